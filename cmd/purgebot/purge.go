@@ -1,0 +1,247 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/purgebot/purgebot/purger"
+)
+
+const (
+	apiFastPurge = "fast-purge"
+	apiCCUv2     = "ccu-v2"
+)
+
+// purgeCmd is purgebot purge: a list of objects straight to Akamai, with the
+// operator's own credentials and no policy.
+type purgeCmd struct {
+	Kind   string   `arg:"" enum:"url,tag,cpcode" help:"What VALUEs are: url (or ARLs), tag or cpcode."`
+	Values []string `arg:"" optional:"" name:"value" help:"What to purge. Without any, or for -, standard input: one a line; blank lines and lines that begin with # are skipped."`
+
+	Network string `enum:"production,staging" default:"production" help:"Akamai network: production or staging."`
+	Action  string `enum:"invalidate,delete" default:"invalidate" help:"invalidate or delete."`
+	Wait    bool   `help:"Wait until Akamai's estimate has passed or, with ccu-v2, until Akamai says that it is done."`
+	JSON    bool   `name:"json" help:"Print the result as JSON."`
+
+	GiveUp time.Duration `default:"15m" help:"End after Akamai was unavailable for this long (0: never)."`
+
+	akamaiFlags
+}
+
+func (c *purgeCmd) Run(ctx context.Context, std streams) error {
+	api, err := c.connect(os.Getenv)
+	if err != nil {
+		return usage("%w", err)
+	}
+	request := purger.Request{Kind: purger.Kind(c.Kind), Network: purger.Network(c.Network), Action: purger.Action(c.Action)}
+	if api.MaxObjects(request.Kind) == 0 {
+		return usage("--api %s can't purge by %s; use --api %s", c.API, c.Kind, apiFastPurge)
+	}
+	values, readErr := c.values(ctx, std)
+	show := newProgress(std.err, c.Kind, len(c.Values))
+	sender := purger.Sender{API: api, Patience: c.GiveUp, Progress: show.update}
+	if c.API == apiFastPurge {
+		sender.Budget = purger.NewBudget(time.Now())
+	}
+	result, err := sender.Run(ctx, request, values)
+	err = errors.Join(err, readErr())
+	if c.Wait && err == nil {
+		err = waitForAll(ctx, api, result.Requests, show)
+	}
+	show.clear()
+	return c.conclude(std, result, err)
+}
+
+// values are the objects to purge, and what to ask afterwards: why standard
+// input ended early.
+func (c *purgeCmd) values(ctx context.Context, std streams) (iter.Seq[string], func() error) {
+	if len(c.Values) > 0 && !slices.Equal(c.Values, []string{"-"}) {
+		return slices.Values(c.Values), func() error { return nil }
+	}
+	if terminal(std.in) {
+		fmt.Fprintf(std.err, "Reading from the terminal: %ss, one a line; end with Ctrl-D.\n", c.Kind)
+	}
+	l := &lineReader{}
+	return l.lines(ctx, std.in), func() error { return l.err }
+}
+
+// conclude prints what became of the list and makes the exit code.
+func (c *purgeCmd) conclude(std streams, r purger.Result, err error) error {
+	if c.JSON {
+		if jsonErr := printPurge(std.out, r); jsonErr != nil {
+			return fmt.Errorf("print result: %w", jsonErr)
+		}
+	} else {
+		c.describe(std, r)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w (%d accepted, %d not)", err, r.Accepted, len(r.Refused))
+	case len(r.Refused) > 0:
+		return failed()
+	}
+	return nil
+}
+
+// describe is the result for people: what was not accepted to standard error,
+// the rest to standard output.
+func (c *purgeCmd) describe(std streams, r purger.Result) {
+	for _, x := range r.Refused {
+		words := x.Title
+		if x.Detail != "" && x.Detail != x.Object {
+			words += ": " + x.Detail
+		}
+		fmt.Fprintf(std.err, "refused %s: %s\n", printable(x.Object), words)
+	}
+	total := r.Accepted + len(r.Refused)
+	if total == 0 {
+		fmt.Fprintln(std.out, "Nothing to purge.")
+		return
+	}
+	fmt.Fprintf(std.out, "%d of %s accepted for %s (%s)", r.Accepted, plural(total, kindName(c.Kind)), c.Network, c.Action)
+	if n := len(r.Requests); n > 0 {
+		fmt.Fprintf(std.out, " in %s%s", plural(n, "request"), c.until(r))
+	}
+	fmt.Fprintln(std.out)
+	const enough = 10
+	for i, q := range r.Requests {
+		if i == enough {
+			fmt.Fprintf(std.out, "  … and %d more; --json lists all\n", len(r.Requests)-enough)
+			break
+		}
+		fmt.Fprintf(std.out, "  %s  %s\n", q.PurgeID, plural(q.Objects, kindName(c.Kind)))
+	}
+	if r.Duplicates > 0 {
+		fmt.Fprintf(std.out, "%s of the list sent once only\n", plural(r.Duplicates, "repetition"))
+	}
+}
+
+// until says when it is done.
+func (c *purgeCmd) until(r purger.Result) string {
+	if c.Wait {
+		return ", done"
+	}
+	var longest time.Duration
+	for _, q := range r.Requests {
+		longest = max(longest, q.Estimated)
+	}
+	return fmt.Sprintf(", done in about %s", longest.Round(time.Second))
+}
+
+type purgeJSON struct {
+	Accepted int               `json:"accepted"`
+	Refused  []refusedJSON     `json:"refused"`
+	Requests []purgeReceiptDoc `json:"requests"`
+}
+
+type refusedJSON struct {
+	Object string `json:"object"`
+	Title  string `json:"title"`
+	Detail string `json:"detail"`
+}
+
+type purgeReceiptDoc struct {
+	PurgeID          string `json:"purge_id"`
+	SupportID        string `json:"support_id"`
+	Objects          int    `json:"objects"`
+	EstimatedSeconds int    `json:"estimated_seconds"`
+}
+
+func printPurge(w io.Writer, r purger.Result) error {
+	doc := purgeJSON{
+		Accepted: r.Accepted,
+		Refused:  make([]refusedJSON, 0, len(r.Refused)),
+		Requests: make([]purgeReceiptDoc, 0, len(r.Requests)),
+	}
+	for _, x := range r.Refused {
+		doc.Refused = append(doc.Refused, refusedJSON(x))
+	}
+	for _, q := range r.Requests {
+		doc.Requests = append(doc.Requests, purgeReceiptDoc{
+			PurgeID: q.PurgeID, SupportID: q.SupportID, Objects: q.Objects,
+			EstimatedSeconds: int(math.Ceil(q.Estimated.Seconds())),
+		})
+	}
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(doc)
+}
+
+// waitForAll returns when every accepted request is done.
+func waitForAll(ctx context.Context, api purger.API, requests []purger.Receipt, show *progress) error {
+	for i, q := range requests {
+		show.waiting(i, len(requests))
+		if err := api.Wait(ctx, q); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// akamaiFlags say which Akamai to talk to, and as whom.
+type akamaiFlags struct {
+	API              string `name:"api" enum:"fast-purge,ccu-v2" default:"fast-purge" help:"fast-purge or, legacy, ccu-v2."`
+	Config           string `help:"purgebot's configuration, for its akamai section (default: ./purgebot.yaml, if there is one)." placeholder:"FILE"`
+	Edgerc           string `help:"Akamai's credentials file (default: the AKAMAI_* variables, else ~/.edgerc)." placeholder:"FILE"`
+	Section          string `help:"Section of that file, or infix of the variables (default: default)."`
+	AccountSwitchKey string `help:"Act on another account." placeholder:"KEY"`
+	BaseURL          string `name:"base-url" help:"Where the API is (default: https:// and the credentials' host)." placeholder:"URL"`
+}
+
+// connect makes the API's client: a flag wins over a variable, a variable over
+// the configuration.
+func (f akamaiFlags) connect(getenv func(string) string) (purger.API, error) {
+	settings, err := f.settings(getenv)
+	if err != nil {
+		return nil, err
+	}
+	config := purger.Config{BaseURL: settings.baseURL, AccountSwitchKey: settings.accountSwitchKey}
+	basic := purger.Basic{User: getenv("PURGEBOT_AKAMAI_CCU_USER"), Password: getenv("PURGEBOT_AKAMAI_CCU_PASSWORD")}
+	if f.API == apiCCUv2 && basic.User != "" {
+		return purger.NewV2(config, basic)
+	}
+	if config.Credentials, err = purger.LoadCredentials(settings.edgerc, settings.section, getenv); err != nil {
+		return nil, err
+	}
+	if f.API == apiCCUv2 {
+		return purger.NewV2(config, purger.Basic{})
+	}
+	return purger.New(config)
+}
+
+type akamaiSettings struct{ edgerc, section, accountSwitchKey, baseURL string }
+
+func (f akamaiFlags) settings(getenv func(string) string) (akamaiSettings, error) {
+	s, err := configuredAkamai(f.Config)
+	if err != nil {
+		return s, err
+	}
+	for _, v := range []struct {
+		to             *string
+		variable, flag string
+	}{
+		{&s.edgerc, "PURGEBOT_AKAMAI_EDGERC", f.Edgerc},
+		{&s.section, "PURGEBOT_AKAMAI_SECTION", f.Section},
+		{&s.accountSwitchKey, "PURGEBOT_AKAMAI_ACCOUNT_SWITCH_KEY", f.AccountSwitchKey},
+		{&s.baseURL, "PURGEBOT_AKAMAI_BASE_URL", f.BaseURL},
+	} {
+		if set := getenv(v.variable); set != "" {
+			*v.to = set
+		}
+		if v.flag != "" {
+			*v.to = v.flag
+		}
+	}
+	return s, nil
+}
+
+// configuredAkamai is the akamai section of the configuration file.
+func configuredAkamai(string) (akamaiSettings, error) { return akamaiSettings{}, nil }

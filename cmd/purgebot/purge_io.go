@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+// maxLine is how long a line of standard input may be, in bytes; no object
+// comes near it.
+const maxLine = 1 << 20
+
+// lineReader reads a list: one object a line, LF or CRLF.
+type lineReader struct{ err error }
+
+// lines reads as they are asked for, and ends early when ctx does: a read
+// from a terminal can't be interrupted, so it has a goroutine of its own,
+// which then stays behind until the process ends.
+func (l *lineReader) lines(ctx context.Context, in io.Reader) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		chunks, fault := make(chan []string, 1), make(chan error, 1)
+		go func() {
+			defer close(chunks)
+			fault <- scan(ctx, in, chunks)
+		}()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case chunk, ok := <-chunks:
+				if !ok {
+					l.err = <-fault
+					return
+				}
+				for _, line := range chunk {
+					if !yield(line) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// scan sends the list on in chunks: what the reader has buffered goes at once.
+func scan(ctx context.Context, in io.Reader, chunks chan<- []string) error {
+	const enough = 1000
+	r := bufio.NewReaderSize(in, maxLine)
+	var chunk []string
+	send := func() bool {
+		select {
+		case chunks <- chunk:
+			chunk = nil
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	for number := 1; ; number++ {
+		line, err := r.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			err = fmt.Errorf("line %d has more than %d bytes", number, maxLine)
+			line = nil
+		}
+		if object := objectOf(string(line), number); object != "" {
+			chunk = append(chunk, object)
+		}
+		if len(chunk) > 0 && (err != nil || len(chunk) == enough || r.Buffered() == 0) && !send() {
+			return nil
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read standard input: %w", err)
+		}
+	}
+}
+
+// objectOf is the object in a line; empty if there is none.
+func objectOf(line string, number int) string {
+	if number == 1 {
+		line = strings.TrimPrefix(line, "\ufeff")
+	}
+	line = strings.TrimSpace(line)
+	if strings.HasPrefix(line, "#") {
+		return ""
+	}
+	return line
+}
+
+func terminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd())) //nolint:gosec // a file descriptor fits an int
+}
+
+func kindName(kind string) string {
+	switch kind {
+	case "url":
+		return "URL"
+	case "cpcode":
+		return "CP code"
+	}
+	return kind
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return strconv.Itoa(n) + " " + noun + "s"
+}
+
+// printable is an object fit for a terminal: quoted if it has anything that
+// could be more than text.
+func printable(object string) string {
+	quoted := strconv.Quote(object)
+	if quoted == `"`+object+`"` {
+		return object
+	}
+	return quoted
+}

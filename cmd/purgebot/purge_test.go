@@ -1,0 +1,327 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/purgebot/purgebot/internal/standin"
+)
+
+// akamai is a stand-in, its address, and the credentials for it in the
+// environment.
+func akamai(t *testing.T, cfg standin.AkamaiConfig) (a *standin.Akamai, url string) {
+	t.Helper()
+	a = standin.NewAkamai(cfg)
+	server := httptest.NewServer(a)
+	t.Cleanup(server.Close)
+	c := a.Credentials()
+	for name, value := range map[string]string{
+		"HOME":                     t.TempDir(),
+		"AKAMAI_HOST":              "akamai.test",
+		"AKAMAI_CLIENT_TOKEN":      c.ClientToken,
+		"AKAMAI_CLIENT_SECRET":     c.ClientSecret,
+		"AKAMAI_ACCESS_TOKEN":      c.AccessToken,
+		"AKAMAI_EDGERC":            "",
+		"AKAMAI_EDGERC_SECTION":    "",
+		"PURGEBOT_AKAMAI_BASE_URL": server.URL,
+	} {
+		t.Setenv(name, value)
+	}
+	t.Chdir(t.TempDir())
+	return a, server.URL
+}
+
+type ended struct {
+	code     int
+	out, err string
+}
+
+func purgebot(t *testing.T, stdin string, args ...string) ended {
+	t.Helper()
+	var out, err bytes.Buffer
+	code := run(t.Context(), args, streams{strings.NewReader(stdin), &out, &err})
+	return ended{code, out.String(), err.String()}
+}
+
+// accepted are all objects that the stand-in took, with how.
+func accepted(a *standin.Akamai) (objects []string) {
+	for _, p := range a.Accepted() {
+		for _, object := range p.Objects {
+			objects = append(objects, strings.Join([]string{p.API, p.Action, p.Kind, p.Network, object}, " "))
+		}
+	}
+	slices.Sort(objects)
+	return objects
+}
+
+func TestPurgeSends(t *testing.T) {
+	tests := map[string]struct {
+		args  []string
+		stdin string
+		want  []string
+	}{
+		"one URL": {
+			args: []string{"url", "https://www.acme.com/a?b=1&c=<2>"},
+			want: []string{"v3 invalidate url production https://www.acme.com/a?b=1&c=<2>"},
+		},
+		"values once each": {
+			args: []string{"url", "https://www.acme.com/a", "https://www.acme.com/b", "https://www.acme.com/a"},
+			want: []string{"v3 invalidate url production https://www.acme.com/a", "v3 invalidate url production https://www.acme.com/b"},
+		},
+		"an ARL": {
+			args: []string{"url", "/L/512/6848/1h/www.example1.com/"},
+			want: []string{"v3 invalidate url production /L/512/6848/1h/www.example1.com/"},
+		},
+		"delete tags on staging": {
+			args: []string{"tag", "--action", "delete", "--network=staging", "black-friday", "x&y"},
+			want: []string{"v3 delete tag staging black-friday", "v3 delete tag staging x&y"},
+		},
+		"CP codes": {
+			args: []string{"cpcode", "12345", "98765"},
+			want: []string{"v3 invalidate cpcode production 12345", "v3 invalidate cpcode production 98765"},
+		},
+		"a list": {
+			args:  []string{"url"},
+			stdin: "\ufeff# a list\r\nhttps://www.acme.com/a\r\n\r\n  # more\r\n  https://www.acme.com/b#c  \r\nhttps://www.acme.com/a\r\nhttps://www.acme.com/last",
+			want: []string{
+				"v3 invalidate url production https://www.acme.com/a",
+				"v3 invalidate url production https://www.acme.com/b#c",
+				"v3 invalidate url production https://www.acme.com/last",
+			},
+		},
+		"a list by -": {
+			args:  []string{"tag", "-"},
+			stdin: "one\ntwo\n",
+			want:  []string{"v3 invalidate tag production one", "v3 invalidate tag production two"},
+		},
+		"an empty list": {
+			args:  []string{"url"},
+			stdin: "# nothing\n\n",
+		},
+		"ccu-v2": {
+			args: []string{"url", "--api", "ccu-v2", "--action", "delete", "--network", "staging", "https://www.acme.com/a"},
+			want: []string{"v2 delete url staging https://www.acme.com/a"},
+		},
+		"ccu-v2 by CP code": {
+			args: []string{"cpcode", "--api=ccu-v2", "12345"},
+			want: []string{"v2 invalidate cpcode production 12345"},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			a, _ := akamai(t, standin.AkamaiConfig{})
+			got := purgebot(t, test.stdin, append([]string{"purge"}, test.args...)...)
+			if got.code != exitDone || got.err != "" {
+				t.Fatalf("exit %d, %s", got.code, got.err)
+			}
+			if diff := cmp.Diff(test.want, accepted(a)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestPurgeJSON(t *testing.T) {
+	a, _ := akamai(t, standin.AkamaiConfig{Hosts: []string{"www.acme.com"}})
+	a.Refuse("https://www.acme.com/<bad>", 400, "bad URL")
+	got := purgebot(t, "", "purge", "url", "--json",
+		"https://www.acme.com/a", "https://www.evil.com/", "https://www.acme.com/<bad>", "https://www.acme.com/b", strings.Repeat("x", 50_001))
+	if got.code != exitFailed || got.err != "" {
+		t.Fatalf("exit %d, %q", got.code, got.err)
+	}
+	id := a.Accepted()[0].PurgeID
+	want := `{"accepted":2,"refused":[` +
+		`{"object":"` + strings.Repeat("x", 50_001) + `","title":"not sent","detail":"is too long: alone it makes a request of 50017 bytes, Akamai takes 50000"},` +
+		`{"object":"https://www.evil.com/","title":"unauthorized arl","detail":"https://www.evil.com/"},` +
+		`{"object":"https://www.acme.com/<bad>","title":"bad URL","detail":"https://www.acme.com/<bad>"}],` +
+		`"requests":[{"purge_id":"` + id + `","support_id":"` + id + `","objects":2,"estimated_seconds":5}]}` + "\n"
+	if diff := cmp.Diff(want, got.out); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPurgeJSONOfNothing(t *testing.T) {
+	akamai(t, standin.AkamaiConfig{})
+	got := purgebot(t, "", "purge", "tag", "--json")
+	if want := (ended{0, `{"accepted":0,"refused":[],"requests":[]}` + "\n", ""}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestPurgeForPeople(t *testing.T) {
+	a, _ := akamai(t, standin.AkamaiConfig{CPCodes: []int{1, 2}})
+	got := purgebot(t, "", "purge", "cpcode", "1", "2", "3", "four", "2")
+	want := ended{
+		code: exitFailed,
+		out: fmt.Sprintf("2 of 4 CP codes accepted for production (invalidate) in 1 request, done in about 5s\n  %s  2 CP codes\n1 repetition of the list sent once only\n",
+			a.Accepted()[0].PurgeID),
+		err: "refused four: not sent: is not a CP code: write a positive integer, such as 12345\nrefused 3: unauthorized cpcode\n",
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(ended{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPurgeUsage(t *testing.T) {
+	tests := map[string]struct {
+		args []string
+		say  string
+	}{
+		"no kind":           {[]string{"purge"}, "<kind>"},
+		"unknown kind":      {[]string{"purge", "page", "x"}, "url"},
+		"unknown network":   {[]string{"purge", "url", "--network", "live", "x"}, "production"},
+		"unknown action":    {[]string{"purge", "url", "--action", "remove", "x"}, "invalidate"},
+		"unknown API":       {[]string{"purge", "url", "--api", "v4", "x"}, "fast-purge"},
+		"tags on v2":        {[]string{"purge", "tag", "--api", "ccu-v2", "x"}, "--api ccu-v2 can't purge by tag"},
+		"no such edgerc":    {[]string{"purge", "url", "--edgerc", "nowhere", "x"}, "nowhere"},
+		"not a base URL":    {[]string{"purge", "url", "--base-url", "akamai.test", "x"}, `"akamai.test"`},
+		"no credentials":    {[]string{"purge", "url", "--section", "other", "x"}, "AKAMAI_OTHER_HOST"},
+		"unknown something": {[]string{"purge", "url", "--fast"}, "--fast"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			a, _ := akamai(t, standin.AkamaiConfig{})
+			got := purgebot(t, "", test.args...)
+			if got.code != exitUsage || !strings.Contains(got.err, test.say) || got.out != "" {
+				t.Errorf("exit %d, %q", got.code, got.err)
+			}
+			if n := a.Counts().Requests; n > 0 {
+				t.Errorf("%d requests", n)
+			}
+		})
+	}
+}
+
+func TestPurgeCredentials(t *testing.T) {
+	tests := map[string]struct {
+		section string // written to ~/.edgerc, or to file
+		file    string
+		args    []string
+		env     map[string]string
+	}{
+		"~/.edgerc":               {section: "default", file: "~/.edgerc"},
+		"another section":         {section: "ccu", file: "~/.edgerc", args: []string{"--section", "ccu"}},
+		"a section by variable":   {section: "ccu", file: "~/.edgerc", env: map[string]string{"AKAMAI_EDGERC_SECTION": "ccu"}},
+		"purgebot's own variable": {section: "ccu", file: "~/.edgerc", env: map[string]string{"PURGEBOT_AKAMAI_SECTION": "ccu"}},
+		"a file":                  {section: "default", file: "~/here", args: []string{"--edgerc", "~/here"}},
+		"a file by variable":      {section: "default", file: "~/here", env: map[string]string{"AKAMAI_EDGERC": "~/here"}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			a, _ := akamai(t, standin.AkamaiConfig{})
+			for _, v := range []string{"AKAMAI_HOST", "AKAMAI_CLIENT_TOKEN", "AKAMAI_CLIENT_SECRET", "AKAMAI_ACCESS_TOKEN"} {
+				t.Setenv(v, "")
+			}
+			for name, value := range test.env {
+				t.Setenv(name, value)
+			}
+			path := filepath.Join(os.Getenv("HOME"), strings.TrimPrefix(test.file, "~/"))
+			text := "[wrong]\nhost = x\n" + a.EdgercSection(test.section, "akamai.test")
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			got := purgebot(t, "", append([]string{"purge", "tag", "x"}, test.args...)...)
+			if got.code != exitDone || len(a.Accepted()) != 1 {
+				t.Errorf("exit %d: %s", got.code, got.err)
+			}
+		})
+	}
+}
+
+func TestPurgeAccountSwitchKey(t *testing.T) {
+	a, _ := akamai(t, standin.AkamaiConfig{AccountSwitchKey: "1-ABC:1-2RBL"})
+	if got := purgebot(t, "", "purge", "tag", "x", "--account-switch-key", "1-ABC:1-2RBL"); got.code != exitDone {
+		t.Fatalf("exit %d: %s", got.code, got.err)
+	}
+	if key := a.Accepted()[0].AccountSwitchKey; key != "1-ABC:1-2RBL" {
+		t.Errorf("account %q", key)
+	}
+}
+
+func TestPurgePausedEndsAtOnce(t *testing.T) {
+	tests := map[string]struct {
+		spoil func(*standin.Akamai)
+		say   string
+	}{
+		"secret": {func(a *standin.Akamai) { a.SetCredentials(standin.AkamaiCredentials{ClientSecret: "other"}) }, "does not accept the credentials"},
+		"token":  {func(a *standin.Akamai) { a.SetCredentials(standin.AkamaiCredentials{ClientToken: "other"}) }, "does not accept the credentials"},
+		"clock":  {func(a *standin.Akamai) { a.SetClockSkew(time.Minute) }, "clock"},
+		"grant":  {func(a *standin.Akamai) { a.SetGranted(false) }, "does not have the grant"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			a, _ := akamai(t, standin.AkamaiConfig{})
+			test.spoil(a)
+			got := purgebot(t, "one\ntwo\n", "purge", "tag", "--json")
+			if got.code != exitFailed || !strings.Contains(got.err, test.say) {
+				t.Errorf("exit %d: %s", got.code, got.err)
+			}
+			var doc purgeJSON
+			if err := json.Unmarshal([]byte(got.out), &doc); err != nil || len(doc.Refused) != 2 || doc.Accepted != 0 {
+				t.Errorf("%s, %v", got.out, err)
+			}
+			if n := a.Counts().Requests; n != 1 {
+				t.Errorf("%d requests", n)
+			}
+		})
+	}
+}
+
+func TestPurgeLongList(t *testing.T) {
+	a, _ := akamai(t, standin.AkamaiConfig{
+		Limits: standin.AkamaiLimits{Unlimited: true}, FaultRate: 0.05, Seed: 11,
+	})
+	var list strings.Builder
+	const n = 9_000
+	for i := range n {
+		fmt.Fprintf(&list, "https://www.acme.com/content/section/some-article-with-a-long-name-%07d.html\r\n", i)
+	}
+	got := purgebot(t, list.String(), "purge", "url")
+	if got.code != exitDone || !strings.HasPrefix(got.out, "9000 of 9000 URLs accepted") {
+		t.Fatalf("exit %d: %s%s", got.code, got.err, got.out)
+	}
+	all := accepted(a)
+	if distinct := len(slices.Compact(all)); distinct != n {
+		t.Errorf("%d reached Akamai", distinct)
+	}
+}
+
+func TestPurgeWaitsUntilDone(t *testing.T) {
+	a, _ := akamai(t, standin.AkamaiConfig{Queue: standin.AkamaiQueue{Unknown: -1, Done: 1100 * time.Millisecond}})
+	start := time.Now()
+	got := purgebot(t, "", "purge", "url", "--api", "ccu-v2", "--wait", "https://www.acme.com/a")
+	if got.code != exitDone || time.Since(start) < time.Second || !strings.Contains(got.out, ", done\n") {
+		t.Errorf("exit %d after %v: %s%s", got.code, time.Since(start), got.err, got.out)
+	}
+	var asked int
+	for _, r := range a.Requests() {
+		if r.Method == http.MethodGet && strings.HasPrefix(r.Path, "/ccu/v2/purges/") {
+			asked++
+		}
+	}
+	if asked == 0 {
+		t.Error("never asked")
+	}
+}
+
+func TestPurgeNobodyThere(t *testing.T) {
+	_, url := akamai(t, standin.AkamaiConfig{})
+	server := httptest.NewServer(http.NotFoundHandler())
+	server.Close()
+	t.Setenv("PURGEBOT_AKAMAI_BASE_URL", server.URL)
+	got := purgebot(t, "", "purge", "url", "--give-up", "1s", url)
+	if got.code != exitFailed || !strings.Contains(got.err, "connection refused") {
+		t.Errorf("exit %d: %s", got.code, got.err)
+	}
+}

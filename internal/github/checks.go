@@ -1,0 +1,164 @@
+package github
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	gh "github.com/google/go-github/v60/github"
+)
+
+// GitHub's limits of a check run.
+// https://docs.github.com/rest/checks/runs#create-a-check-run
+const (
+	CheckText         = 65_535 // characters of the summary and of the text
+	CheckActions      = 3
+	ActionLabel       = 20
+	ActionDescription = 40
+	ActionIdentifier  = 20
+
+	annotationsPerCall = 50
+)
+
+// CheckRun is what a check run shows.
+type CheckRun struct {
+	Name        string
+	HeadSHA     string
+	Status      string // queued, in_progress or completed
+	Conclusion  string // with completed alone: success, failure, neutral, action_required, …
+	DetailsURL  string
+	ExternalID  string // ours, for finding it again
+	Title       string
+	Summary     string // Markdown, at most CheckText characters
+	Text        string // Markdown, at most CheckText characters
+	Annotations []Annotation
+	Actions     []CheckAction // buttons, at most three
+}
+
+// Annotation is a message on lines of a file.
+type Annotation struct {
+	Path               string
+	StartLine, EndLine int    // counted from 1
+	StartColumn        int    // counted from 1; 0: none; only where both lines are one
+	EndColumn          int    // counted from 1; 0: none
+	Level              string // notice, warning or failure
+	Title, Message     string
+}
+
+// CheckAction is a button on a check run.
+type CheckAction struct {
+	Label, Description, Identifier string
+}
+
+// CreateCheckRun makes a check run and gives its id. With more than 50
+// annotations it takes several calls; if a later one fails, the id is given
+// together with the error.
+func (r *Repository) CreateCheckRun(ctx context.Context, c CheckRun) (int64, error) {
+	op := "create check run " + c.Name
+	if err := c.validate(op); err != nil {
+		return 0, err
+	}
+	first, rest := splitAnnotations(c.Annotations)
+	id, err := r.create(ctx, op, "check-runs", gh.CreateCheckRunOptions{
+		Name: c.Name, HeadSHA: c.HeadSHA,
+		Status: optional(c.Status), Conclusion: optional(c.Conclusion),
+		DetailsURL: optional(c.DetailsURL), ExternalID: optional(c.ExternalID),
+		Output: c.output(first), Actions: c.actions(),
+	})
+	if err != nil || len(rest) == 0 {
+		return id, err
+	}
+	c.Annotations = rest
+	return id, r.UpdateCheckRun(ctx, id, c)
+}
+
+// UpdateCheckRun replaces what a check run shows. Its annotations are added to
+// those it has: GitHub can't take one back.
+func (r *Repository) UpdateCheckRun(ctx context.Context, id int64, c CheckRun) error {
+	op := "update check run " + strconv.FormatInt(id, 10)
+	if err := c.validate(op); err != nil {
+		return err
+	}
+	for rest := c.Annotations; ; {
+		var batch []Annotation
+		batch, rest = splitAnnotations(rest)
+		body := gh.UpdateCheckRunOptions{
+			Name: c.Name, Status: optional(c.Status), Conclusion: optional(c.Conclusion),
+			DetailsURL: optional(c.DetailsURL), ExternalID: optional(c.ExternalID),
+			Output: c.output(batch), Actions: c.actions(),
+		}
+		_, err := r.do(ctx, call{
+			op: op, method: http.MethodPatch, path: fmt.Sprintf("check-runs/%d", id), body: body,
+		}, nil)
+		if err != nil || len(rest) == 0 {
+			return err
+		}
+	}
+}
+
+func splitAnnotations(all []Annotation) (first, rest []Annotation) {
+	n := min(len(all), annotationsPerCall)
+	return all[:n], all[n:]
+}
+
+func (c CheckRun) validate(op string) error {
+	if err := fits(op, "summary", c.Summary, CheckText); err != nil {
+		return err
+	}
+	if err := fits(op, "text", c.Text, CheckText); err != nil {
+		return err
+	}
+	if len(c.Actions) > CheckActions {
+		return fmt.Errorf("%s: it has %d actions; GitHub takes %d", op, len(c.Actions), CheckActions)
+	}
+	for _, a := range c.Actions {
+		for _, field := range []struct {
+			name, text string
+			most       int
+		}{
+			{"action's label", a.Label, ActionLabel},
+			{"action's description", a.Description, ActionDescription},
+			{"action's identifier", a.Identifier, ActionIdentifier},
+		} {
+			if err := fits(op, field.name, field.text, field.most); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c CheckRun) output(annotations []Annotation) *gh.CheckRunOutput {
+	if c.Title == "" && c.Summary == "" {
+		return nil
+	}
+	out := &gh.CheckRunOutput{Title: &c.Title, Summary: &c.Summary, Text: optional(c.Text)}
+	for _, a := range annotations {
+		one := &gh.CheckRunAnnotation{
+			Path: &a.Path, StartLine: &a.StartLine, EndLine: &a.EndLine,
+			AnnotationLevel: &a.Level, Message: &a.Message, Title: optional(a.Title),
+		}
+		if a.StartLine == a.EndLine && a.StartColumn > 0 && a.EndColumn > 0 {
+			one.StartColumn, one.EndColumn = &a.StartColumn, &a.EndColumn
+		}
+		out.Annotations = append(out.Annotations, one)
+	}
+	return out
+}
+
+func (c CheckRun) actions() []*gh.CheckRunAction {
+	var all []*gh.CheckRunAction
+	for _, a := range c.Actions {
+		all = append(all, &gh.CheckRunAction{Label: a.Label, Description: a.Description, Identifier: a.Identifier})
+	}
+	return all
+}
+
+// optional leaves an empty field out of the request.
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

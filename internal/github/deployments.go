@@ -1,0 +1,195 @@
+package github
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Deployment is a deployment as one of its statuses left it.
+type Deployment struct {
+	ID          int64
+	SHA         string
+	Ref         string
+	Environment string // the status's, else the deployment's
+	Creator     string // login of whoever made the status
+	App         string // slug of the App that made the status; empty: none
+	StatusID    int64
+	State       string
+	CreatedAt   time.Time // the status's
+}
+
+// deploymentAnswer is a deployment in GitHub's answers.
+type deploymentAnswer struct {
+	ID          int64     `json:"id"`
+	SHA         string    `json:"sha"`
+	Ref         string    `json:"ref"`
+	Environment string    `json:"environment"`
+	Original    string    `json:"original_environment"`
+	CreatedAt   time.Time `json:"created_at"`
+	UpdatedAt   time.Time `json:"updated_at"`
+}
+
+// touched is when the deployment or, as GitHub touches it then, its newest
+// status was made.
+func (d deploymentAnswer) touched() time.Time {
+	if d.UpdatedAt.After(d.CreatedAt) {
+		return d.UpdatedAt
+	}
+	return d.CreatedAt
+}
+
+func (d deploymentAnswer) isOf(environment string) bool {
+	return environment == "" || strings.EqualFold(d.Environment, environment) || strings.EqualFold(d.Original, environment)
+}
+
+// statusAnswer is a deployment's status in GitHub's answers.
+type statusAnswer struct {
+	ID          int64  `json:"id"`
+	State       string `json:"state"`
+	Environment string `json:"environment"`
+	Creator     struct {
+		Login string `json:"login"`
+	} `json:"creator"`
+	App struct {
+		Slug string `json:"slug"`
+	} `json:"performed_via_github_app"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+const (
+	deploymentPages = 10
+	statusPages     = 3
+
+	// lateStatus is how long after a deployment was made its statuses are
+	// looked for on the pages after the first.
+	lateStatus = 24 * time.Hour
+)
+
+// LastSuccess finds the last successful deployment to an environment: the
+// success that GitHub recorded last, strictly before a moment. The status
+// exceptStatus does not count, nor one that accept refuses; nil accepts all.
+// Environment names compare without regard to case. Of a repository's
+// deployments the newest 1,000 are looked at, and the newest 1,000 of those
+// that GitHub lists under the name as given.
+func (r *Repository) LastSuccess(ctx context.Context, environment string, before time.Time, exceptStatus int64, accept func(Deployment) bool) (last Deployment, found bool, err error) {
+	wanted := func(d Deployment) bool {
+		return d.StatusID != exceptStatus && d.CreatedAt.Before(before) && (accept == nil || accept(d))
+	}
+	for _, filter := range []string{"", environment} {
+		last, found, err = r.lastSuccess(ctx, environment, filter, wanted)
+		if found || err != nil {
+			return last, found, err
+		}
+	}
+	return Deployment{}, false, nil
+}
+
+func (r *Repository) lastSuccess(ctx context.Context, environment, filter string, wanted func(Deployment) bool) (last Deployment, found bool, err error) {
+	more, err := r.deployments(ctx, filter, deploymentPages, func(page []deploymentAnswer) (bool, error) {
+		page = slices.DeleteFunc(page, func(d deploymentAnswer) bool { return !d.isOf(environment) })
+		slices.SortStableFunc(page, func(a, b deploymentAnswer) int { return b.touched().Compare(a.touched()) })
+		for _, d := range page {
+			if found && d.touched().Before(last.CreatedAt) {
+				break // none of its statuses is later
+			}
+			successes, err := r.successes(ctx, d, environment)
+			if err != nil {
+				return false, err
+			}
+			for _, s := range successes {
+				if wanted(s) && (!found || later(s, last) > 0) {
+					last, found = s, true
+				}
+			}
+		}
+		return !found, nil
+	})
+	_ = more // an older one than the newest 1,000 is as good as none
+	return last, found, err
+}
+
+// later orders by when GitHub recorded the status, then by its id.
+func later(a, b Deployment) int {
+	return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.StatusID, b.StatusID))
+}
+
+// Deployments lists the successes that GitHub recorded for an environment, or
+// for all if it is empty, at or after a moment, the oldest first. A success
+// that came more than a day after its deployment was made is only seen while
+// that is among the newest 100.
+func (r *Repository) Deployments(ctx context.Context, environment string, since time.Time) ([]Deployment, error) {
+	var all []Deployment
+	_, err := r.deployments(ctx, "", deploymentPages, func(page []deploymentAnswer) (bool, error) {
+		for _, d := range page {
+			if !d.isOf(environment) || d.touched().Before(since) {
+				continue
+			}
+			successes, err := r.successes(ctx, d, environment)
+			if err != nil {
+				return false, err
+			}
+			for _, s := range successes {
+				if !s.CreatedAt.Before(since) {
+					all = append(all, s)
+				}
+			}
+		}
+		oldest := page[len(page)-1].CreatedAt
+		return !oldest.Before(since.Add(-lateStatus)), nil
+	})
+	slices.SortFunc(all, later)
+	return all, err
+}
+
+// deployments reads the repository's deployments, the newest first, page by
+// page, while each wants more.
+func (r *Repository) deployments(ctx context.Context, environment string, most int, each func([]deploymentAnswer) (bool, error)) (more bool, err error) {
+	c := call{op: "list deployments", path: "deployments"}
+	if environment != "" {
+		c.query = url.Values{"environment": {environment}}
+	}
+	wanted := true
+	return pages(c, most, func(c call) (http.Header, error) {
+		var page []deploymentAnswer
+		header, err := r.do(ctx, c, &page)
+		if err != nil || len(page) == 0 {
+			wanted = false
+			return header, err
+		}
+		wanted, err = each(page)
+		return header, err
+	}, func() bool { return wanted })
+}
+
+// successes reads one deployment's successful statuses for an environment.
+func (r *Repository) successes(ctx context.Context, d deploymentAnswer, environment string) ([]Deployment, error) {
+	var all []Deployment
+	c := call{
+		op:   "list statuses of deployment " + strconv.FormatInt(d.ID, 10),
+		path: fmt.Sprintf("deployments/%d/statuses", d.ID),
+	}
+	_, err := pages(c, statusPages, func(c call) (http.Header, error) {
+		var page []statusAnswer
+		header, err := r.do(ctx, c, &page)
+		for _, s := range page {
+			name := cmp.Or(s.Environment, d.Environment)
+			if s.State != "success" || environment != "" && !strings.EqualFold(name, environment) {
+				continue
+			}
+			all = append(all, Deployment{
+				ID: d.ID, SHA: d.SHA, Ref: d.Ref, Environment: name,
+				Creator: s.Creator.Login, App: s.App.Slug,
+				StatusID: s.ID, State: s.State, CreatedAt: s.CreatedAt,
+			})
+		}
+		return header, err
+	}, func() bool { return true })
+	return all, err
+}

@@ -1,0 +1,151 @@
+package github
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Self is the App as GitHub knows it.
+type Self struct {
+	ID          int64             `json:"id"`
+	Slug        string            `json:"slug"` // its comments' author is "<slug>[bot]"
+	Name        string            `json:"name"`
+	Permissions map[string]string `json:"permissions"` // by name, as contents: read
+	Events      []string          `json:"events"`
+}
+
+// Self asks who the App is, which proves the key.
+func (a *App) Self(ctx context.Context) (Self, error) {
+	var s Self
+	_, err := a.own.do(ctx, call{op: "read App", path: "app"}, &s)
+	return s, err
+}
+
+// Installation is one account's grant.
+type Installation struct {
+	ID          int64
+	Account     string // login
+	Suspended   bool
+	Permissions map[string]string
+	Events      []string
+}
+
+// listPages bounds the App's own lists: 10,000 elements.
+const listPages = 100
+
+// Installations lists the accounts where the App is installed.
+func (a *App) Installations(ctx context.Context) ([]Installation, error) {
+	var all []Installation
+	more, err := pages(call{op: "list installations", path: "app/installations"}, listPages, func(c call) (http.Header, error) {
+		var page []struct {
+			ID      int64 `json:"id"`
+			Account struct {
+				Login string `json:"login"`
+				Slug  string `json:"slug"` // of an enterprise
+			} `json:"account"`
+			SuspendedAt *time.Time        `json:"suspended_at"`
+			Permissions map[string]string `json:"permissions"`
+			Events      []string          `json:"events"`
+		}
+		header, err := a.own.do(ctx, c, &page)
+		for _, i := range page {
+			account := i.Account.Login
+			if account == "" {
+				account = i.Account.Slug
+			}
+			all = append(all, Installation{i.ID, account, i.SuspendedAt != nil, i.Permissions, i.Events})
+		}
+		return header, err
+	}, func() bool { return true })
+	if err == nil && more {
+		err = fmt.Errorf("list installations: there are more than %d", len(all))
+	}
+	return all, err
+}
+
+// Repositories lists the repositories that an installation may see.
+func (a *App) Repositories(ctx context.Context, installation int64) ([]Info, error) {
+	var all []Info
+	client := a.installation(installation)
+	c := call{op: "list repositories of installation " + strconv.FormatInt(installation, 10), path: "installation/repositories"}
+	more, err := pages(c, listPages, func(c call) (http.Header, error) {
+		var page struct {
+			Repositories []repositoryAnswer `json:"repositories"`
+		}
+		header, err := client.do(ctx, c, &page)
+		for _, r := range page.Repositories {
+			all = append(all, r.info())
+		}
+		return header, err
+	}, func() bool { return true })
+	if err == nil && more {
+		err = fmt.Errorf("%s: there are more than %d", c.op, len(all))
+	}
+	return all, err
+}
+
+// Delivery is an attempt to deliver a webhook.
+type Delivery struct {
+	ID           int64  `json:"id"`   // of this attempt
+	GUID         string `json:"guid"` // X-GitHub-Delivery, the same for all attempts
+	Event        string `json:"event"`
+	Action       string `json:"action"`
+	StatusCode   int    `json:"status_code"`
+	Installation int64  `json:"installation_id"`
+	Repository   int64  `json:"repository_id"`
+
+	DeliveredAt time.Time `json:"delivered_at"`
+}
+
+// FailedDeliveries lists the webhooks since a moment that no attempt brought
+// here: of each its newest attempt, the oldest webhook first. GitHub keeps
+// deliveries three days.
+func (a *App) FailedDeliveries(ctx context.Context, since time.Time) ([]Delivery, error) {
+	arrived := map[string]bool{}
+	newest := map[string]Delivery{}
+	wanted := true
+	c := call{op: "list webhook deliveries", path: "app/hook/deliveries", query: url.Values{}}
+	_, err := pages(c, listPages, func(c call) (http.Header, error) {
+		var page []Delivery
+		header, err := a.own.do(ctx, c, &page)
+		for _, d := range page {
+			if d.DeliveredAt.Before(since) {
+				wanted = false
+				continue
+			}
+			if d.StatusCode >= 200 && d.StatusCode <= 299 {
+				arrived[d.GUID] = true
+			}
+			if known, ok := newest[d.GUID]; !ok || d.DeliveredAt.After(known.DeliveredAt) {
+				newest[d.GUID] = d
+			}
+		}
+		return header, err
+	}, func() bool { return wanted })
+	if err != nil {
+		return nil, err
+	}
+	var failed []Delivery
+	for guid, d := range newest {
+		if !arrived[guid] {
+			failed = append(failed, d)
+		}
+	}
+	slices.SortFunc(failed, func(a, b Delivery) int { return a.DeliveredAt.Compare(b.DeliveredAt) })
+	return failed, nil
+}
+
+// Redeliver asks GitHub to deliver a webhook again, by an attempt's id. The new
+// attempt comes under the same GUID, and later.
+func (a *App) Redeliver(ctx context.Context, id int64) error {
+	_, err := a.own.do(ctx, call{
+		op: "redeliver webhook " + strconv.FormatInt(id, 10), method: http.MethodPost,
+		path: fmt.Sprintf("app/hook/deliveries/%d/attempts", id),
+	}, nil)
+	return err
+}

@@ -1,0 +1,113 @@
+package github
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"unicode/utf8"
+
+	gh "github.com/google/go-github/v60/github"
+)
+
+// State is a commit status's state.
+type State string
+
+// The states of a commit status.
+const (
+	StatePending State = "pending"
+	StateSuccess State = "success"
+	StateFailure State = "failure"
+	StateError   State = "error"
+)
+
+// Status is a commit status.
+type Status struct {
+	State       State
+	Context     string
+	Description string // at most [StatusDescription] characters
+	TargetURL   string
+}
+
+// StatusDescription is the most characters that GitHub takes as a status's
+// description; with more it answers 422.
+const StatusDescription = 140
+
+// PostStatus posts a commit status. GitHub takes 1,000 for one commit and
+// context.
+func (r *Repository) PostStatus(ctx context.Context, sha string, s Status) error {
+	op := "post status " + s.Context + " on " + sha
+	if _, err := ParseID(sha); err != nil {
+		return fmt.Errorf("post status of %s: %w", r, err)
+	}
+	if err := fits(op, "description", s.Description, StatusDescription); err != nil {
+		return err
+	}
+	body := gh.RepoStatus{State: (*string)(&s.State), Context: &s.Context, Description: &s.Description}
+	if s.TargetURL != "" {
+		body.TargetURL = &s.TargetURL
+	}
+	_, err := r.do(ctx, call{op: op, method: http.MethodPost, path: "statuses/" + sha, body: body}, nil)
+	return err
+}
+
+// fits refuses what GitHub would refuse, or cut without a word.
+func fits(op, what, text string, most int) error {
+	if n := utf8.RuneCountInString(text); n > most {
+		return fmt.Errorf("%s: the %s has %d characters; GitHub takes %d", op, what, n, most)
+	}
+	return nil
+}
+
+// CommentBody is the most characters that GitHub takes as a comment's body.
+const CommentBody = 65_536
+
+// CreateComment writes a comment on an issue or pull request and gives its id.
+func (r *Repository) CreateComment(ctx context.Context, issue int, body string) (int64, error) {
+	op := "comment on #" + strconv.Itoa(issue)
+	if err := fits(op, "body", body, CommentBody); err != nil {
+		return 0, err
+	}
+	return r.create(ctx, op, fmt.Sprintf("issues/%d/comments", issue), gh.IssueComment{Body: &body})
+}
+
+// EditComment replaces the text of a comment of ours.
+func (r *Repository) EditComment(ctx context.Context, id int64, body string) error {
+	op := "edit comment " + strconv.FormatInt(id, 10)
+	if err := fits(op, "body", body, CommentBody); err != nil {
+		return err
+	}
+	_, err := r.do(ctx, call{
+		op: op, method: http.MethodPatch, path: fmt.Sprintf("issues/comments/%d", id), body: gh.IssueComment{Body: &body},
+	}, nil)
+	return err
+}
+
+// Reaction is an emoji on a comment.
+type Reaction string
+
+// The reactions that purgebot uses.
+const (
+	ReactionEyes     Reaction = "eyes"
+	ReactionRocket   Reaction = "rocket"
+	ReactionConfused Reaction = "confused"
+)
+
+// React puts a reaction on a comment; once more is no error.
+func (r *Repository) React(ctx context.Context, comment int64, reaction Reaction) error {
+	_, err := r.do(ctx, call{
+		op: "react to comment " + strconv.FormatInt(comment, 10), method: http.MethodPost,
+		path: fmt.Sprintf("issues/comments/%d/reactions", comment),
+		body: gh.Reaction{Content: (*string)(&reaction)},
+	}, nil)
+	return err
+}
+
+// create posts a body and gives the id of what it made.
+func (r *Repository) create(ctx context.Context, op, path string, body any) (int64, error) {
+	var answer struct {
+		ID int64 `json:"id"`
+	}
+	_, err := r.do(ctx, call{op: op, method: http.MethodPost, path: path, body: body}, &answer)
+	return answer.ID, err
+}

@@ -1,0 +1,222 @@
+package github
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+)
+
+// Info is what GitHub says of a repository today; every field but ID may change.
+type Info struct {
+	ID            int64
+	Owner, Name   string
+	DefaultBranch string
+	Private       bool
+	Archived      bool
+}
+
+// repositoryAnswer is a repository in GitHub's answers.
+type repositoryAnswer struct {
+	ID    int64  `json:"id"`
+	Name  string `json:"name"`
+	Owner struct {
+		Login string `json:"login"`
+	} `json:"owner"`
+	DefaultBranch string `json:"default_branch"`
+	Private       bool   `json:"private"`
+	Archived      bool   `json:"archived"`
+}
+
+func (a repositoryAnswer) info() Info {
+	return Info{a.ID, a.Owner.Login, a.Name, a.DefaultBranch, a.Private, a.Archived}
+}
+
+// Info asks for the repository. After a rename or transfer GitHub redirects,
+// and the new owner and name are in the answer.
+func (r *Repository) Info(ctx context.Context) (Info, error) {
+	var answer repositoryAnswer
+	if _, err := r.do(ctx, call{op: "read repository"}, &answer); err != nil {
+		return Info{}, err
+	}
+	return answer.info(), nil
+}
+
+// Head gives the SHA of a branch's newest commit.
+func (r *Repository) Head(ctx context.Context, branch string) (string, error) {
+	var answer struct {
+		Object struct {
+			SHA  string `json:"sha"`
+			Type string `json:"type"`
+		} `json:"object"`
+	}
+	c := call{op: "read branch " + branch, path: "git/ref/heads/" + escapePath(branch)}
+	if _, err := r.do(ctx, c, &answer); err != nil {
+		return "", err
+	}
+	if _, err := ParseID(answer.Object.SHA); err != nil {
+		return "", fmt.Errorf("read branch %s of %s: %w", branch, r, err)
+	}
+	return answer.Object.SHA, nil
+}
+
+// Commit is one commit: its tree and its parents, in order.
+type Commit struct {
+	SHA     string
+	Tree    string
+	Parents []string
+}
+
+// Commit reads a commit by its full SHA.
+func (r *Repository) Commit(ctx context.Context, sha string) (Commit, error) {
+	if _, err := ParseID(sha); err != nil {
+		return Commit{}, fmt.Errorf("read commit of %s: %w", r, err)
+	}
+	type object struct {
+		SHA string `json:"sha"`
+	}
+	var answer struct {
+		object
+		Tree    object   `json:"tree"`
+		Parents []object `json:"parents"`
+	}
+	c := call{op: "read commit " + sha, path: "git/commits/" + sha, pinned: true}
+	if _, err := r.do(ctx, c, &answer); err != nil {
+		return Commit{}, err
+	}
+	commit := Commit{SHA: answer.SHA, Tree: answer.Tree.SHA}
+	for _, p := range answer.Parents {
+		commit.Parents = append(commit.Parents, p.SHA)
+	}
+	return commit, nil
+}
+
+// The two places of a rules file.
+const (
+	rulesPath       = "purge-rules.yaml"
+	rulesPathDotted = ".github/purge-rules.yaml"
+)
+
+// RulesFileBytes is the largest rules file that is read: 1 MiB, the most that
+// GitHub's contents API gives whole.
+const RulesFileBytes = 1 << 20
+
+// RulesFile is the text of a commit's purge-rules.yaml.
+type RulesFile struct {
+	Path   string
+	Source []byte
+}
+
+// RulesFileError says that a commit's rules file can't be used whatever is in
+// it, in public words.
+type RulesFileError struct {
+	Path  string
+	words string
+}
+
+func (e *RulesFileError) Error() string { return e.Path + ": " + e.words }
+
+// Public gives the words that people may read.
+func (e *RulesFileError) Public() string { return e.Error() }
+
+// ErrTwoRulesFiles says that a commit has a rules file in both places.
+var ErrTwoRulesFiles error = &RulesFileError{
+	rulesPath, "there is a " + rulesPathDotted + " as well; keep one of the two",
+}
+
+// RulesFile reads the rules file of a commit: purge-rules.yaml or
+// .github/purge-rules.yaml. Not found is said only of a commit that GitHub
+// shows and that has neither. A file in both places is [ErrTwoRulesFiles]; one
+// that is no file, or over 1 MiB, a [*RulesFileError].
+func (r *Repository) RulesFile(ctx context.Context, sha string) (file RulesFile, found bool, err error) {
+	if _, err := ParseID(sha); err != nil {
+		return RulesFile{}, false, fmt.Errorf("read rules file of %s: %w", r, err)
+	}
+	paths := [2]string{rulesPath, rulesPathDotted}
+	var sources [2][]byte
+	var errs [2]error
+	var both sync.WaitGroup
+	for i := range paths {
+		both.Go(func() { sources[i], errs[i] = r.content(ctx, sha, paths[i]) })
+	}
+	both.Wait()
+	missing := 0
+	for i, err := range errs {
+		if IsNotFound(err) {
+			missing++
+			continue
+		}
+		_, unusable := errors.AsType[*RulesFileError](err)
+		if err != nil && !unusable {
+			return RulesFile{}, false, err
+		}
+		file = RulesFile{paths[i], sources[i]}
+	}
+	switch missing {
+	case 0:
+		return RulesFile{}, false, ErrTwoRulesFiles
+	case 2:
+		// GitHub answers 404 as well for a commit or a repository that it does
+		// not show; only a commit that it does show is known to have no rules.
+		_, err := r.Commit(ctx, sha)
+		return RulesFile{}, false, err
+	}
+	for _, err := range errs {
+		if err != nil && !IsNotFound(err) {
+			return RulesFile{}, false, err
+		}
+	}
+	return file, true, nil
+}
+
+// content reads a small file of a commit.
+func (r *Repository) content(ctx context.Context, sha, path string) ([]byte, error) {
+	var answer struct {
+		Type     string `json:"type"`
+		Encoding string `json:"encoding"`
+		Content  string `json:"content"`
+		Size     int64  `json:"size"`
+		Target   string `json:"target"`
+	}
+	var list []struct{}
+	c := call{
+		op:     "read " + path + " at " + sha,
+		path:   "contents/" + escapePath(path),
+		query:  url.Values{"ref": {sha}},
+		pinned: true,
+	}
+	_, err := r.do(ctx, c, oneOrMany(&answer, &list))
+	switch {
+	case tooLarge(err), answer.Size > RulesFileBytes, answer.Encoding == "none":
+		return nil, &RulesFileError{path, "the file is larger than 1 MiB"}
+	case err != nil:
+		return nil, err
+	case list != nil:
+		return nil, &RulesFileError{path, "this is a folder; it must be a file"}
+	case answer.Type == "symlink":
+		return nil, &RulesFileError{path, fmt.Sprintf("this is a symbolic link to %q, which GitHub can't follow", answer.Target)}
+	case answer.Type == "submodule":
+		return nil, &RulesFileError{path, "this is a submodule; it must be a file"}
+	case answer.Type != "file" || answer.Encoding != "base64":
+		return nil, &Error{
+			Op: c.op, Status: http.StatusOK, kind: kindUnavailable,
+			Message: fmt.Sprintf("the answer is a %q encoded as %q", answer.Type, answer.Encoding),
+		}
+	}
+	source, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(answer.Content, "\n", ""))
+	if err != nil || int64(len(source)) != answer.Size {
+		return nil, &Error{Op: c.op, Status: http.StatusOK, kind: kindUnavailable, Message: "the file's content is not whole", err: err}
+	}
+	return source, nil
+}
+
+// tooLarge knows GitHub's refusal of a file over 100 MB.
+func tooLarge(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Status == http.StatusForbidden &&
+		(strings.Contains(e.Message, "returns blobs up to") || strings.Contains(e.Message, "too_large"))
+}

@@ -1,0 +1,239 @@
+package github
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	gh "github.com/google/go-github/v60/github"
+)
+
+// client sends calls with one identity: the App's or one installation's.
+type client struct {
+	builder *gh.Client // builds requests, never sends
+	http    *http.Client
+	timeout time.Duration
+	log     *slog.Logger
+	slots   chan struct{}
+
+	mu     sync.Mutex
+	paused time.Time // a rate limit's end
+	why    Error     // the refusal that began it
+}
+
+// call is one request of the API.
+type call struct {
+	op     string // for errors: verb and object
+	method string // "": GET
+	path   string // escaped, relative to the API's address
+	query  url.Values
+	body   any
+	accept string
+	// pinned is for an answer that can't change, as its address holds the
+	// object's own hash: it is asked once while it stays in the cache.
+	pinned bool
+}
+
+// reader reads a whole answer. It is called anew when a read is tried again.
+type reader func(io.Reader) error
+
+const (
+	readAttempts = 3
+	// bodyBytes bounds an answer. GitHub cuts trees at 7 MB and 100,000
+	// entries, which is about 40 MB of JSON.
+	bodyBytes = 256 << 20
+)
+
+// do sends a call and reads its answer as JSON into a value, or through a
+// [reader]; nil: the answer's body does not matter. Reads that meet a 5xx or
+// a dropped connection are tried again a little later; writes never are, for
+// the first may have arrived.
+func (c *client) do(ctx context.Context, call call, into any) (http.Header, error) {
+	for attempt := 1; ; attempt++ {
+		header, err := c.once(ctx, call, into)
+		if err == nil {
+			return header, nil
+		}
+		again := attempt < readAttempts && call.method == "" &&
+			err.kind == kindUnavailable && err.RetryAfter == 0
+		if !again || !wait(ctx, backoff(attempt)) {
+			return nil, err
+		}
+	}
+}
+
+// backoff is 100 to 300 ms, then 400 ms to 1.2 s.
+func backoff(attempt int) time.Duration {
+	base := 200 * time.Millisecond << (2 * (attempt - 1))
+	return base/2 + rand.N(base) //nolint:gosec // jitter needs no secrecy
+}
+
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (c *client) once(ctx context.Context, call call, into any) (http.Header, *Error) {
+	if err := c.pause(call.op); err != nil {
+		return nil, err
+	}
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return nil, unanswered(ctx, call.op, ctx.Err())
+	}
+	limited, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	req, err := c.request(limited, call)
+	if err != nil {
+		return nil, &Error{Op: call.op, Message: err.Error(), err: err}
+	}
+	start := time.Now()
+	resp, err := c.http.Do(req)
+	if err != nil {
+		failed := unanswered(ctx, call.op, err)
+		c.note(failed)
+		c.logCall(ctx, req, failed.Status, start)
+		return nil, failed
+	}
+	defer func() {
+		_, _ = io.CopyN(io.Discard, resp.Body, errorBodyBytes) // so that the connection is used again
+		_ = resp.Body.Close()
+	}()
+	c.logCall(ctx, req, resp.StatusCode, start)
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		failed := refused(call.op, resp)
+		c.note(failed)
+		return nil, failed
+	}
+	if err := read(resp, into); err != nil {
+		if cause := ctx.Err(); cause != nil {
+			return nil, unanswered(ctx, call.op, cause)
+		}
+		return nil, notJSON(call.op, resp.StatusCode, err)
+	}
+	return resp.Header, nil
+}
+
+func (c *client) request(ctx context.Context, call call) (*http.Request, error) {
+	method := call.method
+	if method == "" {
+		method = http.MethodGet
+	}
+	address := call.path
+	if len(call.query) > 0 {
+		address += "?" + call.query.Encode()
+	}
+	req, err := c.builder.NewRequest(method, address, call.body)
+	if err != nil {
+		return nil, fmt.Errorf("build request: %w", err)
+	}
+	if call.accept != "" {
+		req.Header.Set("Accept", call.accept)
+	}
+	if call.pinned {
+		ctx = context.WithValue(ctx, pinnedKey{}, true)
+	}
+	return req.WithContext(ctx), nil
+}
+
+func read(resp *http.Response, into any) error {
+	body := io.LimitReader(resp.Body, bodyBytes)
+	switch into := into.(type) {
+	case nil:
+		return nil
+	case reader:
+		return into(body)
+	default:
+		if err := json.NewDecoder(body).Decode(into); err != nil {
+			return fmt.Errorf("read answer: %w", err)
+		}
+		return nil
+	}
+}
+
+// pause refuses a call during a rate limit: GitHub's documentation threatens
+// integrations that go on asking.
+func (c *client) pause(op string) *Error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	left := time.Until(c.paused)
+	if left <= 0 {
+		return nil
+	}
+	e := c.why
+	e.Op, e.RetryAfter = op, max(left.Round(time.Millisecond), time.Millisecond)
+	return &e
+}
+
+func (c *client) note(e *Error) {
+	if e.kind != kindLimited {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if until := time.Now().Add(e.RetryAfter); until.After(c.paused) {
+		c.paused, c.why = until, *e
+	}
+}
+
+func (c *client) logCall(ctx context.Context, req *http.Request, status int, start time.Time) {
+	c.log.DebugContext(ctx, "github call",
+		"method", req.Method, "path", req.URL.Path, "status", status, "ms", time.Since(start).Milliseconds())
+}
+
+// pages reads a list page by page; each reads one page and says whether the
+// next is wanted. At most `most` pages are read; whether there were more is
+// the result.
+func pages(c call, most int, do func(call) (http.Header, error), wanted func() bool) (more bool, err error) {
+	if c.query == nil {
+		c.query = url.Values{}
+	}
+	c.query.Set("per_page", "100")
+	for range most {
+		header, err := do(c)
+		if err != nil {
+			return false, err
+		}
+		next := nextPage(header)
+		if next == nil || !wanted() {
+			return false, nil
+		}
+		for _, k := range []string{"page", "cursor", "after", "since"} {
+			if v := next.Get(k); v != "" {
+				c.query.Set(k, v)
+			}
+		}
+	}
+	return true, nil
+}
+
+// nextPage gives the query of a Link header's rel="next". Its host is not
+// used: behind a proxy it is another, and a token must not go there.
+func nextPage(header http.Header) url.Values {
+	for _, link := range strings.Split(strings.Join(header.Values("Link"), ","), ",") {
+		address, params, ok := strings.Cut(strings.TrimSpace(link), ">")
+		if !ok || !strings.HasPrefix(address, "<") || !strings.Contains(params, `rel="next"`) {
+			continue
+		}
+		if u, err := url.Parse(address[1:]); err == nil {
+			return u.Query()
+		}
+	}
+	return nil
+}

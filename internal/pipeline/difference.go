@@ -1,0 +1,246 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+
+	"github.com/purgebot/purgebot/internal/github"
+	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/policy"
+	"github.com/purgebot/purgebot/internal/report"
+	"github.com/purgebot/purgebot/internal/store"
+	"github.com/purgebot/purgebot/mapping"
+	"github.com/purgebot/purgebot/purger"
+)
+
+// A difference is what a deployment of one commit over another would purge in
+// an environment, with its reasons.
+type difference struct {
+	from    ledger.Point
+	start   string // where from came from, in public words, when it was not the ledger
+	rules   rules  // of the new commit
+	named   bool   // its file names the environment
+	had     bool   // the old commit had a rules file
+	env     mapping.Environment
+	cause   ledger.Cause
+	targets []mapping.Target
+	unmatch []string
+	hold    bool
+	note    string
+	tree    *github.Tree // of the new commit, if it was read
+}
+
+// counts counts the targets that can be sent.
+func (d *difference) counts() (c ledger.Counts) {
+	for _, t := range d.targets {
+		if t.Reason == "" {
+			c.Add(t.Kind)
+		}
+	}
+	return c
+}
+
+// difference maps the exact difference between what is live in an environment
+// and a commit by that commit's rules. It changes nothing.
+func (p *Pipeline) difference(ctx context.Context, repo ledger.Repository, env ledger.Environment, to ledger.Point) (*difference, error) {
+	d := &difference{cause: ledger.CauseDeploy}
+	var err error
+	if d.rules, err = p.rulesAt(ctx, repo, to.SHA); err != nil {
+		return nil, err
+	}
+	if d.rules.fault != "" {
+		return d, nil
+	}
+	if d.from, d.start, err = p.start(ctx, repo, env, to); err != nil {
+		return nil, err
+	}
+	old, err := p.oldRules(ctx, repo, d.from.SHA)
+	if err != nil {
+		return nil, err
+	}
+	d.had = !old.none()
+	if d.rules.file == nil {
+		return d, nil
+	}
+	if d.env, d.named = d.rules.file.Environment(env.Name); !d.named {
+		return d, nil
+	}
+	changes, err := p.changes(ctx, repo, env, d, to)
+	if err != nil {
+		return nil, err
+	}
+	return d, p.mapChanges(ctx, repo, env, d, to, old, changes)
+}
+
+// start is what an environment's first purge starts from.
+func (p *Pipeline) start(ctx context.Context, repo ledger.Repository, env ledger.Environment, to ledger.Point) (ledger.Point, string, error) {
+	if !env.Live.IsZero() {
+		return env.Live, "", nil
+	}
+	r := p.repository(repo)
+	before := repo.FirstSeen
+	if !to.At.IsZero() && to.Status != 0 && to.At.Before(before) {
+		before = to.At
+	}
+	grant := p.Policy.For(repo.FullName())
+	last, found, err := r.LastSuccess(ctx, env.Name, before, to.Status, func(d github.Deployment) bool {
+		return d.ID != to.Deploy && grant.Creator(d.Creator)
+	})
+	if err != nil && !github.IsNotFound(err) {
+		return ledger.Point{}, "", err
+	}
+	if found {
+		return ledger.Point{SHA: last.SHA, Deploy: last.ID, Status: last.StatusID, At: last.CreatedAt},
+			"first seen, since deployment " + report.Short(last.SHA), nil
+	}
+	push, err := p.Store.PushOf(ctx, repo.ID, to.SHA)
+	if err == nil && !zeroSHA(push.Before) {
+		return ledger.Point{SHA: push.Before}, "first seen, since push from " + report.Short(push.Before), nil
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return ledger.Point{}, "", err
+	}
+	commit, err := r.Commit(ctx, to.SHA)
+	if err != nil {
+		return ledger.Point{}, "", err
+	}
+	if len(commit.Parents) == 0 {
+		return ledger.Point{}, "first seen, every file", nil
+	}
+	return ledger.Point{SHA: commit.Parents[0]}, "first seen, since parent " + report.Short(commit.Parents[0]), nil
+}
+
+// oldRules reads the rules that removed paths go by; a commit that is gone
+// has none.
+func (p *Pipeline) oldRules(ctx context.Context, repo ledger.Repository, sha string) (rules, error) {
+	if sha == "" {
+		return rules{}, nil
+	}
+	old, err := p.rulesAt(ctx, repo, sha)
+	if github.IsNotFound(err) {
+		return rules{}, nil
+	}
+	return old, err
+}
+
+// changes finds what differs. Where that can't be known it is every file of
+// the new tree, never nothing.
+func (p *Pipeline) changes(ctx context.Context, repo ledger.Repository, env ledger.Environment, d *difference, to ledger.Point) (github.Changes, error) {
+	r := p.repository(repo)
+	if d.from.SHA != "" {
+		remembered, err := p.remembered(ctx, env, d.from.SHA)
+		if err != nil {
+			return github.Changes{}, err
+		}
+		changes, err := r.Changes(ctx, d.from.SHA, to.SHA, remembered)
+		if err == nil || !errors.Is(err, github.ErrGone) {
+			d.tree = changes.Tree
+			return changes, err
+		}
+		d.note = "commit " + report.Short(d.from.SHA) + " is gone: every file"
+	}
+	tree, err := r.Tree(ctx, to.SHA)
+	if err != nil {
+		return github.Changes{}, err
+	}
+	d.tree = tree
+	all := github.Changes{Tree: tree, Relation: github.Unrelated}
+	for path := range tree.Paths() {
+		all.Files = append(all.Files, mapping.Change{Path: path, Op: mapping.Modified})
+	}
+	return all, nil
+}
+
+// remembered is the stored listing of the live commit, or nil.
+func (p *Pipeline) remembered(ctx context.Context, env ledger.Environment, sha string) (*github.Tree, error) {
+	if env.ID == "" {
+		return nil, nil //nolint:nilnil // nothing remembered is an answer
+	}
+	listing, err := p.Store.Tree(ctx, env.ID, sha)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil //nolint:nilnil // nothing remembered is an answer
+	}
+	if err != nil {
+		return nil, err
+	}
+	tree := new(github.Tree)
+	if err := tree.UnmarshalBinary(listing); err != nil {
+		p.Log.LogAttrs(ctx, slogWarn, "remembered tree can't be read; GitHub is asked instead", errAttr(err))
+		return nil, nil //nolint:nilerr,nilnil // it is only a shortcut
+	}
+	return tree, nil
+}
+
+func (p *Pipeline) mapChanges(ctx context.Context, repo ledger.Repository, env ledger.Environment, d *difference, to ledger.Point, old rules, changes github.Changes) error {
+	rollback, err := p.rollback(ctx, repo, env, d, to, changes.Relation)
+	if err != nil {
+		return err
+	}
+	if rollback {
+		d.cause = ledger.CauseRollback
+	}
+	q := mapping.Query{
+		Environment: env.Name, Owner: repo.Owner, Repo: repo.Name, DefaultBranch: repo.DefaultBranch,
+		Rollback: rollback, Old: old.file, Changes: each(changes.Files),
+	}
+	plan, err := d.rules.file.Plan(q)
+	if err != nil {
+		return err
+	}
+	grant := p.Policy.For(repo.FullName())
+	if rollback && !rollbackAllowed(grant, plan.Targets) {
+		// A rollback's delete is a default that nobody asked for, and it is
+		// never held: where the operator has a bound it goes by `action`.
+		q.Rollback = false
+		if plan, err = d.rules.file.Plan(q); err != nil {
+			return err
+		}
+	}
+	d.targets, d.unmatch = judge(grant, plan.Targets), plan.Unmatched
+	d.hold, d.note = hold(grant, plan, d)
+	if rollback {
+		d.hold = false
+	}
+	return nil
+}
+
+// rollback tells a rollback from a deployment that goes forward.
+func (p *Pipeline) rollback(ctx context.Context, repo ledger.Repository, env ledger.Environment, d *difference, to ledger.Point, relation github.Relation) (bool, error) {
+	if env.Live.IsZero() || env.Live.SHA != d.from.SHA || to.SHA == d.from.SHA {
+		return false, nil
+	}
+	lived, err := p.Store.Lived(ctx, env.ID, to.SHA)
+	if err != nil {
+		return false, err
+	}
+	ancestor := relation == github.Behind
+	if relation == "" && !lived && ledger.Rollback(env.Live, to, true, false) {
+		ancestor, err = p.repository(repo).Ancestor(ctx, to.SHA, env.Live.SHA)
+		if err != nil && !github.IsNotFound(err) {
+			return false, err
+		}
+	}
+	return ledger.Rollback(env.Live, to, ancestor, lived), nil
+}
+
+// judge adds the operator's word to what the rules ask for.
+func judge(grant policy.Grant, targets []mapping.Target) []mapping.Target {
+	out := slices.Clone(targets)
+	for i, t := range out {
+		if t.Reason != "" {
+			continue
+		}
+		if reason := grant.Refusal(t.Kind, t.Object, t.Action); reason != "" {
+			out[i].Reason = reason
+			continue
+		}
+		if err := purger.Check(purger.Kind(t.Kind), t.Object); err != nil {
+			out[i].Reason = err.Error()
+		}
+	}
+	return out
+}
+
+func each(changes []mapping.Change) iter.Seq[mapping.Change] { return slices.Values(changes) }

@@ -1,0 +1,167 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/purgebot/purgebot/internal/github"
+	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/report"
+	"github.com/purgebot/purgebot/internal/store"
+	"github.com/purgebot/purgebot/mapping"
+)
+
+// reconcile closes the distance between what is live and what is desired in
+// one environment.
+func (p *Pipeline) reconcile(ctx context.Context, job store.ReconcileJob) error {
+	env, err := p.Store.Environment(ctx, job.EnvID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	now := p.Now()
+	switch env.Next(now) {
+	case ledger.StepNone:
+		return nil
+	case ledger.StepWait:
+		return again{env.DueAt.Sub(now)}
+	case ledger.StepPlan, ledger.StepResend:
+	}
+	repo, err := p.Store.Repository(ctx, env.RepoID)
+	if err != nil {
+		return err
+	}
+	var move store.Move
+	if env.Next(now) == ledger.StepPlan {
+		move, err = p.plan(ctx, repo, env)
+	} else {
+		move, err = p.resend(ctx, repo, env)
+	}
+	if err != nil || move.Env.ID == "" {
+		return err
+	}
+	ok, err := p.Store.Commit(ctx, move)
+	if err != nil {
+		return err
+	}
+	if !ok { // a newer fact came meanwhile: plan anew
+		return again{time.Millisecond}
+	}
+	p.logMove(ctx, repo, move)
+	return nil
+}
+
+// plan plans the difference. A move without an environment means that the
+// purge waits: a fault was noted.
+func (p *Pipeline) plan(ctx context.Context, repo ledger.Repository, env ledger.Environment) (store.Move, error) {
+	d, err := p.difference(ctx, repo, env, env.Desired)
+	if err != nil {
+		return store.Move{}, err
+	}
+	move := store.Move{Env: env, To: env.Desired}
+	if d.tree != nil {
+		if move.Tree, err = d.tree.MarshalBinary(); err != nil {
+			return store.Move{}, err
+		}
+	}
+	switch {
+	case d.rules.fault != "":
+		name, err := p.contextOf(ctx, repo, env)
+		if err != nil {
+			return store.Move{}, err
+		}
+		words := report.Fault(d.rules.fault)
+		return store.Move{}, p.Store.SetFault(ctx, env, report.Context(name), words.Description)
+	case d.rules.none():
+		if d.had {
+			name, err := p.contextOf(ctx, repo, env)
+			if err != nil {
+				return store.Move{}, err
+			}
+			move.Context, move.Words = report.Context(name), report.NoRules().Description
+		}
+		return move, nil
+	case !d.named:
+		return move, nil
+	}
+	if d.env.Trigger.Kind == mapping.OnPush && d.cause == ledger.CauseDeploy && env.Desired.Deploy == 0 {
+		d.cause = ledger.CausePush
+	}
+	move.Context, move.Hold = report.Context(contextName(d.env)), d.hold
+	purge, err := p.Store.Begin(ctx, ledger.Purge{
+		RepoID: repo.ID, EnvID: env.ID, Environment: contextName(d.env), Cause: d.cause,
+		From: d.from, To: env.Desired, Network: d.env.Network, Start: d.start, Note: d.note,
+		Lane: ledger.Lane(d.cause, len(d.targets)), Unmatched: d.unmatch,
+	})
+	if err != nil {
+		return store.Move{}, err
+	}
+	move.Purge = &purge
+	return move, p.Store.AddTargets(ctx, purge, d.targets)
+}
+
+// contextOf names an environment in its statuses where its own commit's rules
+// can't be read.
+func (p *Pipeline) contextOf(ctx context.Context, repo ledger.Repository, env ledger.Environment) (string, error) {
+	file, err := p.authority(ctx, repo)
+	if err != nil {
+		return "", err
+	}
+	if file.file == nil && !env.Live.IsZero() {
+		if file, err = p.rulesAt(ctx, repo, env.Live.SHA); err != nil && !github.IsNotFound(err) {
+			return "", err
+		}
+	}
+	if file.file != nil {
+		if named, ok := file.file.Environment(env.Name); ok {
+			return contextName(named), nil
+		}
+	}
+	return env.Name, nil
+}
+
+// resend moves to another deployment of the live commit. If any target went
+// out before its success was recorded, all go out once more: the deployment
+// that rang first may only have built.
+func (p *Pipeline) resend(ctx context.Context, repo ledger.Repository, env ledger.Environment) (store.Move, error) {
+	move := store.Move{Env: env, To: env.Desired}
+	last, first, err := p.Store.LastPurge(ctx, env.ID, env.Live.SHA)
+	if errors.Is(err, store.ErrNotFound) {
+		return move, nil
+	}
+	if err != nil {
+		return store.Move{}, err
+	}
+	if !ledger.Resend(env.Live, env.Desired, first) {
+		return move, nil
+	}
+	old, err := p.Store.Purge(ctx, last)
+	if err != nil {
+		return store.Move{}, err
+	}
+	purge, err := p.Store.Begin(ctx, ledger.Purge{
+		RepoID: repo.ID, EnvID: env.ID, Environment: old.Environment, Cause: ledger.CauseAgain,
+		From: old.From, To: env.Desired, Network: old.Network, Note: "deployed again",
+		Lane: old.Lane, Unmatched: old.Unmatched,
+	})
+	if err != nil {
+		return store.Move{}, err
+	}
+	move.Purge, move.Context = &purge, report.Context(old.Environment)
+	return move, p.Store.CopyTargets(ctx, purge.ID, old.ID)
+}
+
+func (p *Pipeline) logMove(ctx context.Context, repo ledger.Repository, m store.Move) {
+	attrs := []slog.Attr{
+		slog.String("repository", repo.FullName()), slog.String("environment", m.Env.Name),
+		slog.String("from", report.Short(m.Env.Live.SHA)), slog.String("to", report.Short(m.To.SHA)),
+	}
+	if m.Purge != nil {
+		attrs = append(attrs, slog.String("purge", m.Purge.ID), slog.String("cause", string(m.Purge.Cause)))
+	}
+	p.Log.LogAttrs(ctx, slog.LevelInfo, "live moved", attrs...)
+}

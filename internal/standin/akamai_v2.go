@@ -1,0 +1,248 @@
+package standin
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http"
+	"time"
+)
+
+// AkamaiQueue is how the legacy CCU v2 works off its queue. A zero field
+// means the figure of Akamai's guide.
+type AkamaiQueue struct {
+	// Unknown is how long the status of a new purge is "Unknown"; default 1 s,
+	// below 0 not at all.
+	Unknown time.Duration
+	// Done is how long after its submission a purge is done; default 240 s.
+	Done time.Duration
+	// Size is how many objects may wait; default 10,000.
+	Size int
+}
+
+func (q AkamaiQueue) withDefaults() AkamaiQueue {
+	return AkamaiQueue{
+		Unknown: cmp.Or(q.Unknown, time.Second),
+		Done:    cmp.Or(q.Done, 240*time.Second),
+		Size:    cmp.Or(q.Size, 10_000),
+	}
+}
+
+const (
+	akamaiV2MaxObjects = 500 // a request
+	akamaiV2Ping       = 60 * time.Second
+	// akamaiV2Memory is how long the status of a purge can be asked for.
+	akamaiV2Memory = 48 * time.Hour
+)
+
+// akamaiQueued is a purge of CCU v2.
+type akamaiQueued struct {
+	id, supportID string
+	submitted     time.Time
+	ahead         int // objects in the queue before it
+	objects       int
+}
+
+// akamaiPending holds the purges of CCU v2, done ones too.
+type akamaiPending struct {
+	purges map[string]akamaiQueued
+}
+
+// length is how many objects wait, after old purges are forgotten.
+func (q *akamaiPending) length(now time.Time, done time.Duration) (objects int) {
+	for id, p := range q.purges {
+		switch age := now.Sub(p.submitted); {
+		case age < done:
+			objects += p.objects
+		case age > akamaiV2Memory:
+			delete(q.purges, id)
+		}
+	}
+	return objects
+}
+
+type akamaiV2Accepted struct {
+	HTTPStatus       int    `json:"httpStatus"`
+	Detail           string `json:"detail"`
+	EstimatedSeconds int    `json:"estimatedSeconds"`
+	PurgeID          string `json:"purgeId"`
+	ProgressURI      string `json:"progressUri"`
+	PingAfterSeconds int    `json:"pingAfterSeconds"`
+	SupportID        string `json:"supportId"`
+}
+
+type akamaiV2Length struct {
+	HTTPStatus  int    `json:"httpStatus"`
+	QueueLength int    `json:"queueLength"`
+	Detail      string `json:"detail"`
+	SupportID   string `json:"supportId"`
+}
+
+type akamaiV2Status struct {
+	HTTPStatus               int     `json:"httpStatus"`
+	PurgeID                  string  `json:"purgeId"`
+	PurgeStatus              string  `json:"purgeStatus"`
+	ProgressURI              string  `json:"progressUri"`
+	PingAfterSeconds         int     `json:"pingAfterSeconds"`
+	SupportID                string  `json:"supportId"`
+	OriginalEstimatedSeconds int     `json:"originalEstimatedSeconds,omitempty"`
+	OriginalQueueLength      *int    `json:"originalQueueLength,omitempty"`
+	SubmittedBy              string  `json:"submittedBy,omitempty"`
+	SubmissionTime           string  `json:"submissionTime,omitempty"`
+	CompletionTime           *string `json:"completionTime"` // null until done
+}
+
+// v2 is the legacy API: queues/default and purges/{id}. Of the queues only
+// "default" exists; one of Akamai's two guides also knew "emergency".
+func (a *Akamai) v2(c akamaiCall, path []string) akamaiAnswer {
+	if len(path) != 2 {
+		return akamaiNotFound(c)
+	}
+	switch {
+	case path[0] == "queues" && path[1] != "default":
+		return akamaiProblem(http.StatusNotFound, "queue not found", path[1])
+	case path[0] == "queues" && c.Method == http.MethodPost:
+		return a.v2Purge(c)
+	case path[0] == "queues" && c.Method == http.MethodGet:
+		return akamaiOK(akamaiV2Length{
+			HTTPStatus: http.StatusOK, QueueLength: a.queue.length(c.now, a.cfg.Queue.Done),
+			Detail: "The queue may take a minute to reflect new or removed requests.", SupportID: "17QY-" + rand.Text(),
+		})
+	case path[0] == "purges" && c.Method == http.MethodGet:
+		return a.v2Status(c, path[1])
+	case path[0] == "queues" || path[0] == "purges":
+		return akamaiProblem(http.StatusMethodNotAllowed, "method not allowed", c.Method)
+	}
+	return akamaiNotFound(c)
+}
+
+func akamaiOK(body any) akamaiAnswer {
+	return akamaiAnswer{status: http.StatusOK, media: "application/json", body: body}
+}
+
+// v2Purge takes a purge into the queue, or refuses all of it.
+func (a *Akamai) v2Purge(c akamaiCall) (ans akamaiAnswer) {
+	var p AkamaiPurge
+	defer func() { ans.kind, ans.objects = p.Kind, len(p.Objects) }()
+	if refusal, ok := akamaiJSONBody(c, akamaiMaxBody); !ok {
+		return refusal
+	}
+	p, bad := parseAkamaiV2(c.body)
+	if bad != nil {
+		return bad.answer()
+	}
+	waiting := a.queue.length(c.now, a.cfg.Queue.Done)
+	if waiting+len(p.Objects) > a.cfg.Queue.Size {
+		return akamaiProblem(http.StatusInsufficientStorage, "queue is full", "User's queue is full")
+	}
+	if bad := a.unauthorized(p.Kind, p.Objects); bad != nil {
+		return bad.answer()
+	}
+	queued := akamaiQueued{
+		id: akamaiUUID(), supportID: "17PY-" + rand.Text(),
+		submitted: c.now, ahead: waiting, objects: len(p.Objects),
+	}
+	a.queue.purges[queued.id] = queued
+	p.PurgeID = queued.id
+	a.accept(c, p)
+	return akamaiAnswer{
+		status: http.StatusCreated,
+		header: map[string]string{"Content-Location": queued.progressURI()},
+		media:  "application/json",
+		body: akamaiV2Accepted{
+			HTTPStatus: http.StatusCreated, Detail: "Request accepted.",
+			EstimatedSeconds: akamaiSeconds(a.cfg.Queue.Done), PingAfterSeconds: akamaiSeconds(a.cfg.Queue.Done),
+			PurgeID: queued.id, ProgressURI: queued.progressURI(), SupportID: queued.supportID,
+		},
+		purgeID: queued.id,
+	}
+}
+
+// parseAkamaiV2 reads a purge of CCU v2 and says it in the words of v3.
+func parseAkamaiV2(body []byte) (AkamaiPurge, *akamaiFaulty) {
+	fields, bad := parseAkamaiFields(body)
+	if bad != nil {
+		return AkamaiPurge{}, bad
+	}
+	p := AkamaiPurge{API: "v2", Kind: akamaiURL, Action: akamaiDelete, Network: akamaiProduction}
+	for name, value := range fields {
+		switch name {
+		case "objects":
+		case "type":
+			p.Kind, bad = akamaiV2Word(name, value, map[string]string{"arl": akamaiURL, "cpcode": akamaiCPCode})
+		case "action":
+			p.Action, bad = akamaiV2Word(name, value, map[string]string{"remove": akamaiDelete, "invalidate": akamaiInvalidate})
+		case "domain":
+			p.Network, bad = akamaiV2Word(name, value, map[string]string{"production": akamaiProduction, "staging": akamaiStaging})
+		default:
+			bad = &akamaiFaulty{http.StatusBadRequest, "invalid attribute", "'" + name + "' attribute is not known"}
+		}
+		if bad != nil {
+			return AkamaiPurge{}, bad
+		}
+	}
+	if p.Objects, bad = parseAkamaiObjects(fields["objects"], p.Kind); bad != nil {
+		return AkamaiPurge{}, bad
+	}
+	if len(p.Objects) > akamaiV2MaxObjects {
+		return p, &akamaiFaulty{
+			http.StatusRequestEntityTooLarge, "request entity too large",
+			fmt.Sprintf("%d objects, at most %d a request", len(p.Objects), akamaiV2MaxObjects),
+		}
+	}
+	for _, object := range p.Objects {
+		if bad := akamaiCheckObject(p.Kind, object); bad != nil {
+			return p, bad
+		}
+	}
+	return p, nil
+}
+
+func akamaiV2Word(name string, value json.RawMessage, words map[string]string) (string, *akamaiFaulty) {
+	var word string
+	if err := json.Unmarshal(value, &word); err != nil {
+		return "", akamaiWrongType(name, "string", value)
+	}
+	if meaning, ok := words[word]; ok {
+		return meaning, nil
+	}
+	return "", &akamaiFaulty{http.StatusBadRequest, "invalid attribute value", fmt.Sprintf("'%s' attribute cannot be '%s'", name, word)}
+}
+
+// v2Status tells how far a purge is. What was submitted just now, or never,
+// or days ago, is "Unknown", which is a 200 as well.
+func (a *Akamai) v2Status(c akamaiCall, id string) akamaiAnswer {
+	p, known := a.queue.purges[id]
+	age := c.now.Sub(p.submitted)
+	if !known || age < a.cfg.Queue.Unknown || age > akamaiV2Memory {
+		return akamaiOK(akamaiV2Status{
+			HTTPStatus: http.StatusOK, PurgeID: id, PurgeStatus: "Unknown", SupportID: "17SY-" + rand.Text(),
+			ProgressURI: "/ccu/v2/purges/" + id, PingAfterSeconds: akamaiSeconds(min(akamaiV2Ping, a.cfg.Queue.Done)),
+		})
+	}
+	status := akamaiV2Status{
+		HTTPStatus: http.StatusOK, PurgeID: id, PurgeStatus: "In-Progress", SupportID: "17SY-" + rand.Text(),
+		ProgressURI: p.progressURI(), PingAfterSeconds: akamaiSeconds(min(akamaiV2Ping, a.cfg.Queue.Done-age)),
+		OriginalEstimatedSeconds: akamaiSeconds(a.cfg.Queue.Done), OriginalQueueLength: &p.ahead,
+		SubmittedBy: "purgebot", SubmissionTime: p.submitted.UTC().Format(time.RFC3339),
+	}
+	if age >= a.cfg.Queue.Done {
+		completed := p.submitted.Add(a.cfg.Queue.Done).UTC().Format(time.RFC3339)
+		status.PurgeStatus, status.CompletionTime, status.PingAfterSeconds = "Done", &completed, 0
+	}
+	return akamaiOK(status)
+}
+
+func (p akamaiQueued) progressURI() string { return "/ccu/v2/purges/" + p.id }
+
+// akamaiSeconds rounds up: after so many whole seconds it is so.
+func akamaiSeconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
+
+// akamaiUUID is the form that purge ids had in CCU v2.
+func akamaiUUID() string {
+	b := make([]byte, 16)
+	_, _ = rand.Read(b) // never fails
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

@@ -1,0 +1,185 @@
+package standin_test
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v4"
+	"github.com/google/go-github/v60/github"
+
+	"github.com/purgebot/purgebot/internal/standin"
+)
+
+func TestGitHubChecksTheAppsJWT(t *testing.T) {
+	t.Parallel()
+	p, _ := playHistory(t, nil)
+	own, err := jwt.ParseRSAPrivateKeyFromPEM(p.PrivateKeyPEM())
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now().Unix()
+	for _, tc := range []struct {
+		name   string
+		key    any
+		method jwt.SigningMethod
+		claims jwt.MapClaims
+		status int
+	}{
+		{"as GitHub asks", own, jwt.SigningMethodRS256, jwt.MapClaims{"iss": "12345", "iat": now - 60, "exp": now + 540}, 200},
+		{"a number as issuer", own, jwt.SigningMethodRS256, jwt.MapClaims{"iss": 12345, "iat": now - 60, "exp": now + 540}, 200},
+		{"another key", other, jwt.SigningMethodRS256, jwt.MapClaims{"iss": "12345", "iat": now - 60, "exp": now + 540}, 401},
+		{"another App", own, jwt.SigningMethodRS256, jwt.MapClaims{"iss": "12346", "iat": now - 60, "exp": now + 540}, 401},
+		{"another algorithm", own, jwt.SigningMethodRS384, jwt.MapClaims{"iss": "12345", "iat": now - 60, "exp": now + 540}, 401},
+		{"HMAC with the public key", x509.MarshalPKCS1PublicKey(&own.PublicKey), jwt.SigningMethodHS256, jwt.MapClaims{"iss": "12345", "iat": now - 60, "exp": now + 540}, 401},
+		{"expired", own, jwt.SigningMethodRS256, jwt.MapClaims{"iss": "12345", "iat": now - 600, "exp": now - 1}, 401},
+		{"too long", own, jwt.SigningMethodRS256, jwt.MapClaims{"iss": "12345", "iat": now, "exp": now + 660}, 401},
+		{"issued in the future", own, jwt.SigningMethodRS256, jwt.MapClaims{"iss": "12345", "iat": now + 60, "exp": now + 540}, 401},
+		{"a fraction", own, jwt.SigningMethodRS256, jwt.MapClaims{"iss": "12345", "iat": float64(now) - 60.5, "exp": now + 540}, 401},
+		{"no expiry", own, jwt.SigningMethodRS256, jwt.MapClaims{"iss": "12345", "iat": now - 60}, 401},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			token, err := jwt.NewWithClaims(tc.method, tc.claims).SignedString(tc.key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.t = t
+			p.do("GET", "app", "", "Authorization", "Bearer "+token).want(tc.status, "")
+		})
+	}
+	p.t = t
+	p.do("GET", "app", "", "Authorization", "Bearer "+p.token).want(http.StatusUnauthorized, "could not be decoded")
+	p.do("GET", "app", "", "Authorization", "").want(http.StatusUnauthorized, "")
+	p.do("GET", repoPath("commits/main"), "", "Authorization", appJWT(t, p)).want(http.StatusUnauthorized, "Bad credentials")
+}
+
+func TestGitHubTakesAKeyOfTheCallers(t *testing.T) {
+	t.Parallel()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := standin.NewGitHub(standin.GitHubConfig{AppKey: &key.PublicKey})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if block, _ := pem.Decode(g.PrivateKeyPEM()); block != nil {
+		t.Error("the stand-in made a key of its own")
+	}
+}
+
+func TestGitHubTokens(t *testing.T) {
+	t.Parallel()
+	clock := time.Now()
+	h := newHistory(t)
+	p := play(t, standin.GitHubConfig{
+		Now: func() time.Time { return clock },
+		Repositories: []standin.GitHubRepository{
+			{Owner: "acme", Name: "site", Dir: h.dir}, {Owner: "acme", Name: "other", Dir: h.dir},
+			{Owner: "elsewhere", Name: "site", Dir: h.dir, Installation: 2},
+		},
+	})
+	if len(p.token) < 400 || !strings.HasPrefix(p.token, "ghs_12345_") || strings.Count(p.token, ".") != 2 {
+		t.Errorf("token %s has not the form of 2026", p.token)
+	}
+	p.do("GET", repoPath("commits/main"), "").want(http.StatusOK, h.third)
+	p.do("GET", repoPath("commits/main"), "", "Authorization", "Bearer "+p.token).want(http.StatusOK, h.third)
+	p.do("GET", repoPath("commits/main"), "", "Authorization", "token "+p.token[1:]).want(http.StatusUnauthorized, "Bad credentials")
+	p.do("GET", "repos/elsewhere/site/commits/main", "").want(http.StatusNotFound, "Not Found")
+	p.do("POST", repoPath("deployments"), `{"ref":"main"}`).want(http.StatusForbidden, "Resource not accessible by integration")
+	p.do("GET", "installation/repositories", "").want(http.StatusOK, `"total_count":2`)
+
+	var one github.InstallationToken
+	jwt := appJWT(t, p)
+	p.do("POST", "app/installations/1/access_tokens", `{"repositories":["other"],"permissions":{"contents":"read"}}`, "Authorization", jwt).
+		want(http.StatusCreated, "").into(&one)
+	narrow := "token " + one.GetToken()
+	p.do("GET", repoPath("commits/main"), "", "Authorization", narrow).want(http.StatusNotFound, "Not Found")
+	p.do("GET", "repos/acme/other/commits/main", "", "Authorization", narrow).want(http.StatusOK, h.third)
+	p.do("POST", "repos/acme/other/statuses/"+h.third, `{"state":"success"}`, "Authorization", narrow).want(http.StatusForbidden, "not accessible")
+	p.do("POST", "app/installations/1/access_tokens", `{"permissions":{"contents":"write"}}`, "Authorization", jwt).want(http.StatusUnprocessableEntity, "not granted")
+	p.do("POST", "app/installations/1/access_tokens", `{"repositories":["secret"]}`, "Authorization", jwt).want(http.StatusUnprocessableEntity, "at least one repository")
+	p.do("POST", "app/installations/9/access_tokens", "", "Authorization", jwt).want(http.StatusNotFound, "Not Found")
+	p.do("GET", "app/installations", "", "Authorization", jwt).want(http.StatusOK, `"login":"elsewhere"`)
+	p.do("GET", "repos/elsewhere/site/installation", "", "Authorization", jwt).want(http.StatusOK, `"id":2`)
+
+	clock = clock.Add(time.Hour)
+	p.do("GET", repoPath("commits/main"), "").want(http.StatusUnauthorized, "Bad credentials")
+}
+
+func TestGitHubInstallationEnds(t *testing.T) {
+	t.Parallel()
+	receiver := newHook(t)
+	p, _ := playHistory(t, func(c *standin.GitHubConfig) { c.WebhookURL = receiver.URL })
+	jwt := appJWT(t, p)
+	must(t, p.Suspend(t.Context(), 1))
+	p.do("GET", repoPath("commits/main"), "").want(http.StatusForbidden, "suspended")
+	p.do("POST", "app/installations/1/access_tokens", "", "Authorization", jwt).want(http.StatusForbidden, "suspended")
+	must(t, p.Unsuspend(t.Context(), 1))
+	p.do("GET", repoPath("commits/main"), "").want(http.StatusOK, "")
+	must(t, p.Uninstall(t.Context(), 1))
+	p.do("GET", repoPath("commits/main"), "").want(http.StatusUnauthorized, "Bad credentials")
+	p.do("POST", "app/installations/1/access_tokens", "", "Authorization", jwt).want(http.StatusNotFound, "Not Found")
+	var actions []string
+	for _, e := range receiver.of("installation") {
+		actions = append(actions, e.body["action"].(string))
+	}
+	if got := strings.Join(actions, " "); got != "suspend unsuspend deleted" {
+		t.Errorf("installation events: %s", got)
+	}
+}
+
+func TestGitHubRepositoryMoves(t *testing.T) {
+	t.Parallel()
+	p, h := playHistory(t, nil)
+	must(t, p.Rename(acme, "web"))
+	moved := p.do("GET", repoPath("commits/main?x=1"), "").want(http.StatusMovedPermanently, "Moved Permanently")
+	if got, want := moved.header.Get("Location"), p.url+"repositories/77/commits/main?x=1"; got != want {
+		t.Errorf("Location %s, want %s", got, want)
+	}
+	p.do("GET", "repositories/77/commits/main", "").want(http.StatusOK, h.third)
+	p.do("GET", "repos/Acme/WEB", "").want(http.StatusOK, `"full_name":"acme/web"`)
+	p.do("POST", repoPath("statuses/%s", h.third), `{"state":"success"}`).want(http.StatusTemporaryRedirect, "Temporary Redirect")
+	c, _, err := p.client.Repositories.GetCommit(t.Context(), "acme", "site", "main", nil)
+	if err != nil || c.GetSHA() != h.third {
+		t.Errorf("go-github does not follow: %v", err)
+	}
+	must(t, p.Archive("acme/web"))
+	p.do("POST", "repos/acme/web/statuses/"+h.third, `{"state":"success"}`).want(http.StatusForbidden, "read-only")
+	must(t, p.Delete("acme/web"))
+	p.do("GET", "repositories/77", "").want(http.StatusNotFound, "Not Found")
+}
+
+func TestGitHubEnterprisePath(t *testing.T) {
+	t.Parallel()
+	p, h := playHistory(t, func(c *standin.GitHubConfig) { c.BasePath = "/api/v3/" })
+	c, _, err := p.client.Repositories.GetCommit(t.Context(), "acme", "site", "main", nil)
+	if err != nil || c.GetSHA() != h.third || !strings.HasPrefix(c.GetURL(), p.url) {
+		t.Errorf("%v, %v", c, err)
+	}
+	resp, err := http.Get(strings.TrimSuffix(p.url, "api/v3/") + "app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusNotFound || len(p.UnknownCalls()) != 1 {
+		t.Errorf("outside of /api/v3/: %d, unknown calls %v", resp.StatusCode, p.UnknownCalls())
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,466 @@
+package standin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// GitHubCheckRun is a check run.
+type GitHubCheckRun struct {
+	ID          int64
+	SHA         string
+	Name        string
+	ExternalID  string
+	DetailsURL  string
+	Status      string // queued, in_progress or completed
+	Conclusion  string // "" before it is completed
+	StartedAt   time.Time
+	CompletedAt time.Time
+	Title       string
+	Summary     string
+	Text        string
+	Annotations []GitHubAnnotation // of all requests
+	Actions     []GitHubCheckAction
+	Updates     int    // how often it was changed since it was created
+	App         string // slug
+	hasOutput   bool
+}
+
+// GitHubAnnotation is a check run's remark on lines of a file.
+type GitHubAnnotation struct {
+	Path        string  `json:"path"`
+	StartLine   int     `json:"start_line"`
+	EndLine     int     `json:"end_line"`
+	StartColumn *int    `json:"start_column"`
+	EndColumn   *int    `json:"end_column"`
+	Level       string  `json:"annotation_level"`
+	Message     string  `json:"message"`
+	Title       *string `json:"title"`
+	RawDetails  *string `json:"raw_details"`
+}
+
+// GitHubCheckAction is a check run's button.
+type GitHubCheckAction struct {
+	Label       string `json:"label"`
+	Description string `json:"description"`
+	Identifier  string `json:"identifier"`
+}
+
+type githubCheck struct {
+	GitHubCheckRun
+	suite *githubSuite
+}
+
+type githubSuite struct {
+	id        int64
+	sha       string
+	branch    string
+	createdAt time.Time
+}
+
+// githubCheckWish is the body of POST and PATCH; what is nil stays as it is.
+type githubCheckWish struct {
+	Name        *string              `json:"name"`
+	HeadSHA     *string              `json:"head_sha"`
+	ExternalID  *string              `json:"external_id"`
+	DetailsURL  *string              `json:"details_url"`
+	Status      *string              `json:"status"`
+	Conclusion  *string              `json:"conclusion"`
+	StartedAt   *time.Time           `json:"started_at"`
+	CompletedAt *time.Time           `json:"completed_at"`
+	Output      *githubOutput        `json:"output"`
+	Actions     *[]GitHubCheckAction `json:"actions"`
+}
+
+type githubOutput struct {
+	Title       *string            `json:"title"`
+	Summary     *string            `json:"summary"`
+	Text        *string            `json:"text"`
+	Annotations []GitHubAnnotation `json:"annotations"`
+}
+
+// CheckRuns lists the check runs of a commit in the order in which they were
+// created; of all commits if sha is empty.
+func (g *GitHub) CheckRuns(repo, sha string) []GitHubCheckRun {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r, err := g.lookup(repo)
+	if err != nil {
+		return nil
+	}
+	var runs []GitHubCheckRun
+	for _, c := range r.checks {
+		if sha == "" || c.SHA == sha {
+			run := c.GitHubCheckRun
+			run.Annotations, run.Actions = slices.Clone(run.Annotations), slices.Clone(run.Actions)
+			runs = append(runs, run)
+		}
+	}
+	return runs
+}
+
+// Press sends what a person's press of a check run's button sends.
+func (g *GitHub) Press(ctx context.Context, checkRun int64, identifier, login string) (guid string, err error) {
+	return g.checkEvent(ctx, checkRun, "requested_action", login, identifier)
+}
+
+// Rerequest sends what a person's "Re-run" sends; the run itself stays as it is.
+func (g *GitHub) Rerequest(ctx context.Context, checkRun int64, login string) (guid string, err error) {
+	return g.checkEvent(ctx, checkRun, "rerequested", login, "")
+}
+
+func (g *GitHub) checkEvent(ctx context.Context, id int64, action, login, identifier string) (string, error) {
+	g.mu.Lock()
+	for _, r := range g.repos {
+		for _, c := range r.checks {
+			if c.ID != id {
+				continue
+			}
+			fields := githubObject{"check_run": g.checkJSON(g.cfg.URL, r, c)}
+			if identifier != "" {
+				if !slices.ContainsFunc(c.Actions, func(a GitHubCheckAction) bool { return a.Identifier == identifier }) {
+					g.mu.Unlock()
+					return "", fmt.Errorf("press %q of check run %d: it has no such button", identifier, id)
+				}
+				fields["requested_action"] = githubObject{"identifier": identifier}
+			}
+			event := g.newEvent(r, "check_run", action, login, fields)
+			g.mu.Unlock()
+			return g.send(ctx, event), nil
+		}
+	}
+	g.mu.Unlock()
+	return "", fmt.Errorf("check run %d: %w", id, errGithubNoObject)
+}
+
+// suite finds or makes the App's suite of a commit. The caller holds g.mu.
+func (g *GitHub) suite(r *githubRepo, sha, branch string) *githubSuite {
+	for _, s := range r.suites {
+		if s.sha == sha {
+			return s
+		}
+	}
+	s := &githubSuite{id: g.nextID(), sha: sha, branch: branch, createdAt: g.now()}
+	r.suites = append(r.suites, s)
+	return s
+}
+
+func (g *GitHub) suiteJSON(api string, r *githubRepo, s *githubSuite) githubObject {
+	var branch any
+	if s.branch != "" {
+		branch = s.branch
+	}
+	return githubObject{
+		"id": s.id, "node_id": githubNode("CS", s.id), "head_branch": branch, "head_sha": s.sha, "status": "queued", "conclusion": nil,
+		"url": fmt.Sprintf("%s/check-suites/%d", r.url(api), s.id), "before": nil, "after": s.sha,
+		"pull_requests": g.checkPulls(api, r, s.sha), "app": g.appJSON(), "created_at": s.createdAt, "updated_at": s.createdAt,
+	}
+}
+
+// checkPulls lists the open pull requests of a commit, as checks name them.
+func (g *GitHub) checkPulls(api string, r *githubRepo, sha string) []githubObject {
+	pulls := []githubObject{}
+	for _, i := range r.issues {
+		if i.pull == nil || i.state != "open" || i.pull.HeadSHA != sha || i.pull.HeadRepository != "" {
+			continue
+		}
+		repo := githubObject{"id": r.ID, "url": r.url(api), "name": r.Name}
+		pulls = append(pulls, githubObject{
+			"id": i.id, "number": i.number, "url": fmt.Sprintf("%s/pulls/%d", r.url(api), i.number),
+			"head": githubObject{"ref": i.pull.Head, "sha": sha, "repo": repo},
+			"base": githubObject{"ref": i.pull.Base, "sha": i.pull.BaseSHA, "repo": repo},
+		})
+	}
+	return pulls
+}
+
+func (g *GitHub) checkJSON(api string, r *githubRepo, c *githubCheck) githubObject {
+	self := fmt.Sprintf("%s/check-runs/%d", r.url(api), c.ID)
+	orNull := func(s string, present bool) any {
+		if !present {
+			return nil
+		}
+		return s
+	}
+	moment := func(t time.Time) any {
+		if t.IsZero() {
+			return nil
+		}
+		return t
+	}
+	return githubObject{
+		"id": c.ID, "node_id": githubNode("CR", c.ID), "name": c.Name, "head_sha": c.SHA, "external_id": c.ExternalID, "url": self,
+		"html_url": fmt.Sprintf("%s/runs/%d", r.html(), c.ID), "details_url": c.DetailsURL, "status": c.Status,
+		"conclusion": orNull(c.Conclusion, c.Conclusion != ""), "started_at": moment(c.StartedAt), "completed_at": moment(c.CompletedAt),
+		"output": githubObject{
+			"title": orNull(c.Title, c.hasOutput), "summary": orNull(c.Summary, c.hasOutput), "text": orNull(c.Text, c.Text != ""),
+			"annotations_count": len(c.Annotations), "annotations_url": self + "/annotations",
+		},
+		"app": g.foreignApp(c.App), "check_suite": g.suiteJSON(api, r, c.suite), "pull_requests": g.checkPulls(api, r, c.SHA),
+	}
+}
+
+// apply checks a wish and takes it over into c; the reply is for the caller if ok is false.
+func (w *githubCheckWish) apply(c *GitHubCheckRun, now time.Time) (githubReply, bool) {
+	for _, field := range []struct {
+		to   *string
+		from *string
+	}{{&c.Name, w.Name}, {&c.ExternalID, w.ExternalID}, {&c.DetailsURL, w.DetailsURL}} {
+		if field.from != nil {
+			*field.to = *field.from
+		}
+	}
+	if !githubIsLink(c.DetailsURL) {
+		return githubInvalid("CheckRun", "details_url", "custom", "details_url must use http(s) scheme"), false
+	}
+	if fault := w.applyState(c, now); fault != "" {
+		return githubFail(http.StatusUnprocessableEntity, "Invalid request.\n\n"+fault), false
+	}
+	if w.Output != nil {
+		if fault := w.Output.apply(c); fault != "" {
+			return githubFail(http.StatusUnprocessableEntity, "Invalid request.\n\n"+fault), false
+		}
+	}
+	if w.Actions != nil {
+		if fault := githubCheckActions(*w.Actions); fault != "" {
+			return githubFail(http.StatusUnprocessableEntity, "Invalid request.\n\n"+fault), false
+		}
+		c.Actions = slices.Clone(*w.Actions)
+	}
+	return githubReply{}, true
+}
+
+func (w *githubCheckWish) applyState(c *GitHubCheckRun, now time.Time) string {
+	if w.Status != nil {
+		if !slices.Contains([]string{"queued", "in_progress", "completed"}, *w.Status) {
+			return fmt.Sprintf("%q is not a possible value. Must be one of the following: queued, in_progress, completed.", *w.Status)
+		}
+		if c.Status = *w.Status; c.Status != "completed" {
+			c.Conclusion, c.CompletedAt = "", time.Time{}
+		}
+	}
+	if w.StartedAt != nil {
+		c.StartedAt = *w.StartedAt
+	}
+	if w.Conclusion != nil {
+		conclusions := []string{"action_required", "cancelled", "failure", "neutral", "success", "skipped", "timed_out"}
+		if !slices.Contains(conclusions, *w.Conclusion) {
+			return fmt.Sprintf("%q is not a possible value. Must be one of the following: %s.", *w.Conclusion, strings.Join(conclusions, ", "))
+		}
+		c.Conclusion, c.Status = *w.Conclusion, "completed"
+	}
+	if w.CompletedAt != nil {
+		c.CompletedAt, c.Status = *w.CompletedAt, "completed"
+	}
+	if c.Status == "completed" && c.Conclusion == "" {
+		return `For 'allOf/0', "conclusion" wasn't supplied.`
+	}
+	if c.Status == "completed" && c.CompletedAt.IsZero() {
+		c.CompletedAt = now
+	}
+	if c.Status != "queued" && c.StartedAt.IsZero() {
+		c.StartedAt = now
+	}
+	return ""
+}
+
+const githubMaxText = 65535
+
+func (o *githubOutput) apply(c *GitHubCheckRun) string {
+	switch {
+	case o.Summary == nil:
+		return `For 'properties/output', "summary" wasn't supplied.`
+	case !c.hasOutput && o.Title == nil:
+		return `For 'properties/output', "title" wasn't supplied.`
+	case len(o.Annotations) > 50:
+		return fmt.Sprintf("No more than 50 items are allowed; %d were supplied.", len(o.Annotations))
+	}
+	for _, text := range []*string{o.Summary, o.Text} {
+		if n := githubRunes(text); n > githubMaxText {
+			return fmt.Sprintf("Only %d characters are allowed; %d were supplied.", githubMaxText, n)
+		}
+	}
+	for i, a := range o.Annotations {
+		if fault := a.fault(); fault != "" {
+			return fmt.Sprintf("For 'annotations/%d', %s", i, fault)
+		}
+	}
+	if o.Title != nil {
+		c.Title = *o.Title
+	}
+	c.Summary, c.Text, c.hasOutput = *o.Summary, "", true
+	if o.Text != nil {
+		c.Text = *o.Text
+	}
+	c.Annotations = append(c.Annotations, o.Annotations...)
+	return ""
+}
+
+func githubRunes(s *string) int {
+	if s == nil {
+		return 0
+	}
+	return utf8.RuneCountInString(*s)
+}
+
+func (a GitHubAnnotation) fault() string {
+	const max64KB = 64 << 10
+	switch {
+	case a.Path == "":
+		return `"path" wasn't supplied.`
+	case a.StartLine < 1 || a.EndLine < a.StartLine:
+		return "start_line and end_line are not lines in this order."
+	case !slices.Contains([]string{"notice", "warning", "failure"}, a.Level):
+		return fmt.Sprintf("%q is not a possible value of annotation_level.", a.Level)
+	case a.Message == "" || len(a.Message) > max64KB:
+		return "message must have 1 byte to 64 KB."
+	case githubRunes(a.Title) > 255:
+		return "Only 255 characters are allowed in title."
+	case a.RawDetails != nil && len(*a.RawDetails) > max64KB:
+		return "raw_details must not exceed 64 KB."
+	case (a.StartColumn != nil || a.EndColumn != nil) && a.StartLine != a.EndLine:
+		return "start_column and end_column can only be given on one line."
+	}
+	return ""
+}
+
+func githubCheckActions(actions []GitHubCheckAction) string {
+	if len(actions) > 3 {
+		return fmt.Sprintf("No more than 3 items are allowed; %d were supplied.", len(actions))
+	}
+	for _, a := range actions {
+		for _, field := range []struct {
+			name, value string
+			limit       int
+		}{{"label", a.Label, 20}, {"description", a.Description, 40}, {"identifier", a.Identifier, 20}} {
+			if n := utf8.RuneCountInString(field.value); n == 0 || n > field.limit {
+				return fmt.Sprintf("For 'actions', %s must have 1 to %d characters; %d were supplied.", field.name, field.limit, n)
+			}
+		}
+	}
+	return ""
+}
+
+// createCheckRun is POST /repos/{owner}/{repo}/check-runs.
+func (g *GitHub) createCheckRun(x *githubExchange) githubReply {
+	var wish githubCheckWish
+	if reply, ok := x.decode(&wish); !ok {
+		return reply
+	}
+	if wish.Name == nil || *wish.Name == "" || wish.HeadSHA == nil {
+		return githubFail(http.StatusUnprocessableEntity, `Invalid request.`+"\n\n"+`"name" and "head_sha" must be supplied.`)
+	}
+	commit, err := x.repo.git.commit(*wish.HeadSHA)
+	if err != nil || !strings.EqualFold(commit.id, *wish.HeadSHA) {
+		return githubFail(http.StatusUnprocessableEntity, "No commit found for SHA: "+*wish.HeadSHA)
+	}
+	c := &githubCheck{GitHubCheckRun: GitHubCheckRun{SHA: commit.id, Status: "queued", App: g.cfg.AppSlug, DetailsURL: "https://github.com/apps/" + g.cfg.AppSlug}}
+	if reply, ok := wish.apply(&c.GitHubCheckRun, g.now()); !ok {
+		return reply
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c.ID, c.suite = g.nextID(), g.suite(x.repo, c.SHA, "")
+	x.repo.checks = append(x.repo.checks, c)
+	g.checkChanged(x.repo, c, "created", false)
+	return githubReply{status: http.StatusCreated, body: g.checkJSON(x.api, x.repo, c)}
+}
+
+// checkChanged tells the App of its own run, as GitHub does. The caller holds g.mu.
+func (g *GitHub) checkChanged(r *githubRepo, c *githubCheck, action string, wasCompleted bool) {
+	event := func(action string) {
+		g.emitLater(r, "check_run", action, g.bot(), githubObject{"check_run": g.checkJSON(g.cfg.URL, r, c)})
+	}
+	if action == "created" {
+		event("created")
+	}
+	if c.Status == "completed" && !wasCompleted {
+		event("completed")
+	}
+	g.notify()
+}
+
+func (x *githubExchange) check() *githubCheck {
+	for _, c := range x.repo.checks {
+		if c.ID == x.id("check") {
+			return c
+		}
+	}
+	return nil
+}
+
+// updateCheckRun is PATCH /repos/{owner}/{repo}/check-runs/{check}.
+func (g *GitHub) updateCheckRun(x *githubExchange) githubReply {
+	var wish githubCheckWish
+	if reply, ok := x.decode(&wish); !ok {
+		return reply
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := x.check()
+	if c == nil {
+		return githubNotFound()
+	}
+	if c.App != g.cfg.AppSlug {
+		return githubFail(http.StatusForbidden, "Invalid app_id `"+fmt.Sprint(g.cfg.AppID)+"` - check run can only be modified by the GitHub App that created it.")
+	}
+	next := c.GitHubCheckRun
+	if reply, ok := wish.apply(&next, g.now()); !ok {
+		return reply
+	}
+	wasCompleted := c.Status == "completed"
+	next.Updates++
+	c.GitHubCheckRun = next
+	g.checkChanged(x.repo, c, "", wasCompleted)
+	return githubOK(g.checkJSON(x.api, x.repo, c))
+}
+
+// getCheckRun is GET /repos/{owner}/{repo}/check-runs/{check}.
+func (g *GitHub) getCheckRun(x *githubExchange) githubReply {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c := x.check(); c != nil {
+		return githubOK(g.checkJSON(x.api, x.repo, c))
+	}
+	return githubNotFound()
+}
+
+// listAnnotations is GET /repos/{owner}/{repo}/check-runs/{check}/annotations.
+func (g *GitHub) listAnnotations(x *githubExchange) githubReply {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := x.check()
+	if c == nil {
+		return githubNotFound()
+	}
+	page, links := githubPage(x, c.Annotations)
+	return githubReply{status: http.StatusOK, header: links, body: append([]GitHubAnnotation{}, page...)}
+}
+
+// listCheckRuns is GET /repos/{owner}/{repo}/commits/{ref}/check-runs.
+func (g *GitHub) listCheckRuns(x *githubExchange) githubReply {
+	commit, err := g.resolve(x.repo, x.params["ref"])
+	if err != nil {
+		return githubFail(http.StatusUnprocessableEntity, "No commit found for SHA: "+x.params["ref"])
+	}
+	query := x.URL.Query()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	items, seen := []githubObject{}, map[string]bool{}
+	for _, c := range slices.Backward(x.repo.checks) {
+		key := c.App + "/" + c.Name
+		if c.SHA != commit.id || query.Get("check_name") != "" && query.Get("check_name") != c.Name ||
+			query.Get("status") != "" && query.Get("status") != c.Status || query.Get("filter") != "all" && seen[key] {
+			continue
+		}
+		seen[key] = true
+		items = append(items, g.checkJSON(x.api, x.repo, c))
+	}
+	page, links := githubPage(x, items)
+	return githubReply{status: http.StatusOK, header: links, body: githubObject{"total_count": len(items), "check_runs": page}}
+}

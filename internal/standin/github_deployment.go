@@ -1,0 +1,391 @@
+package standin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// GitHubDeployment is a deployment for a player to create.
+type GitHubDeployment struct {
+	SHA         string // or a Ref that names it
+	Ref         string // the SHA if empty
+	Environment string // "production" if empty, as at GitHub
+	Creator     string // the repository's owner if empty
+	App         string // slug of the App that creates it, if one does
+	Task        string // "deploy" if empty
+	Description string
+	Payload     any
+	Transient   bool  // the environment goes away again
+	Production  *bool // nil: whether the environment is called "production"
+	// RequiredContexts must be green; nil: every status that the commit has. An
+	// empty list asks for none.
+	RequiredContexts []string
+	// WorkflowRun is the id of the Actions run that creates it; 0: none does.
+	WorkflowRun int64
+}
+
+// GitHubDeploymentStatus is a deployment's status for a player to create.
+type GitHubDeploymentStatus struct {
+	State       string // error, failure, inactive, in_progress, queued, pending, success or (webhooks alone) waiting
+	Environment string // replaces the deployment's if not empty
+	Creator     string // the deployment's if empty
+	Description string
+	LogURL      string
+	URL         string // environment_url
+	Sender      string // the creator if empty
+}
+
+// ErrGitHubConflict is GitHub's 409: the commit's statuses forbid a deployment.
+var ErrGitHubConflict = errors.New("commit status checks failed")
+
+type githubDeployment struct {
+	GitHubDeployment
+	id                   int64
+	original             string // environment
+	createdAt, updatedAt time.Time
+	statuses             []*githubDeploymentStatus
+}
+
+type githubDeploymentStatus struct {
+	GitHubDeploymentStatus
+	id        int64
+	createdAt time.Time
+}
+
+// Deploy creates a deployment and sends `deployment`. It gives
+// [ErrGitHubConflict] while a status of the commit is pending or failed.
+func (g *GitHub) Deploy(ctx context.Context, repo string, d GitHubDeployment) (id int64, err error) {
+	g.mu.Lock()
+	r, err := g.lookup(repo)
+	g.mu.Unlock()
+	if err != nil {
+		return 0, err
+	}
+	created, err := g.addDeployment(r, d)
+	if err != nil {
+		return 0, fmt.Errorf("deploy %s@%s: %w", repo, d.SHA+d.Ref, err)
+	}
+	g.mu.Lock()
+	event := g.deploymentEvent(r, created)
+	g.mu.Unlock()
+	g.send(ctx, event)
+	return created.id, nil
+}
+
+func (g *GitHub) addDeployment(r *githubRepo, d GitHubDeployment) (*githubDeployment, error) {
+	if d.Ref == "" {
+		d.Ref = d.SHA
+	}
+	if d.SHA == "" {
+		d.SHA = d.Ref
+	}
+	c, err := g.resolve(r, d.SHA)
+	if err != nil {
+		return nil, err
+	}
+	d.SHA = c.id
+	for field, otherwise := range map[*string]string{&d.Environment: "production", &d.Task: "deploy", &d.Creator: r.Owner} {
+		if *field == "" {
+			*field = otherwise
+		}
+	}
+	if d.Production == nil {
+		production := d.Environment == "production"
+		d.Production = &production
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if blocking := githubBlocking(r.statuses, d); len(blocking) > 0 {
+		return nil, fmt.Errorf("%w for %s: %s", ErrGitHubConflict, d.Ref, strings.Join(blocking, ", "))
+	}
+	created := &githubDeployment{GitHubDeployment: d, id: g.nextID(), original: d.Environment, createdAt: g.now(), updatedAt: g.now()}
+	r.deployments = append(r.deployments, created)
+	g.notify()
+	return created, nil
+}
+
+// githubBlocking lists the contexts that forbid a deployment.
+func githubBlocking(statuses []GitHubStatus, d GitHubDeployment) []string {
+	blocking := []string{}
+	latest := githubLatest(statuses, d.SHA)
+	for _, s := range latest {
+		if d.RequiredContexts == nil && s.State != "success" {
+			blocking = append(blocking, s.Context)
+		}
+	}
+	for _, required := range d.RequiredContexts {
+		green := func(s GitHubStatus) bool { return strings.EqualFold(s.Context, required) && s.State == "success" }
+		if !slices.ContainsFunc(latest, green) {
+			blocking = append(blocking, required)
+		}
+	}
+	return blocking
+}
+
+// DeployStatus adds a status to a deployment and sends `deployment_status`, but
+// for `inactive`, of which GitHub sends none.
+func (g *GitHub) DeployStatus(ctx context.Context, repo string, deployment int64, s GitHubDeploymentStatus) (id int64, err error) {
+	g.mu.Lock()
+	r, err := g.lookup(repo)
+	if err != nil {
+		g.mu.Unlock()
+		return 0, err
+	}
+	d := r.deployment(deployment)
+	if d == nil {
+		g.mu.Unlock()
+		return 0, fmt.Errorf("deployment %d of %s: %w", deployment, repo, errGithubNoObject)
+	}
+	created := g.addDeploymentStatus(r, d, s, true)
+	event := g.deploymentStatusEvent(r, d, created)
+	g.mu.Unlock()
+	if s.State != "inactive" {
+		g.send(ctx, event)
+	}
+	return created.id, nil
+}
+
+// addDeploymentStatus also makes older deployments of the environment inactive,
+// as GitHub does after a success. The caller holds g.mu.
+func (g *GitHub) addDeploymentStatus(r *githubRepo, d *githubDeployment, s GitHubDeploymentStatus, autoInactive bool) *githubDeploymentStatus {
+	if s.Environment != "" {
+		d.Environment = s.Environment
+	} else {
+		s.Environment = d.Environment
+	}
+	if s.Creator == "" {
+		s.Creator = d.Creator
+	}
+	created := &githubDeploymentStatus{GitHubDeploymentStatus: s, id: g.nextID(), createdAt: g.now()}
+	d.statuses, d.updatedAt = append(d.statuses, created), created.createdAt
+	if s.State == "success" && autoInactive {
+		for _, other := range r.deployments {
+			ended := len(other.statuses) == 0 || other.statuses[len(other.statuses)-1].State != "success"
+			if other.id < d.id && other.Environment == d.Environment && !other.Transient && !*other.Production && !ended {
+				g.addDeploymentStatus(r, other, GitHubDeploymentStatus{State: "inactive", Creator: s.Creator}, false)
+			}
+		}
+	}
+	g.notify()
+	return created
+}
+
+func (r *githubRepo) deployment(id int64) *githubDeployment {
+	for _, d := range r.deployments {
+		if d.id == id {
+			return d
+		}
+	}
+	return nil
+}
+
+func (g *GitHub) deploymentJSON(api string, r *githubRepo, d *githubDeployment) githubObject {
+	self := fmt.Sprintf("%s/deployments/%d", r.url(api), d.id)
+	payload := d.Payload
+	if payload == nil {
+		payload = githubObject{}
+	}
+	var description any
+	if d.Description != "" {
+		description = d.Description
+	}
+	return githubObject{
+		"url": self, "id": d.id, "node_id": githubNode("DE", d.id), "task": d.Task, "original_environment": d.original,
+		"environment": d.Environment, "description": description, "created_at": d.createdAt, "updated_at": d.updatedAt,
+		"statuses_url": self + "/statuses", "repository_url": r.url(api), "creator": g.userJSON(api, d.Creator),
+		"sha": d.SHA, "ref": d.Ref, "payload": payload, "transient_environment": d.Transient,
+		"production_environment": *d.Production, "performed_via_github_app": g.foreignApp(d.App),
+	}
+}
+
+// foreignApp is the App that acted: ours, another by its slug, or nil.
+func (g *GitHub) foreignApp(slug string) any {
+	switch slug {
+	case "":
+		return nil
+	case g.cfg.AppSlug:
+		return g.appJSON()
+	}
+	app := g.appJSON()
+	app["slug"], app["name"], app["id"] = slug, slug, g.userID("app/"+slug)
+	return app
+}
+
+func (g *GitHub) deploymentStatusJSON(api string, r *githubRepo, d *githubDeployment, s *githubDeploymentStatus) githubObject {
+	deployment := fmt.Sprintf("%s/deployments/%d", r.url(api), d.id)
+	return githubObject{
+		"url": fmt.Sprintf("%s/statuses/%d", deployment, s.id), "id": s.id, "node_id": githubNode("DES", s.id),
+		"state": s.State, "creator": g.userJSON(api, s.Creator), "description": s.Description, "environment": s.Environment,
+		"target_url": s.LogURL, "log_url": s.LogURL, "environment_url": s.URL, "created_at": s.createdAt, "updated_at": s.createdAt,
+		"deployment_url": deployment, "repository_url": r.url(api), "performed_via_github_app": g.foreignApp(d.App),
+	}
+}
+
+// deploymentEvent is the `deployment` event. The caller holds g.mu.
+func (g *GitHub) deploymentEvent(r *githubRepo, d *githubDeployment) *GitHubDelivery {
+	run := g.workflowRunJSON(r, d)
+	return g.newEvent(r, "deployment", "created", d.Creator, githubObject{
+		"deployment": g.deploymentJSON(g.cfg.URL, r, d), "workflow": nil, "workflow_run": run,
+	})
+}
+
+func (g *GitHub) deploymentStatusEvent(r *githubRepo, d *githubDeployment, s *githubDeploymentStatus) *GitHubDelivery {
+	sender := s.Sender
+	if sender == "" {
+		sender = s.Creator
+	}
+	return g.newEvent(r, "deployment_status", "created", sender, githubObject{
+		"deployment_status": g.deploymentStatusJSON(g.cfg.URL, r, d, s), "deployment": g.deploymentJSON(g.cfg.URL, r, d),
+		"check_run": nil, "workflow": nil, "workflow_run": g.workflowRunJSON(r, d),
+	})
+}
+
+func (g *GitHub) workflowRunJSON(r *githubRepo, d *githubDeployment) any {
+	if d.WorkflowRun == 0 {
+		return nil
+	}
+	return g.runJSON(r, GitHubWorkflowRun{ID: d.WorkflowRun, SHA: d.SHA, Branch: d.Ref, Actor: d.Creator, Status: "in_progress"})
+}
+
+// listDeployments is GET /repos/{owner}/{repo}/deployments, newest first.
+func (g *GitHub) listDeployments(x *githubExchange) githubReply {
+	query := x.URL.Query()
+	fits := func(key, value string) bool {
+		return !query.Has(key) || query.Get(key) == "" || query.Get(key) == value
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	items := []githubObject{}
+	for _, d := range slices.Backward(x.repo.deployments) {
+		if fits("sha", d.SHA) && fits("ref", d.Ref) && fits("task", d.Task) && fits("environment", d.Environment) {
+			items = append(items, g.deploymentJSON(x.api, x.repo, d))
+		}
+	}
+	page, links := githubPage(x, items)
+	return githubReply{status: http.StatusOK, header: links, body: page}
+}
+
+// getDeployment is GET /repos/{owner}/{repo}/deployments/{deployment}.
+func (g *GitHub) getDeployment(x *githubExchange) githubReply {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if d := x.repo.deployment(x.id("deployment")); d != nil {
+		return githubOK(g.deploymentJSON(x.api, x.repo, d))
+	}
+	return githubNotFound()
+}
+
+// createDeployment is POST /repos/{owner}/{repo}/deployments. Unlike GitHub it
+// never merges the default branch in, whatever auto_merge says.
+func (g *GitHub) createDeployment(x *githubExchange) githubReply {
+	var wish struct {
+		Ref              string          `json:"ref"`
+		Task             string          `json:"task"`
+		RequiredContexts json.RawMessage `json:"required_contexts"`
+		Payload          any             `json:"payload"`
+		Environment      string          `json:"environment"`
+		Description      string          `json:"description"`
+		Transient        bool            `json:"transient_environment"`
+		Production       *bool           `json:"production_environment"`
+	}
+	if reply, ok := x.decode(&wish); !ok {
+		return reply
+	}
+	d := GitHubDeployment{
+		Ref: wish.Ref, Task: wish.Task, Environment: wish.Environment, Description: wish.Description, Creator: g.bot(),
+		App: g.cfg.AppSlug, Payload: wish.Payload, Transient: wish.Transient, Production: wish.Production,
+	}
+	if len(wish.RequiredContexts) > 0 && json.Unmarshal(wish.RequiredContexts, &d.RequiredContexts) != nil {
+		return githubInvalid("Deployment", "required_contexts", "invalid", "")
+	}
+	if d.Ref == "" {
+		return githubInvalid("Deployment", "ref", "missing_field", "")
+	}
+	created, err := g.addDeployment(x.repo, d)
+	switch {
+	case errors.Is(err, ErrGitHubConflict):
+		return githubFail(http.StatusConflict, "Conflict: Commit status checks failed for "+d.Ref+".")
+	case err != nil:
+		return githubFail(http.StatusUnprocessableEntity, "No ref found for: "+d.Ref)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sendLater(g.deploymentEvent(x.repo, created))
+	return githubReply{status: http.StatusCreated, body: g.deploymentJSON(x.api, x.repo, created)}
+}
+
+// listDeploymentStatuses is GET …/deployments/{deployment}/statuses, newest first.
+func (g *GitHub) listDeploymentStatuses(x *githubExchange) githubReply {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	d := x.repo.deployment(x.id("deployment"))
+	if d == nil {
+		return githubNotFound()
+	}
+	items := []githubObject{}
+	for _, s := range slices.Backward(d.statuses) {
+		items = append(items, g.deploymentStatusJSON(x.api, x.repo, d, s))
+	}
+	page, links := githubPage(x, items)
+	return githubReply{status: http.StatusOK, header: links, body: page}
+}
+
+// getDeploymentStatus is GET …/deployments/{deployment}/statuses/{status}.
+func (g *GitHub) getDeploymentStatus(x *githubExchange) githubReply {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if d := x.repo.deployment(x.id("deployment")); d != nil {
+		for _, s := range d.statuses {
+			if s.id == x.id("status") {
+				return githubOK(g.deploymentStatusJSON(x.api, x.repo, d, s))
+			}
+		}
+	}
+	return githubNotFound()
+}
+
+// createDeploymentStatus is POST …/deployments/{deployment}/statuses.
+func (g *GitHub) createDeploymentStatus(x *githubExchange) githubReply {
+	var wish struct {
+		State        string `json:"state"`
+		TargetURL    string `json:"target_url"`
+		LogURL       string `json:"log_url"`
+		Description  string `json:"description"`
+		Environment  string `json:"environment"`
+		URL          string `json:"environment_url"`
+		AutoInactive *bool  `json:"auto_inactive"`
+	}
+	if reply, ok := x.decode(&wish); !ok {
+		return reply
+	}
+	states := []string{"error", "failure", "inactive", "in_progress", "queued", "pending", "success"}
+	if !slices.Contains(states, wish.State) {
+		return githubInvalid("DeploymentStatus", "state", "custom", "state is not included in the list")
+	}
+	if utf8.RuneCountInString(wish.Description) > 140 {
+		return githubInvalid("DeploymentStatus", "description", "custom", "description is too long (maximum is 140 characters)")
+	}
+	if wish.LogURL == "" {
+		wish.LogURL = wish.TargetURL
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	d := x.repo.deployment(x.id("deployment"))
+	if d == nil {
+		return githubNotFound()
+	}
+	created := g.addDeploymentStatus(x.repo, d, GitHubDeploymentStatus{
+		State: wish.State, Environment: wish.Environment, Creator: g.bot(), Description: wish.Description, LogURL: wish.LogURL, URL: wish.URL,
+	}, wish.AutoInactive == nil || *wish.AutoInactive)
+	if wish.State != "inactive" {
+		g.sendLater(g.deploymentStatusEvent(x.repo, d, created))
+	}
+	return githubReply{status: http.StatusCreated, body: g.deploymentStatusJSON(x.api, x.repo, d, created)}
+}

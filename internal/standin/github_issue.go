@@ -1,0 +1,443 @@
+package standin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// GitHubComment is a comment on an issue or a pull request.
+type GitHubComment struct {
+	ID                   int64
+	Number               int // of the issue or pull request
+	Login                string
+	Body                 string
+	Edits                int
+	CreatedAt, UpdatedAt time.Time
+}
+
+// GitHubReaction is a reaction to a comment.
+type GitHubReaction struct {
+	ID      int64
+	Login   string
+	Content string // +1, -1, laugh, confused, heart, hooray, rocket or eyes
+}
+
+type githubIssue struct {
+	id        int64
+	number    int
+	title     string
+	login     string
+	state     string
+	createdAt time.Time
+	pull      *GitHubPullRequest // nil: a plain issue
+}
+
+type githubComment struct {
+	GitHubComment
+	issue     *githubIssue
+	reactions []GitHubReaction
+}
+
+// SetPermission gives a person a role in a repository: admin, maintain, write,
+// triage, read or none; a role of the customer's own is written NAME:BASE, as
+// "publisher:write". The owner is an admin; everybody else may read a public
+// repository and nothing of a private one.
+func (g *GitHub) SetPermission(repo, login, role string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r, err := g.lookup(repo)
+	if err != nil {
+		return err
+	}
+	r.roles[strings.ToLower(login)] = role
+	return nil
+}
+
+// OpenIssue opens a plain issue. No event is sent: the App does not ask for them.
+func (g *GitHub) OpenIssue(repo, login, title string) (number int, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r, err := g.lookup(repo)
+	if err != nil {
+		return 0, err
+	}
+	return g.addIssue(r, login, title, nil).number, nil
+}
+
+func (g *GitHub) addIssue(r *githubRepo, login, title string, pull *GitHubPullRequest) *githubIssue {
+	i := &githubIssue{
+		id: g.nextID(), number: len(r.issues) + 1, title: title, login: login, state: "open", createdAt: g.now(), pull: pull,
+	}
+	r.issues = append(r.issues, i)
+	g.notify()
+	return i
+}
+
+// Comment comments on an issue or a pull request and sends `issue_comment`, created.
+func (g *GitHub) Comment(ctx context.Context, repo string, number int, login, body string) (id int64, err error) {
+	g.mu.Lock()
+	r, issue, err := g.findIssue(repo, number)
+	if err != nil {
+		g.mu.Unlock()
+		return 0, err
+	}
+	c := g.addComment(r, issue, login, body)
+	event := g.commentEvent(r, c, "created", login, nil)
+	g.mu.Unlock()
+	g.send(ctx, event)
+	return c.ID, nil
+}
+
+// EditComment changes a comment as another person may and sends `issue_comment`, edited.
+func (g *GitHub) EditComment(ctx context.Context, repo string, id int64, login, body string) error {
+	g.mu.Lock()
+	r, err := g.lookup(repo)
+	if err != nil {
+		g.mu.Unlock()
+		return err
+	}
+	c := r.comment(id)
+	if c == nil {
+		g.mu.Unlock()
+		return fmt.Errorf("comment %d of %s: %w", id, repo, errGithubNoObject)
+	}
+	before := c.Body
+	c.Body, c.UpdatedAt = body, g.now()
+	c.Edits++
+	event := g.commentEvent(r, c, "edited", login, githubObject{"body": githubObject{"from": before}})
+	g.notify()
+	g.mu.Unlock()
+	g.send(ctx, event)
+	return nil
+}
+
+// Comments lists the comments of an issue or pull request, oldest first.
+func (g *GitHub) Comments(repo string, number int) []GitHubComment {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r, err := g.lookup(repo)
+	if err != nil {
+		return nil
+	}
+	var comments []GitHubComment
+	for _, c := range r.comments {
+		if c.Number == number {
+			comments = append(comments, c.GitHubComment)
+		}
+	}
+	return comments
+}
+
+// Reactions lists the reactions to a comment, oldest first.
+func (g *GitHub) Reactions(repo string, comment int64) []GitHubReaction {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r, err := g.lookup(repo)
+	if err != nil {
+		return nil
+	}
+	if c := r.comment(comment); c != nil {
+		return slices.Clone(c.reactions)
+	}
+	return nil
+}
+
+// findIssue finds an issue or pull request. The caller holds g.mu.
+func (g *GitHub) findIssue(repo string, number int) (*githubRepo, *githubIssue, error) {
+	r, err := g.lookup(repo)
+	if err != nil {
+		return nil, nil, err
+	}
+	if i := r.issue(int64(number)); i != nil {
+		return r, i, nil
+	}
+	return nil, nil, fmt.Errorf("issue %d of %s: %w", number, repo, errGithubNoObject)
+}
+
+func (r *githubRepo) issue(number int64) *githubIssue {
+	for _, i := range r.issues {
+		if int64(i.number) == number {
+			return i
+		}
+	}
+	return nil
+}
+
+func (r *githubRepo) comment(id int64) *githubComment {
+	for _, c := range r.comments {
+		if c.ID == id {
+			return c
+		}
+	}
+	return nil
+}
+
+func (g *GitHub) addComment(r *githubRepo, issue *githubIssue, login, body string) *githubComment {
+	c := &githubComment{issue: issue, GitHubComment: GitHubComment{
+		ID: g.nextID(), Number: issue.number, Login: login, Body: body, CreatedAt: g.now(), UpdatedAt: g.now(),
+	}}
+	r.comments = append(r.comments, c)
+	g.notify()
+	return c
+}
+
+func (g *GitHub) commentEvent(r *githubRepo, c *githubComment, action, sender string, changes githubObject) *GitHubDelivery {
+	fields := githubObject{"issue": g.issueJSON(g.cfg.URL, r, c.issue), "comment": g.commentJSON(g.cfg.URL, r, c)}
+	if changes != nil {
+		fields["changes"] = changes
+	}
+	return g.newEvent(r, "issue_comment", action, sender, fields)
+}
+
+// association is what GitHub calls a commenter; it proves nothing about rights.
+func (r *githubRepo) association(login string) string {
+	if strings.EqualFold(login, r.Owner) {
+		return "OWNER"
+	}
+	if _, known := r.roles[strings.ToLower(login)]; known {
+		return "COLLABORATOR"
+	}
+	return "NONE"
+}
+
+func (g *GitHub) issueJSON(api string, r *githubRepo, i *githubIssue) githubObject {
+	self, page := fmt.Sprintf("%s/issues/%d", r.url(api), i.number), fmt.Sprintf("%s/issues/%d", r.html(), i.number)
+	comments := 0
+	for _, c := range r.comments {
+		if c.issue == i {
+			comments++
+		}
+	}
+	body := githubObject{
+		"url": self, "repository_url": r.url(api), "labels_url": self + "/labels{/name}", "comments_url": self + "/comments",
+		"events_url": self + "/events", "html_url": page, "id": i.id, "node_id": githubNode("I", i.id), "number": i.number,
+		"title": i.title, "user": g.userJSON(api, i.login), "labels": []string{}, "state": i.state, "locked": false,
+		"assignee": nil, "assignees": []string{}, "milestone": nil, "comments": comments, "created_at": i.createdAt,
+		"updated_at": i.createdAt, "closed_at": nil, "author_association": r.association(i.login), "active_lock_reason": nil,
+		"body": "", "reactions": githubReactionCounts(self, nil), "performed_via_github_app": nil, "state_reason": nil,
+	}
+	if i.pull != nil {
+		page = fmt.Sprintf("%s/pull/%d", r.html(), i.number)
+		body["html_url"], body["draft"] = page, false
+		body["pull_request"] = githubObject{
+			"url": fmt.Sprintf("%s/pulls/%d", r.url(api), i.number), "html_url": page,
+			"diff_url": page + ".diff", "patch_url": page + ".patch", "merged_at": nil,
+		}
+	}
+	return body
+}
+
+func (g *GitHub) commentJSON(api string, r *githubRepo, c *githubComment) githubObject {
+	self := fmt.Sprintf("%s/issues/comments/%d", r.url(api), c.ID)
+	issue := g.issueURLs(api, r, c.issue)
+	var app any
+	if c.Login == g.bot() {
+		app = g.appJSON()
+	}
+	return githubObject{
+		"url": self, "html_url": fmt.Sprintf("%s#issuecomment-%d", issue[1], c.ID), "issue_url": issue[0], "id": c.ID,
+		"node_id": githubNode("IC", c.ID), "user": g.userJSON(api, c.Login), "created_at": c.CreatedAt, "updated_at": c.UpdatedAt,
+		"author_association": r.association(c.Login), "body": c.Body, "performed_via_github_app": app,
+		"reactions": githubReactionCounts(self, c.reactions),
+	}
+}
+
+func (g *GitHub) issueURLs(api string, r *githubRepo, i *githubIssue) [2]string {
+	kind := "issues"
+	if i.pull != nil {
+		kind = "pull"
+	}
+	return [2]string{fmt.Sprintf("%s/issues/%d", r.url(api), i.number), fmt.Sprintf("%s/%s/%d", r.html(), kind, i.number)}
+}
+
+func githubReactionContents() []string {
+	return []string{"+1", "-1", "laugh", "confused", "heart", "hooray", "rocket", "eyes"}
+}
+
+func githubReactionCounts(self string, reactions []GitHubReaction) githubObject {
+	counts := githubObject{"url": self + "/reactions", "total_count": len(reactions)}
+	for _, content := range githubReactionContents() {
+		n := 0
+		for _, r := range reactions {
+			if r.Content == content {
+				n++
+			}
+		}
+		counts[content] = n
+	}
+	return counts
+}
+
+// getIssue is GET /repos/{owner}/{repo}/issues/{number}.
+func (g *GitHub) getIssue(x *githubExchange) githubReply {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if i := x.repo.issue(x.id("number")); i != nil {
+		return githubOK(g.issueJSON(x.api, x.repo, i))
+	}
+	return githubNotFound()
+}
+
+// listComments is GET /repos/{owner}/{repo}/issues/{number}/comments, oldest first.
+func (g *GitHub) listComments(x *githubExchange) githubReply {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := x.repo.issue(x.id("number"))
+	if i == nil {
+		return githubNotFound()
+	}
+	items := []githubObject{}
+	for _, c := range x.repo.comments {
+		if c.issue == i {
+			items = append(items, g.commentJSON(x.api, x.repo, c))
+		}
+	}
+	page, links := githubPage(x, items)
+	return githubReply{status: http.StatusOK, header: links, body: page}
+}
+
+func (x *githubExchange) commentBody() (string, githubReply, bool) {
+	var wish struct {
+		Body string `json:"body"`
+	}
+	if reply, ok := x.decode(&wish); !ok {
+		return "", reply, false
+	}
+	if strings.TrimSpace(wish.Body) == "" {
+		return "", githubInvalid("IssueComment", "body", "missing_field", "Body cannot be blank"), false
+	}
+	if utf8.RuneCountInString(wish.Body) > 65536 {
+		return "", githubInvalid("IssueComment", "body", "custom", "Body is too long (maximum is 65536 characters)"), false
+	}
+	return wish.Body, githubReply{}, true
+}
+
+// mayWrite says whether the token may write to an issue or a pull request.
+func (x *githubExchange) mayWrite(i *githubIssue) bool {
+	return githubAllows(x.token.permissions, "issues:write") || i.pull != nil && githubAllows(x.token.permissions, "pull_requests:write")
+}
+
+// createComment is POST /repos/{owner}/{repo}/issues/{number}/comments.
+func (g *GitHub) createComment(x *githubExchange) githubReply {
+	text, reply, ok := x.commentBody()
+	if !ok {
+		return reply
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := x.repo.issue(x.id("number"))
+	switch {
+	case i == nil:
+		return githubNotFound()
+	case !x.mayWrite(i):
+		return githubFail(http.StatusForbidden, "Resource not accessible by integration")
+	}
+	c := g.addComment(x.repo, i, g.bot(), text)
+	g.sendLater(g.commentEvent(x.repo, c, "created", g.bot(), nil))
+	return githubReply{status: http.StatusCreated, body: g.commentJSON(x.api, x.repo, c)}
+}
+
+// updateComment is PATCH /repos/{owner}/{repo}/issues/comments/{comment}.
+func (g *GitHub) updateComment(x *githubExchange) githubReply {
+	text, reply, ok := x.commentBody()
+	if !ok {
+		return reply
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := x.repo.comment(x.id("comment"))
+	switch {
+	case c == nil:
+		return githubNotFound()
+	case !x.mayWrite(c.issue):
+		return githubFail(http.StatusForbidden, "Resource not accessible by integration")
+	}
+	before := c.Body
+	c.Body, c.UpdatedAt = text, g.now()
+	c.Edits++
+	g.sendLater(g.commentEvent(x.repo, c, "edited", g.bot(), githubObject{"body": githubObject{"from": before}}))
+	g.notify()
+	return githubOK(g.commentJSON(x.api, x.repo, c))
+}
+
+// getComment is GET /repos/{owner}/{repo}/issues/comments/{comment}.
+func (g *GitHub) getComment(x *githubExchange) githubReply {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c := x.repo.comment(x.id("comment")); c != nil {
+		return githubOK(g.commentJSON(x.api, x.repo, c))
+	}
+	return githubNotFound()
+}
+
+func (g *GitHub) reactionJSON(x *githubExchange, r GitHubReaction, at time.Time) githubObject {
+	return githubObject{"id": r.ID, "node_id": githubNode("REA", r.ID), "user": g.userJSON(x.api, r.Login), "content": r.Content, "created_at": at}
+}
+
+// listReactions is GET …/issues/comments/{comment}/reactions.
+func (g *GitHub) listReactions(x *githubExchange) githubReply {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := x.repo.comment(x.id("comment"))
+	if c == nil {
+		return githubNotFound()
+	}
+	items := []githubObject{}
+	for _, r := range c.reactions {
+		items = append(items, g.reactionJSON(x, r, c.CreatedAt))
+	}
+	page, links := githubPage(x, items)
+	return githubReply{status: http.StatusOK, header: links, body: page}
+}
+
+// createReaction is POST …/issues/comments/{comment}/reactions: 200 if it is there already.
+func (g *GitHub) createReaction(x *githubExchange) githubReply {
+	var wish struct {
+		Content string `json:"content"`
+	}
+	if reply, ok := x.decode(&wish); !ok {
+		return reply
+	}
+	if !slices.Contains(githubReactionContents(), wish.Content) {
+		return githubInvalid("Reaction", "content", "custom", fmt.Sprintf("%q is not a valid reaction", wish.Content))
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	c := x.repo.comment(x.id("comment"))
+	switch {
+	case c == nil:
+		return githubNotFound()
+	case !x.mayWrite(c.issue):
+		return githubFail(http.StatusForbidden, "Resource not accessible by integration")
+	}
+	for _, r := range c.reactions {
+		if r.Login == g.bot() && r.Content == wish.Content {
+			return githubOK(g.reactionJSON(x, r, c.CreatedAt))
+		}
+	}
+	r := GitHubReaction{ID: g.nextID(), Login: g.bot(), Content: wish.Content}
+	c.reactions = append(c.reactions, r)
+	g.notify()
+	return githubReply{status: http.StatusCreated, body: g.reactionJSON(x, r, g.now())}
+}
+
+// deleteReaction is DELETE …/issues/comments/{comment}/reactions/{reaction}.
+func (g *GitHub) deleteReaction(x *githubExchange) githubReply {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if c := x.repo.comment(x.id("comment")); c != nil {
+		for i, r := range c.reactions {
+			if r.ID == x.id("reaction") {
+				c.reactions = slices.Delete(c.reactions, i, i+1)
+				g.notify()
+				return githubReply{status: http.StatusNoContent}
+			}
+		}
+	}
+	return githubNotFound()
+}

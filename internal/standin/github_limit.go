@@ -1,0 +1,169 @@
+package standin
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// GitHubLimits are GitHub's limits; a zero takes GitHub's own number. The rates
+// are only kept when Enforce is set; all else always is.
+type GitHubLimits struct {
+	Enforce          bool
+	Primary          int  // requests an hour and installation: 5,000
+	PointsPerMinute  int  // a read costs 1, a write 5: 900
+	ContentPerMinute int  // requests that create content: 80
+	ContentPerHour   int  // 500
+	Status           int  // of a refusal: 403, or 429
+	Bare             bool // a secondary refusal comes without any header, only with words
+
+	TreeEntries        int // of a recursive tree: 100,000
+	TreeBytes          int // of a recursive tree's JSON: 7 MB
+	CompareFiles       int // of a whole comparison: 300
+	CompareCommits     int // 250
+	PullFiles          int // 3,000
+	StatusesPerContext int // of one commit: 1,000
+	PushCommits        int // in a push event: 2,048
+}
+
+func (l GitHubLimits) withDefaults() GitHubLimits {
+	for _, number := range []struct {
+		field  *int
+		github int
+	}{
+		{&l.Primary, 5000}, {&l.PointsPerMinute, 900}, {&l.ContentPerMinute, 80}, {&l.ContentPerHour, 500},
+		{&l.Status, http.StatusForbidden}, {&l.TreeEntries, 100_000}, {&l.TreeBytes, 7_000_000},
+		{&l.CompareFiles, 300}, {&l.CompareCommits, 250}, {&l.PullFiles, 3000},
+		{&l.StatusesPerContext, 1000}, {&l.PushCommits, 2048},
+	} {
+		if *number.field == 0 {
+			*number.field = number.github
+		}
+	}
+	return l
+}
+
+// githubMeter counts what one installation, or the App, used. GitHub.mu guards it.
+type githubMeter struct {
+	reset   time.Time // when the primary limit's hour ends
+	used    int
+	points  []githubUse
+	content []time.Time
+}
+
+type githubUse struct {
+	at     time.Time
+	points int
+}
+
+func (x *githubExchange) meterKey() string {
+	if x.token == nil {
+		return "app"
+	}
+	return strconv.FormatInt(x.token.installation.id, 10)
+}
+
+// currentMeter is the meter of this hour. The caller holds g.mu.
+func (g *GitHub) currentMeter(x *githubExchange) *githubMeter {
+	now := g.cfg.Now()
+	m := g.meters[x.meterKey()]
+	if m == nil {
+		m = &githubMeter{}
+		g.meters[x.meterKey()] = m
+	}
+	if !now.Before(m.reset) {
+		m.reset, m.used = now.Add(time.Hour), 0
+	}
+	return m
+}
+
+// meter refuses what is over a limit.
+func (g *GitHub) meter(x *githubExchange) (githubReply, bool) {
+	limits := g.cfg.Limits
+	if !limits.Enforce {
+		return githubReply{}, true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now, m := g.cfg.Now(), g.currentMeter(x)
+	if m.used >= limits.Primary {
+		return githubFail(limits.Status, "API rate limit exceeded for installation ID "+x.meterKey()+"."), false
+	}
+	write := x.Method != http.MethodGet && x.Method != http.MethodHead
+	m.points = slices.DeleteFunc(m.points, func(u githubUse) bool { return !u.at.After(now.Add(-time.Minute)) })
+	m.content = slices.DeleteFunc(m.content, func(t time.Time) bool { return !t.After(now.Add(-time.Hour)) })
+	points := githubUse{at: now, points: 1}
+	if write {
+		points.points = 5
+	}
+	sum := points.points
+	for _, u := range m.points {
+		sum += u.points
+	}
+	if sum > limits.PointsPerMinute {
+		return g.secondary(m.points[0].at.Add(time.Minute).Sub(now)), false
+	}
+	if write && x.token != nil {
+		if wait := githubContentWait(m.content, limits, now); wait > 0 {
+			return g.secondary(wait), false
+		}
+		m.content = append(m.content, now)
+	}
+	m.points = append(m.points, points)
+	return githubReply{}, true
+}
+
+// githubContentWait says how long until the next write is within both limits.
+func githubContentWait(content []time.Time, limits GitHubLimits, now time.Time) time.Duration {
+	if n := len(content) - limits.ContentPerHour; n >= 0 {
+		return content[n].Add(time.Hour).Sub(now)
+	}
+	if n := len(content) - limits.ContentPerMinute; n >= 0 {
+		return content[n].Add(time.Minute).Sub(now)
+	}
+	return 0
+}
+
+func (g *GitHub) secondary(wait time.Duration) githubReply {
+	reply := githubFail(g.cfg.Limits.Status, "You have exceeded a secondary rate limit. Please wait a few minutes before you try again.")
+	if !g.cfg.Limits.Bare {
+		seconds := int(max(wait, time.Second).Round(time.Second) / time.Second)
+		reply.header = http.Header{"Retry-After": {strconv.Itoa(seconds)}}
+		reply.body.(githubObject)["documentation_url"] = "https://docs.github.com/free-pro-team@latest/rest/overview/rate-limits-for-the-rest-api#about-secondary-rate-limits"
+	}
+	return reply
+}
+
+// account counts the answer and tells the caller what is left. A 304 is free of
+// the primary limit, and so is a request that nobody signed.
+func (g *GitHub) account(x *githubExchange, reply *githubReply) {
+	if reply.status == http.StatusUnauthorized {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m := g.currentMeter(x)
+	refused := reply.status == http.StatusForbidden || reply.status == http.StatusTooManyRequests
+	if refused && g.cfg.Limits.Bare && m.used < g.cfg.Limits.Primary {
+		return
+	}
+	if reply.status != http.StatusNotModified && m.used < g.cfg.Limits.Primary {
+		m.used++
+	}
+	set := func(key string, value int64) { reply.header.Set("X-Ratelimit-"+key, strconv.FormatInt(value, 10)) }
+	set("Limit", int64(g.cfg.Limits.Primary))
+	set("Remaining", int64(g.cfg.Limits.Primary-m.used))
+	set("Used", int64(m.used))
+	set("Reset", m.reset.Unix())
+	reply.header.Set("X-Ratelimit-Resource", "core")
+}
+
+// getRateLimit is GET /rate_limit.
+func (g *GitHub) getRateLimit(x *githubExchange) githubReply {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m := g.currentMeter(x)
+	core := githubObject{"limit": g.cfg.Limits.Primary, "remaining": g.cfg.Limits.Primary - m.used, "used": m.used, "reset": m.reset.Unix()}
+	return githubOK(githubObject{"resources": githubObject{"core": core}, "rate": core})
+}

@@ -1,0 +1,201 @@
+package standin
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// GitHubPullRequest is a pull request for a player to open.
+type GitHubPullRequest struct {
+	Title   string
+	Login   string // the repository's owner if empty
+	Head    string // branch
+	HeadSHA string // that of the branch if empty
+	// HeadRepository is a fork's OWNER/NAME; empty: the branch is in the
+	// repository itself. The fork's commits are in the repository's clone.
+	HeadRepository string
+	Base           string // branch; the default one if empty
+	BaseSHA        string // that of the branch if empty
+}
+
+// OpenPullRequest opens a pull request and sends `pull_request`, opened.
+func (g *GitHub) OpenPullRequest(ctx context.Context, repo string, p GitHubPullRequest) (number int, err error) {
+	g.mu.Lock()
+	r, err := g.lookup(repo)
+	if err != nil {
+		g.mu.Unlock()
+		return 0, err
+	}
+	for field, otherwise := range map[*string]string{&p.Login: r.Owner, &p.Base: r.DefaultBranch} {
+		if *field == "" {
+			*field = otherwise
+		}
+	}
+	for field, branch := range map[*string]string{&p.HeadSHA: p.Head, &p.BaseSHA: p.Base} {
+		if *field == "" {
+			*field = r.refs["refs/heads/"+branch]
+		}
+		if *field == "" {
+			g.mu.Unlock()
+			return 0, fmt.Errorf("open pull request in %s: no branch %q", repo, branch)
+		}
+	}
+	i := g.addIssue(r, p.Login, p.Title, &p)
+	event := g.pullEvent(r, i, "opened", p.Login)
+	g.mu.Unlock()
+	g.send(ctx, event)
+	return i.number, nil
+}
+
+// ClosePullRequest closes a pull request and sends `pull_request`, closed. It
+// merges nothing: push the base branch for that.
+func (g *GitHub) ClosePullRequest(ctx context.Context, repo string, number int, login string) error {
+	g.mu.Lock()
+	r, i, err := g.findIssue(repo, number)
+	if err != nil {
+		g.mu.Unlock()
+		return err
+	}
+	i.state = "closed"
+	event := g.pullEvent(r, i, "closed", login)
+	g.notify()
+	g.mu.Unlock()
+	g.send(ctx, event)
+	return nil
+}
+
+// pullEvent is a `pull_request` event. The caller holds g.mu.
+func (g *GitHub) pullEvent(r *githubRepo, i *githubIssue, action, sender string) *GitHubDelivery {
+	if i.pull == nil {
+		return nil
+	}
+	return g.newEvent(r, "pull_request", action, sender, githubObject{"number": i.number, "pull_request": g.pullJSON(g.cfg.URL, r, i)})
+}
+
+func (g *GitHub) pullJSON(api string, r *githubRepo, i *githubIssue) githubObject {
+	p, self, page := i.pull, fmt.Sprintf("%s/pulls/%d", r.url(api), i.number), fmt.Sprintf("%s/pull/%d", r.html(), i.number)
+	headRepo, headOwner := g.repositoryJSON(api, r), r.Owner
+	if p.HeadRepository != "" {
+		owner, name, _ := strings.Cut(p.HeadRepository, "/")
+		fork := *r
+		fork.Owner, fork.Name, fork.ID = owner, name, g.userID("repository/"+p.HeadRepository)
+		headRepo, headOwner = g.repositoryJSON(api, &fork), owner
+		headRepo["fork"] = true
+	}
+	side := func(owner, ref, sha string, repo githubObject) githubObject {
+		return githubObject{"label": owner + ":" + ref, "ref": ref, "sha": sha, "user": g.userJSON(api, owner), "repo": repo}
+	}
+	issue := g.issueJSON(api, r, i)
+	links := githubObject{}
+	for key, link := range map[string]string{
+		"self": self, "html": page, "issue": issue["url"].(string), "comments": issue["comments_url"].(string), "commits": self + "/commits",
+		"review_comments": self + "/comments", "review_comment": r.url(api) + "/pulls/comments{/number}", "statuses": r.url(api) + "/statuses/" + p.HeadSHA,
+	} {
+		links[key] = githubObject{"href": link}
+	}
+	return githubObject{
+		"url": self, "id": i.id, "node_id": githubNode("PR", i.id), "html_url": page, "diff_url": page + ".diff", "patch_url": page + ".patch",
+		"issue_url": issue["url"], "number": i.number, "state": i.state, "locked": false, "title": i.title, "user": issue["user"], "body": nil,
+		"created_at": i.createdAt, "updated_at": i.createdAt, "closed_at": nil, "merged_at": nil, "merge_commit_sha": nil,
+		"assignee": nil, "assignees": []string{}, "requested_reviewers": []string{}, "requested_teams": []string{}, "labels": []string{},
+		"milestone": nil, "draft": false, "commits_url": self + "/commits", "review_comments_url": self + "/comments",
+		"review_comment_url": r.url(api) + "/pulls/comments{/number}", "comments_url": issue["comments_url"],
+		"statuses_url": r.url(api) + "/statuses/" + p.HeadSHA, "author_association": r.association(i.login), "auto_merge": nil,
+		"active_lock_reason": nil, "merged": false, "mergeable": nil, "rebaseable": nil, "mergeable_state": "unknown", "merged_by": nil,
+		"comments": issue["comments"], "review_comments": 0, "maintainer_can_modify": false,
+		"head": side(headOwner, p.Head, p.HeadSHA, headRepo), "base": side(r.Owner, p.Base, p.BaseSHA, g.repositoryJSON(api, r)), "_links": links,
+	}
+}
+
+// pullFiles lists what a pull request changes since the merge base.
+func (g *GitHub) pullFiles(x *githubExchange, p GitHubPullRequest) ([]githubFile, error) {
+	base, err := x.repo.git.run(x.Context(), "merge-base", p.BaseSHA, p.HeadSHA)
+	if err != nil {
+		base = p.BaseSHA
+	}
+	return x.repo.git.diff(x.Context(), strings.TrimSpace(base), p.HeadSHA)
+}
+
+// findPull copies what the number in the path names.
+func (g *GitHub) findPull(x *githubExchange) (githubObject, GitHubPullRequest, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	i := x.repo.issue(x.id("number"))
+	if i == nil || i.pull == nil {
+		return nil, GitHubPullRequest{}, false
+	}
+	return g.pullJSON(x.api, x.repo, i), *i.pull, true
+}
+
+// getPull is GET /repos/{owner}/{repo}/pulls/{number}.
+func (g *GitHub) getPull(x *githubExchange) githubReply {
+	body, p, ok := g.findPull(x)
+	if !ok {
+		return githubNotFound()
+	}
+	files, err := g.pullFiles(x, p)
+	_, commits, errCount := x.repo.git.distance(x.Context(), p.BaseSHA, p.HeadSHA)
+	if err != nil || errCount != nil {
+		return githubFail(http.StatusInternalServerError, "can't compare base and head")
+	}
+	additions, deletions := 0, 0
+	for _, f := range files {
+		additions, deletions = additions+f.additions, deletions+f.deletions
+	}
+	body["changed_files"], body["commits"], body["additions"], body["deletions"] = len(files), commits, additions, deletions
+	body["mergeable"], body["mergeable_state"] = true, "clean"
+	return githubOK(body)
+}
+
+// listPullFiles is GET /repos/{owner}/{repo}/pulls/{number}/files: 3,000 at most, without a word about more.
+func (g *GitHub) listPullFiles(x *githubExchange) githubReply {
+	_, p, ok := g.findPull(x)
+	if !ok {
+		return githubNotFound()
+	}
+	files, err := g.pullFiles(x, p)
+	if err != nil {
+		return githubFail(http.StatusInternalServerError, err.Error())
+	}
+	page, links := githubPage(x, files[:min(len(files), g.cfg.Limits.PullFiles)])
+	return githubReply{status: http.StatusOK, header: links, body: x.filesJSON(page, p.HeadSHA)}
+}
+
+// listPulls is GET /repos/{owner}/{repo}/pulls, newest first.
+func (g *GitHub) listPulls(x *githubExchange) githubReply {
+	query := x.URL.Query()
+	state := query.Get("state")
+	if state == "" {
+		state = "open"
+	}
+	return g.pullList(x, func(i *githubIssue) bool {
+		head := query.Get("head")
+		return (state == "all" || i.state == state) && (query.Get("base") == "" || query.Get("base") == i.pull.Base) &&
+			(head == "" || head == x.repo.Owner+":"+i.pull.Head)
+	})
+}
+
+// listCommitPulls is GET /repos/{owner}/{repo}/commits/{sha}/pulls.
+func (g *GitHub) listCommitPulls(x *githubExchange) githubReply {
+	c, err := g.resolve(x.repo, x.params["ref"])
+	if err != nil {
+		return githubNotFound()
+	}
+	return g.pullList(x, func(i *githubIssue) bool { return i.pull.HeadSHA == c.id })
+}
+
+func (g *GitHub) pullList(x *githubExchange, fits func(*githubIssue) bool) githubReply {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	items := []githubObject{}
+	for _, i := range slices.Backward(x.repo.issues) {
+		if i.pull != nil && fits(i) {
+			items = append(items, g.pullJSON(x.api, x.repo, i))
+		}
+	}
+	page, links := githubPage(x, items)
+	return githubReply{status: http.StatusOK, header: links, body: page}
+}

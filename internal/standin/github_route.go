@@ -1,0 +1,203 @@
+package standin
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// githubRoute is one endpoint. Who may call it, access says: "app" the App's
+// JWT, "token" any installation token, else a permission as "contents:read", or
+// several of which one suffices, parted by "|".
+type githubRoute struct {
+	pattern string // METHOD /path with {name} for a segment and {name...} for several
+	access  string
+	serve   func(*githubExchange) githubReply
+}
+
+// routeTable lists every endpoint. The first that fits a request answers it.
+func (g *GitHub) routeTable() []githubRoute {
+	const repo = "/repos/{owner}/{repo}"
+	return []githubRoute{
+		{"GET /app", "app", g.getApp},
+		{"GET /app/installations", "app", g.listInstallations},
+		{"GET /app/installations/{installation}", "app", g.getInstallation},
+		{"POST /app/installations/{installation}/access_tokens", "app", g.createToken},
+		{"GET /app/hook/config", "app", g.getHookConfig},
+		{"GET /app/hook/deliveries", "app", g.listDeliveries},
+		{"GET /app/hook/deliveries/{delivery}", "app", g.getDelivery},
+		{"POST /app/hook/deliveries/{delivery}/attempts", "app", g.redeliver},
+		{"GET " + repo + "/installation", "app", g.getRepositoryInstallation},
+		{"GET /installation/repositories", "token", g.listRepositories},
+		{"GET /rate_limit", "token", g.getRateLimit},
+		{"GET /users/{login}", "token", g.getUser},
+
+		{"GET " + repo, "metadata:read", g.getRepository},
+		{"GET " + repo + "/collaborators/{login}/permission", "metadata:read", g.getPermission},
+		{"GET " + repo + "/branches", "contents:read", g.listBranches},
+		{"GET " + repo + "/branches/{branch...}", "contents:read", g.getBranch},
+		{"GET " + repo + "/git/ref/{ref...}", "contents:read", g.getReference},
+		{"GET " + repo + "/git/matching-refs/{ref...}", "contents:read", g.listReferences},
+		{"GET " + repo + "/git/refs/{ref...}", "contents:read", g.getReference},
+		{"GET " + repo + "/git/refs", "contents:read", g.listReferences},
+		{"GET " + repo + "/git/commits/{sha}", "contents:read", g.getGitCommit},
+		{"GET " + repo + "/git/trees/{tree...}", "contents:read", g.getTree},
+		{"GET " + repo + "/git/blobs/{sha}", "contents:read", g.getBlob},
+		{"GET " + repo + "/contents", "contents:read", g.getContents},
+		{"GET " + repo + "/contents/{path...}", "contents:read", g.getContents},
+		{"GET " + repo + "/compare/{basehead...}", "contents:read", g.compare},
+
+		{"GET " + repo + "/commits/{ref...}/status", "statuses:read", g.getCombinedStatus},
+		{"GET " + repo + "/commits/{ref...}/statuses", "statuses:read", g.listStatuses},
+		{"GET " + repo + "/commits/{ref...}/check-runs", "checks:read", g.listCheckRuns},
+		{"GET " + repo + "/commits/{ref...}/pulls", "pull_requests:read", g.listCommitPulls},
+		{"GET " + repo + "/commits", "contents:read", g.listCommits},
+		{"GET " + repo + "/commits/{ref...}", "contents:read", g.getCommit},
+		{"POST " + repo + "/statuses/{sha}", "statuses:write", g.createStatus},
+
+		{"GET " + repo + "/deployments", "deployments:read", g.listDeployments},
+		{"POST " + repo + "/deployments", "deployments:write", g.createDeployment},
+		{"GET " + repo + "/deployments/{deployment}", "deployments:read", g.getDeployment},
+		{"GET " + repo + "/deployments/{deployment}/statuses", "deployments:read", g.listDeploymentStatuses},
+		{"GET " + repo + "/deployments/{deployment}/statuses/{status}", "deployments:read", g.getDeploymentStatus},
+		{"POST " + repo + "/deployments/{deployment}/statuses", "deployments:write", g.createDeploymentStatus},
+
+		{"POST " + repo + "/check-runs", "checks:write", g.createCheckRun},
+		{"GET " + repo + "/check-runs/{check}", "checks:read", g.getCheckRun},
+		{"PATCH " + repo + "/check-runs/{check}", "checks:write", g.updateCheckRun},
+		{"GET " + repo + "/check-runs/{check}/annotations", "checks:read", g.listAnnotations},
+
+		{"GET " + repo + "/issues/{number}", "issues:read|pull_requests:read", g.getIssue},
+		{"GET " + repo + "/issues/{number}/comments", "issues:read|pull_requests:read", g.listComments},
+		{"POST " + repo + "/issues/{number}/comments", "issues:write|pull_requests:write", g.createComment},
+		{"GET " + repo + "/issues/comments/{comment}", "issues:read|pull_requests:read", g.getComment},
+		{"PATCH " + repo + "/issues/comments/{comment}", "issues:write|pull_requests:write", g.updateComment},
+		{"GET " + repo + "/issues/comments/{comment}/reactions", "issues:read|pull_requests:read", g.listReactions},
+		{"POST " + repo + "/issues/comments/{comment}/reactions", "issues:write|pull_requests:write", g.createReaction},
+		{"DELETE " + repo + "/issues/comments/{comment}/reactions/{reaction}", "issues:write|pull_requests:write", g.deleteReaction},
+
+		{"GET " + repo + "/pulls", "pull_requests:read", g.listPulls},
+		{"GET " + repo + "/pulls/{number}", "pull_requests:read", g.getPull},
+		{"GET " + repo + "/pulls/{number}/files", "pull_requests:read", g.listPullFiles},
+	}
+}
+
+// match finds the route of a request to path, which is still escaped and has no
+// slash in front. /repositories/{id}/… is /repos/{owner}/{repo}/… by another name.
+func (g *GitHub) match(method, path string) (*githubRoute, map[string]string) {
+	var segments []string
+	for s := range strings.SplitSeq(path, "/") {
+		plain, err := url.PathUnescape(s)
+		if err != nil {
+			return nil, nil
+		}
+		segments = append(segments, plain)
+	}
+	id := ""
+	if len(segments) >= 2 && segments[0] == "repositories" {
+		id = segments[1]
+		segments = append([]string{"repos", "", ""}, segments[2:]...)
+	}
+	for i := range g.routes {
+		verb, pattern, _ := strings.Cut(g.routes[i].pattern, " /")
+		if verb != method && !(verb == http.MethodGet && method == http.MethodHead) {
+			continue
+		}
+		params := map[string]string{}
+		if githubMatch(strings.Split(pattern, "/"), segments, params) {
+			params["id"] = id
+			return &g.routes[i], params
+		}
+	}
+	return nil, nil
+}
+
+// githubMatch fits segments to a pattern of at most one {name...}.
+func githubMatch(pattern, segments []string, params map[string]string) bool {
+	for i, p := range pattern {
+		name, isParam := strings.CutPrefix(strings.TrimSuffix(p, "}"), "{")
+		if rest, isRest := strings.CutSuffix(name, "..."); isParam && isRest {
+			after := len(pattern) - i - 1
+			end := len(segments) - after
+			if end <= i {
+				return false
+			}
+			params[rest] = strings.Join(segments[i:end], "/")
+			return githubMatch(pattern[i+1:], segments[end:], params)
+		}
+		switch {
+		case i >= len(segments):
+			return false
+		case isParam:
+			params[name] = segments[i]
+		case p != segments[i]:
+			return false
+		}
+	}
+	return len(pattern) == len(segments)
+}
+
+// findRepository sets x.repo, or answers for one that moved or can't be seen.
+func (g *GitHub) findRepository(x *githubExchange, route *githubRoute) (githubReply, bool) {
+	if _, named := x.params["repo"]; !named {
+		return githubReply{}, true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	fullName := x.params["owner"] + "/" + x.params["repo"]
+	for _, r := range g.repos {
+		if r.deleted || x.token != nil && !x.token.covers(r) {
+			continue
+		}
+		if x.params["id"] != "" {
+			if x.params["id"] == strconv.FormatInt(r.ID, 10) {
+				x.repo = r
+			}
+		} else if strings.EqualFold(r.fullName(), fullName) {
+			x.repo = r
+		}
+	}
+	if x.repo != nil {
+		x.enter(x.repo)
+		if x.repo.archived && x.Method != http.MethodGet && route.access != "app" {
+			return githubFail(http.StatusForbidden, "Repository was archived so is read-only."), false
+		}
+		return githubReply{}, true
+	}
+	for _, r := range g.repos {
+		for _, former := range r.formerNames {
+			if strings.EqualFold(former, fullName) && !r.deleted && (x.token == nil || x.token.covers(r)) {
+				return g.moved(x, r), false
+			}
+		}
+	}
+	return githubNotFound(), false
+}
+
+// enter sets the repository that the request is about. The caller holds GitHub.mu.
+func (x *githubExchange) enter(r *githubRepo) {
+	x.repo, x.self, x.page, x.full = r, r.url(x.api), r.html(), r.fullName()
+}
+
+// moved points to a renamed repository, as GitHub does: 301 for reads, 307 for
+// the rest so that the method stays.
+func (g *GitHub) moved(x *githubExchange, r *githubRepo) githubReply {
+	status, message := http.StatusMovedPermanently, "Moved Permanently"
+	if x.Method != http.MethodGet && x.Method != http.MethodHead {
+		status, message = http.StatusTemporaryRedirect, "Temporary Redirect"
+	}
+	escaped := strings.TrimPrefix(x.URL.EscapedPath(), g.cfg.BasePath+"/repos/")
+	_, rest, _ := strings.Cut(escaped, "/")
+	_, rest, more := strings.Cut(rest, "/")
+	location := x.api + "/repositories/" + strconv.FormatInt(r.ID, 10)
+	if more {
+		location += "/" + rest
+	}
+	if x.URL.RawQuery != "" {
+		location += "?" + x.URL.RawQuery
+	}
+	return githubReply{status: status, header: http.Header{"Location": {location}}, body: githubObject{
+		"message": message, "url": location, "documentation_url": "https://docs.github.com/rest/guides/best-practices-for-using-the-rest-api#follow-redirects",
+	}}
+}

@@ -1,0 +1,313 @@
+package standin
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const githubDocs = "https://docs.github.com/rest"
+
+// GitHubCall is a request that the stand-in answered.
+type GitHubCall struct {
+	Method, Path, Query string
+	Route               string // the route's pattern; empty: no such route
+	Status              int    // 0: the connection was dropped
+}
+
+// GitHubFault is what goes wrong with one request. The zero value is nothing.
+type GitHubFault struct {
+	Delay      time.Duration // before anything else
+	Drop       bool          // cut the connection before anything is done
+	LoseAnswer bool          // do what was asked, then cut the connection
+	Status     int           // answer this instead of doing what was asked
+	Header     http.Header   // with Status
+	Body       string        // with Status; a JSON error of GitHub's if empty
+}
+
+// Fault asks f before each request what is to go wrong with it; nil: nothing.
+func (g *GitHub) Fault(f func(*http.Request) GitHubFault) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.fault = f
+}
+
+// Calls lists the requests answered so far, in the order of their answers.
+func (g *GitHub) Calls() []GitHubCall {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.calls)
+}
+
+// UnknownCalls lists the requests for which GitHub, as the stand-in knows it, has no route.
+func (g *GitHub) UnknownCalls() []GitHubCall {
+	return slices.DeleteFunc(g.Calls(), func(c GitHubCall) bool { return c.Route != "" || c.Status == 0 })
+}
+
+// ResetCalls forgets the requests answered so far.
+func (g *GitHub) ResetCalls() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.calls = nil
+}
+
+// githubExchange is one request on its way to a route's function.
+type githubExchange struct {
+	*http.Request
+	api    string            // the API's base URL as the caller reached it, without a slash at the end
+	params map[string]string // the pattern's wildcards
+	repo   *githubRepo       // of /repos/{owner}/{repo}; its names may change meanwhile, so these stay:
+	self   string            // its URL in the API
+	page   string            // its URL for people
+	full   string            // OWNER/NAME
+	token  *githubToken      // nil for a JWT
+}
+
+// githubReply is an answer. A body of []byte is sent as it is, others as JSON.
+type githubReply struct {
+	status int
+	header http.Header
+	body   any
+}
+
+// githubObject is a JSON object.
+type githubObject = map[string]any
+
+func githubOK(body any) githubReply { return githubReply{status: http.StatusOK, body: body} }
+
+func githubFail(status int, message string) githubReply {
+	return githubReply{status: status, body: githubObject{
+		"message": message, "documentation_url": githubDocs, "status": strconv.Itoa(status),
+	}}
+}
+
+func githubNotFound() githubReply { return githubFail(http.StatusNotFound, "Not Found") }
+
+// githubInvalid is GitHub's answer to a field that it can't take.
+func githubInvalid(resource, field, code, message string) githubReply {
+	fault := githubObject{"resource": resource, "field": field, "code": code}
+	if message != "" {
+		fault["message"] = message
+	}
+	return githubReply{status: http.StatusUnprocessableEntity, body: githubObject{
+		"message": "Validation Failed", "errors": []githubObject{fault},
+		"documentation_url": githubDocs, "status": "422",
+	}}
+}
+
+// decode reads the request's JSON; the reply is for the caller if ok is false.
+func (x *githubExchange) decode(into any) (reply githubReply, ok bool) {
+	body, err := io.ReadAll(io.LimitReader(x.Body, 32<<20))
+	if err != nil {
+		return githubFail(http.StatusBadRequest, "Problems reading the body"), false
+	}
+	if len(body) == 0 {
+		body = []byte("{}")
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		if _, isType := err.(*json.UnmarshalTypeError); isType { //nolint:errorlint // Unmarshal returns it bare
+			return githubFail(http.StatusUnprocessableEntity, "Invalid request.\n\n"+err.Error()), false
+		}
+		return githubFail(http.StatusBadRequest, "Problems parsing JSON"), false
+	}
+	return githubReply{}, true
+}
+
+func (x *githubExchange) id(name string) int64 {
+	n, err := strconv.ParseInt(x.params[name], 10, 64)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// page cuts items to the page that was asked for, with its Link header.
+func githubPage[T any](x *githubExchange, items []T) ([]T, http.Header) {
+	query := x.URL.Query()
+	size := githubNumber(query.Get("per_page"), 30, 100)
+	number := githubNumber(query.Get("page"), 1, 1<<30)
+	last := max(1, (len(items)+size-1)/size)
+	links := x.links(map[string]int{"prev": number - 1, "next": number + 1, "last": last, "first": 1}, number, last)
+	from := min((number-1)*size, len(items))
+	return items[from:min(from+size, len(items))], links
+}
+
+func (x *githubExchange) links(pages map[string]int, number, last int) http.Header {
+	var links []string
+	for _, rel := range []string{"prev", "next", "last", "first"} {
+		if back := rel == "prev" || rel == "first"; back && number <= 1 || !back && number >= last {
+			continue
+		}
+		links = append(links, x.link(rel, "page", strconv.Itoa(pages[rel])))
+	}
+	if len(links) == 0 {
+		return http.Header{}
+	}
+	return http.Header{"Link": {strings.Join(links, ", ")}}
+}
+
+// link is one element of a Link header: this request with another page.
+func (x *githubExchange) link(rel, key, value string) string {
+	query := x.URL.Query()
+	query.Set(key, value)
+	return "<" + githubOrigin(x.Request) + x.URL.EscapedPath() + "?" + query.Encode() + `>; rel="` + rel + `"`
+}
+
+func githubNumber(text string, otherwise, limit int) int {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return otherwise
+	}
+	return min(n, limit)
+}
+
+// ServeHTTP answers as GitHub's REST API.
+func (g *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.mu.Lock()
+	ask := g.fault
+	g.mu.Unlock()
+	var fault GitHubFault
+	if ask != nil {
+		fault = ask(r)
+	}
+	if !githubPause(r, g.cfg.Latency+fault.Delay) || fault.Drop {
+		g.record(r, "", 0)
+		panic(http.ErrAbortHandler)
+	}
+	route, reply := "", githubReply{}
+	switch {
+	case fault.Status != 0 && fault.Body != "":
+		route, reply = "fault", githubReply{status: fault.Status, header: fault.Header, body: []byte(fault.Body)}
+	case fault.Status != 0:
+		route, reply = "fault", githubFail(fault.Status, http.StatusText(fault.Status))
+		reply.header = fault.Header
+	default:
+		route, reply = g.answer(r)
+	}
+	if fault.LoseAnswer {
+		g.record(r, route, 0)
+		panic(http.ErrAbortHandler)
+	}
+	g.record(r, route, reply.status)
+	reply.write(w)
+}
+
+// githubPause waits; false: the caller went away.
+func githubPause(r *http.Request, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-r.Context().Done():
+		return false
+	}
+}
+
+func (g *GitHub) record(r *http.Request, route string, status int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.calls = append(g.calls, GitHubCall{r.Method, r.URL.Path, r.URL.RawQuery, route, status})
+	g.cfg.Log.Debug("github stand-in answered", "method", r.Method, "path", r.URL.Path, "status", status)
+	g.notify()
+}
+
+func (p githubReply) write(w http.ResponseWriter) {
+	body, raw := p.body.([]byte)
+	for key, values := range p.header {
+		w.Header()[http.CanonicalHeaderKey(key)] = values
+	}
+	if w.Header().Get("Content-Type") == "" && (p.body != nil || raw) {
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	}
+	w.Header().Set("X-GitHub-Media-Type", "github.v3; format=json")
+	w.WriteHeader(p.status)
+	_, _ = w.Write(body) // a caller that went away has no use for the answer
+}
+
+// answer finds who asks for what, and lets the route's function answer.
+func (g *GitHub) answer(r *http.Request) (route string, reply githubReply) {
+	if r.UserAgent() == "" {
+		return "user-agent", githubFail(http.StatusForbidden, "Request forbidden by administrative rules. "+
+			"Please make sure your request has a User-Agent header (https://docs.github.com/en/rest/overview/resources-in-the-rest-api#user-agent-required).")
+	}
+	path, ok := strings.CutPrefix(r.URL.EscapedPath(), g.cfg.BasePath+"/")
+	if !ok {
+		return "", githubNotFound()
+	}
+	found, params := g.match(r.Method, path)
+	if found == nil {
+		return "", githubNotFound()
+	}
+	x := &githubExchange{Request: r, params: params, api: githubOrigin(r) + g.cfg.BasePath}
+	return found.pattern, g.finish(x, g.admit(x, found))
+}
+
+// githubOrigin is the scheme and host by which the caller reached the stand-in.
+func githubOrigin(r *http.Request) string {
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	return (&url.URL{Scheme: scheme, Host: r.Host}).String()
+}
+
+// admit asks for identity, limits, repository and permission, in this order, then serves.
+func (g *GitHub) admit(x *githubExchange, route *githubRoute) githubReply {
+	if reply, ok := g.authenticate(x, route); !ok {
+		return reply
+	}
+	if reply, ok := g.meter(x); !ok {
+		return reply
+	}
+	if reply, ok := g.findRepository(x, route); !ok {
+		return reply
+	}
+	if reply, ok := g.authorise(x, route); !ok {
+		return reply
+	}
+	return route.serve(x)
+}
+
+// finish encodes the body, answers conditional requests and adds the headers of every answer.
+func (g *GitHub) finish(x *githubExchange, reply githubReply) githubReply {
+	if reply.header == nil {
+		reply.header = http.Header{}
+	}
+	if _, raw := reply.body.([]byte); !raw && reply.body != nil {
+		body, err := json.Marshal(reply.body)
+		if err != nil {
+			return githubFail(http.StatusInternalServerError, err.Error())
+		}
+		reply.body = body
+	}
+	if body, ok := reply.body.([]byte); ok && x.Method == http.MethodGet && reply.status == http.StatusOK {
+		sum := sha256.Sum256(body)
+		etag := `W/"` + hex.EncodeToString(sum[:]) + `"`
+		reply.header.Set("ETag", etag)
+		if githubHasETag(x.Header.Get("If-None-Match"), etag) {
+			reply.status, reply.body = http.StatusNotModified, nil
+		}
+	}
+	g.account(x, &reply)
+	return reply
+}
+
+func githubHasETag(header, etag string) bool {
+	for candidate := range strings.SplitSeq(header, ",") {
+		if strings.TrimPrefix(strings.TrimSpace(candidate), "W/") == strings.TrimPrefix(etag, "W/") {
+			return true
+		}
+	}
+	return false
+}

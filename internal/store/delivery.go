@@ -1,0 +1,139 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/purgebot/purgebot/internal/ledger"
+)
+
+// Delivery is a webhook delivery as it was received.
+type Delivery struct {
+	GUID       string
+	Event      string
+	Body       []byte // JSON
+	ReceivedAt time.Time
+	HandledAt  time.Time // zero: not yet
+}
+
+// Receive makes a delivery durable and rings for it, in one transaction. It
+// reports false for a delivery id that is there already, and then changes
+// nothing.
+func (s *Store) Receive(ctx context.Context, d Delivery) (fresh bool, err error) {
+	body, err := pack(d.Body)
+	if err != nil {
+		return false, err
+	}
+	err = s.write(ctx, func(t *tx) error {
+		n, err := t.exec(ctx, `INSERT INTO delivery (guid, event, body, received_at) VALUES ($1,$2,$3,$4)
+			ON CONFLICT (guid) DO NOTHING`, d.GUID, d.Event, body, ms(d.ReceivedAt))
+		if err != nil {
+			return err
+		}
+		if fresh = n == 1; fresh {
+			t.rings(HandleJob{GUID: d.GUID})
+		}
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("store delivery %s: %w", d.GUID, err)
+	}
+	return fresh, nil
+}
+
+// Delivery reads a delivery back.
+func (s *Store) Delivery(ctx context.Context, guid string) (Delivery, error) {
+	d := Delivery{GUID: guid}
+	err := s.read(ctx, func(t *tx) error {
+		var body []byte
+		var received, handled int64
+		err := t.row(ctx, `SELECT event, body, received_at, handled_at FROM delivery WHERE guid = $1`, guid).
+			Scan(&d.Event, &body, &received, &handled)
+		if err != nil {
+			return missing(err)
+		}
+		d.ReceivedAt, d.HandledAt = when(received), when(handled)
+		d.Body, err = unpack(body)
+		return err
+	})
+	if err != nil {
+		return Delivery{}, fmt.Errorf("read delivery %s: %w", guid, err)
+	}
+	return d, nil
+}
+
+// Handled closes a delivery; outcome says in a word or two what became of it.
+func (s *Store) Handled(ctx context.Context, guid, outcome string) error {
+	return s.write(ctx, func(t *tx) error {
+		_, err := t.exec(ctx, `UPDATE delivery SET handled_at = $2, outcome = $3 WHERE guid = $1`,
+			guid, ms(s.now()), outcome)
+		return err
+	})
+}
+
+// SeeRepository notes a repository as a delivery describes it, and returns
+// what is known of it: the moment it was first heard of stays.
+func (s *Store) SeeRepository(ctx context.Context, r ledger.Repository) (ledger.Repository, error) {
+	err := s.write(ctx, func(t *tx) error {
+		_, err := t.exec(ctx, `INSERT INTO repo (id, owner, name, installation, default_branch, first_seen_at)
+			VALUES ($1,$2,$3,$4,$5,$6)
+			ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, name = excluded.name,
+				installation = CASE WHEN excluded.installation = 0 THEN repo.installation ELSE excluded.installation END,
+				default_branch = CASE WHEN excluded.default_branch = '' THEN repo.default_branch ELSE excluded.default_branch END,
+				first_seen_at = CASE WHEN excluded.first_seen_at < repo.first_seen_at THEN excluded.first_seen_at ELSE repo.first_seen_at END`,
+			r.ID, r.Owner, r.Name, r.Installation, r.DefaultBranch, ms(r.FirstSeen))
+		if err != nil {
+			return err
+		}
+		r, err = repository(ctx, t, r.ID)
+		return err
+	})
+	if err != nil {
+		return ledger.Repository{}, fmt.Errorf("note repository %s: %w", r.FullName(), err)
+	}
+	return r, nil
+}
+
+// Repository reads a repository by GitHub's id.
+func (s *Store) Repository(ctx context.Context, id int64) (r ledger.Repository, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		r, err = repository(ctx, t, id)
+		return err
+	})
+	return r, err
+}
+
+func repository(ctx context.Context, t *tx, id int64) (ledger.Repository, error) {
+	r := ledger.Repository{ID: id}
+	var seen int64
+	err := t.row(ctx, `SELECT owner, name, installation, default_branch, first_seen_at FROM repo WHERE id = $1`, id).
+		Scan(&r.Owner, &r.Name, &r.Installation, &r.DefaultBranch, &seen)
+	r.FirstSeen = when(seen)
+	if err != nil {
+		return r, fmt.Errorf("read repository %d: %w", id, missing(err))
+	}
+	return r, nil
+}
+
+// pack and unpack compress what is kept for long. An encoder and a decoder a
+// call cost less than the pages they save; both are bounded in memory.
+func pack(b []byte) ([]byte, error) {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
+		zstd.WithWindowSize(256<<10))
+	if err != nil {
+		return nil, err
+	}
+	defer enc.Close()
+	return enc.EncodeAll(b, nil), nil
+}
+
+func unpack(b []byte) ([]byte, error) {
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20))
+	if err != nil {
+		return nil, err
+	}
+	defer dec.Close()
+	return dec.DecodeAll(b, nil)
+}

@@ -1,0 +1,207 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/purgebot/purgebot/internal/ledger"
+)
+
+const environmentColumns = `id, repo_id, name, live_sha, live_deploy, live_status, live_at,
+	desired_sha, desired_deploy, desired_status, desired_at, due_at, fault, seq`
+
+func scanEnvironment(r row) (e ledger.Environment, err error) {
+	var liveAt, desiredAt, due int64
+	err = r.Scan(&e.ID, &e.RepoID, &e.Name, &e.Live.SHA, &e.Live.Deploy, &e.Live.Status, &liveAt,
+		&e.Desired.SHA, &e.Desired.Deploy, &e.Desired.Status, &desiredAt, &due, &e.Fault, &e.Seq)
+	e.Live.At, e.Desired.At, e.DueAt = when(liveAt), when(desiredAt), when(due)
+	return e, missing(err)
+}
+
+// Environment reads an environment by its id.
+func (s *Store) Environment(ctx context.Context, id string) (e ledger.Environment, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		e, err = scanEnvironment(t.row(ctx, `SELECT `+environmentColumns+` FROM environment WHERE id = $1`, id))
+		return err
+	})
+	if err != nil {
+		return e, fmt.Errorf("read environment %s: %w", id, err)
+	}
+	return e, nil
+}
+
+// FindEnvironment reads an environment by its name, which compares without
+// case. ErrNotFound: nothing was ever heard of it.
+func (s *Store) FindEnvironment(ctx context.Context, repo int64, name string) (e ledger.Environment, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		e, err = findEnvironment(ctx, t, repo, name)
+		return err
+	})
+	return e, err
+}
+
+func findEnvironment(ctx context.Context, t *tx, repo int64, name string) (ledger.Environment, error) {
+	return scanEnvironment(t.row(ctx, `SELECT `+environmentColumns+` FROM environment
+		WHERE repo_id = $1 AND name_folded = $2`, repo, fold(name)))
+}
+
+func fold(name string) string { return strings.ToLower(name) }
+
+// ensureEnvironment finds or makes an environment and locks its row.
+func (s *Store) ensureEnvironment(ctx context.Context, t *tx, repo int64, name string) (ledger.Environment, error) {
+	_, err := t.exec(ctx, `INSERT INTO environment (id, repo_id, name, name_folded) VALUES ($1,$2,$3,$4)
+		ON CONFLICT (repo_id, name_folded) DO UPDATE SET name = excluded.name`,
+		s.ids.new(s.now()), repo, name, fold(name))
+	if err != nil {
+		return ledger.Environment{}, err
+	}
+	return findEnvironment(ctx, t, repo, name)
+}
+
+// Desire notes a deployment status and, if it is a success that GitHub
+// recorded after the one desired so far, moves desired to it, not to be
+// planned before due. It reports whether desired moved; a fact that is known
+// already moves nothing.
+func (s *Store) Desire(ctx context.Context, repo int64, name string, d ledger.Deploy, due time.Time) (e ledger.Environment, moved bool, err error) {
+	err = s.write(ctx, func(t *tx) error {
+		moved = false
+		if e, err = s.ensureEnvironment(ctx, t, repo, name); err != nil {
+			return err
+		}
+		if d.Status != 0 {
+			if _, err := t.exec(ctx, `INSERT INTO deploy (status_id, env_id, deploy_id, sha, state, creator, recorded_at)
+				VALUES ($1,$2,$3,$4,$5,$6,$7) ON CONFLICT (status_id) DO NOTHING`,
+				d.Status, e.ID, d.Deploy, d.SHA, d.State, d.Creator, ms(d.At)); err != nil {
+				return err
+			}
+		}
+		if d.State != "success" || !d.After(e.Desired) || !d.After(e.Live) {
+			return nil
+		}
+		moved = true
+		e.Desired, e.DueAt, e.Fault, e.Seq = d.Point, due, "", e.Seq+1
+		t.rings(ReconcileJob{EnvID: e.ID})
+		return saveEnvironment(ctx, t, e)
+	})
+	if err != nil {
+		return e, false, fmt.Errorf("note deployment status %d of %s: %w", d.Status, name, err)
+	}
+	return e, moved, nil
+}
+
+func saveEnvironment(ctx context.Context, t *tx, e ledger.Environment) error {
+	return affected(t.exec(ctx, `UPDATE environment SET live_sha = $2, live_deploy = $3, live_status = $4, live_at = $5,
+		desired_sha = $6, desired_deploy = $7, desired_status = $8, desired_at = $9, due_at = $10, fault = $11, seq = $12
+		WHERE id = $1`,
+		e.ID, e.Live.SHA, e.Live.Deploy, e.Live.Status, ms(e.Live.At),
+		e.Desired.SHA, e.Desired.Deploy, e.Desired.Status, ms(e.Desired.At), ms(e.DueAt), e.Fault, e.Seq))
+}
+
+// Lived reports whether a commit was ever live in an environment.
+func (s *Store) Lived(ctx context.Context, env, sha string) (lived bool, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		var n int
+		if err := t.row(ctx, `SELECT COUNT(*) FROM lived WHERE env_id = $1 AND sha = $2`, env, sha).Scan(&n); err != nil {
+			return err
+		}
+		lived = n > 0
+		return nil
+	})
+	return lived, err
+}
+
+// Tree reads the remembered listing of an environment's live commit.
+// ErrNotFound: none is remembered for that commit.
+func (s *Store) Tree(ctx context.Context, env, sha string) (listing []byte, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		return missing(t.row(ctx, `SELECT listing FROM tree WHERE env_id = $1 AND sha = $2`, env, sha).Scan(&listing))
+	})
+	return listing, err
+}
+
+// SeePush notes that a branch moved. It reports false for a push that is
+// known already: the same fact under another delivery id changes nothing.
+func (s *Store) SeePush(ctx context.Context, p ledger.Push) (fresh bool, err error) {
+	err = s.write(ctx, func(t *tx) error {
+		n, err := t.exec(ctx, `INSERT INTO push (repo_id, branch, before_sha, after_sha, at) VALUES ($1,$2,$3,$4,$5)
+			ON CONFLICT DO NOTHING`, p.RepoID, p.Branch, p.Before, p.After, ms(p.At))
+		fresh = n == 1
+		return err
+	})
+	return fresh, err
+}
+
+// PushOf reads the last push that brought a commit to a branch.
+func (s *Store) PushOf(ctx context.Context, repo int64, sha string) (p ledger.Push, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		p, err = pushOf(ctx, t, repo, sha)
+		return err
+	})
+	return p, err
+}
+
+func pushOf(ctx context.Context, t *tx, repo int64, sha string) (ledger.Push, error) {
+	p := ledger.Push{RepoID: repo, After: sha}
+	var at int64
+	err := t.row(ctx, `SELECT branch, before_sha, at FROM push WHERE repo_id = $1 AND after_sha = $2
+		ORDER BY at DESC LIMIT 1`, repo, sha).Scan(&p.Branch, &p.Before, &at)
+	p.At = when(at)
+	return p, missing(err)
+}
+
+// SetFault makes an environment's planning wait: words says why, in public,
+// and becomes the pending status of the desired commit. A newer desired
+// commit, or the operator's mending, plans anew.
+func (s *Store) SetFault(ctx context.Context, e ledger.Environment, context, words string) error {
+	err := s.write(ctx, func(t *tx) error {
+		n, err := t.exec(ctx, `UPDATE environment SET fault = $3 WHERE id = $1 AND seq = $2`, e.ID, e.Seq, words)
+		if err != nil || n == 0 { // moved on meanwhile: its own job speaks
+			return err
+		}
+		return s.announce(ctx, t, Announcement{
+			RepoID: e.RepoID, EnvID: e.ID, SHA: e.Desired.SHA, Context: context,
+			State: "pending", Words: words, At: e.Desired.At,
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("note the fault of %s: %w", e.Name, err)
+	}
+	return nil
+}
+
+// Faulty lists the environments of a repository whose planning waits.
+func (s *Store) Faulty(ctx context.Context, repo int64) (envs []string, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		return t.each(ctx, func(r row) error {
+			var id string
+			if err := r.Scan(&id); err != nil {
+				return err
+			}
+			envs = append(envs, id)
+			return nil
+		}, `SELECT id FROM environment WHERE repo_id = $1 AND fault <> ''`, repo)
+	})
+	return envs, err
+}
+
+// Ring rings for environments.
+func (s *Store) Ring(ctx context.Context, envs ...string) error {
+	return s.write(ctx, func(t *tx) error {
+		for _, id := range envs {
+			t.rings(ReconcileJob{EnvID: id})
+		}
+		return nil
+	})
+}
+
+// EnsureEnvironment reads an environment, and makes it if nothing was ever
+// heard of it.
+func (s *Store) EnsureEnvironment(ctx context.Context, repo int64, name string) (e ledger.Environment, err error) {
+	err = s.write(ctx, func(t *tx) error {
+		e, err = s.ensureEnvironment(ctx, t, repo, name)
+		return err
+	})
+	return e, err
+}

@@ -1,0 +1,154 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/purgebot/purgebot/internal/ledger"
+)
+
+// A Post is one surface on GitHub: a commit status of one context.
+type Post struct {
+	Surface string
+	RepoID  int64
+	EnvID   string
+	SHA     string
+	Context string
+	PurgeID string // its words are rendered when they are posted; "": State and Words say it
+	State   string
+	Words   string
+	Version int64
+	Posted  string // the words on GitHub now, as posted
+	NextAt  time.Time
+	Tries   int
+}
+
+// An Announcement is a commit status that no purge speaks for: what waits,
+// what a push was carried by, why planning waits.
+type Announcement struct {
+	RepoID  int64
+	EnvID   string
+	SHA     string
+	Context string
+	State   string
+	Words   string
+	At      time.Time // of the fact behind it: an older fact never overwrites a newer one
+}
+
+func surface(repo int64, sha, context string) string {
+	return "status/" + strconv.FormatInt(repo, 10) + "/" + sha + "/" + context
+}
+
+// Announce wants a commit status. A purge's own words are never overwritten.
+func (s *Store) Announce(ctx context.Context, a Announcement) error {
+	err := s.write(ctx, func(t *tx) error { return s.announce(ctx, t, a) })
+	if err != nil {
+		return fmt.Errorf("want status %s of %s: %w", a.Context, a.SHA, err)
+	}
+	return nil
+}
+
+func (s *Store) announce(ctx context.Context, t *tx, a Announcement) error {
+	name := surface(a.RepoID, a.SHA, a.Context)
+	n, err := t.exec(ctx, `INSERT INTO post (surface, repo_id, env_id, sha, context, purge_id, state, words, at, version)
+		VALUES ($1,$2,$3,$4,$5,'',$6,$7,$8,1)
+		ON CONFLICT (surface) DO UPDATE SET state = excluded.state, words = excluded.words, at = excluded.at,
+			version = post.version + 1
+		WHERE post.purge_id = '' AND post.at <= excluded.at
+			AND (post.state <> excluded.state OR post.words <> excluded.words)`,
+		name, a.RepoID, a.EnvID, a.SHA, a.Context, a.State, a.Words, ms(a.At))
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		t.rings(ReportJob{Surface: name})
+	}
+	return nil
+}
+
+// own gives a surface to a purge: from now on its words are the purge's.
+func (s *Store) own(ctx context.Context, t *tx, e ledger.Environment, sha, context, purge string) error {
+	name := surface(e.RepoID, sha, context)
+	_, err := t.exec(ctx, `INSERT INTO post (surface, repo_id, env_id, sha, context, purge_id, state, words, at, version)
+		VALUES ($1,$2,$3,$4,$5,$6,'','',0,1)
+		ON CONFLICT (surface) DO UPDATE SET purge_id = excluded.purge_id, version = post.version + 1
+		WHERE post.purge_id <= excluded.purge_id`,
+		name, e.RepoID, e.ID, sha, context, purge)
+	if err == nil {
+		t.rings(ReportJob{Surface: name})
+	}
+	return err
+}
+
+// changed rings for every surface that speaks for a purge.
+func (s *Store) changed(ctx context.Context, t *tx, purge string) error {
+	return t.each(ctx, func(r row) error {
+		var name string
+		if err := r.Scan(&name); err != nil {
+			return err
+		}
+		t.rings(ReportJob{Surface: name})
+		return nil
+	}, `UPDATE post SET version = version + 1 WHERE purge_id = $1 RETURNING surface`, purge)
+}
+
+// ClaimPost takes the surface to post for the length of a lease. It returns
+// ErrNotFound when there is nothing to say or somebody else is saying it; a
+// NextAt in the future means that it is too early.
+func (s *Store) ClaimPost(ctx context.Context, name string, lease time.Duration) (p Post, err error) {
+	now := s.now()
+	err = s.write(ctx, func(t *tx) error {
+		var next int64
+		err := t.row(ctx, `UPDATE post SET lease_until = CASE WHEN next_at > $2 THEN lease_until ELSE $3 END
+			WHERE surface = $1 AND version > posted_version AND lease_until <= $2
+			RETURNING repo_id, env_id, sha, context, purge_id, state, words, version, posted, next_at, tries`,
+			name, ms(now), ms(now.Add(lease))).
+			Scan(&p.RepoID, &p.EnvID, &p.SHA, &p.Context, &p.PurgeID, &p.State, &p.Words, &p.Version, &p.Posted, &next, &p.Tries)
+		p.Surface, p.NextAt = name, when(next)
+		return missing(err)
+	})
+	return p, err
+}
+
+// Posted settles a claimed surface: what GitHub shows now, and from when on
+// it may be written again. With final false the same version is posted again
+// then, since its words change with the clock.
+func (s *Store) Posted(ctx context.Context, p Post, shows string, final bool, next time.Time) error {
+	return s.write(ctx, func(t *tx) error {
+		version := p.Version
+		if !final {
+			version--
+		}
+		var now int64
+		err := t.row(ctx, `UPDATE post SET posted_version = $2, posted = $3, next_at = $4, lease_until = 0, tries = 0
+			WHERE surface = $1 RETURNING version`, p.Surface, version, shows, ms(next)).Scan(&now)
+		if err != nil {
+			return missing(err)
+		}
+		if now > version {
+			t.rings(ReportJob{Surface: p.Surface})
+		}
+		return nil
+	})
+}
+
+// NotPosted gives a claimed surface back, to be tried again at next. GitHub's
+// trouble holds up nothing but its own words.
+func (s *Store) NotPosted(ctx context.Context, p Post, next time.Time) error {
+	return s.write(ctx, func(t *tx) error {
+		_, err := t.exec(ctx, `UPDATE post SET next_at = $2, lease_until = 0, tries = tries + 1 WHERE surface = $1`,
+			p.Surface, ms(next))
+		return err
+	})
+}
+
+// GiveUpPost ends a surface that can never be written: the commit or the
+// repository is gone.
+func (s *Store) GiveUpPost(ctx context.Context, p Post) error {
+	return s.write(ctx, func(t *tx) error {
+		_, err := t.exec(ctx, `UPDATE post SET posted_version = version, lease_until = 0 WHERE surface = $1`, p.Surface)
+		return err
+	})
+}

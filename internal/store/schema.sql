@@ -1,0 +1,182 @@
+-- One schema for SQLite and PostgreSQL. Ids are TEXT (ULIDs) or GitHub's own
+-- numbers, times are BIGINT milliseconds since 1970 (0: never), no column is
+-- NULL, so that one text of each query serves both engines.
+
+CREATE TABLE repo (
+  id             BIGINT PRIMARY KEY, -- GitHub's: names change
+  owner          TEXT   NOT NULL,
+  name           TEXT   NOT NULL,
+  installation   BIGINT NOT NULL,
+  default_branch TEXT   NOT NULL,
+  first_seen_at  BIGINT NOT NULL
+);
+
+CREATE TABLE delivery (
+  guid        TEXT   PRIMARY KEY,
+  event       TEXT   NOT NULL,
+  body        BYTEA  NOT NULL, -- compressed
+  received_at BIGINT NOT NULL,
+  handled_at  BIGINT NOT NULL DEFAULT 0,
+  outcome     TEXT   NOT NULL DEFAULT ''
+);
+CREATE INDEX delivery_received ON delivery (received_at);
+
+CREATE TABLE environment (
+  id             TEXT   PRIMARY KEY,
+  repo_id        BIGINT NOT NULL,
+  name           TEXT   NOT NULL,
+  name_folded    TEXT   NOT NULL,
+  live_sha       TEXT   NOT NULL DEFAULT '',
+  live_deploy    BIGINT NOT NULL DEFAULT 0,
+  live_status    BIGINT NOT NULL DEFAULT 0,
+  live_at        BIGINT NOT NULL DEFAULT 0,
+  desired_sha    TEXT   NOT NULL DEFAULT '',
+  desired_deploy BIGINT NOT NULL DEFAULT 0,
+  desired_status BIGINT NOT NULL DEFAULT 0,
+  desired_at     BIGINT NOT NULL DEFAULT 0,
+  due_at         BIGINT NOT NULL DEFAULT 0,
+  fault          TEXT   NOT NULL DEFAULT '',
+  seq            BIGINT NOT NULL DEFAULT 0,
+  UNIQUE (repo_id, name_folded)
+);
+
+-- The commits that were ever live, to tell a rollback.
+CREATE TABLE lived (
+  env_id TEXT   NOT NULL,
+  sha    TEXT   NOT NULL,
+  at     BIGINT NOT NULL,
+  PRIMARY KEY (env_id, sha)
+);
+
+-- The whole listing of the live commit: GitHub may forget a commit.
+CREATE TABLE tree (
+  env_id  TEXT  PRIMARY KEY,
+  sha     TEXT  NOT NULL,
+  listing BYTEA NOT NULL
+);
+
+CREATE TABLE deploy (
+  status_id   BIGINT PRIMARY KEY,
+  env_id      TEXT   NOT NULL,
+  deploy_id   BIGINT NOT NULL,
+  sha         TEXT   NOT NULL,
+  state       TEXT   NOT NULL,
+  creator     TEXT   NOT NULL,
+  recorded_at BIGINT NOT NULL
+);
+CREATE INDEX deploy_env ON deploy (env_id, recorded_at);
+
+CREATE TABLE push (
+  repo_id BIGINT NOT NULL,
+  branch  TEXT   NOT NULL,
+  before_sha TEXT NOT NULL,
+  after_sha  TEXT NOT NULL,
+  at      BIGINT NOT NULL,
+  PRIMARY KEY (repo_id, branch, before_sha, after_sha, at)
+);
+CREATE INDEX push_after ON push (repo_id, after_sha);
+
+CREATE TABLE purge (
+  id            TEXT   PRIMARY KEY,
+  key           TEXT   NOT NULL UNIQUE,
+  repo_id       BIGINT NOT NULL,
+  env_id        TEXT   NOT NULL,
+  environment   TEXT   NOT NULL,
+  cause         TEXT   NOT NULL,
+  caused_by     TEXT   NOT NULL,
+  from_sha      TEXT   NOT NULL,
+  to_sha        TEXT   NOT NULL,
+  to_deploy     BIGINT NOT NULL,
+  to_status     BIGINT NOT NULL,
+  to_at         BIGINT NOT NULL,
+  network       TEXT   NOT NULL,
+  start         TEXT   NOT NULL,
+  note          TEXT   NOT NULL,
+  unmatched     TEXT   NOT NULL, -- JSON list
+  lane          BIGINT NOT NULL,
+  version       BIGINT NOT NULL DEFAULT 0,
+  state         TEXT   NOT NULL,
+  urls          BIGINT NOT NULL DEFAULT 0,
+  tags          BIGINT NOT NULL DEFAULT 0,
+  cpcodes       BIGINT NOT NULL DEFAULT 0,
+  sent          BIGINT NOT NULL DEFAULT 0,
+  accepted      BIGINT NOT NULL DEFAULT 0,
+  failed        BIGINT NOT NULL DEFAULT 0,
+  reason        TEXT   NOT NULL DEFAULT '',
+  created_at    BIGINT NOT NULL,
+  opened_at     BIGINT NOT NULL DEFAULT 0,
+  first_sent_at BIGINT NOT NULL DEFAULT 0,
+  done_at       BIGINT NOT NULL DEFAULT 0,
+  ended_by      TEXT   NOT NULL DEFAULT ''
+);
+CREATE INDEX purge_env ON purge (env_id, id);
+CREATE INDEX purge_state ON purge (state, lane, id);
+
+CREATE TABLE target (
+  purge_id   TEXT   NOT NULL,
+  seq        BIGINT NOT NULL,
+  kind       TEXT   NOT NULL,
+  network    TEXT   NOT NULL,
+  action     TEXT   NOT NULL,
+  object     TEXT   NOT NULL,
+  rule       TEXT   NOT NULL,
+  path       BYTEA  NOT NULL, -- any bytes that git allows
+  reason     TEXT   NOT NULL DEFAULT '',
+  state      TEXT   NOT NULL,
+  request_id TEXT   NOT NULL DEFAULT '',
+  PRIMARY KEY (purge_id, seq)
+);
+CREATE INDEX target_queue ON target (purge_id, kind, seq) WHERE state = 'waiting';
+CREATE INDEX target_object ON target (kind, network, object) WHERE state = 'waiting';
+CREATE INDEX target_request ON target (request_id) WHERE request_id <> '';
+
+CREATE TABLE request (
+  id          TEXT   PRIMARY KEY,
+  kind        TEXT   NOT NULL,
+  network     TEXT   NOT NULL,
+  action      TEXT   NOT NULL,
+  lane        BIGINT NOT NULL,
+  state       TEXT   NOT NULL, -- ready, sending, accepted, refused, split
+  attempt     BIGINT NOT NULL DEFAULT 0,
+  lease_until BIGINT NOT NULL DEFAULT 0,
+  next_at     BIGINT NOT NULL DEFAULT 0,
+  objects     BIGINT NOT NULL,
+  akamai_id   TEXT   NOT NULL DEFAULT '',
+  support_id  TEXT   NOT NULL DEFAULT '',
+  words       TEXT   NOT NULL DEFAULT '', -- Akamai's, of the last answer
+  parent      TEXT   NOT NULL DEFAULT '', -- the request that was split
+  sent_at     BIGINT NOT NULL DEFAULT 0,
+  settled_at  BIGINT NOT NULL DEFAULT 0
+);
+CREATE INDEX request_due ON request (kind, next_at) WHERE state IN ('ready', 'sending');
+
+CREATE TABLE budget (
+  bucket       TEXT   PRIMARY KEY, -- requests, url, tag, cpcode
+  tokens       DOUBLE PRECISION NOT NULL,
+  at           BIGINT NOT NULL,
+  paused_until BIGINT NOT NULL DEFAULT 0, -- nothing is sent before; requests' row pauses the account
+  failures     BIGINT NOT NULL DEFAULT 0, -- answers in a row that say that Akamai is away
+  words        TEXT   NOT NULL DEFAULT '' -- why it is paused
+);
+
+-- One row for each thing that GitHub shows and that purgebot writes.
+CREATE TABLE post (
+  surface        TEXT   PRIMARY KEY, -- status/REPO/SHA/CONTEXT
+  repo_id        BIGINT NOT NULL,
+  env_id         TEXT   NOT NULL,
+  sha            TEXT   NOT NULL,
+  context        TEXT   NOT NULL,
+  purge_id       TEXT   NOT NULL, -- whose words these are; '': state and words say it themselves
+  state          TEXT   NOT NULL,
+  words          TEXT   NOT NULL,
+  at             BIGINT NOT NULL, -- of the fact behind it, to order a preview against another
+  version        BIGINT NOT NULL,
+  posted_version BIGINT NOT NULL DEFAULT 0,
+  posted         TEXT   NOT NULL DEFAULT '', -- the words on GitHub now
+  next_at        BIGINT NOT NULL DEFAULT 0,
+  lease_until    BIGINT NOT NULL DEFAULT 0,
+  tries          BIGINT NOT NULL DEFAULT 0
+);
+CREATE INDEX post_due ON post (next_at) WHERE version > posted_version;
+CREATE INDEX post_env ON post (env_id) WHERE purge_id = '';
+CREATE INDEX post_purge ON post (purge_id) WHERE purge_id <> '';

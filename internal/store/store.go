@@ -1,0 +1,298 @@
+// Package store keeps the ledger and the jobs, on SQLite or PostgreSQL. It
+// alone knows SQL; with package pipeline it alone knows River.
+//
+// Every exported method that changes something is one transaction, and rings
+// the jobs that the change calls for in that same transaction: what is stored
+// is never forgotten, and what rolls back never rings.
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/oklog/ulid/v2"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+)
+
+// Config opens a store.
+type Config struct {
+	URL string // sqlite:PATH, sqlite:///PATH or postgres://…
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Store is the ledger on disk. It is safe for concurrent use.
+type Store struct {
+	now func() time.Time
+	log *slog.Logger
+	engine
+
+	ids ids
+}
+
+// ErrNotFound is returned by reads of something that isn't there.
+var ErrNotFound = errors.New("not found")
+
+// Open opens the database and brings its schema up to date. It starts
+// nothing; Close releases it.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	eng, err := openEngine(ctx, cfg.URL, cfg.Log)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{now: cfg.Now, log: cfg.Log, engine: eng}
+	if err := eng.migrate(ctx); err != nil {
+		eng.close()
+		return nil, fmt.Errorf("migrate database: %w", err)
+	}
+	return s, nil
+}
+
+// Close releases the database.
+func (s *Store) Close() error { return s.close() }
+
+// An engine is a database that purgebot runs on. Both take the same text of
+// each query.
+type engine interface {
+	name() string
+	write(ctx context.Context, f func(*tx) error) error
+	read(ctx context.Context, f func(*tx) error) error
+	migrate(ctx context.Context) error
+	runner(cfg *river.Config) (Runner, error)
+	close() error
+}
+
+// Runner runs the jobs. Start returns at once; Stop waits for the jobs at
+// work to end, StopAndCancel cancels them first.
+type Runner interface {
+	Start(ctx context.Context) error
+	Stop(ctx context.Context) error
+	StopAndCancel(ctx context.Context) error
+}
+
+// NewRunner makes the River client that works the jobs.
+func (s *Store) NewRunner(cfg *river.Config) (Runner, error) { return s.runner(cfg) }
+
+func openEngine(ctx context.Context, url string, log *slog.Logger) (engine, error) {
+	switch {
+	case strings.HasPrefix(url, "sqlite:"):
+		path := strings.TrimPrefix(url, "sqlite:")
+		if strings.HasPrefix(path, "//") {
+			path = strings.TrimPrefix(path, "//")
+		}
+		if path == "" {
+			return nil, errors.New(`open database: "sqlite:" lacks a path`)
+		}
+		return openSQLite(ctx, path, log)
+	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
+		return openPostgres(ctx, url, log)
+	default:
+		return nil, fmt.Errorf("open database: %q is neither sqlite:PATH nor postgres://…", url)
+	}
+}
+
+// sqliteEngine is one file and one process.
+type sqliteEngine struct {
+	db   *sql.DB
+	jobs *river.Client[*sql.Tx]
+}
+
+func openSQLite(ctx context.Context, path string, log *slog.Logger) (*sqliteEngine, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	// WAL with synchronous=FULL: a commit is on disk when it returns, which
+	// is what a 202 to GitHub promises. Immediate transactions wait for the
+	// write lock at the start, where busy_timeout holds, rather than fail in
+	// the middle. mmap and a larger cache change nothing that is promised.
+	dsn := "file:" + escapePath(abs) + "?_txlock=immediate" +
+		"&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	// River needs more than one connection, or an insert beside a held
+	// transaction waits for itself.
+	db.SetMaxOpenConns(8)
+	db.SetMaxIdleConns(8)
+	if err := db.PingContext(ctx); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("open database %s: %w", path, err)
+	}
+	jobs, err := river.NewClient(riversqlite.New(db), &river.Config{Logger: quiet(log)})
+	if err != nil {
+		db.Close()
+		return nil, fmt.Errorf("open job queue: %w", err)
+	}
+	return &sqliteEngine{db: db, jobs: jobs}, nil
+}
+
+func escapePath(path string) string {
+	return strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)
+}
+
+func (e *sqliteEngine) name() string { return "sqlite" }
+func (e *sqliteEngine) close() error { return e.db.Close() }
+
+func (e *sqliteEngine) write(ctx context.Context, f func(*tx) error) error {
+	t, err := e.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer t.Rollback() //nolint:errcheck // after a commit it only says so
+	q := &tx{
+		querier: sqlQuerier{t},
+		enqueue: func(ctx context.Context, args river.JobArgs, opts *river.InsertOpts) error {
+			_, err := e.jobs.InsertTx(ctx, t, args, opts)
+			return err
+		},
+	}
+	if err := f(q); err != nil {
+		return err
+	}
+	if err := q.ring(ctx); err != nil {
+		return err
+	}
+	return t.Commit()
+}
+
+func (e *sqliteEngine) read(ctx context.Context, f func(*tx) error) error {
+	return f(&tx{querier: sqlQuerier{e.db}})
+}
+
+func (e *sqliteEngine) runner(cfg *river.Config) (Runner, error) {
+	return river.NewClient(riversqlite.New(e.db), cfg)
+}
+
+// postgresEngine is one ledger for several replicas.
+type postgresEngine struct {
+	pool *pgxpool.Pool
+	jobs *pgJobs
+}
+
+func openPostgres(ctx context.Context, url string, log *slog.Logger) (*postgresEngine, error) {
+	pool, err := pgxpool.New(ctx, url)
+	if err != nil {
+		return nil, errors.New("open database: the postgres:// address can't be read") // pgx's error may show the password
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	jobs, err := river.NewClient(riverpgxv5.New(pool), &river.Config{Logger: quiet(log)})
+	if err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("open job queue: %w", err)
+	}
+	return &postgresEngine{pool: pool, jobs: jobs}, nil
+}
+
+func (e *postgresEngine) name() string { return "postgres" }
+
+func (e *postgresEngine) close() error {
+	e.pool.Close()
+	return nil
+}
+
+func (e *postgresEngine) write(ctx context.Context, f func(*tx) error) error {
+	t, err := e.pool.Begin(ctx)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer t.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after a commit it only says so
+	q := &tx{
+		querier: pgQuerier{t},
+		enqueue: func(ctx context.Context, args river.JobArgs, opts *river.InsertOpts) error {
+			_, err := e.jobs.InsertTx(ctx, t, args, opts)
+			return err
+		},
+	}
+	if err := f(q); err != nil {
+		return err
+	}
+	if err := q.ring(ctx); err != nil {
+		return err
+	}
+	return t.Commit(ctx)
+}
+
+func (e *postgresEngine) read(ctx context.Context, f func(*tx) error) error {
+	return f(&tx{querier: pgQuerier{e.pool}})
+}
+
+func (e *postgresEngine) runner(cfg *river.Config) (Runner, error) {
+	return river.NewClient(riverpgxv5.New(e.pool), cfg)
+}
+
+// quiet keeps River's own chatter to warnings: what a job did is logged once,
+// by the pipeline.
+func quiet(log *slog.Logger) *slog.Logger {
+	return slog.New(levelHandler{log.Handler(), slog.LevelWarn})
+}
+
+type levelHandler struct {
+	slog.Handler
+	least slog.Level
+}
+
+func (h levelHandler) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= h.least && h.Handler.Enabled(ctx, l)
+}
+
+// ids makes ids that sort by the time they were made, also within one
+// millisecond of one process.
+type ids struct {
+	mu   sync.Mutex
+	mono *ulid.MonotonicEntropy
+}
+
+func (g *ids) new(now time.Time) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.mono == nil {
+		g.mono = ulid.Monotonic(rand.Reader, 0)
+	}
+	return ulid.MustNew(ulid.Timestamp(now), g.mono).String()
+}
+
+// newKey is the unguessable part of a page's address: 130 bits.
+func newKey() string {
+	b := make([]byte, 20)
+	rand.Read(b)
+	return strings.ToLower(base32.StdEncoding.EncodeToString(b))[:26]
+}
+
+// ms and when turn times into columns and back; 0 is the zero time.
+func ms(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func when(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}

@@ -1,0 +1,494 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/store"
+	"github.com/purgebot/purgebot/mapping"
+	"github.com/purgebot/purgebot/purger"
+)
+
+// clock is a clock that a test moves.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newClock() *clock { return &clock{now: time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)} }
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) Advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+// engines runs a test on every engine there is: SQLite always, PostgreSQL
+// where PURGEBOT_TEST_POSTGRES names a server.
+func engines(t *testing.T, test func(t *testing.T, open func(now func() time.Time) *store.Store)) {
+	t.Run("sqlite", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "purgebot.db")
+		test(t, func(now func() time.Time) *store.Store { return open(t, "sqlite:"+path, now) })
+	})
+	t.Run("postgres", func(t *testing.T) {
+		server := os.Getenv("PURGEBOT_TEST_POSTGRES")
+		if server == "" {
+			t.Skip("PURGEBOT_TEST_POSTGRES is not set: not tried on PostgreSQL")
+		}
+		url := postgresDatabase(t, server)
+		test(t, func(now func() time.Time) *store.Store { return open(t, url, now) })
+	})
+}
+
+func open(t *testing.T, url string, now func() time.Time) *store.Store {
+	t.Helper()
+	s, err := store.Open(t.Context(), store.Config{URL: url, Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+const repoID = 77
+
+func environment(t *testing.T, s *store.Store, at time.Time, sha string, deploy, status int64) ledger.Environment {
+	t.Helper()
+	e, _, err := s.Desire(t.Context(), repoID, "production", ledger.Deploy{
+		Point: ledger.Point{SHA: sha, Deploy: deploy, Status: status, At: at}, State: "success",
+	}, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func urls(n int) []mapping.Target {
+	out := make([]mapping.Target, n)
+	for i := range out {
+		out[i] = mapping.Target{Kind: mapping.URL, Object: fmt.Sprintf("https://www.example.com/%05d/", i), Action: mapping.Invalidate, Rule: "pages", Path: "x"}
+	}
+	return out
+}
+
+// deploy moves the environment to a commit with a purge of targets.
+func deploy(t *testing.T, s *store.Store, e ledger.Environment, targets []mapping.Target) ledger.Purge {
+	t.Helper()
+	p, err := s.Begin(t.Context(), ledger.Purge{RepoID: repoID, EnvID: e.ID, Environment: e.Name, Cause: ledger.CauseDeploy,
+		To: e.Desired, Network: mapping.Production, Lane: ledger.LaneDeploy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AddTargets(t.Context(), p, targets); err != nil {
+		t.Fatal(err)
+	}
+	ok, err := s.Commit(t.Context(), store.Move{Env: e, To: e.Desired, Purge: &p, Context: "purge/production"})
+	if err != nil || !ok {
+		t.Fatalf("Commit = %v, %v", ok, err)
+	}
+	return reread(t, s, p.ID)
+}
+
+func reread(t *testing.T, s *store.Store, id string) ledger.Purge {
+	t.Helper()
+	p, err := s.Purge(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func claim(t *testing.T, s *store.Store) *store.Request {
+	t.Helper()
+	r, wait, err := s.Claim(t.Context(), purger.URL, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r == nil {
+		t.Fatalf("nothing to claim (wait %v)", wait)
+	}
+	return r
+}
+
+func settle(t *testing.T, s *store.Store, r *store.Request, v store.Settlement) bool {
+	t.Helper()
+	ok, err := s.Settle(t.Context(), r, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ok
+}
+
+var accepted = store.Settlement{Verdict: store.Accept, Answer: purger.Answer{Verdict: purger.Accepted, PurgeID: "eiup-1", Estimated: 5 * time.Second}}
+
+func TestReceive(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		d := store.Delivery{GUID: "g-1", Event: "push", Body: []byte(`{"a":1}`), ReceivedAt: c.Now()}
+		for i, want := range []bool{true, false} {
+			fresh, err := s.Receive(t.Context(), d)
+			if err != nil || fresh != want {
+				t.Fatalf("delivery %d: fresh %v, %v; want %v", i+1, fresh, err, want)
+			}
+		}
+		got, err := s.Delivery(t.Context(), "g-1")
+		if err != nil || string(got.Body) != `{"a":1}` || !got.HandledAt.IsZero() {
+			t.Fatalf("read back %+v, %v", got, err)
+		}
+		if err := s.Handled(t.Context(), "g-1", "done"); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ = s.Delivery(t.Context(), "g-1"); got.HandledAt.IsZero() {
+			t.Error("handled delivery has no time")
+		}
+		if _, err := s.Delivery(t.Context(), "g-2"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("unknown delivery: %v", err)
+		}
+	})
+}
+
+func TestDesireFollowsGitHubsOrderNotArrival(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		at := c.Now()
+		for _, step := range []struct {
+			name           string
+			sha            string
+			deploy, status int64
+			at             time.Time
+			env, state     string
+			moved          bool
+		}{
+			{"the first success", "b", 2, 20, at, "production", "success", true},
+			{"the same again", "b", 2, 20, at, "production", "success", false},
+			{"an older success that comes late", "a", 1, 10, at.Add(-time.Minute), "production", "success", false},
+			{"a failure", "c", 3, 25, at.Add(time.Second), "production", "failure", false},
+			{"the same second, a later status, another case", "c", 3, 30, at, "Production", "success", true},
+			{"the same second, an earlier status", "b", 2, 29, at, "production", "success", false},
+		} {
+			_, moved, err := s.Desire(t.Context(), repoID, step.env, ledger.Deploy{
+				Point: ledger.Point{SHA: step.sha, Deploy: step.deploy, Status: step.status, At: step.at}, State: step.state,
+			}, time.Time{})
+			if err != nil || moved != step.moved {
+				t.Errorf("%s: moved %v, %v; want %v", step.name, moved, err, step.moved)
+			}
+		}
+		e, err := s.FindEnvironment(t.Context(), repoID, "PRODUCTION")
+		if err != nil || e.Desired.SHA != "c" || e.Desired.Status != 30 {
+			t.Errorf("desired %+v, %v", e.Desired, err)
+		}
+	})
+}
+
+func TestCommitIsCompareAndSet(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		stale := environment(t, s, c.Now(), "a", 1, 1)
+		p, err := s.Begin(t.Context(), ledger.Purge{RepoID: repoID, EnvID: stale.ID, Environment: "production", To: stale.Desired, Network: mapping.Production})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.AddTargets(t.Context(), p, urls(3)); err != nil {
+			t.Fatal(err)
+		}
+		fresh := environment(t, s, c.Now(), "b", 2, 2) // a newer success meanwhile
+		ok, err := s.Commit(t.Context(), store.Move{Env: stale, To: stale.Desired, Purge: &p, Context: "purge/production"})
+		if err != nil || ok {
+			t.Fatalf("stale commit = %v, %v; want refused", ok, err)
+		}
+		if r, _, _ := s.Claim(t.Context(), purger.URL, time.Minute); r != nil {
+			t.Errorf("the discarded purge is sent: %v", r.Objects)
+		}
+		done := deploy(t, s, fresh, urls(2))
+		if done.State != ledger.Open || done.Counts.URLs != 2 {
+			t.Errorf("committed purge %+v", done)
+		}
+		e, _ := s.Environment(t.Context(), fresh.ID)
+		if e.Live != fresh.Desired || e.Next(c.Now()) != ledger.StepNone {
+			t.Errorf("environment %+v", e)
+		}
+	})
+}
+
+func TestClaimAndSettle(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		p := deploy(t, s, environment(t, s, c.Now(), "a", 1, 1), urls(3))
+		r := claim(t, s)
+		if len(r.Objects) != 3 || r.Network != purger.Production || r.Action != purger.Invalidate {
+			t.Fatalf("claimed %+v", r.Request)
+		}
+		if again, _, _ := s.Claim(t.Context(), purger.URL, time.Minute); again != nil {
+			t.Fatal("claimed twice")
+		}
+		if !settle(t, s, r, accepted) {
+			t.Fatal("own claim lost")
+		}
+		if settle(t, s, r, accepted) {
+			t.Error("settled twice")
+		}
+		p = reread(t, s, p.ID)
+		if p.State != ledger.Done || p.Counts.Accepted != 3 || !p.DoneAt.Equal(c.Now().Add(5*time.Second)) {
+			t.Errorf("purge %+v", p)
+		}
+	})
+}
+
+// A process that dies between Akamai's answer and the settling: after the
+// lease the same objects are claimed again, and the dead one's settling, if
+// it comes after all, changes nothing.
+func TestLeaseFencesTheSettling(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		p := deploy(t, s, environment(t, s, c.Now(), "a", 1, 1), urls(3))
+		dead := claim(t, s)
+		c.Advance(2 * time.Minute)
+		heir := claim(t, s)
+		if heir.ID != dead.ID || heir.Attempt != 2 || len(heir.Objects) != 3 {
+			t.Fatalf("heir %+v", heir)
+		}
+		if settle(t, s, dead, accepted) {
+			t.Error("the dead one's settling counted")
+		}
+		if !settle(t, s, heir, accepted) {
+			t.Error("the heir's settling did not count")
+		}
+		if p = reread(t, s, p.ID); p.Counts.Accepted != 3 {
+			t.Errorf("accepted %d", p.Counts.Accepted)
+		}
+	})
+}
+
+func TestVerdicts(t *testing.T) {
+	words := "unauthorized arl: https://www.example.com/00001/"
+	for name, test := range map[string]struct {
+		settle   func(c *clock, r *store.Request) store.Settlement
+		accepted int // after everything claimable was accepted
+		failed   int
+		requests int
+	}{
+		"one object refused, the rest goes on": {func(_ *clock, r *store.Request) store.Settlement {
+			return store.Settlement{Verdict: store.Fail, Objects: r.Objects[1:2], Words: words}
+		}, 3, 1, 1},
+		"all refused": {func(_ *clock, r *store.Request) store.Settlement {
+			return store.Settlement{Verdict: store.Fail, Objects: r.Objects, Words: words}
+		}, 0, 4, 0},
+		"split": {func(_ *clock, _ *store.Request) store.Settlement {
+			return store.Settlement{Verdict: store.Split, At: 1}
+		}, 4, 0, 2},
+		"later": {func(c *clock, _ *store.Request) store.Settlement {
+			return store.Settlement{Verdict: store.Again, Next: c.Now().Add(time.Second)}
+		}, 4, 0, 1},
+		"paused": {func(c *clock, _ *store.Request) store.Settlement {
+			return store.Settlement{Verdict: store.Again, Pause: c.Now().Add(time.Second), Words: "bad credentials"}
+		}, 4, 0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+				c := newClock()
+				s := open(c.Now)
+				p := deploy(t, s, environment(t, s, c.Now(), "a", 1, 1), urls(4))
+				r := claim(t, s)
+				settle(t, s, r, test.settle(c, r))
+				c.Advance(2 * time.Second)
+				requests := 0
+				for {
+					r, _, err := s.Claim(t.Context(), purger.URL, time.Minute)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if r == nil {
+						break
+					}
+					requests++
+					settle(t, s, r, accepted)
+				}
+				p = reread(t, s, p.ID)
+				if p.Counts.Accepted != test.accepted || p.Counts.Failed != test.failed || requests != test.requests || p.State != ledger.Done {
+					t.Errorf("%d accepted, %d failed, %d requests, %s; want %d, %d, %d, done",
+						p.Counts.Accepted, p.Counts.Failed, requests, p.State, test.accepted, test.failed, test.requests)
+				}
+				if test.failed > 0 && p.Reason != words {
+					t.Errorf("reason %q", p.Reason)
+				}
+			})
+		})
+	}
+}
+
+func TestPauseHoldsEveryKind(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		targets := append(urls(1), mapping.Target{Kind: mapping.Tag, Object: "shell", Action: mapping.Invalidate})
+		deploy(t, s, environment(t, s, c.Now(), "a", 1, 1), targets)
+		settle(t, s, claim(t, s), store.Settlement{Verdict: store.Again, Pause: c.Now().Add(15 * time.Second), Words: "bad credentials"})
+		r, wait, err := s.Claim(t.Context(), purger.Tag, time.Minute)
+		if err != nil || r != nil || wait != 15*time.Second {
+			t.Errorf("paused claim = %v, %v, %v", r, wait, err)
+		}
+		if q, _ := s.Queue(t.Context()); !q.Pause.Paused || q.Pause.Words != "bad credentials" {
+			t.Errorf("queue %+v", q)
+		}
+		c.Advance(16 * time.Second)
+		if r, _, _ := s.Claim(t.Context(), purger.Tag, time.Minute); r == nil {
+			t.Error("nothing is sent after the pause")
+		}
+	})
+}
+
+func TestCoalescing(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		first := deploy(t, s, environment(t, s, c.Now(), "a", 1, 1), urls(2))
+		second := deploy(t, s, environment(t, s, c.Now().Add(time.Second), "b", 2, 2), urls(3))
+		r := claim(t, s)
+		if len(r.Objects) != 3 {
+			t.Fatalf("claimed %v", r.Objects)
+		}
+		// An object that is on its way is sent again for a newer deploy.
+		third := deploy(t, s, environment(t, s, c.Now().Add(2*time.Second), "c", 3, 3), urls(1))
+		settle(t, s, r, accepted)
+		if a, b := reread(t, s, first.ID), reread(t, s, second.ID); a.Counts.Accepted != 2 || b.Counts.Accepted != 3 {
+			t.Errorf("accepted %d and %d", a.Counts.Accepted, b.Counts.Accepted)
+		}
+		again := claim(t, s)
+		if len(again.Objects) != 1 {
+			t.Errorf("claimed %v", again.Objects)
+		}
+		settle(t, s, again, accepted)
+		if p := reread(t, s, third.ID); p.Counts.Accepted != 1 {
+			t.Errorf("third purge %+v", p.Counts)
+		}
+	})
+}
+
+func TestWaitingDeleteAbsorbsInvalidate(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		first := deploy(t, s, environment(t, s, c.Now(), "a", 1, 1), urls(2))
+		deletes := urls(1)
+		deletes[0].Action = mapping.Delete
+		second := deploy(t, s, environment(t, s, c.Now().Add(time.Second), "b", 2, 2), deletes)
+		sent := map[string]int{}
+		for range 2 {
+			r := claim(t, s)
+			for _, o := range r.Objects {
+				sent[string(r.Action)+" "+o]++
+			}
+			settle(t, s, r, accepted)
+		}
+		if len(sent) != 2 || sent["delete https://www.example.com/00000/"] != 1 || sent["invalidate https://www.example.com/00001/"] != 1 {
+			t.Errorf("sent %v", sent)
+		}
+		for _, id := range []string{first.ID, second.ID} {
+			if p := reread(t, s, id); p.State != ledger.Done || p.Counts.Failed != 0 {
+				t.Errorf("purge %+v", p)
+			}
+		}
+	})
+}
+
+func TestPeopleFirst(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		deploy(t, s, environment(t, s, c.Now(), "a", 1, 1), urls(3000))
+		p, err := s.Begin(t.Context(), ledger.Purge{RepoID: repoID, Environment: "production", Cause: ledger.CauseComment, Network: mapping.Production, Lane: ledger.LanePeople})
+		if err != nil {
+			t.Fatal(err)
+		}
+		const theirs = "https://www.example.com/asked-for/"
+		if err := s.AddTargets(t.Context(), p, []mapping.Target{{Kind: mapping.URL, Object: theirs, Action: mapping.Invalidate}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.OpenPurge(t.Context(), p.ID, false); err != nil {
+			t.Fatal(err)
+		}
+		r := claim(t, s)
+		if r.Objects[0] != theirs {
+			t.Errorf("first in line: %s", r.Objects[0])
+		}
+		body, err := r.Body()
+		if err != nil || len(body) < purger.MaxBody*98/100 {
+			t.Errorf("the rest of the request is not filled: %d bytes, %v", len(body), err)
+		}
+	})
+}
+
+func TestPolicyFailuresEndAPurgeAtOnce(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		targets := urls(2)
+		for i := range targets {
+			targets[i].Reason = "policy does not allow host www.example.com"
+		}
+		p := deploy(t, s, environment(t, s, c.Now(), "a", 1, 1), targets)
+		if p.State != ledger.Done || p.Counts.Failed != 2 || !strings.Contains(p.Reason, "policy") {
+			t.Errorf("purge %+v", p)
+		}
+	})
+}
+
+// Two claimers at once never take the same object, and together no more than
+// the budget holds.
+func TestConcurrentClaims(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		deploy(t, s, environment(t, s, c.Now(), "a", 1, 1), urls(11_000))
+		var mu sync.Mutex
+		seen := map[string]int{}
+		var wg sync.WaitGroup
+		for range 4 {
+			wg.Go(func() {
+				for {
+					r, _, err := s.Claim(context.WithoutCancel(t.Context()), purger.URL, time.Minute)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if r == nil {
+						return
+					}
+					mu.Lock()
+					for _, o := range r.Objects {
+						seen[o]++
+					}
+					mu.Unlock()
+				}
+			})
+		}
+		wg.Wait()
+		for o, n := range seen {
+			if n != 1 {
+				t.Fatalf("%s was claimed %d times", o, n)
+			}
+		}
+		if len(seen) > 10_000 || len(seen) < 9_000 {
+			t.Errorf("%d objects claimed from a bucket of 10,000", len(seen))
+		}
+	})
+}

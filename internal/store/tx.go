@@ -1,0 +1,160 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/riverqueue/river"
+)
+
+type pgJobs = river.Client[pgx.Tx]
+
+// rows and row are what database/sql and pgx have in common.
+type rows interface {
+	Next() bool
+	Scan(dest ...any) error
+	Err() error
+}
+
+type row interface{ Scan(dest ...any) error }
+
+type querier interface {
+	exec(ctx context.Context, query string, args ...any) (int64, error)
+	each(ctx context.Context, f func(row) error, query string, args ...any) error
+	row(ctx context.Context, query string, args ...any) row
+}
+
+// tx is one transaction, or one read, on either engine.
+type tx struct {
+	querier
+	enqueue func(context.Context, river.JobArgs, *river.InsertOpts) error
+	bells   []river.JobArgs
+}
+
+// rings asks for a job when the transaction commits. The same bell rings
+// once a transaction.
+func (t *tx) rings(args river.JobArgs) {
+	if !slices.Contains(t.bells, args) {
+		t.bells = append(t.bells, args)
+	}
+}
+
+func (t *tx) ring(ctx context.Context) error {
+	for _, args := range t.bells {
+		if err := t.enqueue(ctx, args, &river.InsertOpts{Queue: args.Kind(), MaxAttempts: maxAttempts}); err != nil {
+			return fmt.Errorf("ring %s: %w", args.Kind(), err)
+		}
+	}
+	return nil
+}
+
+// affected fails with ErrNotFound where a change met no row.
+func affected(n int64, err error) error {
+	if err == nil && n == 0 {
+		return ErrNotFound
+	}
+	return err
+}
+
+func missing(err error) error {
+	if errors.Is(err, sql.ErrNoRows) || errors.Is(err, pgx.ErrNoRows) {
+		return ErrNotFound
+	}
+	return err
+}
+
+type sqlQuerier struct {
+	q interface {
+		ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+		QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+		QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+	}
+}
+
+func (s sqlQuerier) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	res, err := s.q.ExecContext(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+func (s sqlQuerier) each(ctx context.Context, f func(row) error, query string, args ...any) error {
+	rs, err := s.q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rs.Close()
+	return scanAll(rs, f)
+}
+
+func (s sqlQuerier) row(ctx context.Context, query string, args ...any) row {
+	return s.q.QueryRowContext(ctx, query, args...)
+}
+
+type pgQuerier struct {
+	q interface {
+		Exec(ctx context.Context, query string, args ...any) (pgconn.CommandTag, error)
+		Query(ctx context.Context, query string, args ...any) (pgx.Rows, error)
+		QueryRow(ctx context.Context, query string, args ...any) pgx.Row
+	}
+}
+
+func (p pgQuerier) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	tag, err := p.q.Exec(ctx, query, args...)
+	return tag.RowsAffected(), err
+}
+
+func (p pgQuerier) each(ctx context.Context, f func(row) error, query string, args ...any) error {
+	rs, err := p.q.Query(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rs.Close()
+	return scanAll(rs, f)
+}
+
+func (p pgQuerier) row(ctx context.Context, query string, args ...any) row {
+	return p.q.QueryRow(ctx, query, args...)
+}
+
+func scanAll(rs rows, f func(row) error) error {
+	for rs.Next() {
+		if err := f(rs); err != nil {
+			return err
+		}
+	}
+	return rs.Err()
+}
+
+// stop ends an each early without an error of its own.
+var errStop = errors.New("stop")
+
+func stopped(err error) error {
+	if errors.Is(err, errStop) {
+		return nil
+	}
+	return err
+}
+
+// list is "($from,$from+1,…)" for n parameters.
+func list(from, n int) string {
+	var b strings.Builder
+	b.WriteByte('(')
+	for i := range n {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('$')
+		b.WriteString(strconv.Itoa(from + i))
+	}
+	b.WriteByte(')')
+	return b.String()
+}

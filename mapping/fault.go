@@ -1,0 +1,72 @@
+package mapping
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Severity says whether a fault stops the file from being used.
+type Severity string
+
+// The two severities. A file with warnings alone is used.
+const (
+	Error   Severity = "error"
+	Warning Severity = "warning"
+)
+
+// Fault is one thing that is wrong in a rules file, in words for whoever
+// wrote the file.
+type Fault struct {
+	Line     int      `json:"line"`   // counted from 1
+	Column   int      `json:"column"` // counted from 1, in characters
+	Severity Severity `json:"severity"`
+	Message  string   `json:"message"`
+}
+
+// In renders the fault as "FILE:LINE:COL: message"; a warning's message
+// begins with "warning: ".
+func (f Fault) In(file string) string {
+	word := ""
+	if f.Severity == Warning {
+		word = "warning: "
+	}
+	return fmt.Sprintf("%s:%d:%d: %s%s", file, f.Line, f.Column, word, f.Message)
+}
+
+// Faults are a file's faults, in the order of their places.
+type Faults []Fault
+
+// HasErrors reports whether any fault is an error.
+func (fs Faults) HasErrors() bool {
+	return slices.ContainsFunc(fs, func(f Fault) bool { return f.Severity == Error })
+}
+
+// Errors gives the faults that are errors.
+func (fs Faults) Errors() Faults {
+	var errs Faults
+	for _, f := range fs {
+		if f.Severity == Error {
+			errs = append(errs, f)
+		}
+	}
+	return errs
+}
+
+// In renders every fault on a line of its own, each ended by a newline.
+func (fs Faults) In(file string) string {
+	var b strings.Builder
+	for _, f := range fs {
+		b.WriteString(f.In(file))
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// sort orders faults by place; those of one place stay as they were found.
+func (fs Faults) sort() {
+	slices.SortStableFunc(fs, func(a, b Fault) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+}

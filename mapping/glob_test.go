@@ -1,0 +1,320 @@
+package mapping
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/bmatcuk/doublestar/v4"
+	"github.com/google/go-cmp/cmp"
+)
+
+func mustGlob(t testing.TB, pattern string) *glob {
+	t.Helper()
+	g, err := compileGlob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
+
+func TestCaptures(t *testing.T) {
+	tests := []struct {
+		pattern, path string
+		want          []string // nil: no match
+	}{
+		{"content/**/*.md", "content/a/b/c.md", []string{"a/b", "c"}},
+		{"content/**/*.md", "content/c.md", []string{"", "c"}},
+		{"_posts/*-*-*-*.md", "_posts/2026-11-22-hello-world.md", []string{"2026", "11", "22", "hello-world"}},
+		{"{en,de}/**", "de/x/y.html", []string{"de", "x/y.html"}},
+		{"**/docs/**", "x/docs/docs/y", []string{"x", "docs/y"}},
+		{"**/docs/**", "docs/docs", []string{"", "docs"}},
+
+		// ** and the slash beside it
+		{"static/**", "static", []string{""}},
+		{"static/**/", "static", []string{""}},
+		{"static/**", "static/a/b", []string{"a/b"}},
+		{"**", "a/b", []string{"a/b"}},
+		{"**/**", "a/b", []string{"", "a/b"}},
+		{"a/**/b/**/c", "a/b/b/x/c", []string{"", "b/x"}},
+		{"a/**/**", "a", nil},
+
+		// ** inside a segment is *
+		{"**.md", "a.md", []string{"a"}},
+		{"**.md", "a/b.md", nil},
+		{"a**", "ab", []string{"b"}},
+		{"a**", "ab/c", nil},
+		{"a/**b/c", "a/xb/c", []string{"x"}},
+
+		// single runes and classes
+		{"a?c", "aüc", []string{"ü"}},
+		{"a?c", "a/c", nil},
+		{"a?c", "a\xffc", []string{"\xff"}},
+		{"[!a]x", "bx", []string{"b"}},
+		{"[^a]x", "ax", nil},
+		{"[a-c][\\]]", "b]", []string{"b", "]"}},
+		{"a[^b]c", "a/c", []string{"/"}}, // doublestar's word
+		{"*.[ch]", "a.b.c", []string{"a.b", "c"}},
+
+		// braces: one number each, and the shortest that fits
+		{"{a,ab}*", "abc", []string{"a", "bc"}},
+		{"{ab,a}*", "abc", []string{"a", "bc"}},
+		{"{ab,a}c", "abc", []string{"ab"}},
+		{"x{,-y}.md", "x.md", []string{""}},
+		{"x{,-y}.md", "x-y.md", []string{"-y"}},
+		{"{en,{de,fr}-{at,ch}}/*", "fr-ch/x", []string{"fr-ch", "x"}},
+		{"{a*,b?}/[x]", "axy/x", []string{"axy", "x"}},
+		{"{**/a,b}/*", "x/a/c", []string{"x/a", "c"}},
+		{"{a/**,b}/c", "a/c", []string{"a/"}},
+		{"b{a/**,x}", "ba", []string{"a"}},
+		{"{a,}**/x", "q/r/x", []string{"", "q/r"}},
+		{"{[,}],x}y", ",y", []string{","}},
+
+		// escapes and what is not special
+		{`\*\{a,b\}*`, "*{a,b}c", []string{"c"}},
+		{"a,b]*", "a,b]c", []string{"c"}},
+		{"a b/*", "a b/c\nd", []string{"c\nd"}},
+		{"*/*", "\xff\xfe/\xc3", []string{"\xff\xfe", "\xc3"}},
+		{"***", "abc", []string{"", "abc"}},
+		{"*", ".htaccess", []string{".htaccess"}},
+		{"A*", "ab", nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.pattern+" "+tt.path, func(t *testing.T) {
+			g := mustGlob(t, tt.pattern)
+			if got := g.match(tt.path); got != (tt.want != nil) {
+				t.Fatalf("match = %t", got)
+			}
+			if tt.want == nil {
+				return
+			}
+			if diff := cmp.Diff(tt.want, g.captures(tt.path)); diff != "" {
+				t.Error(diff)
+			}
+			if g.wildcards() != len(tt.want) {
+				t.Errorf("wildcards() = %d", g.wildcards())
+			}
+		})
+	}
+}
+
+func TestGlobWithoutWildcards(t *testing.T) {
+	g := mustGlob(t, `a/b\*.md`)
+	if !g.match("a/b*.md") || g.match("a/bc.md") || g.wildcards() != 0 || g.captures("a/b*.md") != nil {
+		t.Errorf("%+v", g)
+	}
+}
+
+func TestGlobErrors(t *testing.T) {
+	tests := []struct{ pattern, want string }{
+		{`a\`, `the glob "a\" ends with "\", which makes the next character an ordinary one; write "\\" for the character itself`},
+		{`a[b`, `the glob "a[b" has a "[" without a "]" after it; write "\[" for the character itself`},
+		{`a[b\]`, `the glob "a[b\]" has a "[" without a "]" after it; write "\[" for the character itself`},
+		{`a[]b]`, `the glob "a[]b]" has a "[…]" with nothing in it; write "\[" for the character itself`},
+		{`a[^]`, `the glob "a[^]" has a "[…]" with nothing in it; write "\[" for the character itself`},
+		{`{a,{b}`, `the glob "{a,{b}" has a "{" without a "}" after it; write "\{" for the character itself`},
+		{`a}b`, `the glob "a}b" has a "}" without a "{" before it; write "\}" for the character itself`},
+		{`*{*,a}`, `the glob "*{*,a}" has a "*" at the edge of a brace and another one beside it; leave one of them out`},
+		{`{a,b*}*`, `the glob "{a,b*}*" has a "*" at the edge of a brace and another one beside it; leave one of them out`},
+		{
+			strings.Repeat("{a,b}", 9),
+			`the glob "{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}" has braces that stand for too many combinations; write several globs`,
+		},
+		{strings.Repeat("ü", 251), `the glob "` + strings.Repeat("ü", 40) + `…" is longer than 500 bytes; write a shorter one, or several`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.pattern[:min(len(tt.pattern), 20)], func(t *testing.T) {
+			_, err := compileGlob(tt.pattern)
+			if err == nil || err.Error() != tt.want {
+				t.Errorf("got  %v\nwant %s", err, tt.want)
+			}
+		})
+	}
+}
+
+// No glob that compiles may hold a worker up, whatever the path.
+func TestHostileGlobs(t *testing.T) {
+	path := strings.Repeat("a", 4000)
+	folders := strings.Repeat("a/", 2000) + "a"
+	tests := []struct{ name, pattern, path string }{
+		{"many stars", strings.Repeat("*a", 200) + "b", path},
+		{"a long literal after a star", "*" + strings.Repeat("a", 490) + "b", path},
+		{"many folders", strings.Repeat("**/a/", 90) + "b", folders},
+		{"folders of stars", strings.Repeat("**/*a*/", 60) + "b", folders},
+		{"folders and classes that take slashes", "**/" + strings.Repeat("*[^b]", 90) + "b", folders},
+		{"braces", "**/*" + strings.Repeat("{a,aa}", 7) + "*b", path},
+		{"nested braces", strings.Repeat("{", 200) + "a" + strings.Repeat(",b}", 200), path},
+		{"braces full of stars", "{" + strings.Repeat("*a*a*aa,", 50) + "b}c", path},
+		{"more braces than fit", strings.Repeat("{a,b}", 90), path},
+		{"deep braces", strings.Repeat("{a,{b,", 60) + "c" + strings.Repeat("}}", 60), path},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			begin := time.Now()
+			g, err := compileGlob(tt.pattern)
+			if err == nil {
+				g.match(tt.path)
+				g.captures(tt.path)
+				newIndex([]*glob{g}).match(tt.path, nil)
+			}
+			took := time.Since(begin)
+			t.Log(took, err)
+			if took > 5*time.Second {
+				t.Errorf("took %v", took)
+			}
+		})
+	}
+}
+
+func FuzzGlob(f *testing.F) {
+	for _, seed := range []struct{ pattern, path string }{
+		{"content/**/*.md", "content/a/b/c.md"},
+		{"{en,de}/**", "de/x\ny/\xff"},
+		{"**/*{*/z,y}", "a/z"},
+		{"**{/x,y}", "b/x"},
+		{"a*{,x}", "a"},
+		{"*[^b]*", "a/c"},
+		{"a/**/**/", "a/"},
+		{`\/**\/x`, "/a/x"},
+		{"{a,}**/x", "//x"},
+		{"a\xff?[\xfe]", "a\xfe\xc3\uFFFD"},
+		{"{**/a/*b,c}*", "a/a/xbb"},
+		{"***[a-\\]]", "x]"},
+	} {
+		f.Add(seed.pattern, seed.path)
+	}
+	f.Fuzz(func(t *testing.T, pattern, path string) {
+		g, err := compileGlob(pattern)
+		if err != nil {
+			return
+		}
+		want, err := doublestar.Match(pattern, path)
+		if err != nil {
+			t.Fatalf("compiles, but doublestar says %v", err)
+		}
+		if got := g.match(path); got != want {
+			t.Fatalf("match = %t, doublestar says %t", got, want)
+		}
+		if len(path) > 200 || len(g.written) > 50 {
+			return
+		}
+		took, ok := splits(g, path)
+		if !ok {
+			return
+		}
+		if want && len(took) == 0 {
+			t.Fatal("doublestar matches, the tokens do not")
+		}
+		if !want && len(took) > 0 && g.exact && plainPath(path) {
+			t.Fatalf("the tokens match, doublestar does not: %q", took)
+		}
+		if g.wildcards() == 0 || !want {
+			return
+		}
+		got := g.captures(path)
+		if !slices.ContainsFunc(took, func(s []string) bool { return slices.Equal(s, got) }) {
+			t.Fatalf("captures = %q, none of %q", got, took)
+		}
+		for _, s := range took {
+			if slices.CompareFunc(s, got, byLength) < 0 && plainPath(path) && !strings.Contains(pattern, "[") {
+				t.Fatalf("captures = %q, but %q takes less", got, s)
+			}
+		}
+		if !putBack(t, pattern, path, got) {
+			t.Fatalf("captures %q do not give the path back", got)
+		}
+	})
+}
+
+// plainPath says whether git would allow the path.
+func plainPath(path string) bool {
+	return path != "" && !strings.Contains("/"+path+"/", "//")
+}
+
+// splits gives every way to match the path with the tokens of g, found by
+// trying all; not ok if they are too many.
+func splits(g *glob, path string) (all [][]string, ok bool) {
+	budget := 100_000
+	for _, tokens := range g.written {
+		var try func(t, i int, took []string)
+		try = func(t, i int, took []string) {
+			if budget--; budget < 0 {
+				return
+			}
+			if t == len(tokens) {
+				if i == len(path) {
+					all = append(all, took)
+				}
+				return
+			}
+			tok := tokens[t]
+			take := func(next, length, skip int) {
+				took := slices.Clone(took)
+				if tok.number > 0 {
+					took[tok.number-1] += path[i : i+length]
+				}
+				try(next, i+length+skip, took)
+			}
+			switch tok.kind {
+			case star:
+				for n := 0; ; {
+					take(t+1, n, 0)
+					r, size := utf8.DecodeRuneInString(path[i+n:])
+					if size == 0 || r == '/' {
+						return
+					}
+					n += size
+				}
+			case folders:
+				take(t+2, 0, 0)
+				for n := range len(path) - i {
+					if path[i+n] == '/' {
+						take(t+1, n, 0)
+					}
+				}
+			case rest:
+				take(t+1, len(path)-i, 0)
+			default:
+				if n := tok.length(path[i:]); n >= 0 {
+					take(t+1, n, 0)
+				}
+			}
+		}
+		try(0, 0, make([]string, g.numbers))
+	}
+	return all, budget >= 0
+}
+
+// putBack says whether the pattern with captures in the place of its wildcards
+// is the path, where an empty ** goes with a slash beside it.
+func putBack(t *testing.T, pattern, path string, captures []string) bool {
+	t.Helper()
+	p := globParser{rest: pattern}
+	nodes, err := p.pattern()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fits func(nodes []node, path string, captures []string, drop bool) bool
+	fits = func(nodes []node, path string, captures []string, drop bool) bool {
+		if len(nodes) == 0 {
+			return path == ""
+		}
+		x := nodes[0]
+		if x.alternatives == nil && x.number == 0 {
+			n := x.length(path)
+			return n >= 0 && fits(nodes[1:], path[n:], captures, false) ||
+				x.kind == slash && (drop || path == "") && fits(nodes[1:], path, captures, false)
+		}
+		after, ok := strings.CutPrefix(path, captures[0])
+		drop = x.kind == star && x.text == "**" && captures[0] == "" ||
+			x.alternatives != nil && (captures[0] == "" || drop || strings.Contains(pattern, "**"))
+		return ok && fits(nodes[1:], after, captures[1:], drop)
+	}
+	if len(captures) != p.numbers {
+		t.Fatal(fmt.Sprint(len(captures), " captures of ", p.numbers))
+	}
+	return fits(nodes, path, captures, false)
+}

@@ -1,0 +1,385 @@
+package mapping
+
+import (
+	"slices"
+	"strings"
+	"sync"
+)
+
+// An index finds which of many globs match a path, at a cost that hardly grows
+// with their number. Its answer is always that of asking each glob.
+//
+// It is an automaton that reads a path folder by folder, and is made as paths
+// need it. A place in a glob is a segment that it waits for. What a path has
+// reached is a folder: layers of places, because a "**" keeps its places for
+// all folders below, where they needn't be sorted again. A file's name is
+// looked up among the names and extensions that its folder waits for. That
+// gives candidates; where the automaton can't be sure, doublestar is asked.
+//
+// Several goroutines may use an index; they take turns.
+type index struct {
+	globs []*glob
+	sure  []bool // by glob: a candidate matches
+	steps []step
+	exts  map[string]bool // the extensions that steps name
+
+	mu      sync.Mutex
+	root    *folder
+	folders map[string]*folder // by the ids of their layers
+	layers  map[string]*layer  // by their places
+	size    int                // of what the maps of index and folders hold
+	dir     string             // the last directory asked for, …
+	last    *folder            // … its folder, …
+	odd     bool               // … and whether it has an empty segment
+}
+
+// Bounds on memory. A glob whose steps don't fit is a candidate for every
+// path; an index that holds too much forgets all but its steps.
+const (
+	maxIndexSteps = 1 << 16
+	maxIndexSize  = 1 << 18
+)
+
+// A folder is what one or many directories mean to the globs.
+type folder struct {
+	layers []*layer
+	next   map[string]*folder // by name
+	other  *folder            // for the names that no place waits for; nil: not made yet
+	answer map[string]*answer // by a file's extension; "": any that no step names
+}
+
+// An answer is what the files of a folder with one extension match.
+type answer struct {
+	globs []int // ascending
+	some  []int // places to compare with the name
+}
+
+// A layer is a set of places that were reached together.
+type layer struct {
+	id     int
+	places []int
+	stay   *layer // the places that every folder's name leads back to; nil: none
+
+	// Where the names of folders lead.
+	names map[string][]int
+	some  []int // places to compare with the name
+	each  []int
+
+	// The places that take a file.
+	file     map[string][]int // by name
+	ext      map[string][]int
+	someFile []int // to compare with the name
+	eachFile []int
+}
+
+func newIndex(globs []*glob) *index {
+	x := &index{globs: globs, exts: make(map[string]bool)}
+	for i, g := range globs {
+		rows := g.rows()
+		n := 0
+		for _, row := range rows {
+			n += len(row)
+		}
+		fits := len(x.steps)+n <= maxIndexSteps
+		if !fits {
+			rows = [][]step{{{kind: below}}}
+		}
+		x.sure = append(x.sure, g.exact && fits)
+		for _, row := range rows {
+			for _, s := range row {
+				s.glob = i
+				x.steps = append(x.steps, s)
+				x.exts[s.ext()] = true
+			}
+			x.steps[len(x.steps)-1].last = true
+		}
+	}
+	x.forget()
+	return x
+}
+
+// match appends to dst the numbers of the globs that match path, ascending. It
+// allocates nothing for a path that none matches, once its folder is known.
+func (x *index) match(path string, dst []int) []int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	base, f, odd := path, x.root, path == ""
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		base = path[i+1:]
+		f, odd = x.folder(path[:i])
+		odd = odd || base == ""
+	}
+	if f == nil {
+		return x.ask(path, dst)
+	}
+	begin := len(dst)
+	dst = x.candidates(f, base, dst)
+	end := begin
+	for _, i := range dst[begin:] {
+		if x.sure[i] && !odd || x.globs[i].match(path) {
+			dst[end] = i
+			end++
+		}
+	}
+	return dst[:end]
+}
+
+// ask is the naive way.
+func (x *index) ask(path string, dst []int) []int {
+	for i, g := range x.globs {
+		if g.match(path) {
+			dst = append(dst, i)
+		}
+	}
+	return dst
+}
+
+// candidates appends the globs that take the file called base in f, ascending.
+func (x *index) candidates(f *folder, base string, dst []int) []int {
+	if len(f.layers) == 0 {
+		return dst
+	}
+	begin := len(dst)
+	a := x.answer(f, base)
+	dst = append(dst, a.globs...)
+	n := len(dst)
+	for _, p := range a.some {
+		if s := &x.steps[p]; s.fits(base) {
+			dst = append(dst, s.glob)
+		}
+	}
+	for _, l := range f.layers {
+		if len(l.file) == 0 {
+			continue
+		}
+		for _, p := range l.file[base] {
+			dst = append(dst, x.steps[p].glob)
+		}
+	}
+	if len(dst) > n {
+		slices.Sort(dst[begin:])
+		dst = dst[:begin+len(slices.Compact(dst[begin:]))]
+	}
+	return dst
+}
+
+// answer finds or makes what f says of files with the extension of base.
+func (x *index) answer(f *folder, base string) *answer {
+	ext := extension(base)
+	if a := f.answer[ext]; a != nil {
+		return a
+	}
+	if !x.exts[ext] {
+		ext = ""
+		if a := f.answer[""]; a != nil {
+			return a
+		}
+	}
+	a := new(answer)
+	for _, l := range f.layers {
+		for _, p := range l.eachFile {
+			a.globs = append(a.globs, x.steps[p].glob)
+		}
+		for _, p := range l.ext[ext] {
+			if s := &x.steps[p]; s.prefix == "" && s.tokens == nil && s.suffix == ext {
+				a.globs = append(a.globs, s.glob)
+			} else {
+				a.some = append(a.some, p)
+			}
+		}
+		a.some = append(a.some, l.someFile...)
+	}
+	slices.Sort(a.globs)
+	a.globs = slices.Compact(a.globs)
+	if f.answer == nil {
+		f.answer = make(map[string]*answer)
+	}
+	f.answer[ext] = a
+	x.size += 1 + len(a.globs) + len(a.some)
+	return a
+}
+
+// folder finds the folder of a directory, and whether that has an empty
+// segment. It is nil if the index would hold too much.
+func (x *index) folder(dir string) (f *folder, odd bool) {
+	if x.last != nil && dir == x.dir {
+		return x.last, x.odd
+	}
+	if x.size > maxIndexSize {
+		x.forget()
+	}
+	f = x.root
+	for rest, more := dir, true; more && len(f.layers) > 0; {
+		var segment string
+		segment, rest, more = strings.Cut(rest, "/")
+		odd = odd || segment == ""
+		if f = x.enter(f, segment); x.size > 2*maxIndexSize {
+			return nil, odd
+		}
+	}
+	x.dir, x.last, x.odd = dir, f, odd
+	return f, odd
+}
+
+// enter finds or makes the folder called segment in f. Names that no place
+// waits for all lead to the same.
+func (x *index) enter(f *folder, segment string) *folder {
+	if next := f.next[segment]; next != nil {
+		return next
+	}
+	var places []int
+	for _, l := range f.layers {
+		if len(l.names) > 0 {
+			places = append(places, l.names[segment]...)
+		}
+		for _, p := range l.some {
+			if x.steps[p].fits(segment) {
+				places = append(places, p+1)
+			}
+		}
+	}
+	if len(places) == 0 {
+		if f.other == nil {
+			f.other = x.beyond(f, nil)
+		}
+		return f.other
+	}
+	next := x.beyond(f, places)
+	if f.next == nil {
+		f.next = make(map[string]*folder)
+	}
+	f.next[strings.Clone(segment)] = next
+	x.size++
+	return next
+}
+
+// beyond gives the folder in f whose name leads to places, and to where all
+// names lead.
+func (x *index) beyond(f *folder, places []int) *folder {
+	var layers []*layer
+	for _, l := range f.layers {
+		if l.stay != nil && !slices.Contains(layers, l.stay) {
+			layers = append(layers, l.stay)
+		}
+		places = append(places, l.each...)
+	}
+	return x.join(layers, places)
+}
+
+// forget makes the index as new.
+func (x *index) forget() {
+	x.folders, x.layers = make(map[string]*folder), make(map[string]*layer)
+	x.size, x.last = 0, nil
+	var places []int
+	for p := range x.steps {
+		if p == 0 || x.steps[p-1].last {
+			places = append(places, p)
+		}
+	}
+	x.root = x.join(nil, places)
+}
+
+// join gives the one folder with these layers, and one more of those places
+// that are in none of them.
+func (x *index) join(layers []*layer, places []int) *folder {
+	var own []int
+	for _, p := range places {
+		for ; x.steps[p].kind == many; p++ {
+			own = append(own, p)
+		}
+		own = append(own, p)
+	}
+	own = slices.DeleteFunc(own, func(p int) bool {
+		return slices.ContainsFunc(layers, func(l *layer) bool {
+			_, found := slices.BinarySearch(l.places, p)
+			return found
+		})
+	})
+	if len(own) > 0 {
+		slices.Sort(own)
+		layers = append(layers, x.layer(slices.Compact(own)))
+	}
+	var ids []int
+	for _, l := range layers {
+		ids = append(ids, l.id)
+	}
+	k := key(ids)
+	f := x.folders[k]
+	if f == nil {
+		f = &folder{layers: layers}
+		x.folders[k] = f
+		x.size += len(layers) + 1
+	}
+	return f
+}
+
+// layer gives the one layer with these places, which are ascending.
+func (x *index) layer(places []int) *layer {
+	k := key(places)
+	if l := x.layers[k]; l != nil {
+		return l
+	}
+	l := &layer{id: len(x.layers), places: places}
+	x.layers[k] = l
+	x.size += 2 * len(places)
+	var stay []int
+	for _, p := range places {
+		s := &x.steps[p]
+		switch {
+		case s.kind == below:
+			stay = append(stay, p)
+		case s.kind == many:
+			stay = append(stay, p, p+1)
+		case s.last:
+		case s.kind == each:
+			l.each = append(l.each, p+1)
+		case s.kind == some:
+			l.some = append(l.some, p)
+		case s.kind == name:
+			add(&l.names, s.prefix, p+1)
+		}
+		if s.last || s.kind != many && x.steps[p+1].kind == below { // "a/**" matches "a"
+			l.addFile(p, s)
+		}
+	}
+	slices.Sort(stay)
+	switch stay = slices.Compact(stay); len(stay) {
+	case 0:
+	case len(places):
+		l.stay = l
+	default:
+		l.stay = x.layer(stay)
+	}
+	return l
+}
+
+func (l *layer) addFile(p int, s *step) {
+	switch s.kind {
+	case below, each, many:
+		l.eachFile = append(l.eachFile, p)
+	case name:
+		add(&l.file, s.prefix, p)
+	case some:
+		if ext := s.ext(); ext != "" {
+			add(&l.ext, ext, p)
+		} else {
+			l.someFile = append(l.someFile, p)
+		}
+	}
+}
+
+func add(m *map[string][]int, key string, p int) {
+	if *m == nil {
+		*m = make(map[string][]int)
+	}
+	(*m)[key] = append((*m)[key], p)
+}
+
+// key makes a map's key of numbers.
+func key(numbers []int) string {
+	k := make([]byte, 0, 4*len(numbers))
+	for _, n := range numbers {
+		k = append(k, byte(n), byte(n>>8), byte(n>>16), byte(n>>24)) //nolint:gosec // the bytes of a number
+	}
+	return string(k)
+}

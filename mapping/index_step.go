@@ -1,0 +1,143 @@
+package mapping
+
+import (
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// A step is one segment of a glob without braces. The rows of steps of all
+// globs lie one after the other; a place is a number among them, and the next
+// place of a row is one higher.
+type step struct {
+	kind           stepKind
+	glob           int
+	last           bool // the row ends here
+	prefix, suffix string
+	tokens         []token // what stands between them; nil: one star, or nothing
+}
+
+type stepKind int
+
+const (
+	name  stepKind = iota // the name that is its prefix
+	each                  // any one name
+	some                  // names with a prefix, tokens and a suffix
+	many                  // any number of folders
+	below                 // whatever is left
+)
+
+// rows gives the steps of each way to write g without braces; they accept
+// whatever doublestar accepts.
+func (g *glob) rows() [][]step {
+	rows := make([][]step, 0, len(g.written))
+	for _, tokens := range g.written {
+		var row []step
+		for open := true; open; {
+			end := slices.IndexFunc(tokens, func(t token) bool { return t.kind == slash })
+			if end < 0 {
+				row = append(row, newStep(tokens))
+				break
+			}
+			row = append(row, newStep(tokens[:end]))
+			open = row[len(row)-1].kind != below
+			if tokens[end].mayEnd {
+				row = append(row, step{kind: below})
+				open = false
+			}
+			tokens = tokens[end+1:]
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// newStep makes a step of the tokens between two slashes. Where it can't tell
+// what they match, it is below.
+func newStep(tokens []token) step {
+	if len(tokens) == 0 || slices.ContainsFunc(tokens, token.unsteady) {
+		return step{kind: below}
+	}
+	if len(tokens) == 1 {
+		switch tokens[0].kind {
+		case star:
+			return step{kind: each}
+		case folders:
+			return step{kind: many}
+		case rest:
+			return step{kind: below}
+		case literal, slash, anyRune, class:
+		}
+	}
+	s := step{kind: some}
+	middle := tokens
+	for len(middle) > 0 && middle[0].kind == literal {
+		s.prefix += middle[0].text
+		middle = middle[1:]
+	}
+	if len(middle) == 0 {
+		s.kind = name
+		return s
+	}
+	for middle[len(middle)-1].kind == literal {
+		s.suffix = middle[len(middle)-1].text + s.suffix
+		middle = middle[:len(middle)-1]
+	}
+	if len(middle) > 1 || middle[0].kind != star {
+		s.tokens = middle
+	}
+	return s
+}
+
+// unsteady says whether t may match a slash, or text other than its own.
+func (t token) unsteady() bool {
+	return t.kind == class && t.length("/") >= 0 || t.kind == literal && t.text == replacement
+}
+
+// fits says whether a segment with wildcards takes a name.
+func (s *step) fits(base string) bool {
+	if len(base) < len(s.prefix)+len(s.suffix) ||
+		!strings.HasPrefix(base, s.prefix) || !strings.HasSuffix(base, s.suffix) {
+		return false
+	}
+	return s.tokens == nil || fit(s.tokens, base[len(s.prefix):len(base)-len(s.suffix)])
+}
+
+// ext is the extension of every name that a step takes; "" if they differ.
+func (s *step) ext() string { return extension(s.suffix) }
+
+// extension gives the last dot of a name and what follows it.
+func extension(base string) string {
+	if i := strings.LastIndexByte(base, '.'); i >= 0 {
+		return base[i:]
+	}
+	return ""
+}
+
+// fit matches the tokens of one segment. It is enough to go back to the last
+// star: an earlier one that took more would leave less for the rest.
+func fit(tokens []token, base string) bool {
+	t, i := 0, 0
+	starToken, starEnd := -1, 0
+	for t < len(tokens) || i < len(base) {
+		if t < len(tokens) {
+			if tokens[t].kind == star {
+				t++
+				starToken, starEnd = t, i
+				continue
+			}
+			if n := tokens[t].length(base[i:]); n >= 0 {
+				t++
+				i += n
+				continue
+			}
+		}
+		if starToken < 0 || starEnd == len(base) {
+			return false
+		}
+		_, n := utf8.DecodeRuneInString(base[starEnd:])
+		starEnd += n
+		t, i = starToken, starEnd
+	}
+	return true
+}

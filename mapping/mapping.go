@@ -1,0 +1,107 @@
+// Package mapping reads a repository's purge-rules.yaml and turns changed
+// paths into purge targets, each with the rule and the file that caused it.
+//
+// It is pure: no network, no clock, no file system. The language is described
+// in docs/rules.md.
+package mapping
+
+import "time"
+
+// Op says what happened to a path between two commits.
+type Op string
+
+// The three things that can happen to a path. A rename is a Removed and an
+// Added; a change of mode or type is a Modified.
+const (
+	Added    Op = "added"
+	Modified Op = "modified"
+	Removed  Op = "removed"
+)
+
+// Change is one path that differs between two trees.
+type Change struct {
+	Path string // from the repository's root, "/" separated, any bytes that git allows
+	Op   Op
+}
+
+// Kind is the kind of object that Akamai purges.
+type Kind string
+
+// The kinds of object; Akamai takes one kind a request.
+const (
+	URL    Kind = "url"
+	Tag    Kind = "tag"
+	CPCode Kind = "cpcode"
+)
+
+// Network is the Akamai network to purge.
+type Network string
+
+// Akamai's two networks.
+const (
+	Production Network = "production"
+	Staging    Network = "staging"
+)
+
+// Action is what Akamai does with the cached object.
+type Action string
+
+// Akamai's two actions. Invalidate makes the edge ask the origin whether its
+// copy is still good; Delete makes it fetch the object anew.
+const (
+	Invalidate Action = "invalidate"
+	Delete     Action = "delete"
+)
+
+// Target is one object to purge, and why.
+type Target struct {
+	Kind   Kind
+	Object string // an absolute URL, a tag, or a CP code in decimal
+	Action Action
+	Rule   string // name of the rule, "rule 3" where it has none, "unmatched" or "limits"
+	Path   string // the first changed file that led here
+	Reason string // not empty: it can't be sent as written, and why, in public words
+}
+
+// TriggerKind says what makes an environment purge.
+type TriggerKind string
+
+// The triggers of purge-rules.yaml.
+const (
+	OnDeployment TriggerKind = "deployment"
+	OnPush       TriggerKind = "push"
+	OnStatus     TriggerKind = "status"
+	OnCheck      TriggerKind = "check"
+	OnWorkflow   TriggerKind = "workflow"
+)
+
+// Trigger is an environment's trigger; Name is the context, check or workflow
+// file that the last three kinds wait for.
+type Trigger struct {
+	Kind TriggerKind
+	Name string
+}
+
+// Announce says what the first commit status of a push is.
+type Announce string
+
+// The ways to announce a push.
+const (
+	AnnounceSuccess Announce = "success" // default: a pending status would stop the deployment it waits for
+	AnnouncePending Announce = "pending"
+	AnnounceNone    Announce = "none"
+)
+
+// Environment is one entry of the file's environments.
+type Environment struct {
+	Name     string // as asked for (Environment) or as written (Environments)
+	Key      string // as written in the file
+	Glob     bool   // the key is a glob: only commits on Branch count
+	Network  Network
+	Hosts    []string // punycode
+	Trigger  Trigger
+	Branch   string // "" means the repository's default branch
+	Creators []string
+	Settle   time.Duration
+	Announce Announce
+}

@@ -1,0 +1,107 @@
+package mapping
+
+import "strconv"
+
+// readObjects reads urls, tags and cpcodes of a rule, of unmatched or of
+// instead.
+func (r *reader) readObjects(got map[string]*yamlNode) objects {
+	var o objects
+	if n := got["urls"]; n != nil {
+		texts, at := r.strs(n, "urls", "urls: [https://{host}/{path}]")
+		r.notEmpty(n, "urls")
+		for i, s := range texts {
+			if t, ok := r.readURL(at[i], s); ok {
+				o.urls = append(o.urls, t)
+			}
+		}
+	}
+	if n := got["tags"]; n != nil {
+		texts, at := r.strs(n, "tags", "tags: [docs]")
+		r.notEmpty(n, "tags")
+		for i, s := range texts {
+			if t, ok := r.readTag(at[i], s); ok {
+				o.tags = append(o.tags, t)
+			}
+		}
+	}
+	if n := got["cpcodes"]; n != nil {
+		r.notEmpty(n, "cpcodes")
+		for _, item := range r.list(n, "cpcodes", "cpcodes: [12345]") {
+			code, ok := r.whole(item, "a CP code")
+			if ok && code == 0 {
+				r.errorf(item, "a CP code can't be 0")
+			}
+			if ok && r.countTemplate(item) {
+				o.cpcodes = append(o.cpcodes, strconv.Itoa(code))
+			}
+		}
+	}
+	for _, t := range o.templates() {
+		o.numbered = o.numbered || len(t.numbers()) > 0
+	}
+	return o
+}
+
+func (r *reader) notEmpty(n *yamlNode, what string) {
+	if n.kind == isList && len(n.items) == 0 {
+		r.errorf(n, "%s is empty: name at least one, or remove the key", what)
+	}
+}
+
+func (r *reader) countTemplate(at *yamlNode) bool {
+	if r.templates++; r.templates == maxTemplates+1 {
+		r.errorf(at, "too many urls, tags and cpcodes: at most %d in a file", maxTemplates)
+	}
+	return r.templates <= maxTemplates
+}
+
+// readTemplate takes a template apart; ok is false if it has a fault.
+func (r *reader) readTemplate(at *yamlNode, s string) (t objectTemplate, ok bool) {
+	if !r.countTemplate(at) {
+		return t, false
+	}
+	ps, faults := splitTemplate(s)
+	for _, fault := range faults {
+		r.errorf(at, "%s", fault)
+	}
+	return objectTemplate{pieces: ps, written: s, hosted: ps.usesHost(), at: at}, len(faults) == 0
+}
+
+func (r *reader) readURL(at *yamlNode, s string) (objectTemplate, bool) {
+	t, ok := r.readTemplate(at, s)
+	if !ok {
+		return t, false
+	}
+	url, fault := newURLTemplate(t.pieces)
+	if fault != "" {
+		r.errorf(at, "%s: %s", quote(s), fault)
+		return t, false
+	}
+	t.url = url
+	return t, true
+}
+
+func (r *reader) readTag(at *yamlNode, s string) (objectTemplate, bool) {
+	t, ok := r.readTemplate(at, s)
+	if !ok {
+		return t, false
+	}
+	doubtful := false
+	literal := ""
+	for _, p := range t.pieces {
+		literal += p.literal
+	}
+	if literal != "" {
+		if fault := tagFault(literal); fault != "" {
+			r.errorf(at, "%s: %s", quote(s), fault)
+			return t, false
+		}
+	}
+	for _, c := range literal {
+		doubtful = doubtful || c == '&' || c == '/'
+	}
+	if doubtful {
+		r.warnf(at, "%s: Akamai's pages disagree on & and / in tags: better without", quote(s))
+	}
+	return t, true
+}

@@ -1,0 +1,197 @@
+package mapping
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// placeholder is a name that a template may hold in braces.
+type placeholder string
+
+const (
+	phPath   placeholder = "path"
+	phDir    placeholder = "dir"
+	phFile   placeholder = "file"
+	phName   placeholder = "name"
+	phExt    placeholder = "ext"
+	phHost   placeholder = "host"
+	phEnv    placeholder = "env"
+	phOwner  placeholder = "owner"
+	phRepo   placeholder = "repo"
+	phBranch placeholder = "branch"
+)
+
+func placeholders() []string {
+	return []string{
+		string(phPath), string(phDir), string(phFile), string(phName), string(phExt),
+		string(phHost), string(phEnv), string(phOwner), string(phRepo), string(phBranch),
+	}
+}
+
+// piece is a part of a template: literal text, a numbered wildcard or a
+// placeholder.
+type piece struct {
+	literal string
+	number  int // from 1
+	name    placeholder
+}
+
+// isLiteral reports whether the piece is the same for every path and host.
+func (p piece) isLiteral() bool { return p.number == 0 && p.name == "" }
+
+// String is the piece as a template has it, but for doubled braces.
+func (p piece) String() string {
+	switch {
+	case p.number > 0:
+		return "{" + strconv.Itoa(p.number) + "}"
+	case p.name != "":
+		return "{" + string(p.name) + "}"
+	}
+	return p.literal
+}
+
+// pieces is a template taken apart.
+type pieces []piece
+
+func (ps pieces) usesHost() bool {
+	for _, p := range ps {
+		if p.name == phHost {
+			return true
+		}
+	}
+	return false
+}
+
+// numbers gives the numbered wildcards that the template uses, as it has them.
+func (ps pieces) numbers() []int {
+	var ns []int
+	for _, p := range ps {
+		if p.number > 0 {
+			ns = append(ns, p.number)
+		}
+	}
+	return ns
+}
+
+// splitTemplate takes a template apart. The faults are messages.
+func splitTemplate(s string) (ps pieces, faults []string) {
+	var literal strings.Builder
+	flush := func() {
+		if literal.Len() > 0 {
+			ps = append(ps, piece{literal: literal.String()})
+			literal.Reset()
+		}
+	}
+	for s != "" {
+		i := strings.IndexAny(s, "{}")
+		if i < 0 {
+			literal.WriteString(s)
+			break
+		}
+		literal.WriteString(s[:i])
+		s = s[i:]
+		end := strings.IndexByte(s, '}')
+		switch {
+		case strings.HasPrefix(s, "{{"), strings.HasPrefix(s, "}}"):
+			literal.WriteByte(s[0])
+			s = s[2:]
+		case s[0] == '}':
+			faults = append(faults, "a lone }: write }} for a brace")
+			s = s[1:]
+		case end < 0 || strings.IndexByte(s[1:end], '{') >= 0:
+			faults = append(faults, "a lone {: write {{ for a brace")
+			s = s[1:]
+		default:
+			flush()
+			p, fault := newPlaceholder(s[1:end])
+			if fault != "" {
+				faults = append(faults, fault)
+			} else {
+				ps = append(ps, p)
+			}
+			s = s[end+1:]
+		}
+	}
+	flush()
+	return ps, faults
+}
+
+// maxNumber bounds what is read as a wildcard's number; no glob has as many.
+const maxNumber = 1_000_000
+
+func newPlaceholder(name string) (piece, string) {
+	if n, err := strconv.Atoi(name); err == nil && n > 0 && n <= maxNumber && strconv.Itoa(n) == name {
+		return piece{number: n}, ""
+	}
+	for _, known := range placeholders() {
+		if name == known {
+			return piece{name: placeholder(known)}, ""
+		}
+	}
+	quoted := quote("{" + name + "}")
+	switch {
+	case strings.Trim(name, "0123456789") == "" && strings.Trim(name, "0") == "" && name != "":
+		return piece{}, quoted + ": wildcards are numbered from {1}"
+	case strings.ContainsAny(name, ",*?["):
+		return piece{}, quoted + " is a pattern: a template takes {1}, {2} … for what match's wildcards matched"
+	}
+	if near := nearest(strings.TrimSpace(name), placeholders()); near != "" {
+		return piece{}, fmt.Sprintf(`unknown placeholder %s: did you mean "{%s}"?`, quoted, near)
+	}
+	return piece{}, fmt.Sprintf("unknown placeholder %s: there are {1}, {2} … and {%s}",
+		quoted, strings.Join(placeholders(), "}, {"))
+}
+
+// values are what the placeholders stand for.
+type values struct {
+	path, dir, file, name, ext string
+	env, owner, repo, branch   string
+	captures                   []string
+}
+
+// setPath sets the values that come from the changed path.
+func (v *values) setPath(path string) {
+	v.path, v.dir, v.file, v.captures = path, "", path, nil
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		v.dir, v.file = path[:i], path[i+1:]
+	}
+	v.name, v.ext = v.file, ""
+	// ".htaccess", "README" and "file." are all name.
+	if i := strings.LastIndexByte(v.file, '.'); i > 0 && i < len(v.file)-1 {
+		v.name, v.ext = v.file[:i], v.file[i+1:]
+	}
+}
+
+// of gives what a piece stands for.
+func (v *values) of(p piece, host string) string {
+	if p.number > 0 {
+		if p.number > len(v.captures) {
+			return ""
+		}
+		return v.captures[p.number-1]
+	}
+	switch p.name {
+	case phPath:
+		return v.path
+	case phDir:
+		return v.dir
+	case phFile:
+		return v.file
+	case phName:
+		return v.name
+	case phExt:
+		return v.ext
+	case phHost:
+		return host
+	case phEnv:
+		return v.env
+	case phOwner:
+		return v.owner
+	case phRepo:
+		return v.repo
+	case phBranch:
+		return v.branch
+	}
+	return p.literal
+}

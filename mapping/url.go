@@ -1,0 +1,286 @@
+package mapping
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+// maxURLBytes is what fits a Fast Purge body of 50,000 bytes alone, beside
+// {"objects":[""]}.
+const maxURLBytes = 50_000 - 16
+
+// urlTemplate is a URL template taken apart: the literal text decides where
+// the host ends and where the query begins, never a value.
+type urlTemplate struct {
+	scheme string // "https://" or "http://"
+	host   pieces // one literal in punycode, where the template has no placeholder in it
+	port   string // with its colon, or ""
+	rest   []restPiece
+}
+
+// restPiece is a piece of path or query; literals are encoded already.
+type restPiece struct {
+	piece
+	query bool
+}
+
+// newURLTemplate reads the pieces of a URL template. A fault is a message.
+func newURLTemplate(ps pieces) (*urlTemplate, string) {
+	if len(ps) == 0 || !ps[0].isLiteral() {
+		return nil, "a URL must begin with https:// or http://"
+	}
+	t := &urlTemplate{}
+	first := ps[0].literal
+	for _, scheme := range []string{"https://", "http://"} {
+		if len(first) >= len(scheme) && strings.EqualFold(first[:len(scheme)], scheme) {
+			t.scheme = scheme
+		}
+	}
+	if t.scheme == "" {
+		return nil, "a URL must begin with https:// or http://"
+	}
+	left := append(pieces{{literal: first[len(t.scheme):]}}, ps[1:]...)
+	host, rest := splitHost(left)
+	if fault := t.setHost(host); fault != "" {
+		return nil, fault
+	}
+	if fault := t.setRest(rest); fault != "" {
+		return nil, fault
+	}
+	return t, ""
+}
+
+// splitHost cuts the pieces at the first "/", "?" or "#" of their literals.
+func splitHost(ps pieces) (host, rest pieces) {
+	for i, p := range ps {
+		if !p.isLiteral() {
+			host = append(host, p)
+			continue
+		}
+		at := strings.IndexAny(p.literal, "/?#")
+		if at < 0 {
+			at = len(p.literal)
+		}
+		if at > 0 {
+			host = append(host, piece{literal: p.literal[:at]})
+		}
+		if at < len(p.literal) {
+			return host, append(pieces{{literal: p.literal[at:]}}, ps[i+1:]...)
+		}
+	}
+	return host, nil
+}
+
+func (t *urlTemplate) setHost(host pieces) string {
+	for i, p := range host {
+		if !p.isLiteral() {
+			t.host = append(t.host, p)
+			continue
+		}
+		name, port, hasPort := strings.Cut(p.literal, ":")
+		if hasPort {
+			if i != len(host)-1 || port == "" || len(port) > 5 || strings.Trim(port, "0123456789") != "" {
+				return "the port of a URL must be a number, at the end of the host"
+			}
+			t.port = ":" + port
+		}
+		if c, found := firstOf(name, func(r rune) bool { return r < 0x80 && r != '.' && !hostRune(r) }); found {
+			return fmt.Sprintf("%s can't stand in a URL's host", quote(string(c)))
+		}
+		if name != "" {
+			t.host = append(t.host, piece{literal: name})
+		}
+	}
+	name := ""
+	for _, p := range t.host {
+		if !p.isLiteral() {
+			return ""
+		}
+		name += p.literal
+	}
+	ascii, err := asciiHost(name)
+	switch {
+	case name == "":
+		return "the URL has no host: write https://{host}/…"
+	case err != nil:
+		return fmt.Sprintf("%s %v", quote(name), err)
+	}
+	t.host = pieces{{literal: ascii}}
+	return ""
+}
+
+func firstOf(s string, f func(rune) bool) (rune, bool) {
+	for _, r := range s {
+		if f(r) {
+			return r, true
+		}
+	}
+	return 0, false
+}
+
+func (t *urlTemplate) setRest(rest pieces) string {
+	query := false
+	for _, p := range rest {
+		if !p.isLiteral() {
+			t.rest = append(t.rest, restPiece{p, query})
+			continue
+		}
+		if fault := literalFault(p.literal); fault != "" {
+			return fault
+		}
+		query = query || strings.Contains(p.literal, "?")
+		t.rest = append(t.rest, restPiece{piece{literal: encodeLiteral(p.literal)}, query})
+	}
+	return ""
+}
+
+// literalFault says what keeps literal text out of a URL.
+func literalFault(s string) string {
+	for i, r := range s {
+		switch {
+		case r == '#':
+			return "a URL to purge has no #fragment: remove it (a # in a file's name is encoded by itself)"
+		case r == ' ':
+			return "a URL can't hold a space: write %20"
+		case r == '\\':
+			return `a URL can't hold a \: write /`
+		case r < ' ' || r == 0x7f:
+			return "a URL can't hold a line break, a tab or a control character"
+		case r == '%' && !(len(s) > i+2 && isHex(s[i+1]) && isHex(s[i+2])):
+			return "a % in a URL must be followed by two hexadecimal digits: write %25 for the sign itself"
+		}
+	}
+	return ""
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}
+
+// literalHost gives the host if no placeholder is part of it.
+func (t *urlTemplate) literalHost() (string, bool) {
+	if len(t.host) == 1 && t.host[0].isLiteral() {
+		return t.host[0].literal, true
+	}
+	return "", false
+}
+
+// appendURL appends the URL for the values. The reason is not empty if it
+// can't be requested; what was appended is then for people alone.
+func (t *urlTemplate) appendURL(dst []byte, v *values, host string) (url []byte, reason string) {
+	dst = append(dst, t.scheme...)
+	dst, reason = t.appendHost(dst, v, host)
+	dst = append(dst, t.port...)
+	path := len(dst)
+	dst = t.appendRest(dst, v, host)
+	switch {
+	case reason != "":
+	case len(dst) > maxURLBytes:
+		reason = fmt.Sprintf("the URL has %d bytes and does not fit a purge request (at most %d)", len(dst), maxURLBytes)
+	case hasDotSegment(dst[path:]):
+		reason = `the URL has a "." or ".." folder, which no browser requests`
+	}
+	return dst, reason
+}
+
+func (t *urlTemplate) appendHost(dst []byte, v *values, host string) ([]byte, string) {
+	if name, ok := t.literalHost(); ok {
+		return append(dst, name...), ""
+	}
+	if len(t.host) == 1 && t.host[0].name == phHost {
+		return append(dst, host...), ""
+	}
+	var name strings.Builder
+	reason := ""
+	for i, p := range t.host {
+		value := v.of(p, host)
+		if !p.isLiteral() && p.name != phHost {
+			beforeDot := i == len(t.host)-1 || t.host[i+1].isLiteral() && strings.HasPrefix(t.host[i+1].literal, ".")
+			if reason == "" && !safeInHost(value, i == 0, beforeDot) {
+				reason = fmt.Sprintf("%s is %s, which can't be part of a host name", p, quote(value))
+			}
+		}
+		name.WriteString(value)
+	}
+	if reason == "" {
+		ascii, err := asciiHost(name.String())
+		if err == nil {
+			return append(dst, ascii...), ""
+		}
+		reason = fmt.Sprintf("%s %v", quote(name.String()), err)
+	}
+	return appendEncoded(dst, name.String(), false), reason
+}
+
+// appendRest appends path and query. Where nothing but empty values stands
+// between two slashes, one of them goes.
+func (t *urlTemplate) appendRest(dst []byte, v *values, host string) []byte {
+	start, empty := len(dst), false
+	for _, p := range t.rest {
+		text := p.literal
+		if !p.isLiteral() {
+			value := v.of(p.piece, host)
+			if value == "" {
+				empty = true
+				continue
+			}
+			dst, empty = appendEncoded(dst, value, p.query), false
+			continue
+		}
+		if empty && len(dst) > start && dst[len(dst)-1] == '/' && text[0] == '/' {
+			text = text[1:]
+		}
+		empty = empty && text == ""
+		dst = append(dst, text...)
+	}
+	return dst
+}
+
+// appendEncoded appends a value as a browser requests it in a path, or in a
+// query: every byte outside printable ASCII, and what has a meaning of its
+// own, becomes %XX.
+func appendEncoded(dst []byte, value string, query bool) []byte {
+	const hexDigits = "0123456789ABCDEF"
+	for i := range len(value) {
+		c := value[i]
+		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"#%<>?[\\]^{|}`", c) >= 0 ||
+			query && strings.IndexByte("&=+;", c) >= 0 {
+			dst = append(dst, '%', hexDigits[c>>4], hexDigits[c&15])
+			continue
+		}
+		dst = append(dst, c)
+	}
+	return dst
+}
+
+// encodeLiteral encodes what a template has outside ASCII; the rest of its
+// text means what it says.
+func encodeLiteral(s string) string {
+	var dst []byte
+	for i := 0; i < len(s); {
+		_, size := utf8.DecodeRuneInString(s[i:])
+		if size == 1 && s[i] < 0x80 {
+			dst = append(dst, s[i])
+		} else {
+			dst = appendEncoded(dst, s[i:i+size], false)
+		}
+		i += size
+	}
+	return string(dst)
+}
+
+// hasDotSegment reports whether the path holds a "." or ".." segment.
+func hasDotSegment(pathAndQuery []byte) bool {
+	path, _, _ := bytes.Cut(pathAndQuery, []byte("?"))
+	if !bytes.Contains(path, []byte("/.")) {
+		return false
+	}
+	for segment := range bytes.SplitSeq(path, []byte("/")) {
+		if s := string(segment); s == "." || s == ".." {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,171 @@
+package purger
+
+import (
+	"math"
+	"time"
+)
+
+// Bucket is a token bucket as Akamai keeps them: it holds at most Capacity
+// tokens and gains PerSecond of them a second. It is a plain value; time
+// passes only where a caller says so.
+type Bucket struct {
+	Capacity  float64
+	PerSecond float64
+	Tokens    float64
+	At        time.Time // when Tokens was true
+}
+
+// full is a bucket that nobody has taken from.
+func full(capacity, perSecond float64, now time.Time) Bucket {
+	return Bucket{Capacity: capacity, PerSecond: perSecond, Tokens: capacity, At: now}
+}
+
+// Refill lets time pass. A clock that went back changes nothing but At.
+func (b *Bucket) Refill(now time.Time) {
+	if gone := now.Sub(b.At).Seconds(); gone > 0 {
+		b.Tokens = min(b.Capacity, b.Tokens+gone*b.PerSecond)
+	}
+	b.At = now
+}
+
+// Take removes n tokens if that many are there at now.
+func (b *Bucket) Take(n int, now time.Time) bool {
+	b.Refill(now)
+	if b.Available() < n {
+		return false
+	}
+	b.Tokens -= float64(n)
+	return true
+}
+
+// GiveBack returns tokens that Akamai did not charge for, since it refused
+// the request or never saw it.
+func (b *Bucket) GiveBack(n int) {
+	b.Tokens = min(b.Capacity, b.Tokens+float64(n))
+}
+
+// Available is how many whole tokens there are.
+func (b *Bucket) Available() int {
+	const rounding = 1e-6 // of repeated refills
+	return max(0, int(math.Floor(b.Tokens+rounding)))
+}
+
+// Wait is how long it takes until n tokens are there; more than the bucket
+// holds is as long as it takes to fill.
+func (b *Bucket) Wait(n int) time.Duration {
+	missing := min(float64(n), b.Capacity) - b.Tokens
+	if missing <= 0 {
+		return 0
+	}
+	if b.PerSecond <= 0 {
+		return time.Hour
+	}
+	return time.Duration(math.Ceil(missing / b.PerSecond * float64(time.Second)))
+}
+
+// Correct lowers the model to what Akamai said at about now. It never raises
+// it: an answer does not know of the requests that are still under way.
+func (b *Bucket) Correct(l Level, now time.Time) {
+	b.Refill(now)
+	if l.Limit != nil && *l.Limit > 0 {
+		b.Capacity = *l.Limit
+	}
+	if l.PerSecond != nil && *l.PerSecond > 0 {
+		b.PerSecond = *l.PerSecond
+	}
+	b.Tokens = min(b.Tokens, b.Capacity)
+	if l.Remaining != nil {
+		b.Tokens = min(b.Tokens, *l.Remaining)
+	}
+}
+
+// Budget is Akamai's four buckets. They belong to the account: every API
+// client of it takes from the same ones, so the model is corrected by every
+// answer.
+type Budget struct {
+	Requests Bucket // 100, 50 a second
+	URLs     Bucket // 10,000, 200 a second; ARLs too
+	Tags     Bucket // 5,000, 500 a minute
+	CPCodes  Bucket // 300, 30 a minute
+}
+
+// NewBudget is the budget that Akamai documents, full.
+func NewBudget(now time.Time) *Budget {
+	return &Budget{
+		Requests: full(100, 50, now),
+		URLs:     full(10_000, 200, now),
+		Tags:     full(5_000, 500.0/60, now),
+		CPCodes:  full(300, 30.0/60, now),
+	}
+}
+
+// Objects is the bucket that objects of the kind are taken from.
+func (b *Budget) Objects(k Kind) *Bucket {
+	switch k {
+	case Tag:
+		return &b.Tags
+	case CPCode:
+		return &b.CPCodes
+	case URL:
+	}
+	return &b.URLs
+}
+
+// Available is how many objects one request may hold at now: 0 also if there
+// is no token for the request itself.
+func (b *Budget) Available(k Kind, now time.Time) int {
+	b.Requests.Refill(now)
+	objects := b.Objects(k)
+	objects.Refill(now)
+	if b.Requests.Available() < 1 {
+		return 0
+	}
+	return objects.Available()
+}
+
+// Wait is how long it takes from now until a request of n objects is within
+// the budget.
+func (b *Budget) Wait(k Kind, n int, now time.Time) time.Duration {
+	b.Requests.Refill(now)
+	objects := b.Objects(k)
+	objects.Refill(now)
+	return max(b.Requests.Wait(1), objects.Wait(n))
+}
+
+// Take charges a request of n objects, or says false and charges nothing.
+func (b *Budget) Take(k Kind, n int, now time.Time) bool {
+	if b.Available(k, now) < n {
+		return false
+	}
+	return b.Requests.Take(1, now) && b.Objects(k).Take(n, now)
+}
+
+// Settle corrects the budget by the answer to a request of n objects that
+// Take charged. Akamai charges what it accepts; where that is not known the
+// tokens are given back, since the next answer's figures lower the model
+// again and none would raise it.
+func (b *Budget) Settle(k Kind, n int, a Answer, now time.Time) {
+	objects := b.Objects(k)
+	if a.Verdict != Accepted {
+		b.Requests.Refill(now)
+		objects.Refill(now)
+		b.Requests.GiveBack(1)
+		objects.GiveBack(n)
+	}
+	b.Requests.Correct(a.Limits.Requests, now)
+	objects.Correct(a.Limits.Objects, now)
+}
+
+// Level is what an answer says of one bucket; nil where it says nothing.
+type Level struct {
+	Limit     *float64 // the bucket's capacity
+	Remaining *float64 // tokens left after this request
+	PerSecond *float64 // refill
+}
+
+// Limits are the figures of an answer: X-Ratelimit-* headers, and the body of
+// a 429. Objects is for the kind of the request.
+type Limits struct {
+	Requests Level
+	Objects  Level
+}

@@ -1,0 +1,115 @@
+package purger
+
+import (
+	"testing"
+	"time"
+)
+
+func TestBucket(t *testing.T) {
+	start := time.Date(2026, 11, 22, 4, 0, 0, 0, time.UTC)
+	b := full(10_000, 200, start)
+	if !b.Take(10_000, start) || b.Take(1, start) {
+		t.Fatal("a full bucket gives all it has and no more")
+	}
+	if wait := b.Wait(600); wait != 3*time.Second {
+		t.Errorf("wait %v for 600", wait)
+	}
+	if b.Take(600, start.Add(3*time.Second-time.Millisecond)) || !b.Take(600, start.Add(3*time.Second)) {
+		t.Error("600 are there after 3 s, not before")
+	}
+	if wait := b.Wait(20_000); wait != 50*time.Second {
+		t.Errorf("wait %v for more than it holds", wait)
+	}
+	b.Refill(start)
+	if b.Available() != 0 {
+		t.Error("a clock that goes back refills nothing")
+	}
+	b.Refill(start.Add(time.Hour))
+	if b.Available() != 10_000 {
+		t.Errorf("%d after an hour", b.Available())
+	}
+	b.GiveBack(5)
+	if b.Available() != 10_000 {
+		t.Error("more than it holds")
+	}
+}
+
+// TestBucketManyRefills: a thousand small steps are one large one.
+func TestBucketManyRefills(t *testing.T) {
+	start := time.Date(2026, 11, 22, 4, 0, 0, 0, time.UTC)
+	b := full(5_000, 500.0/60, start)
+	b.Take(5_000, start)
+	for i := range 6000 {
+		b.Refill(start.Add(time.Duration(i+1) * 10 * time.Millisecond))
+	}
+	if b.Available() != 500 {
+		t.Errorf("%d after a minute", b.Available())
+	}
+}
+
+func TestBucketCorrect(t *testing.T) {
+	now := time.Date(2026, 11, 22, 4, 0, 0, 0, time.UTC)
+	tests := map[string]struct {
+		level Level
+		want  Bucket
+	}{
+		"silent":           {Level{}, Bucket{100, 50, 80, now}},
+		"others took":      {Level{Remaining: f(30)}, Bucket{100, 50, 30, now}},
+		"does not know us": {Level{Remaining: f(90)}, Bucket{100, 50, 80, now}},
+		"other limits":     {Level{Limit: f(60), PerSecond: f(10), Remaining: f(70)}, Bucket{60, 10, 60, now}},
+		"senseless limits": {Level{Limit: f(0), PerSecond: f(0)}, Bucket{100, 50, 80, now}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := Bucket{100, 50, 80, now}
+			b.Correct(test.level, now)
+			if b != test.want {
+				t.Errorf("got %+v, want %+v", b, test.want)
+			}
+		})
+	}
+}
+
+func TestBudget(t *testing.T) {
+	now := time.Date(2026, 11, 22, 4, 0, 0, 0, time.UTC)
+	b := NewBudget(now)
+	for kind, want := range map[Kind]int{URL: 10_000, Tag: 5_000, CPCode: 300} {
+		if got := b.Available(kind, now); got != want {
+			t.Errorf("%d %ss, want %d", got, kind, want)
+		}
+	}
+	if !b.Take(CPCode, 300, now) || b.Take(CPCode, 1, now) || b.Requests.Available() != 99 {
+		t.Errorf("300 CP codes cost one request and all CP codes: %+v", b)
+	}
+	if wait := b.Wait(CPCode, 1, now); wait != 2*time.Second {
+		t.Errorf("wait %v for a CP code", wait)
+	}
+	b.Requests.Tokens = 0
+	if b.Available(URL, now) != 0 || b.Wait(URL, 1, now) != 20*time.Millisecond {
+		t.Errorf("without a request, %d URLs, wait %v", b.Available(URL, now), b.Wait(URL, 1, now))
+	}
+}
+
+func TestBudgetSettle(t *testing.T) {
+	now := time.Date(2026, 11, 22, 4, 0, 0, 0, time.UTC)
+	tests := map[string]struct {
+		answer Answer
+		want   float64 // URLs, of 10,000 less 600 that were sent
+	}{
+		"accepted":               {Answer{Verdict: Accepted}, 9_400},
+		"accepted, others too":   {Answer{Verdict: Accepted, Limits: Limits{Objects: Level{Remaining: f(50)}}}, 50},
+		"refused costs nothing":  {Answer{Verdict: Refused}, 10_000},
+		"lost, perhaps nothing":  {Answer{Verdict: Unavailable, Lost: true}, 10_000},
+		"limited says what left": {Answer{Verdict: Limited, Limits: Limits{Objects: Level{Remaining: f(17)}}}, 17},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			b := NewBudget(now)
+			b.Take(URL, 600, now)
+			b.Settle(URL, 600, test.answer, now)
+			if b.URLs.Tokens != test.want {
+				t.Errorf("%v URLs left, want %v", b.URLs.Tokens, test.want)
+			}
+		})
+	}
+}

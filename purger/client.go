@@ -1,0 +1,233 @@
+package purger
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/akamai/AkamaiOPEN-edgegrid-golang/v7/pkg/edgegrid"
+)
+
+// Connections is how many requests a Sender has under way at most, and how
+// many idle connections a Client keeps.
+const Connections = 10
+
+const (
+	defaultTimeout = 30 * time.Second
+	maxReply       = 1 << 20 // bytes read of a reply
+)
+
+// Config is what a [Client] or a [V2] needs.
+type Config struct {
+	Credentials Credentials
+
+	// BaseURL is where requests go, and what they are signed for. Empty means
+	// https:// and the credentials' host.
+	BaseURL string
+
+	// AccountSwitchKey, if set, acts on another account: the query parameter
+	// accountSwitchKey. It wins over account_key of the credentials.
+	AccountSwitchKey string
+
+	// HTTP makes the requests; nil is a client of its own. Redirects are never
+	// followed: a signature is good for one address.
+	HTTP *http.Client
+
+	// Timeout is for one attempt, from dialling to the end of the reply.
+	// 0 means 30 s.
+	Timeout time.Duration
+
+	// UserAgent is sent along; empty means purgebot.
+	UserAgent string
+}
+
+// Client speaks Fast Purge (CCU v3). It is safe for concurrent use.
+type Client struct{ transport }
+
+// New makes a Client; it starts nothing and contacts nobody.
+//
+// Akamai verifies a signature over the first 131,072 bytes of a body. A smaller
+// max_body, which many .edgerc files carry, would spoil the signature of every
+// body that exceeds it ("The signature does not match"), so it is raised.
+func New(c Config) (*Client, error) {
+	t, err := newTransport(c)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{t}, nil
+}
+
+// Send makes one attempt, signed anew: Akamai refuses a nonce that it has seen
+// and a timestamp that is older than 30 s.
+func (c *Client) Send(ctx context.Context, r Request) Answer {
+	body, err := r.Body()
+	if err != nil {
+		return unsent(err)
+	}
+	return c.post(ctx, r, body, "ccu/v3", string(r.Action), string(r.Kind), string(r.Network))
+}
+
+// RateLimitStatus asks for the account's budget without purging anything. An
+// Accepted answer has Limits. Whether asking costs a request is not documented.
+func (c *Client) RateLimitStatus(ctx context.Context, k Kind) Answer {
+	return c.post(ctx, Request{Kind: k}, nil, "ccu/v3/rate-limit-status", string(k))
+}
+
+// Wait lets Akamai's estimate pass: v3 has nothing that could be asked.
+func (c *Client) Wait(ctx context.Context, r Receipt) error {
+	return sleep(ctx, time.Until(r.At.Add(r.Estimated)))
+}
+
+// MaxObjects is the capacity of the kind's bucket: a larger request could
+// never be accepted.
+func (c *Client) MaxObjects(k Kind) int {
+	return int(NewBudget(time.Time{}).Objects(k).Capacity)
+}
+
+// unsent is the answer to a request that is not worth sending.
+func unsent(err error) Answer {
+	a := Answer{Verdict: TooLarge, Title: "not sent", Detail: clean(err.Error(), maxWords), Err: err}
+	if object, ok := errors.AsType[*ObjectError](err); ok {
+		a.Verdict, a.Offender, a.Detail = Refused, object.Object, object.Reason
+	}
+	return a
+}
+
+// transport is what v2 and v3 share: an address, a way to sign, and one way to
+// read replies.
+type transport struct {
+	base      *url.URL
+	sign      func(*http.Request)
+	http      *http.Client
+	timeout   time.Duration
+	userAgent string
+}
+
+func newTransport(c Config) (transport, error) {
+	if c.Credentials.config == nil {
+		return transport{}, fmt.Errorf("connect to Akamai: %w", ErrNoCredentials)
+	}
+	base, err := baseURL(c.BaseURL, c.Credentials.Host())
+	if err != nil {
+		return transport{}, err
+	}
+	signer := *c.Credentials.config
+	signer.MaxBody = max(signer.MaxBody, edgegrid.MaxBodySize)
+	if c.AccountSwitchKey != "" {
+		signer.AccountKey = c.AccountSwitchKey
+	}
+	t := transport{base: base, sign: func(r *http.Request) { signer.SignRequest(r) }}
+	t.setDefaults(c)
+	return t, nil
+}
+
+func (t *transport) setDefaults(c Config) {
+	t.timeout, t.userAgent = c.Timeout, c.UserAgent
+	if t.timeout <= 0 {
+		t.timeout = defaultTimeout
+	}
+	if t.userAgent == "" {
+		t.userAgent = "purgebot"
+	}
+	t.http = &http.Client{}
+	if c.HTTP != nil {
+		*t.http = *c.HTTP
+	} else if d, ok := http.DefaultTransport.(*http.Transport); ok {
+		own := d.Clone()
+		own.MaxIdleConnsPerHost = Connections
+		t.http.Transport = own
+	}
+	t.http.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+}
+
+func baseURL(base, host string) (*url.URL, error) {
+	if base == "" {
+		base = "https://" + host
+	}
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("connect to Akamai: base URL %q is not of the form https://HOST", base)
+	}
+	return u, nil
+}
+
+func (t *transport) post(ctx context.Context, r Request, body []byte, path ...string) Answer {
+	return t.attempt(ctx, r, http.MethodPost, t.base.JoinPath(path...), body)
+}
+
+// attempt makes one HTTP exchange. Nothing is retried below it but what never
+// reached the wire.
+func (t *transport) attempt(ctx context.Context, r Request, method string, u *url.URL, body []byte) Answer {
+	status, header, reply, err := t.exchange(ctx, method, u, body)
+	if err != nil {
+		return noAnswer(err)
+	}
+	return classify(r, status, header, reply)
+}
+
+// lostError is a failure after the request went out: nobody knows whether it
+// arrived.
+type lostError struct{ error }
+
+func (e lostError) Unwrap() error { return e.error }
+
+func noAnswer(err error) Answer {
+	a := Answer{Verdict: Unavailable, Title: "no answer", Err: err}
+	if lost, ok := errors.AsType[lostError](err); ok {
+		a.Lost, a.Err = true, lost.error
+	}
+	a.Detail = clean(a.Err.Error(), maxWords)
+	return a
+}
+
+// exchange returns whatever came: a reply cut short is no error, since its
+// status was there.
+func (t *transport) exchange(ctx context.Context, method string, u *url.URL, body []byte) (int, http.Header, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	defer cancel()
+	var sent atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", t.userAgent)
+	t.sign(req)
+	if len(body) == 0 {
+		req.Body = http.NoBody // signing has put an empty reader there, which would be sent as of unknown length
+	}
+	res, err := t.http.Do(req)
+	if err != nil {
+		if sent.Load() {
+			err = lostError{err}
+		}
+		return 0, nil, nil, err
+	}
+	defer func() { _ = res.Body.Close() }()                    // it was read; nothing is left to fail
+	reply, _ := io.ReadAll(io.LimitReader(res.Body, maxReply)) // what came before an error still counts
+	return res.StatusCode, res.Header, reply, nil
+}
+
+// sleep waits, or returns early with the context's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

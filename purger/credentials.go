@@ -1,0 +1,169 @@
+package purger
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/akamai/AkamaiOPEN-edgegrid-golang/v7/pkg/edgegrid"
+)
+
+const redacted = "[redacted]"
+
+// Credentials are those of one Akamai API client. They never print: not with
+// fmt, JSON or slog, and not as a field of something else.
+type Credentials struct {
+	// A pointer, since fmt prints the unexported fields of a struct without
+	// asking their methods, but of a pointer inside one only the address.
+	config *edgegrid.Config
+}
+
+// NewCredentials wraps what edgegrid read, or what was given literally.
+func NewCredentials(c edgegrid.Config) Credentials { return Credentials{&c} }
+
+// Host is the API client's own host, without a scheme.
+func (c Credentials) Host() string {
+	if c.config == nil {
+		return ""
+	}
+	return c.config.Host
+}
+
+// MaxBody is the max_body that was configured. It is not obeyed where it is
+// smaller than what Akamai's verifier reads: see [New].
+func (c Credentials) MaxBody() int {
+	if c.config == nil {
+		return 0
+	}
+	return c.config.MaxBody
+}
+
+func (Credentials) String() string               { return redacted }
+func (Credentials) GoString() string             { return redacted }
+func (Credentials) LogValue() slog.Value         { return slog.StringValue(redacted) }
+func (Credentials) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// ErrNoCredentials means that no credentials were found anywhere.
+var ErrNoCredentials = errors.New("no Akamai credentials")
+
+// LoadCredentials reads an API client's credentials as Akamai's own tools do.
+// A named file is read and nothing else. Without one the variables AKAMAI_HOST,
+// AKAMAI_CLIENT_TOKEN, AKAMAI_CLIENT_SECRET and AKAMAI_ACCESS_TOKEN count if
+// all four are set (AKAMAI_{SECTION}_… for a section other than default; there
+// is no falling back from one to the other, which could purge another
+// account); then the file that AKAMAI_EDGERC names, then ~/.edgerc. An empty
+// section is AKAMAI_EDGERC_SECTION, or default.
+func LoadCredentials(file, section string, getenv func(string) string) (Credentials, error) {
+	if section == "" {
+		section = getenv("AKAMAI_EDGERC_SECTION")
+	}
+	if section == "" {
+		section = edgegrid.DefaultSection
+	}
+	if file != "" {
+		return fromFile(file, section, getenv)
+	}
+	config, missing, err := fromEnv(section, getenv)
+	if err != nil {
+		return Credentials{}, err
+	}
+	if len(missing) == 0 {
+		return checked(config, "the variables "+envPrefix(section)+"*")
+	}
+	file = getenv("AKAMAI_EDGERC")
+	if file == "" {
+		file = edgegrid.DefaultConfigFile
+	}
+	c, err := fromFile(file, section, getenv)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Credentials{}, fmt.Errorf("%w: set %s, or write them to section [%s] of %s",
+			ErrNoCredentials, strings.Join(missing, ", "), section, file)
+	}
+	return c, err
+}
+
+func envPrefix(section string) string {
+	if section == edgegrid.DefaultSection {
+		return "AKAMAI_"
+	}
+	return "AKAMAI_" + strings.ToUpper(section) + "_"
+}
+
+// fromEnv does what edgegrid.Config.FromEnv does, with the environment as an
+// argument and every missing variable told at once.
+func fromEnv(section string, getenv func(string) string) (c edgegrid.Config, missing []string, err error) {
+	prefix := envPrefix(section)
+	for _, v := range []struct {
+		name string
+		to   *string
+	}{
+		{"HOST", &c.Host},
+		{"CLIENT_TOKEN", &c.ClientToken},
+		{"CLIENT_SECRET", &c.ClientSecret},
+		{"ACCESS_TOKEN", &c.AccessToken},
+	} {
+		if *v.to = strings.TrimSpace(getenv(prefix + v.name)); *v.to == "" {
+			missing = append(missing, prefix+v.name)
+		}
+	}
+	if len(missing) > 0 {
+		return c, missing, nil
+	}
+	c.AccountKey = getenv(prefix + "ACCOUNT_KEY")
+	c.MaxBody = edgegrid.MaxBodySize
+	if v := getenv(prefix + "MAX_BODY"); v != "" {
+		if c.MaxBody, err = strconv.Atoi(v); err != nil || c.MaxBody < 0 {
+			return c, nil, fmt.Errorf("read %sMAX_BODY: %q is not a number of bytes", prefix, v)
+		}
+	}
+	return c, nil, nil
+}
+
+func fromFile(file, section string, getenv func(string) string) (Credentials, error) {
+	path := file
+	if rest, ok := strings.CutPrefix(path, "~/"); ok {
+		path = filepath.Join(getenv("HOME"), rest)
+	}
+	// edgegrid's error keeps nothing of the cause, and would tell a folder or
+	// a file without permission from a missing one only by its words.
+	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	if err != nil {
+		return Credentials{}, fmt.Errorf("read Akamai credentials: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return Credentials{}, fmt.Errorf("read Akamai credentials: %w", err)
+	}
+	var config edgegrid.Config
+	switch err := config.FromFile(path, section); {
+	case errors.Is(err, edgegrid.ErrSectionDoesNotExist):
+		return Credentials{}, fmt.Errorf("read Akamai credentials: %s has no section [%s]", file, section)
+	case errors.Is(err, edgegrid.ErrLoadingFile):
+		// The library quotes the line that it can't read, which may be a secret.
+		return Credentials{}, fmt.Errorf("read Akamai credentials: %s is not in the form of an .edgerc: [section] and key = value, one a line", file)
+	case err != nil:
+		return Credentials{}, fmt.Errorf("read Akamai credentials: section [%s] of %s: %w", section, file, err)
+	}
+	return checked(config, fmt.Sprintf("section [%s] of %s", section, file))
+}
+
+func checked(c edgegrid.Config, from string) (Credentials, error) {
+	for _, v := range []struct{ name, value string }{
+		{"host", c.Host},
+		{"client_token", c.ClientToken},
+		{"client_secret", c.ClientSecret},
+		{"access_token", c.AccessToken},
+	} {
+		if v.value == "" {
+			return Credentials{}, fmt.Errorf("read Akamai credentials: %s in %s is empty", v.name, from)
+		}
+	}
+	if strings.ContainsAny(c.Host, "/ \t@?#") {
+		return Credentials{}, fmt.Errorf("read Akamai credentials: host %q in %s must be a host's name alone, without https:// and without /", c.Host, from)
+	}
+	return NewCredentials(c), nil
+}

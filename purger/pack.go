@@ -1,0 +1,88 @@
+package purger
+
+const (
+	objectsOpen  = `{"objects":[`
+	objectsClose = `]}`
+)
+
+// Packer measures how many objects fit into one request. It counts bytes as
+// [Request.Body] encodes them, so that a body can be filled to the last one.
+type Packer struct {
+	kind    Kind
+	most    int
+	objects int
+	bytes   int
+}
+
+// NewPacker starts an empty request of the kind. It takes at most that many
+// objects; 0 means that bytes alone decide.
+func NewPacker(k Kind, most int) *Packer {
+	return &Packer{kind: k, most: most, bytes: len(objectsOpen) + len(objectsClose)}
+}
+
+// Add counts the object in and says true, or leaves it out and says false
+// because it does not fit any more. A shorter one may still fit.
+func (p *Packer) Add(object string) bool {
+	if p.most > 0 && p.objects >= p.most {
+		return false
+	}
+	n := len(object)
+	if p.kind != CPCode {
+		n = encodedLen(object)
+	}
+	if p.objects > 0 {
+		n++ // the comma
+	}
+	if p.bytes+n > MaxBody {
+		return false
+	}
+	p.bytes += n
+	p.objects++
+	return true
+}
+
+// Len is the number of objects.
+func (p *Packer) Len() int { return p.objects }
+
+// Bytes is the exact size of the body that these objects make.
+func (p *Packer) Bytes() int { return p.bytes }
+
+// appendString appends s as a JSON string. Only what JSON forbids is escaped,
+// which json.Marshal does not offer: it turns & into six bytes.
+func appendString(dst []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	from := 0
+	for i := range len(s) {
+		c := s[i]
+		if escapedLen(c) == 1 {
+			continue
+		}
+		dst = append(dst, s[from:i]...)
+		from = i + 1
+		if c == '"' || c == '\\' {
+			dst = append(dst, '\\', c)
+		} else {
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
+		}
+	}
+	return append(append(dst, s[from:]...), '"')
+}
+
+func encodedLen(s string) int {
+	n := 2
+	for i := range len(s) {
+		n += escapedLen(s[i])
+	}
+	return n
+}
+
+func escapedLen(c byte) int {
+	switch {
+	case c == '"', c == '\\':
+		return 2
+	case c < ' ':
+		return 6
+	}
+	return 1
+}

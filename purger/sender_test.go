@@ -1,0 +1,303 @@
+package purger_test
+
+import (
+	"fmt"
+	"iter"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/purger"
+)
+
+// urls are n different URLs of about 80 bytes.
+func urls(n int) []string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprintf("https://www.acme.com/content/section-%02d/some-article-with-a-long-name-%07d.html", i%40, i)
+	}
+	return list
+}
+
+var invalidateURLs = purger.Request{Kind: purger.URL, Network: purger.Production, Action: purger.Invalidate}
+
+// outcome is what the stand-in accepted against what the run says.
+type outcome struct {
+	purger.Result
+	err    error
+	took   time.Duration
+	counts standin.AkamaiCounts
+	times  map[string]int // how often each object was accepted
+}
+
+func run(t *testing.T, a *standin.Akamai, r purger.Request, objects iter.Seq[string]) outcome {
+	t.Helper()
+	start := time.Now()
+	sender := purger.Sender{API: bubble(t, a), Budget: purger.NewBudget(start)}
+	result, err := sender.Run(t.Context(), r, objects)
+	o := outcome{Result: result, err: err, took: time.Since(start), counts: a.Counts(), times: map[string]int{}}
+	for _, p := range a.Accepted() {
+		for _, object := range p.Objects {
+			o.times[object]++
+		}
+	}
+	return o
+}
+
+// each checks that every object was accepted exactly once, apart from those
+// that were refused and those whose answer was lost.
+func (o outcome) each(t *testing.T, objects []string) {
+	t.Helper()
+	refused := map[string]bool{}
+	for _, r := range o.Refused {
+		if refused[r.Object] {
+			t.Errorf("%s is refused twice", r.Object)
+		}
+		refused[r.Object] = true
+	}
+	for _, object := range objects {
+		switch n := o.times[object]; {
+		case refused[object] && n > 0:
+			t.Errorf("%s is called refused, but was accepted", object)
+		case !refused[object] && n == 0:
+			t.Errorf("%s was never accepted", object)
+		case n > 1 && o.Lost == 0:
+			t.Errorf("%s was accepted %d times", object, n)
+		}
+	}
+	if want := len(objects) - len(refused); o.Accepted != want {
+		t.Errorf("%d accepted, want %d", o.Accepted, want)
+	}
+}
+
+func TestRunKeepsTheBudget(t *testing.T) {
+	for _, n := range []int{12_000, 100_000} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond})
+				list := urls(n)
+				o := run(t, a, invalidateURLs, slices.Values(list))
+				if o.err != nil {
+					t.Fatal(o.err)
+				}
+				o.each(t, list)
+				bound := time.Duration(n-10_000) * time.Second / 200
+				if o.took > bound+bound/50 {
+					t.Errorf("took %v, the bucket allows %v", o.took, bound)
+				}
+				if o.Limited*20 > len(o.Requests) {
+					t.Errorf("%d times over the budget for %d requests", o.Limited, len(o.Requests))
+				}
+				if fill := float64(o.counts.Bytes) / float64(o.counts.Purges*purger.MaxBody); fill < 0.99*float64(o.counts.Purges-1)/float64(o.counts.Purges) {
+					t.Errorf("bodies are %.1f %% full", 100*fill)
+				}
+				t.Logf("%d: %v of %v, %d requests, %d limited, %.2f %% full", n, o.took, bound, o.counts.Purges, o.Limited,
+					float64(o.counts.Bytes)/float64(o.counts.Purges)/purger.MaxBody*100)
+			})
+		})
+	}
+}
+
+func TestRunWithFaults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := standin.NewAkamai(standin.AkamaiConfig{
+			Latency: 20 * time.Millisecond, FaultRate: 0.05, Seed: 7, Limits: standin.AkamaiLimits{Unlimited: true},
+		})
+		list := urls(100_000)
+		start := time.Now()
+		sender := purger.Sender{API: bubble(t, a)}
+		result, err := sender.Run(t.Context(), invalidateURLs, slices.Values(list))
+		if err != nil {
+			t.Fatal(err)
+		}
+		counts := a.Counts()
+		if result.Accepted != len(list) || counts.Faults == 0 {
+			t.Errorf("%d accepted, %d faults", result.Accepted, counts.Faults)
+		}
+		if twice := counts.Objects - len(list); (twice > 0) != (counts.AnswersLost > 0) || result.Lost < counts.AnswersLost {
+			t.Errorf("%d accepted twice with %d answers lost, of which the run knows %d", twice, counts.AnswersLost, result.Lost)
+		}
+		t.Log(time.Since(start), counts)
+	})
+}
+
+func TestRunLimitedWithFaultsIsStillFast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond, FaultRate: 0.05, Seed: 3})
+		list := urls(100_000)
+		o := run(t, a, invalidateURLs, slices.Values(list))
+		if o.err != nil {
+			t.Fatal(o.err)
+		}
+		o.each(t, list)
+		bound := time.Duration(o.counts.Objects-10_000) * time.Second / 200
+		if o.took > bound+bound/50 {
+			t.Errorf("took %v, the bucket allows %v for what was accepted, twice included", o.took, bound)
+		}
+		t.Log(o.took, bound, o.counts, o.Limited)
+	})
+}
+
+func TestRunSetsRefusedObjectsApart(t *testing.T) {
+	tests := map[string]struct {
+		refuse  []int
+		status  int
+		title   string
+		unnamed bool // Akamai answers, but names nothing
+	}{
+		"403 names one":        {refuse: []int{17}},
+		"403 names several":    {refuse: []int{0, 3, 599, 600, 1999}},
+		"400 names one":        {refuse: []int{17}, status: 400, title: "bad URL"},
+		"nothing named":        {refuse: []int{17}, unnamed: true},
+		"nothing named, three": {refuse: []int{0, 700, 701}, unnamed: true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := standin.NewAkamai(standin.AkamaiConfig{})
+				list := urls(2000)
+				for _, i := range test.refuse {
+					if test.unnamed {
+						continue
+					}
+					a.Refuse(list[i], test.status, test.title)
+				}
+				if test.unnamed {
+					a.Fault(refuseSilently(list, test.refuse))
+				}
+				o := run(t, a, invalidateURLs, slices.Values(list))
+				if o.err != nil {
+					t.Fatal(o.err)
+				}
+				o.each(t, list)
+				var refused []string
+				for _, r := range o.Refused {
+					refused = append(refused, r.Object)
+				}
+				slices.Sort(refused)
+				var want []string
+				for _, i := range test.refuse {
+					want = append(want, list[i])
+				}
+				slices.Sort(want)
+				if !slices.Equal(refused, want) {
+					t.Errorf("refused %q, want %q", refused, want)
+				}
+				t.Log(o.took, o.counts)
+			})
+		})
+	}
+}
+
+// refuseSilently answers 400 to every request with one of the objects, in
+// Akamai's form, but without naming it.
+func refuseSilently(list []string, which []int) func(*http.Request, []byte) standin.AkamaiFault {
+	return func(_ *http.Request, body []byte) standin.AkamaiFault {
+		for _, i := range which {
+			if strings.Contains(string(body), `"`+list[i]+`"`) {
+				return standin.AkamaiFault{Status: 400, Body: `{"httpStatus":400,"title":"bad request","detail":"","supportId":"x"}`}
+			}
+		}
+		return standin.AkamaiFault{}
+	}
+}
+
+func TestRunTooMuchTrafficLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond})
+		until := time.Now().Add(10 * time.Second)
+		a.Fault(func(*http.Request, []byte) standin.AkamaiFault {
+			if time.Now().Before(until) {
+				return standin.AkamaiFault{Status: 400, Body: `{"httpStatus":400,"title":"bad request","detail":"","supportId":"x"}`}
+			}
+			return standin.AkamaiFault{}
+		})
+		list := urls(9000)
+		o := run(t, a, invalidateURLs, slices.Values(list))
+		if o.err != nil {
+			t.Fatal(o.err)
+		}
+		o.each(t, list)
+		if len(o.Refused) > 0 {
+			t.Errorf("%d refused, %v", len(o.Refused), o.Refused[0])
+		}
+		t.Log(o.took, o.counts)
+	})
+}
+
+func TestRunGivesUpAHostAfterTwentyRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := standin.NewAkamai(standin.AkamaiConfig{Hosts: []string{"www.acme.com"}, Latency: 20 * time.Millisecond})
+		list := urls(3000)
+		for i := range 1000 {
+			list[3*i] = strings.Replace(list[3*i], "www.acme.com", "www.evil.com", 1)
+		}
+		o := run(t, a, invalidateURLs, slices.Values(list))
+		if o.err != nil {
+			t.Fatal(o.err)
+		}
+		o.each(t, list)
+		words := map[string]int{}
+		for _, r := range o.Refused {
+			words[r.Title]++
+		}
+		if n := words["unauthorized arl"]; n < 20 || n > 30 || words["not tried"] != 1000-n {
+			t.Errorf("refused: %v", words)
+		}
+		if o.Attempts > 60 {
+			t.Errorf("%d requests", o.Attempts)
+		}
+	})
+}
+
+func TestRunSurvivesAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond})
+		from, until := time.Now().Add(30*time.Millisecond), time.Now().Add(10*time.Minute)
+		a.Fault(func(*http.Request, []byte) standin.AkamaiFault {
+			if now := time.Now(); now.After(from) && now.Before(until) {
+				return standin.AkamaiFault{Status: 503}
+			}
+			return standin.AkamaiFault{}
+		})
+		list := urls(20_000)
+		o := run(t, a, invalidateURLs, slices.Values(list))
+		if o.err != nil {
+			t.Fatal(o.err)
+		}
+		o.each(t, list)
+		if o.Attempts > 100 {
+			t.Errorf("%d requests in an outage of 10 minutes", o.Attempts)
+		}
+		if late := o.took - 10*time.Minute; late > 50*time.Second+30*time.Second {
+			t.Errorf("ended %v after the outage", late)
+		}
+		t.Log(o.took, o.Attempts)
+	})
+}
+
+func TestRunSharesTheBudgetWithOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond})
+		list := urls(24_000)
+		mine, theirs := list[:12_000], list[12_000:]
+		other := make(chan error)
+		go func() {
+			s := purger.Sender{API: bubble(t, a), Budget: purger.NewBudget(time.Now())}
+			_, err := s.Run(t.Context(), invalidateURLs, slices.Values(theirs))
+			other <- err
+		}()
+		o := run(t, a, invalidateURLs, slices.Values(mine))
+		if err := <-other; err != nil || o.err != nil {
+			t.Fatal(err, o.err)
+		}
+		if got := a.Counts().Objects; got != len(list) {
+			t.Errorf("%d accepted", got)
+		}
+		t.Log(o.took, a.Counts())
+	})
+}

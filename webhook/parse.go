@@ -1,0 +1,182 @@
+package webhook
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+)
+
+// Parse decodes the payload of one delivery; event is the value of
+// X-GitHub-Event and body a JSON object.
+//
+// An event or action that purgebot has no use for is an *Ignored, never an
+// error. A body that is not a JSON object, a field of the wrong type and the
+// lack of a field that purgebot can't do without are errors, in words fit for
+// whoever sent it. Unknown fields and unknown values of state or conclusion
+// are fine: GitHub adds some from time to time.
+func Parse(event string, body []byte) (Event, error) {
+	if err := object(body); err != nil {
+		return nil, err
+	}
+	var (
+		parsed Event
+		err    error
+	)
+	switch event {
+	case "push":
+		parsed, err = parsePush(body)
+	case "deployment_status":
+		parsed, err = parseDeploymentStatus(body)
+	case "issue_comment":
+		parsed, err = parseIssueComment(body)
+	case "pull_request":
+		parsed, err = parsePullRequest(body)
+	case "check_run":
+		parsed, err = parseCheckRun(body)
+	case "check_suite":
+		parsed, err = parseCheckSuite(body)
+	case "status":
+		parsed, err = parseStatus(body)
+	case "workflow_run":
+		parsed, err = parseWorkflowRun(body)
+	case "installation":
+		parsed, err = parseInstallation(body)
+	case "installation_repositories":
+		parsed, err = parseInstallationRepositories(body)
+	case "repository":
+		parsed, err = parseRepository(body)
+	case "merge_group":
+		parsed, err = parseMergeGroup(body)
+	case "ping":
+		return &Ping{}, nil
+	default:
+		return &Ignored{Event: event}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", event, err)
+	}
+	return parsed, nil
+}
+
+// object tells whether body is one JSON object, whatever it holds.
+func object(body []byte) error {
+	if !json.Valid(body) {
+		err := json.Unmarshal(body, new(json.RawMessage)) // for its words alone
+		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+			return fmt.Errorf("the body is not JSON: %w (at byte %d of %d)", syntax, syntax.Offset, len(body))
+		}
+		return fmt.Errorf("the body is not JSON: %w", err)
+	}
+	if trimmed := bytes.TrimLeft(body, " \t\r\n"); trimmed[0] != '{' {
+		return fmt.Errorf("the body is a JSON %s, not an object", jsonType(trimmed))
+	}
+	return nil
+}
+
+// decode reads body, which is a JSON object, into the struct that w points to.
+func decode(body []byte, w any) error {
+	err := json.Unmarshal(body, w)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		name := strings.TrimPrefix(wrong.Field, "origin.") // the embedded struct is ours, not GitHub's
+		return fmt.Errorf("%s is a JSON %s where %s belongs", name, wrong.Value, want(wrong.Type))
+	}
+	return err
+}
+
+// want says in words what JSON decodes into t.
+func want(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.String:
+		return "a string"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Int, reflect.Int64:
+		return "a whole number"
+	case reflect.Slice:
+		return "a list"
+	default:
+		if t == reflect.TypeFor[time.Time]() {
+			return "a time"
+		}
+		return "an object"
+	}
+}
+
+// A field is one that an event can't do without.
+type field struct {
+	name  string
+	fault string // "" if it is fine
+}
+
+// demand fails with every field that is not fine.
+func demand(fields ...field) error {
+	var faults []string
+	for _, f := range fields {
+		if f.fault != "" {
+			faults = append(faults, f.name+" "+f.fault)
+		}
+	}
+	if faults == nil {
+		return nil
+	}
+	return errors.New(strings.Join(faults, ", "))
+}
+
+func filled(name, value string) field {
+	if value == "" {
+		return field{name, "is missing"}
+	}
+	return field{name, ""}
+}
+
+func positive(name string, value int64) field {
+	switch {
+	case value == 0:
+		return field{name, "is missing"}
+	case value < 0:
+		return field{name, "is negative"}
+	}
+	return field{name, ""}
+}
+
+// commit is a git object's name: 40 hexadecimal digits, or 64 in a SHA-256
+// repository. Shorter ones pass here; only what could be something else than
+// a name, in the path of a request, does not.
+func commit(name, value string) field {
+	if value != "" && (len(value) > 64 || strings.Trim(value, "0123456789abcdefABCDEF") != "") {
+		return field{name, "is not a commit id"}
+	}
+	return filled(name, value)
+}
+
+// repositoryFields are what purgebot needs of the repository: its id, and its
+// name for the paths of GitHub's API.
+func (o origin) repositoryFields() []field {
+	if o.Repository == nil {
+		return []field{{"repository", "is missing"}}
+	}
+	r := o.Repository.repo()
+	fields := []field{
+		positive("repository.id", r.ID),
+		filled("repository.owner.login", r.Owner),
+		filled("repository.name", r.Name),
+	}
+	if !pathElement(r.Owner) || !pathElement(r.Name) {
+		fields = append(fields, field{"repository.full_name", "is not owner/name"})
+	}
+	return fields
+}
+
+// pathElement tells whether s stands for itself in the path of a URL.
+// GitHub's names have letters, digits, "-", "_" and "." alone.
+func pathElement(s string) bool {
+	return s != "." && s != ".." && !strings.ContainsAny(s, "/\\?#% ")
+}
+
+func (o origin) ignored(event string) (Event, error) {
+	return &Ignored{Origin: o.origin(), Event: event, Action: o.Action}, nil
+}

@@ -1,0 +1,299 @@
+// Package webhook takes GitHub's webhook deliveries in: what leaves it is
+// authentic, decoded and stored, or it does not leave.
+//
+// The handler does no work of its own (GitHub waits ten seconds): it verifies,
+// hands the delivery to be stored, and answers. Parse decodes a stored
+// delivery's body into an event.
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-github/v60/github"
+	"github.com/labstack/echo/v4"
+)
+
+const (
+	// MaxBody is the largest delivery in bytes; GitHub sends none that is
+	// larger.
+	MaxBody = 25 << 20
+
+	// patience is how long GitHub waits for an answer on github.com.
+	// https://docs.github.com/webhooks/using-webhooks/best-practices-for-using-webhooks
+	patience = 10 * time.Second
+
+	// storeTime is what Store may take of that at most, so that its failure
+	// can still be answered.
+	storeTime = 8 * time.Second
+
+	// maxHeader bounds the event's name and the delivery's id.
+	maxHeader = 255
+)
+
+// Delivery is one authentic delivery of an event that purgebot uses.
+type Delivery struct {
+	GUID         string // X-GitHub-Delivery: the same in every attempt at one delivery
+	Event        string // X-GitHub-Event
+	Installation int64  // 0 where GitHub names none
+	RepositoryID int64  // 0 for events of a whole installation
+	Repository   string // owner/name at that time, "" likewise
+	Body         []byte // the JSON object in valid UTF-8, also when it came form-encoded; Parse takes it
+	ReceivedAt   time.Time
+}
+
+// Config is what the handler needs.
+type Config struct {
+	// Secrets are the webhook secrets that count now: a delivery signed with
+	// any of them is authentic. Two make a rotation without a gap.
+	Secrets []string
+
+	// Store makes a delivery durable before it returns, and tells whether the
+	// GUID is new. It must not wait for the network beyond the database. Its
+	// context ends after eight seconds, not when GitHub hangs up.
+	Store func(context.Context, Delivery) (isNew bool, err error)
+
+	Now func() time.Time // default: time.Now
+	Log *slog.Logger     // default: none
+}
+
+// New returns the handler of POST /webhook. It is an error to have no secret
+// or an empty one: everybody could sign with that.
+//
+// Answers, the first that fits: 413 for more than MaxBody bytes, 401 without
+// a good X-Hub-Signature-256, 415 neither JSON nor form-encoded, 400 for what
+// can't be read, 200 for a ping, an event without use or a known GUID, 202
+// once Store has it, 503 where Store fails.
+func New(cfg Config) (echo.HandlerFunc, error) {
+	if len(cfg.Secrets) == 0 {
+		return nil, errors.New("no webhook secret: without one, anybody's request would count as GitHub's")
+	}
+	r := &receiver{store: cfg.Store, now: cfg.Now, log: cfg.Log}
+	for i, s := range cfg.Secrets {
+		if s == "" {
+			return nil, fmt.Errorf("webhook secret %d of %d is empty: anybody's request would count as GitHub's", i+1, len(cfg.Secrets))
+		}
+		r.secrets = append(r.secrets, []byte(s))
+	}
+	if r.store == nil {
+		return nil, errors.New("no store for webhook deliveries")
+	}
+	if r.now == nil {
+		r.now = time.Now
+	}
+	if r.log == nil {
+		r.log = slog.New(slog.DiscardHandler)
+	}
+	return r.serve, nil
+}
+
+type receiver struct {
+	secrets [][]byte
+	store   func(context.Context, Delivery) (bool, error)
+	now     func() time.Time
+	log     *slog.Logger
+}
+
+// An answer is what GitHub's page of recent deliveries shows.
+type answer struct {
+	code    int
+	message string
+	err     error // for the log alone
+}
+
+func (r *receiver) serve(c echo.Context) error {
+	req := c.Request()
+	a := r.receive(c)
+	level := slog.LevelInfo
+	switch {
+	case a.code >= 500:
+		level = slog.LevelError
+	case a.code >= 400:
+		level = slog.LevelWarn
+	}
+	attrs := []slog.Attr{
+		slog.Int("status", a.code),
+		slog.String("event", clip(req.Header.Get(github.EventTypeHeader))),
+		slog.String("delivery", clip(req.Header.Get(github.DeliveryIDHeader))),
+		slog.String("answer", a.message),
+	}
+	if a.err != nil {
+		attrs = append(attrs, slog.Any("err", a.err))
+	}
+	r.log.LogAttrs(req.Context(), level, "webhook delivery", attrs...)
+	return c.JSON(a.code, struct {
+		Message string `json:"message"`
+	}{a.message})
+}
+
+// receive decides the answer; the order of its steps is promised.
+func (r *receiver) receive(c echo.Context) answer {
+	received := r.now()
+	req := c.Request()
+	raw, refusal := readBody(c)
+	if refusal != nil {
+		return *refusal
+	}
+	if refusal := r.authentic(req.Header.Get(github.SHA256SignatureHeader), raw); refusal != nil {
+		return *refusal
+	}
+	body, refusal := payload(req.Header.Get(echo.HeaderContentType), raw)
+	if refusal != nil {
+		return *refusal
+	}
+	d := Delivery{
+		GUID:       req.Header.Get(github.DeliveryIDHeader),
+		Event:      req.Header.Get(github.EventTypeHeader),
+		Body:       body,
+		ReceivedAt: received,
+	}
+	for _, h := range []struct{ name, value string }{
+		{github.EventTypeHeader, d.Event}, {github.DeliveryIDHeader, d.GUID},
+	} {
+		if !token(h.value) {
+			return answer{code: http.StatusBadRequest, message: "the header " + h.name + " is missing or malformed"}
+		}
+	}
+	event, err := Parse(d.Event, body)
+	if err != nil {
+		return answer{code: http.StatusBadRequest, message: err.Error()}
+	}
+	switch e := event.(type) {
+	case *Ping:
+		return answer{code: http.StatusOK, message: "pong"}
+	case *Ignored:
+		return answer{code: http.StatusOK, message: "purgebot has no use for " + strings.TrimSpace(e.Event+" "+e.Action)}
+	}
+	from := event.Source()
+	d.Installation, d.RepositoryID, d.Repository = from.Installation, from.Repository.ID, from.Repository.FullName()
+	return r.keep(req.Context(), d)
+}
+
+// keep stores d. A hang-up of GitHub's does not stop it: what is stored need
+// not be delivered again.
+func (r *receiver) keep(ctx context.Context, d Delivery) answer {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
+	defer cancel()
+	isNew, err := r.store(ctx, d)
+	switch {
+	case err != nil:
+		return answer{
+			code:    http.StatusServiceUnavailable,
+			message: "the delivery could not be stored; it will be asked for again",
+			err:     fmt.Errorf("store delivery %s: %w", d.GUID, err),
+		}
+	case !isNew:
+		return answer{code: http.StatusOK, message: "delivery " + d.GUID + " is known already"}
+	default:
+		return answer{code: http.StatusAccepted, message: "delivery " + d.GUID + " accepted"}
+	}
+}
+
+// readBody reads the whole body within GitHub's patience, and never more than
+// MaxBody bytes of it.
+func readBody(c echo.Context) ([]byte, *answer) {
+	req := c.Request()
+	tooLarge := &answer{code: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("the body is larger than %d bytes", MaxBody)}
+	conn := http.NewResponseController(c.Response())
+	limited := conn.SetReadDeadline(time.Now().Add(patience)) == nil
+	if req.ContentLength > MaxBody {
+		// A client that is still writing may never see an answer that comes
+		// too early, unless it asked first.
+		if req.Header.Get("Expect") == "" {
+			_, _ = io.CopyN(io.Discard, req.Body, MaxBody)
+		}
+		return nil, tooLarge
+	}
+	raw, err := io.ReadAll(http.MaxBytesReader(c.Response(), req.Body, MaxBody))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return nil, tooLarge
+		}
+		c.Response().Header().Set("Connection", "close")
+		if timeout, ok := errors.AsType[interface {
+			error
+			Timeout() bool
+		}](err); ok && timeout.Timeout() {
+			return nil, &answer{code: http.StatusRequestTimeout, message: fmt.Sprintf("the body did not arrive within %s", patience)}
+		}
+		return nil, &answer{code: http.StatusBadRequest, message: "the body ended early", err: fmt.Errorf("read body: %w", err)}
+	}
+	if limited {
+		_ = conn.SetReadDeadline(time.Time{}) // or the connection is cut while Store works
+	}
+	return raw, nil
+}
+
+// authentic holds the signature against each secret. ValidateSignature alone
+// would take a sha1 under the header's name.
+func (r *receiver) authentic(signature string, raw []byte) *answer {
+	if signature == "" {
+		return &answer{
+			code:    http.StatusUnauthorized,
+			message: "the header " + github.SHA256SignatureHeader + " is missing: set the webhook's secret in the GitHub App",
+		}
+	}
+	if strings.HasPrefix(signature, "sha256=") {
+		for _, secret := range r.secrets {
+			if github.ValidateSignature(signature, raw, secret) == nil {
+				return nil
+			}
+		}
+	}
+	return &answer{
+		code:    http.StatusUnauthorized,
+		message: "the signature does not fit: the GitHub App's webhook secret and purgebot's differ",
+	}
+}
+
+// payload takes the JSON out of the raw body, in valid UTF-8: bytes that are
+// not become U+FFFD, as encoding/json reads them, so that any database can
+// hold the text.
+func payload(contentType string, raw []byte) ([]byte, *answer) {
+	kind, _, err := mime.ParseMediaType(contentType)
+	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
+		kind = ""
+	}
+	body := raw
+	switch kind {
+	case echo.MIMEApplicationJSON:
+	case echo.MIMEApplicationForm:
+		form, err := url.ParseQuery(string(raw))
+		if err != nil {
+			return nil, &answer{code: http.StatusBadRequest, message: "the form can't be read: " + err.Error()}
+		}
+		if !form.Has("payload") {
+			return nil, &answer{code: http.StatusBadRequest, message: "the form has no field payload"}
+		}
+		body = []byte(form.Get("payload"))
+	default:
+		return nil, &answer{
+			code:    http.StatusUnsupportedMediaType,
+			message: "the content type must be " + echo.MIMEApplicationJSON + " or " + echo.MIMEApplicationForm,
+		}
+	}
+	if utf8.Valid(body) {
+		return body, nil
+	}
+	return bytes.ToValidUTF8(body, []byte("\uFFFD")), nil
+}
+
+// token tells whether a header's value is there and plain: printable ASCII
+// without spaces, of a sane length.
+func token(s string) bool {
+	return s != "" && len(s) <= maxHeader && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+func clip(s string) string {
+	return strings.ToValidUTF8(s[:min(len(s), maxHeader)], "\uFFFD")
+}

@@ -73,7 +73,7 @@ func (r *reader) checkHosts(o objects, names []string) {
 			}
 		}
 		if len(without) > 0 {
-			r.errorf(t.at, `"{host}" has no meaning in %s, which has no hosts: give it hosts, or name the rule's environments`, listed(without))
+			r.errorf(t.at, `"{host}" stands for nothing in %s: hosts are missing there (or name the rule's environments)`, listed(without))
 		}
 		if len(lacking) > 0 {
 			r.warnf(t.at, "%s is not among the hosts of %s: write {host}, or name the rule's environments", quote(literal), listed(lacking))
@@ -97,7 +97,7 @@ func (r *reader) checkExcluded(ru *rule) {
 			return
 		}
 	}
-	r.warnf(ru.at, "%s never purges anything: its exclude takes all that its match fits", ru.name)
+	r.warnf(ru.at, "%s never purges anything: its exclude takes all that its match fits", ru.label())
 }
 
 // covers reports whether every path that inner fits, outer fits too, as far
@@ -149,7 +149,7 @@ func (r *reader) checkCovered() {
 	for i := range rules {
 		for _, j := range rarest(byObject, sets[i]) {
 			if i != j && covered(i, j) && (j < i || !covered(j, i)) {
-				r.warnf(rules[i].at, "%s purges nothing that %s does not purge already: remove one", rules[i].name, rules[j].name)
+				r.warnf(rules[i].at, "%s purges nothing that %s does not purge already: remove one", rules[i].label(), rules[j].label())
 				break
 			}
 		}

@@ -242,7 +242,7 @@ func (r *reader) knownEnvironment(at *yamlNode, name string) bool {
 	if len(keys) > most {
 		keys = append(keys[:most], "…")
 	}
-	r.errorf(at, "no environment is called %s: there are %s", quote(name), listed(keys))
+	r.errorf(at, "no environment is called %s: the file has %s", quote(name), listed(keys))
 	return false
 }
 

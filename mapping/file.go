@@ -28,12 +28,21 @@ type File struct {
 
 // rule is one entry of rules.
 type rule struct {
-	name         string
+	name         string // "rule 3" where it has none
+	named        bool
 	match        []*glob
 	exclude      []*glob
 	environments []string // folded; none: all
 	objects      objects
 	at           *yamlNode
+}
+
+// label names the rule in a message.
+func (r *rule) label() string {
+	if r.named {
+		return "the rule " + quote(r.name)
+	}
+	return r.name
 }
 
 // objects are what a rule, unmatched or a limit purges.
@@ -157,4 +166,30 @@ func (r *rule) appliesTo(name string) bool {
 		}
 	}
 	return false
+}
+
+// UsesRepository reports whether any template of the file has {owner} or
+// {repo}.
+func (f *File) UsesRepository() bool {
+	uses := func(o *objects) bool {
+		for _, t := range o.templates() {
+			for _, p := range t.pieces {
+				if p.name == phOwner || p.name == phRepo {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	for i := range f.rules {
+		if uses(&f.rules[i].objects) {
+			return true
+		}
+	}
+	for i := range f.limits {
+		if uses(&f.limits[i].instead) {
+			return true
+		}
+	}
+	return uses(&f.unmatched)
 }

@@ -28,6 +28,9 @@ type globParser struct {
 }
 
 func (p *globParser) pattern() ([]node, error) {
+	if p.rest == "" {
+		return nil, errors.New(`is empty; write "**" for every file`)
+	}
 	nodes, err := p.sequence()
 	if err == nil && p.rest != "" { // a "}" ends a sequence
 		err = errors.New(`has a "}" without a "{" before it; write "\}" for the character itself`)
@@ -120,8 +123,17 @@ func (p *globParser) number() int {
 	return p.inside
 }
 
+// literal reads a slash, an escaped character, or the characters up to the
+// next one that means something.
 func (p *globParser) literal() (token, error) {
 	t := token{offset: p.offset, number: p.inside}
+	if n := strings.IndexFunc(p.rest, special); n != 0 {
+		if n < 0 {
+			n = len(p.rest)
+		}
+		t.text = p.take(n)
+		return t, nil
+	}
 	escape := ""
 	if p.rest[0] == '\\' {
 		escape = p.take(1)
@@ -138,6 +150,15 @@ func (p *globParser) literal() (token, error) {
 		t.kind, t.text = literal, string(r)
 	}
 	return t, nil
+}
+
+// special says whether r may be more than itself.
+func special(r rune) bool {
+	switch r {
+	case '*', '?', '[', '{', '}', ',', '/', '\\', utf8.RuneError:
+		return true
+	}
+	return false
 }
 
 func (p *globParser) take(n int) string {
@@ -173,12 +194,10 @@ func writeOut(nodes []node) ([][]token, error) {
 		return nil, errors.New("has braces that stand for too many combinations; write several globs")
 	}
 	all := combine(nodes)
-	for i := range all {
-		tokens, err := resolve(all[i])
-		if err != nil {
+	for _, tokens := range all {
+		if err := resolve(tokens); err != nil {
 			return nil, err
 		}
-		all[i] = tokens
 	}
 	return all, nil
 }
@@ -204,19 +223,20 @@ func writtenSize(nodes []node) (n, size int) {
 }
 
 func combine(nodes []node) [][]token {
-	all := [][]token{nil}
+	all := [][]token{make([]token, 0, len(nodes))}
 	for _, x := range nodes {
-		var ends [][]token
 		if x.alternatives == nil {
-			ends = [][]token{{x.token}}
+			for i := range all {
+				all[i] = append(all[i], x.token)
+			}
+			continue
 		}
+		var longer [][]token
 		for _, alternative := range x.alternatives {
-			ends = append(ends, combine(alternative)...)
-		}
-		longer := make([][]token, 0, len(all)*len(ends))
-		for _, begin := range all {
-			for _, end := range ends {
-				longer = append(longer, slices.Concat(begin, end))
+			for _, end := range combine(alternative) {
+				for _, begin := range all {
+					longer = append(longer, slices.Concat(begin, end))
+				}
 			}
 		}
 		all = longer
@@ -224,33 +244,26 @@ func combine(nodes []node) [][]token {
 	return all
 }
 
-// resolve says what each "**" means where it stands and joins literals.
-func resolve(tokens []token) ([]token, error) {
-	var out []token
-	for i, t := range tokens {
-		switch {
-		case t.kind == star:
-			if i > 0 && tokens[i-1].kind == star && tokens[i-1].offset+len(tokens[i-1].text) != t.offset {
-				return nil, errors.New(`has a "*" at the edge of a brace and another one beside it; leave one of them out`)
-			}
-			if t.text == "**" && (i == 0 || tokens[i-1].kind == slash) {
-				t.kind = starStar(tokens[i+1:])
-			}
-		case t.kind == literal && t.text != replacement && len(out) > 0:
-			last := &out[len(out)-1]
-			if last.kind == literal && last.text != replacement && last.number == t.number {
-				last.text += t.text
-				continue
-			}
+// resolve says what each "**" means where it stands.
+func resolve(tokens []token) error {
+	for i := range tokens {
+		t := &tokens[i]
+		if t.kind != star {
+			continue
 		}
-		out = append(out, t)
+		if i > 0 && tokens[i-1].kind == star && tokens[i-1].offset+len(tokens[i-1].text) != t.offset {
+			return errors.New(`has a "*" at the edge of a brace and another one beside it; leave one of them out`)
+		}
+		if t.text == "**" && (i == 0 || tokens[i-1].kind == slash) {
+			t.kind = starStar(tokens[i+1:])
+		}
 	}
 	for _, n := range []int{2, 3} {
-		if i := len(out) - n; i >= 0 && out[i].kind == slash && (out[i+1].kind == rest || out[i+1].kind == folders) {
-			out[i].mayEnd = true
+		if i := len(tokens) - n; i >= 0 && tokens[i].kind == slash && (tokens[i+1].kind == rest || tokens[i+1].kind == folders) {
+			tokens[i].mayEnd = true
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // starStar says what a "**" at the start of a segment means before tokens.

@@ -116,6 +116,7 @@ func TestGlobErrors(t *testing.T) {
 		{`a[]b]`, `the glob "a[]b]" has a "[…]" with nothing in it; write "\[" for the character itself`},
 		{`a[^]`, `the glob "a[^]" has a "[…]" with nothing in it; write "\[" for the character itself`},
 		{`{a,{b}`, `the glob "{a,{b}" has a "{" without a "}" after it; write "\{" for the character itself`},
+		{``, `the glob "" is empty; write "**" for every file`},
 		{`a}b`, `the glob "a}b" has a "}" without a "{" before it; write "\}" for the character itself`},
 		{`*{*,a}`, `the glob "*{*,a}" has a "*" at the edge of a brace and another one beside it; leave one of them out`},
 		{`{a,b*}*`, `the glob "{a,b*}*" has a "*" at the edge of a brace and another one beside it; leave one of them out`},

@@ -43,6 +43,7 @@ const (
 // A folder is what one or many directories mean to the globs.
 type folder struct {
 	layers []*layer
+	asks   bool               // some names lead elsewhere than others
 	next   map[string]*folder // by name
 	other  *folder            // for the names that no place waits for; nil: not made yet
 	answer map[string]*answer // by a file's extension; "": any that no step names
@@ -62,7 +63,7 @@ type layer struct {
 
 	// Where the names of folders lead.
 	names map[string][]int
-	some  []int // places to compare with the name
+	some  map[byte][]int // places to compare with the name, by its first byte; 0: any
 	each  []int
 
 	// The places that take a file.
@@ -103,17 +104,17 @@ func newIndex(globs []*glob) *index {
 func (x *index) match(path string, dst []int) []int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	base, f, odd := path, x.root, path == ""
-	if i := strings.LastIndexByte(path, '/'); i >= 0 {
-		base = path[i+1:]
-		f, odd = x.folder(path[:i])
+	base, ext := baseAndExtension(path)
+	f, odd := x.root, base == ""
+	if len(base) < len(path) {
+		f, odd = x.folder(path[:len(path)-len(base)-1])
 		odd = odd || base == ""
 	}
 	if f == nil {
 		return x.ask(path, dst)
 	}
 	begin := len(dst)
-	dst = x.candidates(f, base, dst)
+	dst = x.candidates(f, base, ext, dst)
 	end := begin
 	for _, i := range dst[begin:] {
 		if x.sure[i] && !odd || x.globs[i].match(path) {
@@ -135,12 +136,12 @@ func (x *index) ask(path string, dst []int) []int {
 }
 
 // candidates appends the globs that take the file called base in f, ascending.
-func (x *index) candidates(f *folder, base string, dst []int) []int {
+func (x *index) candidates(f *folder, base, ext string, dst []int) []int {
 	if len(f.layers) == 0 {
 		return dst
 	}
 	begin := len(dst)
-	a := x.answer(f, base)
+	a := x.answer(f, ext)
 	dst = append(dst, a.globs...)
 	n := len(dst)
 	for _, p := range a.some {
@@ -163,9 +164,8 @@ func (x *index) candidates(f *folder, base string, dst []int) []int {
 	return dst
 }
 
-// answer finds or makes what f says of files with the extension of base.
-func (x *index) answer(f *folder, base string) *answer {
-	ext := extension(base)
+// answer finds or makes what f says of files with an extension.
+func (x *index) answer(f *folder, ext string) *answer {
 	if a := f.answer[ext]; a != nil {
 		return a
 	}
@@ -224,33 +224,43 @@ func (x *index) folder(dir string) (f *folder, odd bool) {
 // enter finds or makes the folder called segment in f. Names that no place
 // waits for all lead to the same.
 func (x *index) enter(f *folder, segment string) *folder {
+	if f.other != nil && !f.asks {
+		return f.other
+	}
 	if next := f.next[segment]; next != nil {
 		return next
 	}
 	var places []int
 	for _, l := range f.layers {
-		if len(l.names) > 0 {
-			places = append(places, l.names[segment]...)
-		}
-		for _, p := range l.some {
-			if x.steps[p].fits(segment) {
-				places = append(places, p+1)
-			}
+		places = append(places, l.names[segment]...)
+		places = x.fitting(l.some[0], segment, places)
+		if segment != "" {
+			places = x.fitting(l.some[segment[0]], segment, places)
 		}
 	}
-	if len(places) == 0 {
-		if f.other == nil {
-			f.other = x.beyond(f, nil)
-		}
-		return f.other
+	if len(places) == 0 && f.other == nil {
+		f.other = x.beyond(f, nil)
 	}
-	next := x.beyond(f, places)
+	next := f.other
+	if len(places) > 0 {
+		next = x.beyond(f, places)
+	}
 	if f.next == nil {
 		f.next = make(map[string]*folder)
 	}
 	f.next[strings.Clone(segment)] = next
 	x.size++
 	return next
+}
+
+// fitting appends where those of some lead that fit segment.
+func (x *index) fitting(some []int, segment string, places []int) []int {
+	for _, p := range some {
+		if x.steps[p].fits(segment) {
+			places = append(places, p+1)
+		}
+	}
+	return places
 }
 
 // beyond gives the folder in f whose name leads to places, and to where all
@@ -307,6 +317,9 @@ func (x *index) join(layers []*layer, places []int) *folder {
 	f := x.folders[k]
 	if f == nil {
 		f = &folder{layers: layers}
+		for _, l := range layers {
+			f.asks = f.asks || len(l.names)+len(l.some) > 0
+		}
 		x.folders[k] = f
 		x.size += len(layers) + 1
 	}
@@ -334,7 +347,11 @@ func (x *index) layer(places []int) *layer {
 		case s.kind == each:
 			l.each = append(l.each, p+1)
 		case s.kind == some:
-			l.some = append(l.some, p)
+			first := byte(0)
+			if s.prefix != "" {
+				first = s.prefix[0]
+			}
+			add(&l.some, first, p)
 		case s.kind == name:
 			add(&l.names, s.prefix, p+1)
 		}
@@ -368,9 +385,9 @@ func (l *layer) addFile(p int, s *step) {
 	}
 }
 
-func add(m *map[string][]int, key string, p int) {
+func add[K comparable](m *map[K][]int, key K, p int) {
 	if *m == nil {
-		*m = make(map[string][]int)
+		*m = make(map[K][]int)
 	}
 	(*m)[key] = append((*m)[key], p)
 }

@@ -104,40 +104,60 @@ func (s *step) fits(base string) bool {
 }
 
 // ext is the extension of every name that a step takes; "" if they differ.
-func (s *step) ext() string { return extension(s.suffix) }
+func (s *step) ext() string {
+	_, ext := baseAndExtension(s.suffix)
+	return ext
+}
 
-// extension gives the last dot of a name and what follows it.
-func extension(base string) string {
-	if i := strings.LastIndexByte(base, '.'); i >= 0 {
-		return base[i:]
+// baseAndExtension gives the last segment of a path, and the last dot in it
+// with what follows.
+func baseAndExtension(path string) (base, ext string) {
+	for i := len(path) - 1; i >= 0; i-- {
+		switch {
+		case path[i] == '/':
+			return path[i+1:], ext
+		case path[i] == '.' && ext == "":
+			ext = path[i:]
+		}
 	}
-	return ""
+	return path, ext
 }
 
 // fit matches the tokens of one segment. It is enough to go back to the last
 // star: an earlier one that took more would leave less for the rest.
 func fit(tokens []token, base string) bool {
 	t, i := 0, 0
-	starToken, starEnd := -1, 0
+	last, end := -1, 0 // the last star, and where it ends
 	for t < len(tokens) || i < len(base) {
-		if t < len(tokens) {
-			if tokens[t].kind == star {
-				t++
-				starToken, starEnd = t, i
-				continue
+		switch {
+		case t == len(tokens):
+		case tokens[t].kind == star:
+			if t == len(tokens)-1 {
+				return true
 			}
+			last, end = t, i
+			t++
+			continue
+		default:
 			if n := tokens[t].length(base[i:]); n >= 0 {
 				t++
 				i += n
 				continue
 			}
 		}
-		if starToken < 0 || starEnd == len(base) {
+		if last < 0 || end == len(base) {
 			return false
 		}
-		_, n := utf8.DecodeRuneInString(base[starEnd:])
-		starEnd += n
-		t, i = starToken, starEnd
+		_, n := utf8.DecodeRuneInString(base[end:])
+		end += n
+		if next := tokens[last+1]; next.kind == literal {
+			skip := strings.Index(base[end:], next.text)
+			if skip < 0 {
+				return false
+			}
+			end += skip
+		}
+		t, i = last+1, end
 	}
 	return true
 }

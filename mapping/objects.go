@@ -62,7 +62,7 @@ func (r *reader) readTemplate(at *yamlNode, s string) (t objectTemplate, ok bool
 	}
 	ps, faults := splitTemplate(s)
 	for _, fault := range faults {
-		r.errorf(at, "%s", fault)
+		r.errorf(at, "%s: %s", quote(s), fault)
 	}
 	return objectTemplate{pieces: ps, written: s, hosted: ps.usesHost(), at: at}, len(faults) == 0
 }

@@ -68,6 +68,8 @@ func (r *reader) str(n *yamlNode, what string) (string, bool) {
 		r.errorf(n, "%s must be text, not %s: put it in quotes, \"%s\"", what, n.kind, n.text)
 	case n.kind == isNothing:
 		r.errorf(n, "%s has no value", what)
+	case n.kind == isMapping:
+		r.errorf(n, "%s must be text, not %s: text with braces must stand in quotes", what, n.kind)
 	case n.kind != isText:
 		r.errorf(n, "%s must be text, not %s", what, n.kind)
 	case strings.TrimSpace(n.text) == "":
@@ -213,11 +215,11 @@ func (r *reader) readRule(n *yamlNode, name string) rule {
 	}
 	if n := got["name"]; n != nil {
 		if s, ok := r.str(n, "name"); ok {
-			out.name = strings.Join(strings.Fields(s), " ")
+			out.name, out.named = strings.Join(strings.Fields(s), " "), true
 		}
 	}
 	if got["match"] == nil {
-		r.errorf(n, "%s has no match: say which files it is for, as match: content/**", out.name)
+		r.errorf(n, "%s has no match: say which files it is for, as match: content/**", out.label())
 	} else {
 		out.match = r.readMatch(got["match"])
 	}
@@ -230,7 +232,7 @@ func (r *reader) readRule(n *yamlNode, name string) rule {
 	}
 	out.objects = r.readObjects(got)
 	if out.objects.empty() && got["urls"] == nil && got["tags"] == nil && got["cpcodes"] == nil {
-		r.errorf(n, "%s purges nothing: give it urls, tags or cpcodes", out.name)
+		r.errorf(n, "%s purges nothing: give it urls, tags or cpcodes", out.label())
 	}
 	return out
 }
@@ -305,16 +307,19 @@ func (r *reader) readLimit(n *yamlNode) {
 	if got == nil {
 		return
 	}
-	var l limit
+	l := limit{over: -1} // none, until it is read
 	for _, key := range []string{"over", "instead"} {
 		if got[key] == nil {
 			r.errorf(n, "%s is missing: a limit is {over: 2000, instead: hold}", key)
 		}
 	}
 	if n := got["over"]; n != nil {
-		l.over, _ = r.whole(n, "over")
-		if slices.ContainsFunc(r.file.limits, func(o limit) bool { return o.over == l.over }) {
-			r.errorf(n, "another limit has over: %d too: remove one", l.over)
+		over, ok := r.whole(n, "over")
+		if ok && slices.ContainsFunc(r.file.limits, func(o limit) bool { return o.over == over }) {
+			r.errorf(n, "another limit has over: %d too: remove one", over)
+		}
+		if ok {
+			l.over = over
 		}
 	}
 	if n := got["instead"]; n != nil {
@@ -355,10 +360,10 @@ func (r *reader) readTest(n *yamlNode) {
 		return
 	}
 	t := test{at: n, change: Change{Op: Modified}}
-	if n := got["file"]; n != nil {
-		t.change.Path, _ = r.str(n, "file")
+	if file := got["file"]; file != nil {
+		t.change.Path, _ = r.str(file, "file")
 		if strings.HasPrefix(t.change.Path, "/") {
-			r.errorf(n, "file must be a path from the repository's root, without a / before it")
+			r.errorf(file, "file must be a path from the repository's root, without a / before it")
 		}
 	} else {
 		r.errorf(n, "file is missing: say which changed file the test is about")
@@ -373,8 +378,8 @@ func (r *reader) readTest(n *yamlNode) {
 			t.change.Op = Op(s)
 		}
 	}
-	if n := got["purges"]; n != nil {
-		t.purges = r.readPurges(n)
+	if purges := got["purges"]; purges != nil {
+		t.purges = r.readPurges(purges)
 	} else {
 		r.errorf(n, "purges is missing: list what the change purges, or write purges: []")
 	}

@@ -129,15 +129,15 @@ func newPlaceholder(name string) (piece, string) {
 			return piece{name: placeholder(known)}, ""
 		}
 	}
-	quoted := quote("{" + name + "}")
+	quoted := "{" + printable(name) + "}"
 	switch {
 	case strings.Trim(name, "0123456789") == "" && strings.Trim(name, "0") == "" && name != "":
-		return piece{}, quoted + ": wildcards are numbered from {1}"
+		return piece{}, quoted + " has no meaning: wildcards are numbered from {1}"
 	case strings.ContainsAny(name, ",*?["):
 		return piece{}, quoted + " is a pattern: a template takes {1}, {2} … for what match's wildcards matched"
 	}
 	if near := nearest(strings.TrimSpace(name), placeholders()); near != "" {
-		return piece{}, fmt.Sprintf(`unknown placeholder %s: did you mean "{%s}"?`, quoted, near)
+		return piece{}, fmt.Sprintf(`unknown placeholder %s: did you mean {%s}?`, quoted, near)
 	}
 	return piece{}, fmt.Sprintf("unknown placeholder %s: there are {1}, {2} … and {%s}",
 		quoted, strings.Join(placeholders(), "}, {"))

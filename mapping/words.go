@@ -8,14 +8,16 @@ import (
 
 // quote puts text of the file or of a path into a message: in double quotes,
 // on one line, cut where it is long.
-func quote(s string) string {
-	const most = 200
+func quote(s string) string { return `"` + printable(s) + `"` }
+
+// printable is quote without the quotes.
+func printable(s string) string {
+	const most = 100
 	s = strings.ToValidUTF8(s, "\ufffd")
 	if utf8.RuneCountInString(s) > most {
 		s = string([]rune(s)[:most]) + "…"
 	}
 	var b strings.Builder
-	b.WriteByte('"')
 	for _, r := range s {
 		if strconv.IsPrint(r) {
 			b.WriteRune(r)
@@ -23,7 +25,6 @@ func quote(s string) string {
 		}
 		b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
 	}
-	b.WriteByte('"')
 	return b.String()
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -54,8 +55,16 @@ type Basic struct {
 	Password string
 }
 
-func (b Basic) String() string   { return redacted }
-func (b Basic) GoString() string { return redacted }
+// Format hides everything from every verb.
+func (Basic) Format(s fmt.State, _ rune) { redact(s) }
+
+func (Basic) String() string { return redacted }
+
+// LogValue is for slog.
+func (Basic) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText never gives a secret away.
+func (Basic) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // NewV2 makes a client of CCU v2 that signs with EdgeGrid, or, if basic has a
 // user, sends that user's password; then no other credentials are needed, and

@@ -118,7 +118,7 @@ func newTransport(c Config) (transport, error) {
 	if err != nil {
 		return transport{}, err
 	}
-	signer := *c.Credentials.config
+	signer := c.Credentials.config()
 	signer.MaxBody = max(signer.MaxBody, edgegrid.MaxBodySize)
 	if c.AccountSwitchKey != "" {
 		signer.AccountKey = c.AccountSwitchKey

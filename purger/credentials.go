@@ -18,20 +18,22 @@ const redacted = "[redacted]"
 // Credentials are those of one Akamai API client. They never print: not with
 // fmt, JSON or slog, and not as a field of something else.
 type Credentials struct {
-	// A pointer, since fmt prints the unexported fields of a struct without
-	// asking their methods, but of a pointer inside one only the address.
-	config *edgegrid.Config
+	// A function, since fmt prints the unexported fields of a struct without
+	// asking their methods, and follows pointers if the verb is wrong.
+	config func() edgegrid.Config
 }
 
 // NewCredentials wraps what edgegrid read, or what was given literally.
-func NewCredentials(c edgegrid.Config) Credentials { return Credentials{&c} }
+func NewCredentials(c edgegrid.Config) Credentials {
+	return Credentials{func() edgegrid.Config { return c }}
+}
 
 // Host is the API client's own host, without a scheme.
 func (c Credentials) Host() string {
 	if c.config == nil {
 		return ""
 	}
-	return c.config.Host
+	return c.config().Host
 }
 
 // MaxBody is the max_body that was configured. It is not obeyed where it is
@@ -40,13 +42,21 @@ func (c Credentials) MaxBody() int {
 	if c.config == nil {
 		return 0
 	}
-	return c.config.MaxBody
+	return c.config().MaxBody
 }
 
-func (Credentials) String() string               { return redacted }
-func (Credentials) GoString() string             { return redacted }
-func (Credentials) LogValue() slog.Value         { return slog.StringValue(redacted) }
+// Format hides everything from every verb.
+func (Credentials) Format(s fmt.State, _ rune) { redact(s) }
+
+func (Credentials) String() string { return redacted }
+
+// LogValue is for slog, MarshalText for JSON and everything alike.
+func (Credentials) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText never gives a secret away.
 func (Credentials) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+func redact(s fmt.State) { _, _ = s.Write([]byte(redacted)) } // as fmt itself does, which can't fail
 
 // ErrNoCredentials means that no credentials were found anywhere.
 var ErrNoCredentials = errors.New("no Akamai credentials")

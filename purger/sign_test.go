@@ -47,7 +47,7 @@ func TestSignatureKnownAnswer(t *testing.T) {
 			"access_token=akab-access-token-xxx-xxxxxxxxxxxxxxxx;timestamp=" + timestamp +
 			";nonce=nonce-xx-xxxx-xxxx-xxxx-xxxxxxxxxxxx;"
 	)
-	got := signature("SOMESECRET", timestamp, "POST", "https", host, "/testapi/v1/t3", []byte(strings.Repeat("data", 8)), unsigned)
+	got := signature(strings.Repeat("x", 43)+"=", timestamp, "POST", "https", host, "/testapi/v1/t3", []byte(strings.Repeat("data", 8)), unsigned)
 	if want := "hXm4iCxtpN22m4cbZb4lVLW5rhX8Ca82vCFqXzSTPe4="; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -79,7 +79,7 @@ func testCredentials() edgegrid.Config {
 // that has an influence on the signature.
 func TestEveryAttemptIsSignedAnew(t *testing.T) {
 	big := Request{Kind: URL, Network: Production, Action: Delete}
-	for i := range 500 {
+	for i := range 400 {
 		big.Objects = append(big.Objects, fmt.Sprintf("https://www.acme.com/%090d?a=1&b=ü", i))
 	}
 	tests := map[string]struct {

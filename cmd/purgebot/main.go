@@ -50,11 +50,13 @@ func usage(format string, args ...any) error {
 }
 
 type commands struct {
+	Serve serveCmd `cmd:"" help:"Run the server."`
 	Rules struct {
 		Check rulesCheckCmd `cmd:"" help:"Check a rules file and run its tests."`
 	} `cmd:"" help:"Work with purge-rules.yaml."`
-	Plan  planCmd  `cmd:"" help:"Say what a deploy would purge, from a local clone."`
-	Purge purgeCmd `cmd:"" help:"Purge URLs, tags or CP codes directly, with your own credentials."`
+	Plan   planCmd   `cmd:"" help:"Say what a deploy would purge, from a local clone."`
+	Purge  purgeCmd  `cmd:"" help:"Purge URLs, tags or CP codes directly, with your own credentials."`
+	Doctor doctorCmd `cmd:"" help:"Check everything that a first start can get wrong."`
 }
 
 func main() {

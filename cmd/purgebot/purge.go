@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/purgebot/purgebot/internal/config"
 	"github.com/purgebot/purgebot/purger"
 )
 
@@ -203,45 +205,30 @@ func (f akamaiFlags) connect(getenv func(string) string) (purger.API, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := purger.Config{BaseURL: settings.baseURL, AccountSwitchKey: settings.accountSwitchKey}
+	to := purger.Config{BaseURL: settings.BaseURL, AccountSwitchKey: settings.AccountSwitchKey}
 	basic := purger.Basic{User: getenv("PURGEBOT_AKAMAI_CCU_USER"), Password: getenv("PURGEBOT_AKAMAI_CCU_PASSWORD")}
 	if f.API == apiCCUv2 && basic.User != "" {
-		return purger.NewV2(config, basic)
+		return purger.NewV2(to, basic)
 	}
-	if config.Credentials, err = purger.LoadCredentials(settings.edgerc, settings.section, getenv); err != nil {
+	if to.Credentials, err = purger.LoadCredentials(settings.Edgerc, settings.Section, getenv); err != nil {
 		return nil, err
 	}
 	if f.API == apiCCUv2 {
-		return purger.NewV2(config, purger.Basic{})
+		return purger.NewV2(to, purger.Basic{})
 	}
-	return purger.New(config)
+	return purger.New(to)
 }
 
-type akamaiSettings struct{ edgerc, section, accountSwitchKey, baseURL string }
-
-func (f akamaiFlags) settings(getenv func(string) string) (akamaiSettings, error) {
-	s, err := configuredAkamai(f.Config)
+// settings are those of the configuration, where there is one, with the flags
+// over them.
+func (f akamaiFlags) settings(getenv func(string) string) (config.Akamai, error) {
+	s, err := config.LoadAkamai(f.Config, getenv)
 	if err != nil {
 		return s, err
 	}
-	for _, v := range []struct {
-		to             *string
-		variable, flag string
-	}{
-		{&s.edgerc, "PURGEBOT_AKAMAI_EDGERC", f.Edgerc},
-		{&s.section, "PURGEBOT_AKAMAI_SECTION", f.Section},
-		{&s.accountSwitchKey, "PURGEBOT_AKAMAI_ACCOUNT_SWITCH_KEY", f.AccountSwitchKey},
-		{&s.baseURL, "PURGEBOT_AKAMAI_BASE_URL", f.BaseURL},
-	} {
-		if set := getenv(v.variable); set != "" {
-			*v.to = set
-		}
-		if v.flag != "" {
-			*v.to = v.flag
-		}
-	}
+	s.Edgerc = cmp.Or(f.Edgerc, s.Edgerc)
+	s.Section = cmp.Or(f.Section, s.Section)
+	s.AccountSwitchKey = cmp.Or(f.AccountSwitchKey, s.AccountSwitchKey)
+	s.BaseURL = cmp.Or(f.BaseURL, s.BaseURL)
 	return s, nil
 }
-
-// configuredAkamai is the akamai section of the configuration file.
-func configuredAkamai(string) (akamaiSettings, error) { return akamaiSettings{}, nil }

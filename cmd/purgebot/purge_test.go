@@ -18,9 +18,9 @@ import (
 	"github.com/purgebot/purgebot/internal/standin"
 )
 
-// akamai is a stand-in, its address, and the credentials for it in the
+// purgeStandin is a stand-in, its address, and the credentials for it in the
 // environment.
-func akamai(t *testing.T, cfg standin.AkamaiConfig) (a *standin.Akamai, url string) {
+func purgeStandin(t *testing.T, cfg standin.AkamaiConfig) (a *standin.Akamai, url string) {
 	t.Helper()
 	a = standin.NewAkamai(cfg)
 	server := httptest.NewServer(a)
@@ -42,20 +42,20 @@ func akamai(t *testing.T, cfg standin.AkamaiConfig) (a *standin.Akamai, url stri
 	return a, server.URL
 }
 
-type ended struct {
+type purgeEnded struct {
 	code     int
 	out, err string
 }
 
-func purgebot(t *testing.T, stdin string, args ...string) ended {
+func runPurge(t *testing.T, stdin string, args ...string) purgeEnded {
 	t.Helper()
 	var out, err bytes.Buffer
 	code := run(t.Context(), args, streams{strings.NewReader(stdin), &out, &err})
-	return ended{code, out.String(), err.String()}
+	return purgeEnded{code, out.String(), err.String()}
 }
 
-// accepted are all objects that the stand-in took, with how.
-func accepted(a *standin.Akamai) (objects []string) {
+// takenBy are all objects that the stand-in took, with how.
+func takenBy(a *standin.Akamai) (objects []string) {
 	for _, p := range a.Accepted() {
 		for _, object := range p.Objects {
 			objects = append(objects, strings.Join([]string{p.API, p.Action, p.Kind, p.Network, object}, " "))
@@ -120,12 +120,12 @@ func TestPurgeSends(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			a, _ := akamai(t, standin.AkamaiConfig{})
-			got := purgebot(t, test.stdin, append([]string{"purge"}, test.args...)...)
+			a, _ := purgeStandin(t, standin.AkamaiConfig{})
+			got := runPurge(t, test.stdin, append([]string{"purge"}, test.args...)...)
 			if got.code != exitDone || got.err != "" {
 				t.Fatalf("exit %d, %s", got.code, got.err)
 			}
-			if diff := cmp.Diff(test.want, accepted(a)); diff != "" {
+			if diff := cmp.Diff(test.want, takenBy(a)); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -133,9 +133,9 @@ func TestPurgeSends(t *testing.T) {
 }
 
 func TestPurgeJSON(t *testing.T) {
-	a, _ := akamai(t, standin.AkamaiConfig{Hosts: []string{"www.acme.com"}})
+	a, _ := purgeStandin(t, standin.AkamaiConfig{Hosts: []string{"www.acme.com"}})
 	a.Refuse("https://www.acme.com/<bad>", 400, "bad URL")
-	got := purgebot(t, "", "purge", "url", "--json",
+	got := runPurge(t, "", "purge", "url", "--json",
 		"https://www.acme.com/a", "https://www.evil.com/", "https://www.acme.com/<bad>", "https://www.acme.com/b", strings.Repeat("x", 50_001))
 	if got.code != exitFailed || got.err != "" {
 		t.Fatalf("exit %d, %q", got.code, got.err)
@@ -152,23 +152,23 @@ func TestPurgeJSON(t *testing.T) {
 }
 
 func TestPurgeJSONOfNothing(t *testing.T) {
-	akamai(t, standin.AkamaiConfig{})
-	got := purgebot(t, "", "purge", "tag", "--json")
-	if want := (ended{0, `{"accepted":0,"refused":[],"requests":[]}` + "\n", ""}); got != want {
+	purgeStandin(t, standin.AkamaiConfig{})
+	got := runPurge(t, "", "purge", "tag", "--json")
+	if want := (purgeEnded{0, `{"accepted":0,"refused":[],"requests":[]}` + "\n", ""}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 
 func TestPurgeForPeople(t *testing.T) {
-	a, _ := akamai(t, standin.AkamaiConfig{CPCodes: []int{1, 2}})
-	got := purgebot(t, "", "purge", "cpcode", "1", "2", "3", "four", "2")
-	want := ended{
+	a, _ := purgeStandin(t, standin.AkamaiConfig{CPCodes: []int{1, 2}})
+	got := runPurge(t, "", "purge", "cpcode", "1", "2", "3", "four", "2")
+	want := purgeEnded{
 		code: exitFailed,
 		out: fmt.Sprintf("2 of 4 CP codes accepted for production (invalidate) in 1 request, done in about 5s\n  %s  2 CP codes\n1 repetition of the list sent once only\n",
 			a.Accepted()[0].PurgeID),
 		err: "refused four: not sent: is not a CP code: write a positive integer, such as 12345\nrefused 3: unauthorized cpcode\n",
 	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(ended{})); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(purgeEnded{})); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -191,8 +191,8 @@ func TestPurgeUsage(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			a, _ := akamai(t, standin.AkamaiConfig{})
-			got := purgebot(t, "", test.args...)
+			a, _ := purgeStandin(t, standin.AkamaiConfig{})
+			got := runPurge(t, "", test.args...)
 			if got.code != exitUsage || !strings.Contains(got.err, test.say) || got.out != "" {
 				t.Errorf("exit %d, %q", got.code, got.err)
 			}
@@ -219,7 +219,7 @@ func TestPurgeCredentials(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			a, _ := akamai(t, standin.AkamaiConfig{})
+			a, _ := purgeStandin(t, standin.AkamaiConfig{})
 			for _, v := range []string{"AKAMAI_HOST", "AKAMAI_CLIENT_TOKEN", "AKAMAI_CLIENT_SECRET", "AKAMAI_ACCESS_TOKEN"} {
 				t.Setenv(v, "")
 			}
@@ -231,7 +231,7 @@ func TestPurgeCredentials(t *testing.T) {
 			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			got := purgebot(t, "", append([]string{"purge", "tag", "x"}, test.args...)...)
+			got := runPurge(t, "", append([]string{"purge", "tag", "x"}, test.args...)...)
 			if got.code != exitDone || len(a.Accepted()) != 1 {
 				t.Errorf("exit %d: %s", got.code, got.err)
 			}
@@ -240,8 +240,8 @@ func TestPurgeCredentials(t *testing.T) {
 }
 
 func TestPurgeAccountSwitchKey(t *testing.T) {
-	a, _ := akamai(t, standin.AkamaiConfig{AccountSwitchKey: "1-ABC:1-2RBL"})
-	if got := purgebot(t, "", "purge", "tag", "x", "--account-switch-key", "1-ABC:1-2RBL"); got.code != exitDone {
+	a, _ := purgeStandin(t, standin.AkamaiConfig{AccountSwitchKey: "1-ABC:1-2RBL"})
+	if got := runPurge(t, "", "purge", "tag", "x", "--account-switch-key", "1-ABC:1-2RBL"); got.code != exitDone {
 		t.Fatalf("exit %d: %s", got.code, got.err)
 	}
 	if key := a.Accepted()[0].AccountSwitchKey; key != "1-ABC:1-2RBL" {
@@ -261,9 +261,9 @@ func TestPurgePausedEndsAtOnce(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			a, _ := akamai(t, standin.AkamaiConfig{})
+			a, _ := purgeStandin(t, standin.AkamaiConfig{})
 			test.spoil(a)
-			got := purgebot(t, "one\ntwo\n", "purge", "tag", "--json")
+			got := runPurge(t, "one\ntwo\n", "purge", "tag", "--json")
 			if got.code != exitFailed || !strings.Contains(got.err, test.say) {
 				t.Errorf("exit %d: %s", got.code, got.err)
 			}
@@ -279,7 +279,7 @@ func TestPurgePausedEndsAtOnce(t *testing.T) {
 }
 
 func TestPurgeLongList(t *testing.T) {
-	a, _ := akamai(t, standin.AkamaiConfig{
+	a, _ := purgeStandin(t, standin.AkamaiConfig{
 		Limits: standin.AkamaiLimits{Unlimited: true}, FaultRate: 0.05, Seed: 11,
 	})
 	var list strings.Builder
@@ -287,20 +287,20 @@ func TestPurgeLongList(t *testing.T) {
 	for i := range n {
 		fmt.Fprintf(&list, "https://www.acme.com/content/section/some-article-with-a-long-name-%07d.html\r\n", i)
 	}
-	got := purgebot(t, list.String(), "purge", "url")
+	got := runPurge(t, list.String(), "purge", "url")
 	if got.code != exitDone || !strings.HasPrefix(got.out, "9000 of 9000 URLs accepted") {
 		t.Fatalf("exit %d: %s%s", got.code, got.err, got.out)
 	}
-	all := accepted(a)
+	all := takenBy(a)
 	if distinct := len(slices.Compact(all)); distinct != n {
 		t.Errorf("%d reached Akamai", distinct)
 	}
 }
 
 func TestPurgeWaitsUntilDone(t *testing.T) {
-	a, _ := akamai(t, standin.AkamaiConfig{Queue: standin.AkamaiQueue{Unknown: -1, Done: 1100 * time.Millisecond}})
+	a, _ := purgeStandin(t, standin.AkamaiConfig{Queue: standin.AkamaiQueue{Unknown: -1, Done: 1100 * time.Millisecond}})
 	start := time.Now()
-	got := purgebot(t, "", "purge", "url", "--api", "ccu-v2", "--wait", "https://www.acme.com/a")
+	got := runPurge(t, "", "purge", "url", "--api", "ccu-v2", "--wait", "https://www.acme.com/a")
 	if got.code != exitDone || time.Since(start) < time.Second || !strings.Contains(got.out, ", done\n") {
 		t.Errorf("exit %d after %v: %s%s", got.code, time.Since(start), got.err, got.out)
 	}
@@ -316,11 +316,11 @@ func TestPurgeWaitsUntilDone(t *testing.T) {
 }
 
 func TestPurgeNobodyThere(t *testing.T) {
-	_, url := akamai(t, standin.AkamaiConfig{})
+	_, url := purgeStandin(t, standin.AkamaiConfig{})
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
 	t.Setenv("PURGEBOT_AKAMAI_BASE_URL", server.URL)
-	got := purgebot(t, "", "purge", "url", "--give-up", "1s", url)
+	got := runPurge(t, "", "purge", "url", "--give-up", "1s", url)
 	if got.code != exitFailed || !strings.Contains(got.err, "connection refused") {
 		t.Errorf("exit %d: %s", got.code, got.err)
 	}

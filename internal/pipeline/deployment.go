@@ -47,7 +47,8 @@ func (p *Pipeline) deployed(ctx context.Context, repo ledger.Repository, e *webh
 // default branch and the operator's policy; if not, it says why.
 func (p *Pipeline) counts(ctx context.Context, repo ledger.Repository, e *webhook.DeploymentStatus) (env mapping.Environment, outcome string, err error) {
 	env = mapping.Environment{Name: e.Environment, Key: e.Environment, Trigger: mapping.Trigger{Kind: mapping.OnDeployment}}
-	if !p.Policy.For(repo.FullName()).Creator(e.Creator) {
+	// A repository that the policy does not list is told so, object by object.
+	if grant := p.Policy.For(repo.FullName()); grant.Listed() && !grant.Creator(e.Creator) {
 		return env, "policy does not count deployments by " + e.Creator, nil
 	}
 	file, err := p.authority(ctx, repo)

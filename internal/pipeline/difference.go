@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"iter"
 	"slices"
 
 	"github.com/purgebot/purgebot/internal/github"
@@ -86,7 +85,7 @@ func (p *Pipeline) start(ctx context.Context, repo ledger.Repository, env ledger
 	}
 	grant := p.Policy.For(repo.FullName())
 	last, found, err := r.LastSuccess(ctx, env.Name, before, to.Status, func(d github.Deployment) bool {
-		return d.ID != to.Deploy && grant.Creator(d.Creator)
+		return d.ID != to.Deploy && (!grant.Listed() || grant.Creator(d.Creator))
 	})
 	if err != nil && !github.IsNotFound(err) {
 		return ledger.Point{}, "", err
@@ -183,7 +182,7 @@ func (p *Pipeline) mapChanges(ctx context.Context, repo ledger.Repository, env l
 	}
 	q := mapping.Query{
 		Environment: env.Name, Owner: repo.Owner, Repo: repo.Name, DefaultBranch: repo.DefaultBranch,
-		Rollback: rollback, Old: old.file, Changes: each(changes.Files),
+		Rollback: rollback, Old: old.file, Changes: slices.Values(changes.Files),
 	}
 	plan, err := d.rules.file.Plan(q)
 	if err != nil {
@@ -199,9 +198,9 @@ func (p *Pipeline) mapChanges(ctx context.Context, repo ledger.Repository, env l
 		}
 	}
 	d.targets, d.unmatch = judge(grant, plan.Targets), plan.Unmatched
-	d.hold, d.note = hold(grant, plan, d)
-	if rollback {
-		d.hold = false
+	held, why := hold(grant, plan, d.targets, rollback)
+	if d.hold = held; held {
+		d.note = why
 	}
 	return nil
 }
@@ -242,5 +241,3 @@ func judge(grant policy.Grant, targets []mapping.Target) []mapping.Target {
 	}
 	return out
 }
-
-func each(changes []mapping.Change) iter.Seq[mapping.Change] { return slices.Values(changes) }

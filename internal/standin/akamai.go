@@ -42,6 +42,10 @@ type AkamaiConfig struct {
 	// Queue is how the legacy CCU v2 works off its queue.
 	Queue AkamaiQueue
 
+	// Estimate is the estimatedSeconds of an accepted Fast Purge request, in
+	// whole seconds; 0 means Akamai's 5.
+	Estimate time.Duration
+
 	// Latency is waited before each answer.
 	Latency time.Duration
 	// FaultRate is the share of requests, 0 to 1, that meet a random fault: a
@@ -105,6 +109,7 @@ func NewAkamai(cfg AkamaiConfig) *Akamai {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	cfg.Estimate = cmp.Or(cfg.Estimate, akamaiEstimate)
 	cfg.Limits = cfg.Limits.withDefaults()
 	cfg.Queue = cfg.Queue.withDefaults()
 	a := &Akamai{

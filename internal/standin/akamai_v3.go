@@ -1,6 +1,8 @@
 package standin
 
 import (
+	"time"
+
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -25,8 +27,8 @@ const (
 
 const (
 	akamaiV3MaxBody = 50_000 // bytes
-	// akamaiEstimate is how long Akamai says a purge takes, in seconds.
-	akamaiEstimate = 5
+	// akamaiEstimate is how long Akamai says a purge takes.
+	akamaiEstimate = 5 * time.Second
 )
 
 // akamaiAccepted is the body of a Fast Purge 201.
@@ -121,7 +123,7 @@ func (a *Akamai) fastPurge(c akamaiCall, p AkamaiPurge) (ans akamaiAnswer) {
 		media:  "application/json",
 		body: akamaiAccepted{
 			HTTPStatus: http.StatusCreated, Detail: "Request accepted",
-			EstimatedSeconds: akamaiEstimate, PurgeID: p.PurgeID, SupportID: p.PurgeID,
+			EstimatedSeconds: akamaiSeconds(a.cfg.Estimate), PurgeID: p.PurgeID, SupportID: p.PurgeID,
 		},
 		purgeID: p.PurgeID,
 	}

@@ -217,7 +217,7 @@ func (g *GitHub) newToken() string {
 }
 
 // getApp is GET /app.
-func (g *GitHub) getApp(x *githubExchange) githubReply {
+func (g *GitHub) getApp(*githubExchange) githubReply {
 	app := g.appJSON()
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -237,11 +237,11 @@ func (g *GitHub) appJSON() githubObject {
 func (g *GitHub) installationJSON(api string, i *githubInstallation) githubObject {
 	body := githubObject{
 		"id": i.id, "account": g.userJSON(api, i.account), "app_id": g.cfg.AppID, "app_slug": g.cfg.AppSlug,
-		"target_id": g.userID(i.account), "target_type": "Organization", "repository_selection": "selected",
+		"target_id": g.userID(i.account), "target_type": "User", "repository_selection": "selected",
 		"permissions": g.cfg.Permissions, "events": g.cfg.Events, "single_file_name": nil,
 		"access_tokens_url": fmt.Sprintf("%s/app/installations/%d/access_tokens", api, i.id),
 		"repositories_url":  api + "/installation/repositories",
-		"html_url":          fmt.Sprintf("https://github.com/organizations/%s/settings/installations/%d", i.account, i.id),
+		"html_url":          fmt.Sprintf("https://github.com/settings/installations/%d", i.id),
 		"created_at":        i.createdAt, "updated_at": i.createdAt, "suspended_at": nil, "suspended_by": nil,
 	}
 	if !i.suspendedAt.IsZero() {

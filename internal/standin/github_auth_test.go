@@ -72,7 +72,7 @@ func TestGitHubTakesAKeyOfTheCallers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer g.Close()
+	t.Cleanup(func() { must(t, g.Close()) })
 	if block, _ := pem.Decode(g.PrivateKeyPEM()); block != nil {
 		t.Error("the stand-in made a key of its own")
 	}
@@ -171,7 +171,7 @@ func TestGitHubEnterprisePath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp.Body.Close()
+	must(t, resp.Body.Close())
 	if resp.StatusCode != http.StatusNotFound || len(p.UnknownCalls()) != 1 {
 		t.Errorf("outside of /api/v3/: %d, unknown calls %v", resp.StatusCode, p.UnknownCalls())
 	}

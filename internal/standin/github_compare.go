@@ -17,6 +17,12 @@ type githubFile struct {
 
 // diff compares two commits or trees as they stand, with git's rename detection.
 func (s *githubGit) diff(ctx context.Context, from, to string) ([]githubFile, error) {
+	s.mu.Lock()
+	latest := s.latest
+	s.mu.Unlock()
+	if latest.from == from && latest.to == to {
+		return latest.files, nil
+	}
 	out, err := s.run(ctx, "diff-tree", "-r", "-z", "-M", "-l1000", "--no-abbrev", "--raw", "--numstat", "--no-ext-diff", "--no-textconv", from, to)
 	if err != nil {
 		return nil, err
@@ -27,6 +33,9 @@ func (s *githubGit) diff(ctx context.Context, from, to string) ([]githubFile, er
 		return nil, err
 	}
 	githubParseCounts(files, rest)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.latest = githubDiff{from, to, files}
 	return files, nil
 }
 

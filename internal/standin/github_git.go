@@ -20,14 +20,22 @@ const githubZero = "0000000000000000000000000000000000000000"
 
 // githubGit reads objects of a git repository. Commits and trees are kept once read.
 type githubGit struct {
-	dir string
+	dir   string
+	batch func() *exec.Cmd // git cat-file --batch, which outlives the request that first needs it
 
-	mu      sync.Mutex // one question at a time goes down the pipe
-	process *exec.Cmd  // git cat-file --batch, started at the first question
+	mu      sync.Mutex // guards all below; one question at a time goes down the pipe
+	process *exec.Cmd  // nil before the first question
 	in      io.WriteCloser
 	out     *bufio.Reader
 	commits map[string]*githubCommit
 	trees   map[string][]githubEntry
+	latest  githubDiff
+}
+
+// githubDiff is the comparison asked for last: its pages are asked for one by one.
+type githubDiff struct {
+	from, to string
+	files    []githubFile
 }
 
 type githubEntry struct{ mode, kind, id, name string }
@@ -47,7 +55,9 @@ type githubSignature struct {
 var errGithubNoObject = errors.New("no such object")
 
 func newGithubGit(dir string) *githubGit {
-	return &githubGit{dir: dir, commits: map[string]*githubCommit{}, trees: map[string][]githubEntry{}}
+	s := &githubGit{dir: dir, commits: map[string]*githubCommit{}, trees: map[string][]githubEntry{}}
+	s.batch = func() *exec.Cmd { return s.command(context.Background(), "cat-file", "--batch") }
+	return s
 }
 
 // command runs git in the repository, whatever repository the caller's own environment names.
@@ -134,9 +144,9 @@ func (s *githubGit) ask(id string) (kind, full string, data []byte, err error) {
 	return fields[1], fields[0], data[:size], nil
 }
 
-// start begins a process that outlives the request that needed it first. The caller holds s.mu.
+// start begins the process. The caller holds s.mu.
 func (s *githubGit) start() error {
-	process := s.command(context.Background(), "cat-file", "--batch")
+	process := s.batch()
 	in, err := process.StdinPipe()
 	if err != nil {
 		return err

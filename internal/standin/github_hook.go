@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -132,8 +133,7 @@ func (g *GitHub) Redeliver(ctx context.Context, guid string) (GitHubDelivery, er
 // newEvent makes an event with what every event has, or nil if the App gets
 // none of its kind. The caller holds g.mu.
 func (g *GitHub) newEvent(r *githubRepo, event, action, sender string, fields githubObject) *GitHubDelivery {
-	automatic := strings.HasPrefix(event, "check_") && g.cfg.Permissions["checks"] == "write" || strings.HasPrefix(event, "installation")
-	if !automatic && !slices.Contains(g.cfg.Events, event) {
+	if !g.subscribed(event) {
 		return nil
 	}
 	body := githubObject{"sender": g.userJSON(g.cfg.URL, sender)}
@@ -147,9 +147,7 @@ func (g *GitHub) newEvent(r *githubRepo, event, action, sender string, fields gi
 	if action != "" {
 		body["action"] = action
 	}
-	for key, value := range fields {
-		body[key] = value
-	}
+	maps.Copy(body, fields)
 	text, err := json.Marshal(body)
 	if err != nil {
 		g.cfg.Log.Error("github stand-in can't encode an event", "event", event, "error", err)
@@ -160,6 +158,31 @@ func (g *GitHub) newEvent(r *githubRepo, event, action, sender string, fields gi
 		d.Repository, d.RepositoryID, d.Installation = r.fullName(), r.ID, r.Installation
 	}
 	return d
+}
+
+// subscribed says whether the App gets an event: those about its installation
+// always, checks whenever it may write them, others if it asked for them and has
+// the permission that they need.
+func (g *GitHub) subscribed(event string) bool {
+	if event == "installation" || strings.HasPrefix(event, "check_") && g.cfg.Permissions["checks"] == "write" {
+		return true
+	}
+	permission := "contents" // push, create, delete
+	switch event {
+	case "deployment", "deployment_status":
+		permission = "deployments"
+	case "pull_request":
+		permission = "pull_requests"
+	case "issue_comment":
+		permission = "issues"
+	case "status":
+		permission = "statuses"
+	case "check_run", "check_suite":
+		permission = "checks"
+	case "workflow_run":
+		permission = "actions"
+	}
+	return slices.Contains(g.cfg.Events, event) && githubAllows(g.cfg.Permissions, permission+":read")
 }
 
 func githubGUID() string {
@@ -247,7 +270,7 @@ func (g *GitHub) attempt(ctx context.Context, event *GitHubDelivery) GitHubDeliv
 	default:
 		d.Status = "failed to connect to host"
 	}
-	g.cfg.Log.Debug("github stand-in delivered", "event", d.Event, "guid", d.GUID, "status", d.Status)
+	g.cfg.Log.DebugContext(ctx, "github stand-in delivered", "event", d.Event, "guid", d.GUID, "status", d.Status)
 	g.keep(&d)
 	return d
 }
@@ -274,9 +297,13 @@ func (g *GitHub) hookHeader(d *GitHubDelivery, secret string) http.Header {
 		"X-Github-Hook-Installation-Target-Id":   {strconv.FormatInt(g.cfg.AppID, 10)},
 		"X-Github-Hook-Installation-Target-Type": {"integration"},
 	}
+	if g.cfg.BasePath != "" {
+		header.Set("X-Github-Enterprise-Version", "3.17.0")
+		header.Set("X-Github-Enterprise-Host", "github.example.com")
+	}
 	if secret != "" {
-		sign := func(make func() hash.Hash) string {
-			mac := hmac.New(make, []byte(secret))
+		sign := func(algorithm func() hash.Hash) string {
+			mac := hmac.New(algorithm, []byte(secret))
 			mac.Write(d.Body)
 			return hex.EncodeToString(mac.Sum(nil))
 		}

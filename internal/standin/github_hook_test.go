@@ -109,7 +109,7 @@ func TestGitHubDeliveries(t *testing.T) {
 		c.WebhookURL, c.Now, c.Permissions = receiver.URL, func() time.Time { return clock }, map[string]string{"contents": "read"}
 	})
 	down := true
-	receiver.status = func(r received) int {
+	receiver.status = func(received) int {
 		if down {
 			return http.StatusServiceUnavailable
 		}
@@ -132,8 +132,9 @@ func TestGitHubDeliveries(t *testing.T) {
 	if len(failed) != 1 || failed[0].GetGUID() != second || failed[0].GetStatusCode() != 503 || failed[0].GetRepositoryID() != 77 {
 		t.Fatalf("newest first: %v", failed)
 	}
-	next, ok := strings.CutSuffix(list.header.Get("Link"), `>; rel="next"`)
-	if next, ok = strings.CutPrefix(next, "<"+p.url); !ok {
+	next, isNext := strings.CutSuffix(list.header.Get("Link"), `>; rel="next"`)
+	next, isOurs := strings.CutPrefix(next, "<"+p.url)
+	if !isNext || !isOurs {
 		t.Fatalf("Link: %s", list.header.Get("Link"))
 	}
 	p.do("GET", next, "", "Authorization", jwt).want(http.StatusOK, first).into(&failed)

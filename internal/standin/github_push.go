@@ -94,7 +94,7 @@ func (g *GitHub) preparePush(ctx context.Context, p *githubPush) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range strings.Fields(out) {
+	for id := range strings.FieldsSeq(out) {
 		c, err := p.repo.git.commit(id)
 		if err != nil {
 			return err

@@ -212,7 +212,9 @@ func (g *GitHub) getCommit(x *githubExchange) githubReply {
 	}
 	from := githubEmptyTree
 	if len(c.parents) > 0 {
-		from = c.parents[0]
+		if parent, err := x.repo.git.commit(c.parents[0]); err == nil { // a shallow clone ends somewhere
+			from = parent.id
+		}
 	}
 	files, err := x.repo.git.diff(x.Context(), from, c.id)
 	if err != nil {

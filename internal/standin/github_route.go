@@ -101,7 +101,7 @@ func (g *GitHub) match(method, path string) (*githubRoute, map[string]string) {
 	}
 	for i := range g.routes {
 		verb, pattern, _ := strings.Cut(g.routes[i].pattern, " /")
-		if verb != method && !(verb == http.MethodGet && method == http.MethodHead) {
+		if head := verb == http.MethodGet && method == http.MethodHead; verb != method && !head {
 			continue
 		}
 		params := map[string]string{}

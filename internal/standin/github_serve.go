@@ -32,6 +32,15 @@ type GitHubFault struct {
 	Body       string        // with Status; a JSON error of GitHub's if empty
 }
 
+func (f GitHubFault) reply() githubReply {
+	if f.Body != "" {
+		return githubReply{status: f.Status, header: f.Header, body: []byte(f.Body)}
+	}
+	reply := githubFail(f.Status, http.StatusText(f.Status))
+	reply.header = f.Header
+	return reply
+}
+
 // Fault asks f before each request what is to go wrong with it; nil: nothing.
 func (g *GitHub) Fault(f func(*http.Request) GitHubFault) {
 	g.mu.Lock()
@@ -181,14 +190,8 @@ func (g *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.record(r, "", 0)
 		panic(http.ErrAbortHandler)
 	}
-	route, reply := "", githubReply{}
-	switch {
-	case fault.Status != 0 && fault.Body != "":
-		route, reply = "fault", githubReply{status: fault.Status, header: fault.Header, body: []byte(fault.Body)}
-	case fault.Status != 0:
-		route, reply = "fault", githubFail(fault.Status, http.StatusText(fault.Status))
-		reply.header = fault.Header
-	default:
+	route, reply := "fault", fault.reply()
+	if fault.Status == 0 {
 		route, reply = g.answer(r)
 	}
 	if fault.LoseAnswer {
@@ -218,16 +221,30 @@ func (g *GitHub) record(r *http.Request, route string, status int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.calls = append(g.calls, GitHubCall{r.Method, r.URL.Path, r.URL.RawQuery, route, status})
-	g.cfg.Log.Debug("github stand-in answered", "method", r.Method, "path", r.URL.Path, "status", status)
+	g.cfg.Log.DebugContext(r.Context(), "github stand-in answered", "method", r.Method, "path", r.URL.Path, "status", status)
 	g.notify()
 }
 
+// encoded has the body as bytes.
+func (p githubReply) encoded() githubReply {
+	if _, raw := p.body.([]byte); raw || p.body == nil {
+		return p
+	}
+	body, err := json.Marshal(p.body)
+	if err != nil {
+		p.status, body = http.StatusInternalServerError, []byte(`{"message":"Server Error"}`)
+	}
+	p.body = body
+	return p
+}
+
 func (p githubReply) write(w http.ResponseWriter) {
-	body, raw := p.body.([]byte)
+	p = p.encoded()
+	body, _ := p.body.([]byte)
 	for key, values := range p.header {
 		w.Header()[http.CanonicalHeaderKey(key)] = values
 	}
-	if w.Header().Get("Content-Type") == "" && (p.body != nil || raw) {
+	if w.Header().Get("Content-Type") == "" && p.body != nil {
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	}
 	w.Header().Set("X-GitHub-Media-Type", "github.v3; format=json")
@@ -284,13 +301,7 @@ func (g *GitHub) finish(x *githubExchange, reply githubReply) githubReply {
 	if reply.header == nil {
 		reply.header = http.Header{}
 	}
-	if _, raw := reply.body.([]byte); !raw && reply.body != nil {
-		body, err := json.Marshal(reply.body)
-		if err != nil {
-			return githubFail(http.StatusInternalServerError, err.Error())
-		}
-		reply.body = body
-	}
+	reply = reply.encoded()
 	if body, ok := reply.body.([]byte); ok && x.Method == http.MethodGet && reply.status == http.StatusOK {
 		sum := sha256.Sum256(body)
 		etag := `W/"` + hex.EncodeToString(sum[:]) + `"`

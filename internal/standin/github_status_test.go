@@ -18,7 +18,7 @@ func TestGitHubStatuses(t *testing.T) {
 	p, h := playHistory(t, func(c *standin.GitHubConfig) { c.Limits = standin.GitHubLimits{StatusesPerContext: 3} })
 	create := func(sha, state, description string) (*github.RepoStatus, error) {
 		s, _, err := p.client.Repositories.CreateStatus(t.Context(), "acme", "site", sha, &github.RepoStatus{
-			State: &state, Description: &description, Context: github.String("purge/production"), TargetURL: github.String("https://purgebot.example/p/1"),
+			State: &state, Description: &description, Context: new("purge/production"), TargetURL: new("https://purgebot.example/p/1"),
 		})
 		return s, err
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -203,9 +204,8 @@ func (p *player) do(method, path, body string, header ...string) answer {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
-	if err != nil {
+	if err := errors.Join(err, resp.Body.Close()); err != nil {
 		p.t.Fatal(err)
 	}
 	return answer{p.t, resp.StatusCode, resp.Header, data}
@@ -310,7 +310,9 @@ func statusAs(state string) func(standin.GitHubStatus) bool {
 	return func(s standin.GitHubStatus) bool { return s.State == state }
 }
 
-func repoPath(format string, args ...any) string { return "repos/acme/site/" + fmt.Sprintf(format, args...) }
+func repoPath(format string, args ...any) string {
+	return "repos/acme/site/" + fmt.Sprintf(format, args...)
+}
 
 func mustPush(ctx context.Context, t *testing.T, p *player, branch, after string) string {
 	t.Helper()

@@ -9,6 +9,8 @@ import (
 
 const githubEmptyTree = "4b825dc642cb6eb9a060e54bf8d69288fbee4904" // git's id of the tree without entries
 
+const githubMega = 1 << 20 // GitHub's megabyte
+
 // githubTreeEntry is an entry as the trees API tells it.
 type githubTreeEntry struct {
 	Path string `json:"path"`
@@ -84,6 +86,9 @@ func (g *GitHub) getBlob(x *githubExchange) githubReply {
 	if err != nil || kind != "blob" {
 		return githubNotFound()
 	}
+	if len(data) > 100*githubMega {
+		return githubFail(http.StatusForbidden, "This API returns blobs up to 100 MB in size.")
+	}
 	if strings.Contains(x.Header.Get("Accept"), ".raw") {
 		return githubRaw(data)
 	}
@@ -152,19 +157,18 @@ func (x *githubExchange) file(e githubEntry, name, ref string) githubReply {
 		body["submodule_git_url"] = nil
 		return githubOK(body)
 	}
-	const mega = 1 << 20
 	_, _, data, err := x.repo.git.object(e.id)
 	accept := x.Header.Get("Accept")
 	switch {
 	case err != nil:
 		return githubNotFound()
-	case len(data) > 100*mega:
+	case len(data) > 100*githubMega:
 		return githubFail(http.StatusForbidden, "This API returns blobs up to 100 MB in size.")
 	case strings.Contains(accept, ".raw"):
 		return githubRaw(data)
 	}
 	body := x.contentJSON(e, name, ref, len(data))
-	if body["content"], body["encoding"] = githubBase64(data), "base64"; len(data) > mega {
+	if body["content"], body["encoding"] = githubBase64(data), "base64"; len(data) > githubMega {
 		body["content"], body["encoding"] = "", "none"
 	}
 	return githubOK(body)

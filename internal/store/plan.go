@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/mapping"
@@ -284,12 +285,15 @@ func (s *Store) closeCarried(ctx context.Context, t *tx, m Move, before ledger.P
 func short(sha string) string { return sha[:min(7, len(sha))] }
 
 // LastPurge reads the last purge of an environment for a commit: its id, and
-// when its first target left (milliseconds; 0 when none has).
-func (s *Store) LastPurge(ctx context.Context, env, sha string) (id string, firstSent int64, err error) {
+// when its first target left; the zero time when none has.
+func (s *Store) LastPurge(ctx context.Context, env, sha string) (id string, firstSent time.Time, err error) {
 	err = s.read(ctx, func(t *tx) error {
-		return missing(t.row(ctx, `SELECT id, first_sent_at FROM purge WHERE env_id = $1 AND to_sha = $2
+		var first int64
+		err := t.row(ctx, `SELECT id, first_sent_at FROM purge WHERE env_id = $1 AND to_sha = $2
 			AND state <> 'planning' AND cause <> $3 ORDER BY id DESC LIMIT 1`, env, sha, string(ledger.CauseComment)).
-			Scan(&id, &firstSent))
+			Scan(&id, &first)
+		firstSent = when(first)
+		return missing(err)
 	})
 	return id, firstSent, err
 }

@@ -1,0 +1,145 @@
+// Package config reads purgebot's configuration: one YAML file, and for every
+// key an environment variable that wins over it. Variables alone are enough.
+//
+// Every fault is found in one run and told with its place: FILE:LINE, or the
+// variable.
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/purgebot/purgebot/internal/policy"
+)
+
+// DefaultFile is read, if it exists, where no file is named.
+const DefaultFile = "purgebot.yaml"
+
+// Config is the whole, validated; docs/configuration.md explains each key.
+type Config struct {
+	File      string // that was read; "" if none was
+	Listen    string // HOST:PORT
+	PublicURL string // absolute, without a slash at its end
+	Database  Secret // sqlite:PATH or postgres://…, which may hold a password
+	GitHub    GitHub
+	Akamai    Akamai
+	Policy    policy.Policy
+	Retention Retention
+}
+
+// GitHub is the App.
+type GitHub struct {
+	APIURL         string // as it is written
+	AppID          int64
+	PrivateKey     Secret // PEM, with real line breaks
+	WebhookSecrets []Secret
+}
+
+// Akamai says where the credentials are, and what is changed about them;
+// empty strings mean Akamai's own defaults.
+type Akamai struct {
+	Edgerc           string // path of a credentials file
+	Section          string
+	AccountSwitchKey string
+	BaseURL          string
+}
+
+// Retention is how long the database keeps what is done.
+type Retention struct {
+	Deliveries time.Duration
+	Purges     time.Duration
+}
+
+// Load reads the file at path, or, where path is "", DefaultFile if it
+// exists; getenv is os.Getenv, and an empty variable is none. Paths in the
+// file are relative to it, those in variables to the working directory; ~ is
+// HOME. The error holds every fault, one a line.
+func Load(path string, getenv func(string) string) (Config, error) {
+	l := &loader{getenv: getenv}
+	l.read(path)
+	l.apply(l.settings())
+	l.complete()
+	return l.config, errors.Join(l.faults...)
+}
+
+// LoadAkamai reads the akamai section alone, and demands nothing of the rest.
+func LoadAkamai(path string, getenv func(string) string) (Akamai, error) {
+	l := &loader{getenv: getenv, only: "akamai"}
+	l.read(path)
+	l.apply(l.akamaiSettings())
+	return l.config.Akamai, errors.Join(l.faults...)
+}
+
+// loader gathers the configuration and its faults.
+type loader struct {
+	getenv func(string) string
+	only   string // the one section that counts; "": all
+	config Config
+	values map[string]*node // by key, from the file
+	place  map[string]place // of each key that was set
+	faults []error
+}
+
+// read collects the file's values.
+func (l *loader) read(path string) {
+	l.values, l.place = map[string]*node{}, map[string]place{}
+	name := path
+	if name == "" {
+		name = DefaultFile
+	}
+	src, err := os.ReadFile(l.home(name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && path == "":
+		return
+	case err != nil:
+		l.faults = append(l.faults, err) // names the file
+		return
+	}
+	l.config.File = name
+	top := l.parse(src, place{file: name})
+	if top == nil {
+		return
+	}
+	l.collect(top, "")
+}
+
+// collect files a mapping's values under their keys and tells of unknown
+// ones.
+func (l *loader) collect(n *node, prefix string) {
+	if n.kind == isNothing {
+		return // a section with all of its keys commented out
+	}
+	if n.kind != isMapping {
+		l.fault(n.at, "%s must hold keys, not %s", sectionName(prefix), n.kind)
+		return
+	}
+	for _, p := range l.unique(n) {
+		key := prefix + p.key.text
+		switch known, section := l.known(key); {
+		case l.only != "" && prefix == "" && key != l.only:
+		case known:
+			l.values[key] = p.value
+		case section:
+			l.collect(p.value, key+".")
+		default:
+			l.unknownKey(p.key, key, l.siblings(prefix))
+		}
+	}
+}
+
+// apply sets each key from its variable, else from the file.
+func (l *loader) apply(settings []setting) {
+	for _, s := range settings {
+		n := l.values[s.key]
+		if text := l.getenv(s.variable); text != "" {
+			n = l.fromVariable(s, text)
+		}
+		if n == nil || n.kind == isNothing {
+			continue
+		}
+		l.place[s.key] = n.at
+		s.set(n)
+	}
+}

@@ -1,0 +1,103 @@
+package config
+
+import (
+	"slices"
+	"strings"
+)
+
+// A setting is one key and its variable.
+type setting struct {
+	key          string
+	variable     string
+	form         form
+	variableOnly bool // a secret that has no place in the file
+	set          func(*node)
+}
+
+// form says how a variable's text is read.
+type form int
+
+const (
+	scalar form = iota
+	commas      // a list, comma separated
+	document    // YAML
+)
+
+// settings are all keys, in the order of the file.
+func (l *loader) settings() []setting {
+	c := &l.config
+	list := []setting{
+		{key: "listen", variable: "PURGEBOT_LISTEN", set: l.listen},
+		{key: "public_url", variable: "PURGEBOT_PUBLIC_URL", set: l.publicURL},
+		{key: "database", variable: "PURGEBOT_DATABASE", set: l.database},
+		{key: "github.api_url", variable: "PURGEBOT_GITHUB_API_URL", set: l.apiURL},
+		{key: "github.app_id", variable: "PURGEBOT_GITHUB_APP_ID", set: func(n *node) {
+			if id, ok := l.integer(n); ok && id <= 0 {
+				l.fault(n.at, "github.app_id must be the App's id, a number above 0")
+			} else {
+				c.GitHub.AppID = id
+			}
+		}},
+		{key: "github.private_key_file", variable: "PURGEBOT_GITHUB_PRIVATE_KEY_FILE", set: l.privateKeyFile},
+		{key: "github.private_key", variable: "PURGEBOT_GITHUB_PRIVATE_KEY", variableOnly: true, set: func(n *node) {
+			l.privateKey(n.at, n.text)
+		}},
+		{key: "github.webhook_secrets", variable: "PURGEBOT_GITHUB_WEBHOOK_SECRETS", form: commas, set: l.webhookSecrets},
+	}
+	list = append(list, l.akamaiSettings()...)
+	return append(
+		list,
+		setting{key: "policy", variable: "PURGEBOT_POLICY", form: document, set: l.policy},
+		setting{key: "retention.deliveries", variable: "PURGEBOT_RETENTION_DELIVERIES", set: l.duration(&c.Retention.Deliveries)},
+		setting{key: "retention.purges", variable: "PURGEBOT_RETENTION_PURGES", set: l.duration(&c.Retention.Purges)},
+	)
+}
+
+func (l *loader) akamaiSettings() []setting {
+	a := &l.config.Akamai
+	return []setting{
+		{key: "akamai.edgerc", variable: "PURGEBOT_AKAMAI_EDGERC", set: func(n *node) {
+			if text, ok := l.text(n); ok {
+				a.Edgerc = l.path(n.at, text)
+			}
+		}},
+		{key: "akamai.section", variable: "PURGEBOT_AKAMAI_SECTION", set: l.string(&a.Section)},
+		{key: "akamai.account_switch_key", variable: "PURGEBOT_AKAMAI_ACCOUNT_SWITCH_KEY", set: l.string(&a.AccountSwitchKey)},
+		{key: "akamai.base_url", variable: "PURGEBOT_AKAMAI_BASE_URL", set: l.baseURL},
+	}
+}
+
+// known tells whether key is a setting of the file, or a section of some.
+func (l *loader) known(key string) (setting, section bool) {
+	for _, s := range l.settings() {
+		if s.variableOnly {
+			continue
+		}
+		setting = setting || s.key == key
+		section = section || strings.HasPrefix(s.key, key+".")
+	}
+	return setting, section
+}
+
+// siblings are the names that may stand in a section.
+func (l *loader) siblings(prefix string) []string {
+	var names []string
+	for _, s := range l.settings() {
+		rest, ok := strings.CutPrefix(s.key, prefix)
+		name, _, _ := strings.Cut(rest, ".")
+		if ok && !s.variableOnly && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// variableOf is the variable of a key.
+func (l *loader) variableOf(key string) string {
+	for _, s := range l.settings() {
+		if s.key == key {
+			return s.variable
+		}
+	}
+	return ""
+}

@@ -1,0 +1,283 @@
+package config
+
+import (
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// home puts HOME in the place of a leading ~.
+func (l *loader) home(path string) string {
+	if path == "~" || strings.HasPrefix(path, "~/") {
+		return filepath.Join(l.getenv("HOME"), path[1:])
+	}
+	return path
+}
+
+// path resolves a path against the file that it is written in.
+func (l *loader) path(at place, path string) string {
+	path = l.home(path)
+	if path == "" || filepath.IsAbs(path) || at.file == "" {
+		return path
+	}
+	return filepath.Join(filepath.Dir(l.home(at.file)), path)
+}
+
+func (l *loader) listen(n *node) {
+	text, ok := l.text(n)
+	if !ok {
+		return
+	}
+	_, port, err := net.SplitHostPort(text)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		l.fault(n.at, "listen %q is not HOST:PORT, as in 127.0.0.1:8080 or :8080", text)
+		return
+	}
+	l.config.Listen = text
+}
+
+// absolute parses an absolute http or https URL that others can extend.
+func absolute(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "":
+		return nil, errors.New("must be an absolute URL, as in https://purgebot.acme.com")
+	case u.User != nil, u.RawQuery != "", u.Fragment != "":
+		return nil, errors.New("must be a URL without user, query and fragment")
+	}
+	return u, nil
+}
+
+func (l *loader) publicURL(n *node) {
+	text, ok := l.text(n)
+	if !ok {
+		return
+	}
+	if _, err := absolute(text); err != nil {
+		l.fault(n.at, "public_url %w", err)
+		return
+	}
+	l.config.PublicURL = strings.TrimRight(text, "/")
+}
+
+// apiURL takes http on loopback alone: the App's token travels in the open.
+func (l *loader) apiURL(n *node) {
+	text, ok := l.text(n)
+	if !ok {
+		return
+	}
+	u, err := absolute(text)
+	if err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
+		err = errors.New("must be https: http is fine on loopback alone")
+	}
+	if err != nil {
+		l.fault(n.at, "github.api_url %w", err)
+		return
+	}
+	l.config.GitHub.APIURL = text
+}
+
+func loopback(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.IsLoopback()
+	}
+	return strings.EqualFold(host, "localhost")
+}
+
+func (l *loader) baseURL(n *node) {
+	text, ok := l.text(n)
+	if !ok || text == "" {
+		return
+	}
+	if _, err := absolute(text); err != nil {
+		l.fault(n.at, "akamai.base_url %w", err)
+		return
+	}
+	l.config.Akamai.BaseURL = text
+}
+
+// database never quotes the text: a URL may hold a password.
+func (l *loader) database(n *node) {
+	text, ok := l.text(n)
+	if !ok {
+		return
+	}
+	fault := func(words string) { l.fault(n.at, "database %s", words) }
+	path, sqlite := strings.CutPrefix(text, "sqlite:")
+	switch {
+	case sqlite && (path == "" || path == "//"):
+		fault("lacks a path: sqlite:PATH")
+	case sqlite && strings.HasPrefix(path, "//") && !strings.HasPrefix(path, "///"):
+		fault("must be sqlite:PATH, or sqlite:///PATH from the root")
+	case sqlite && strings.HasPrefix(path, ":memory:"):
+		fault("must be a file: what is in memory alone is lost with the process")
+	case sqlite:
+		l.config.Database = NewSecret("sqlite:" + l.path(n.at, strings.TrimPrefix(path, "//")))
+	case strings.HasPrefix(text, "postgres://"), strings.HasPrefix(text, "postgresql://"):
+		if _, err := url.Parse(text); err != nil {
+			fault("is not a URL: %-encode what is special in the password")
+			return
+		}
+		l.config.Database = NewSecret(text)
+	default:
+		fault("must be sqlite:PATH or postgres://USER:PASSWORD@HOST/NAME")
+	}
+}
+
+func (l *loader) privateKeyFile(n *node) {
+	text, ok := l.text(n)
+	if !ok || l.getenv("PURGEBOT_GITHUB_PRIVATE_KEY") != "" {
+		return // the variable that holds the key itself wins
+	}
+	src, err := os.ReadFile(l.path(n.at, text))
+	if err != nil {
+		l.fault(n.at, "github.private_key_file: %w", err)
+		return
+	}
+	l.privateKey(n.at, string(src))
+}
+
+func (l *loader) privateKey(at place, text string) {
+	text = strings.ReplaceAll(text, `\n`, "\n") // one line, as many a secret store wants it
+	if err := checkKey([]byte(text)); err != nil {
+		l.fault(at, "the GitHub App's private key %w", err)
+		return
+	}
+	l.config.GitHub.PrivateKey = NewSecret(text)
+}
+
+// checkKey tells what is wrong with an RSA key in PEM; its words never quote
+// the key.
+func checkKey(text []byte) error {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return errors.New("is not PEM: it begins with -----BEGIN RSA PRIVATE KEY-----")
+	}
+	if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+		return errors.New("is encrypted: use it as GitHub gave it")
+	}
+	if _, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
+		return nil
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return fmt.Errorf("can't be read (%s): it must be PKCS#1 or PKCS#8", block.Type)
+	}
+	if _, ok := key.(*rsa.PrivateKey); !ok {
+		return errors.New("is not an RSA key")
+	}
+	return nil
+}
+
+func (l *loader) webhookSecrets(n *node) {
+	var texts []string
+	l.list(&texts)(n)
+	if n.kind == isList && len(n.items) == 0 {
+		l.fault(n.at, "github.webhook_secrets is empty: without a secret anybody's request would count as GitHub's")
+	}
+	for i, text := range texts {
+		if text == "" {
+			l.fault(n.at, "webhook secret %d of %d is empty: anybody's request would count as GitHub's", i+1, len(texts))
+			continue
+		}
+		l.config.GitHub.WebhookSecrets = append(l.config.GitHub.WebhookSecrets, NewSecret(text))
+	}
+}
+
+// duration takes what Go takes, and days before it: 30d, 1d12h.
+func (l *loader) duration(to *time.Duration) func(*node) {
+	return func(n *node) {
+		text, ok := l.text(n)
+		if !ok {
+			return
+		}
+		d, err := parseDuration(text)
+		if err != nil || d <= 0 {
+			l.fault(n.at, "%q is not a time above 0, as in 30d or 12h", text)
+			return
+		}
+		*to = d
+	}
+}
+
+func parseDuration(text string) (time.Duration, error) {
+	const day, longest = 24 * time.Hour, 36_500
+	days, rest, ok := strings.Cut(text, "d")
+	if !ok {
+		return time.ParseDuration(text)
+	}
+	n, err := strconv.ParseUint(days, 10, 32)
+	if err != nil || n > longest {
+		return 0, errors.New("not a number of days")
+	}
+	d := time.Duration(n) * day
+	if rest == "" {
+		return d, nil
+	}
+	more, err := time.ParseDuration(rest)
+	return d + more, err
+}
+
+// complete sets the defaults and tells what is missing.
+func (l *loader) complete() {
+	c := &l.config
+	if c.Listen == "" {
+		c.Listen = "127.0.0.1:8080"
+	}
+	if c.PublicURL == "" {
+		c.PublicURL = localURL(c.Listen)
+	}
+	if c.Database.IsZero() {
+		c.Database = NewSecret("sqlite:" + l.path(place{file: c.File}, "purgebot.db"))
+	}
+	if c.GitHub.APIURL == "" {
+		c.GitHub.APIURL = "https://api.github.com"
+	}
+	if c.Retention.Deliveries == 0 {
+		c.Retention.Deliveries = 30 * 24 * time.Hour
+	}
+	if c.Retention.Purges == 0 {
+		c.Retention.Purges = 400 * 24 * time.Hour
+	}
+	l.demand("github.app_id", "the App's id, from its settings page")
+	if _, ok := l.place["github.private_key"]; !ok {
+		l.demand("github.private_key_file", "the App's private key in PEM; PURGEBOT_GITHUB_PRIVATE_KEY may hold the key itself")
+	}
+	l.demand("github.webhook_secrets", "the secret of the App's webhook: without one anybody's request would count as GitHub's")
+}
+
+// localURL is where a browser on this machine finds a server that listens
+// there.
+func localURL(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if ip, ipErr := netip.ParseAddr(host); err == nil && (host == "" || ipErr == nil && ip.IsUnspecified()) {
+		return "http://localhost:" + port
+	}
+	return "http://" + listen
+}
+
+// demand tells of a key that is set nowhere.
+func (l *loader) demand(key, what string) {
+	if _, ok := l.place[key]; ok {
+		return
+	}
+	variable := l.variableOf(key)
+	if l.config.File == "" {
+		l.fault(place{variable: variable}, "is not set: %s", what)
+		return
+	}
+	l.fault(place{file: l.config.File, line: 1}, "%s is missing: %s (or set %s)", key, what, variable)
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,12 +14,11 @@ import (
 )
 
 // Bounds on one glob. doublestar tries every combination of the alternatives
-// in braces, so the size of the glob with its braces written out bounds what
-// one path can cost.
+// in braces, so their size bounds what one path can cost.
 const (
 	maxGlobBytes        = 500
-	maxGlobAlternatives = 250
-	maxGlobWritten      = 10_000 // bytes
+	maxGlobCombinations = 250
+	maxGlobTokens       = 3_000 // of all combinations
 )
 
 // A glob is one doublestar pattern with its wildcards numbered from the left.
@@ -30,8 +30,9 @@ const (
 type glob struct {
 	pattern string
 	numbers int
-	written [][]token // the pattern with its braces written out
-	exact   bool      // the tokens accept just what doublestar does, of the paths that git allows
+	parsed  sequence
+	plain   []token // the tokens of a pattern without braces
+	exact   bool    // the tokens accept just what doublestar does, of the paths that git allows
 }
 
 // compileGlob reads a pattern. Its errors are for the people who write rules
@@ -41,13 +42,11 @@ func compileGlob(pattern string) (*glob, error) {
 		return nil, fmt.Errorf("the glob %s is longer than %d bytes; write a shorter one, or several",
 			quoteGlob(pattern), maxGlobBytes)
 	}
-	g := &glob{pattern: pattern}
 	p := globParser{rest: pattern}
-	nodes, err := p.pattern()
+	parsed, err := p.pattern()
+	g := &glob{pattern: pattern, numbers: p.numbers, parsed: parsed, exact: !p.vague}
 	if err == nil {
-		g.numbers = p.numbers
-		g.written, err = writeOut(nodes)
-		g.exact = !p.vague && !slices.ContainsFunc(g.written, vague)
+		err = g.inspect()
 	}
 	if err == nil && !doublestar.ValidatePattern(pattern) {
 		err = errors.New("is not complete: a bracket or a brace is open, or it ends with a backslash")
@@ -56,6 +55,40 @@ func compileGlob(pattern string) (*glob, error) {
 		return nil, fmt.Errorf("the glob %s %w", quoteGlob(pattern), err)
 	}
 	return g, nil
+}
+
+// inspect looks at each combination.
+func (g *glob) inspect() error {
+	for k := range g.parsed.combinations {
+		tokens := g.parsed.appendCombination(make([]token, 0, len(g.parsed.nodes)), k)
+		if touching(tokens) {
+			return errors.New(`has a "*" at the edge of a brace and another one beside it; leave one of them out`)
+		}
+		resolve(tokens)
+		g.exact = g.exact && !vague(tokens)
+		if g.parsed.combinations == 1 {
+			g.plain = tokens
+		}
+	}
+	return nil
+}
+
+// written ranges over the tokens of each way to write the pattern without
+// braces. They aren't kept: a hostile file could have millions.
+func (g *glob) written() iter.Seq[[]token] {
+	return func(yield func([]token) bool) {
+		if g.plain != nil {
+			yield(g.plain)
+			return
+		}
+		for k := range g.parsed.combinations {
+			tokens := g.parsed.appendCombination(make([]token, 0, len(g.parsed.nodes)), k)
+			resolve(tokens)
+			if !yield(tokens) {
+				return
+			}
+		}
+	}
 }
 
 // quoteGlob shows a pattern, or its beginning if it is long. A person compares
@@ -86,7 +119,7 @@ func (g *glob) captures(path string) []string {
 		return nil
 	}
 	var best []string
-	for _, tokens := range g.written {
+	for tokens := range g.written() {
 		s := newSplit(tokens, path)
 		if !s.from(0, 0) {
 			continue
@@ -107,8 +140,8 @@ func vague(tokens []token) bool {
 		switch {
 		case t.unsteady(), // a class that takes slashes leads doublestar astray
 			t.kind == slash && (begin || i == len(tokens)-1 || t.text != "/"),
-			t.kind == slash && t.mayEnd && tokens[i-1].kind == star, // "a*/**" does not match "a"
-			t.kind == star && i > 0 && tokens[i-1].kind == star:     // nor "a***"
+			t.mayEnd && tokens[i-1].kind == star,                // "a*/**" does not match "a"
+			t.kind == star && i > 0 && tokens[i-1].kind == star: // nor "a***"
 			return true
 		}
 	}
@@ -121,9 +154,7 @@ type token struct {
 	text   string // of a literal: what it stands for; otherwise as written
 	number int    // of the wildcard that it is or is part of; 0: none
 	offset int    // in the pattern, bytes
-	// mayEnd marks the slash of a final "/**" or "/**/", which also match the
-	// folder itself.
-	mayEnd bool
+	mayEnd bool   // of a slash: not needed at the end of the path
 }
 
 type tokenKind int

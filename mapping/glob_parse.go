@@ -2,7 +2,6 @@ package mapping
 
 import (
 	"errors"
-	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -10,7 +9,52 @@ import (
 // A node is a token, or a brace with its alternatives.
 type node struct {
 	token
-	alternatives [][]node // nil: a token
+	alternatives []sequence // nil: a token
+}
+
+// A sequence is a pattern, or an alternative in a brace. It counts the ways to
+// write it without braces and their tokens, up to a little above the bounds.
+type sequence struct {
+	nodes                []node
+	combinations, tokens int
+}
+
+func (s *sequence) add(n node) {
+	combinations, tokens := 1, 1
+	if n.alternatives != nil {
+		combinations, tokens = 0, 0
+		for _, a := range n.alternatives {
+			combinations += a.combinations
+			tokens += a.tokens
+		}
+	}
+	s.nodes = append(s.nodes, n)
+	s.tokens = min(s.tokens*combinations+tokens*s.combinations, maxGlobTokens+1)
+	s.combinations = min(s.combinations*combinations, maxGlobCombinations+1)
+}
+
+// appendCombination appends the tokens of the combination k.
+func (s *sequence) appendCombination(dst []token, k int) []token {
+	for _, n := range s.nodes {
+		if n.alternatives == nil {
+			dst = append(dst, n.token)
+			continue
+		}
+		all := 0
+		for _, a := range n.alternatives {
+			all += a.combinations
+		}
+		choice := k % all
+		k /= all
+		for _, a := range n.alternatives {
+			if choice < a.combinations {
+				dst = a.appendCombination(dst, choice)
+				break
+			}
+			choice -= a.combinations
+		}
+	}
+	return dst
 }
 
 // steady says whether n means the same whatever is beside it.
@@ -27,39 +71,40 @@ type globParser struct {
 	vague   bool // doublestar may read a brace and what is beside it as one
 }
 
-func (p *globParser) pattern() ([]node, error) {
+func (p *globParser) pattern() (sequence, error) {
 	if p.rest == "" {
-		return nil, errors.New(`is empty; write "**" for every file`)
+		return sequence{}, errors.New(`is empty; write "**" for every file`)
 	}
-	nodes, err := p.sequence()
+	s, err := p.sequence()
 	if err == nil && p.rest != "" { // a "}" ends a sequence
 		err = errors.New(`has a "}" without a "{" before it; write "\}" for the character itself`)
 	}
-	return nodes, err
+	if err == nil && (s.combinations > maxGlobCombinations || s.tokens > maxGlobTokens) {
+		err = errors.New("has braces that stand for too many combinations; write several globs")
+	}
+	return s, err
 }
 
 // sequence reads up to the end or, inside a brace, up to "," or "}".
-func (p *globParser) sequence() ([]node, error) {
-	var nodes []node
+func (p *globParser) sequence() (sequence, error) {
+	s := sequence{combinations: 1}
 	for p.rest != "" {
+		var n node
+		var err error
 		switch c := p.rest[0]; {
 		case c == '}', c == ',' && p.inside > 0:
-			return nodes, nil
+			return s, nil
 		case c == '{':
-			brace, err := p.brace()
-			if err != nil {
-				return nil, err
-			}
-			nodes = append(nodes, brace)
+			n, err = p.brace()
 		default:
-			tok, err := p.token()
-			if err != nil {
-				return nil, err
-			}
-			nodes = append(nodes, node{token: tok})
+			n.token, err = p.token()
 		}
+		if err != nil {
+			return s, err
+		}
+		s.add(n)
 	}
-	return nodes, nil
+	return s, nil
 }
 
 func (p *globParser) brace() (node, error) {
@@ -68,22 +113,22 @@ func (p *globParser) brace() (node, error) {
 		p.numbers++
 		p.inside = p.numbers
 	}
-	var alternatives [][]node
+	var n node
 	for {
 		p.take(1) // "{" or ","
-		nodes, err := p.sequence()
+		s, err := p.sequence()
 		if err != nil {
-			return node{}, err
+			return n, err
 		}
-		alternatives = append(alternatives, nodes)
-		p.vague = p.vague || len(nodes) == 0 || !nodes[0].steady() || !nodes[len(nodes)-1].steady()
+		n.alternatives = append(n.alternatives, s)
+		p.vague = p.vague || len(s.nodes) == 0 || !s.nodes[0].steady() || !s.nodes[len(s.nodes)-1].steady()
 		if p.rest == "" {
-			return node{}, errors.New(`has a "{" without a "}" after it; write "\{" for the character itself`)
+			return n, errors.New(`has a "{" without a "}" after it; write "\{" for the character itself`)
 		}
 		if p.rest[0] == '}' {
 			p.take(1)
 			p.inside = outer
-			return node{alternatives: alternatives}, nil
+			return n, nil
 		}
 	}
 }
@@ -188,82 +233,40 @@ func classLength(s string) (int, error) {
 	return 0, errors.New(`has a "[" without a "]" after it; write "\[" for the character itself`)
 }
 
-// writeOut gives the patterns without braces that nodes stand for.
-func writeOut(nodes []node) ([][]token, error) {
-	if n, size := writtenSize(nodes); n > maxGlobAlternatives || size > maxGlobWritten {
-		return nil, errors.New("has braces that stand for too many combinations; write several globs")
-	}
-	all := combine(nodes)
-	for _, tokens := range all {
-		if err := resolve(tokens); err != nil {
-			return nil, err
+// touching says whether two stars of different numbers stand side by side, but
+// not in the pattern as it is written.
+func touching(tokens []token) bool {
+	for i := 1; i < len(tokens); i++ {
+		a, b := tokens[i-1], tokens[i]
+		if a.kind == star && b.kind == star && a.offset+len(a.text) != b.offset {
+			return true
 		}
 	}
-	return all, nil
-}
-
-// writtenSize counts the combinations and their tokens, up to just above the
-// bounds.
-func writtenSize(nodes []node) (n, size int) {
-	n = 1
-	for _, x := range nodes {
-		an, asize := 1, 1
-		if x.alternatives != nil {
-			an, asize = 0, 0
-			for _, alternative := range x.alternatives {
-				bn, bsize := writtenSize(alternative)
-				an += bn
-				asize += bsize
-			}
-		}
-		size = min(size*an+asize*n, maxGlobWritten+1)
-		n = min(n*an, maxGlobAlternatives+1)
-	}
-	return n, size
-}
-
-func combine(nodes []node) [][]token {
-	all := [][]token{make([]token, 0, len(nodes))}
-	for _, x := range nodes {
-		if x.alternatives == nil {
-			for i := range all {
-				all[i] = append(all[i], x.token)
-			}
-			continue
-		}
-		var longer [][]token
-		for _, alternative := range x.alternatives {
-			for _, end := range combine(alternative) {
-				for _, begin := range all {
-					longer = append(longer, slices.Concat(begin, end))
-				}
-			}
-		}
-		all = longer
-	}
-	return all
+	return false
 }
 
 // resolve says what each "**" means where it stands.
-func resolve(tokens []token) error {
-	for i := range tokens {
-		t := &tokens[i]
-		if t.kind != star {
-			continue
-		}
-		if i > 0 && tokens[i-1].kind == star && tokens[i-1].offset+len(tokens[i-1].text) != t.offset {
-			return errors.New(`has a "*" at the edge of a brace and another one beside it; leave one of them out`)
-		}
+func resolve(tokens []token) {
+	for i, t := range tokens {
 		if t.text == "**" && (i == 0 || tokens[i-1].kind == slash) {
-			t.kind = starStar(tokens[i+1:])
+			tokens[i].kind = starStar(tokens[i+1:])
 		}
 	}
-	for _, n := range []int{2, 3} {
-		if i := len(tokens) - n; i >= 0 && tokens[i].kind == slash && (tokens[i+1].kind == rest || tokens[i+1].kind == folders) {
-			tokens[i].mayEnd = true
-		}
+	markEnd(tokens)
+}
+
+// markEnd finds the slash that the path may lack at its end: "a/**", "a/**/"
+// and, by doublestar's word, "a**/" match "a".
+func markEnd(tokens []token) {
+	n := len(tokens)
+	switch {
+	case n >= 2 && tokens[n-1].kind == rest && tokens[n-2].kind == slash:
+		tokens[n-2].mayEnd = true
+	case n >= 3 && tokens[n-2].kind == folders && tokens[n-3].kind == slash:
+		tokens[n-3].mayEnd = true
+	case n >= 2 && tokens[n-1].kind == slash && tokens[n-2].text == "**":
+		tokens[n-1].mayEnd = true
 	}
-	return nil
 }
 
 // starStar says what a "**" at the start of a segment means before tokens.

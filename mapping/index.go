@@ -76,14 +76,10 @@ type layer struct {
 func newIndex(globs []*glob) *index {
 	x := &index{globs: globs, exts: make(map[string]bool)}
 	for i, g := range globs {
-		rows := g.rows()
-		n := 0
-		for _, row := range rows {
-			n += len(row)
-		}
-		fits := len(x.steps)+n <= maxIndexSteps
-		if !fits {
-			rows = [][]step{{{kind: below}}}
+		rows := [][]step{{{kind: below}}}
+		fits := len(x.steps)+g.parsed.tokens <= maxIndexSteps
+		if fits {
+			rows = g.rows()
 		}
 		x.sure = append(x.sure, g.exact && fits)
 		for _, row := range rows {

@@ -30,8 +30,8 @@ const (
 // rows gives the steps of each way to write g without braces; they accept
 // whatever doublestar accepts.
 func (g *glob) rows() [][]step {
-	rows := make([][]step, 0, len(g.written))
-	for _, tokens := range g.written {
+	rows := make([][]step, 0, g.parsed.combinations)
+	for tokens := range g.written() {
 		var row []step
 		for open := true; open; {
 			end := slices.IndexFunc(tokens, func(t token) bool { return t.kind == slash })

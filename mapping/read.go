@@ -89,7 +89,7 @@ func (r *reader) list(n *yamlNode, what, example string) []*yamlNode {
 		return n.items
 	case isNothing:
 		r.errorf(n, "%s has no value: write %s, or remove the key", what, example)
-	case isText, isNumber, isBool, isMapping:
+	case isText, isNumber, isBool, isMapping, isBroken:
 		r.errorf(n, "%s must be a list, not %s: write %s", what, n.kind, example)
 	}
 	return nil

@@ -36,6 +36,7 @@ const (
 	isNothing kind = "nothing"
 	isList    kind = "a list"
 	isMapping kind = "a group of keys"
+	isBroken  kind = "broken" // a fault says why; no other fault is told of it
 )
 
 // yamlNode is one YAML value and its place: the value's own, or, for a block
@@ -65,7 +66,9 @@ func (c *collector) add(line, col int, s Severity, format string, args ...any) {
 }
 
 func (c *collector) errorf(at *yamlNode, format string, args ...any) {
-	c.add(at.line, at.col, Error, format, args...)
+	if at.kind != isBroken {
+		c.add(at.line, at.col, Error, format, args...)
+	}
 }
 
 func (c *collector) warnf(at *yamlNode, format string, args ...any) {
@@ -102,11 +105,16 @@ func readYAML(src []byte, c *collector) *yamlNode {
 		return nil
 	}
 	conv := converter{collector: c, anchors: map[string]ast.Node{}, open: map[string]bool{}}
-	return conv.node(file.Docs[0].Body)
+	root := conv.node(file.Docs[0].Body)
+	if conv.nodes > maxNodes {
+		return nil
+	}
+	return root
 }
 
 // plainText checks size and encoding, and takes away what would shift the
-// parser's columns: a byte order mark and the carriage returns of line ends.
+// parser's columns and means nothing: a byte order mark, the carriage returns
+// of line ends, and blanks before them.
 func plainText(src []byte, c *collector) (string, bool) {
 	if len(src) > maxBytes {
 		c.add(1, 1, Error, "the file has %d bytes: at most %d (1 MiB) are read", len(src), maxBytes)
@@ -130,7 +138,11 @@ func plainText(src []byte, c *collector) (string, bool) {
 		}
 		i += size
 	}
-	return string(src), true
+	lines := strings.Split(string(src), "\n")
+	for i, l := range lines {
+		lines[i] = strings.TrimRight(l, " \t")
+	}
+	return strings.Join(lines, "\n"), true
 }
 
 // tokenCheck walks the tokens before the parser does: the parser's time and
@@ -229,20 +241,19 @@ type converter struct {
 	anchors map[string]ast.Node
 	open    map[string]bool // anchors whose value is being converted
 	nodes   int
-	stopped bool
 }
 
-// node converts one value; nil if it can't be used, which a fault says.
+// node converts one value.
 func (c *converter) node(n ast.Node) *yamlNode {
-	if c.nodes++; c.nodes > maxNodes {
-		if !c.stopped {
-			c.at(n, "too many values, aliases counted each time they are used (at most %d)", maxNodes)
-		}
-		c.stopped = true
-		return nil
-	}
 	pos := n.GetToken().Position
 	out := &yamlNode{line: pos.Line, col: pos.Column}
+	if c.nodes++; c.nodes > maxNodes {
+		if c.nodes == maxNodes+1 {
+			c.errorf(out, "too many values, aliases counted each time they are used (at most %d)", maxNodes)
+		}
+		out.kind = isBroken
+		return out
+	}
 	switch n := n.(type) {
 	case *ast.MappingNode:
 		return c.mapping(out, n)
@@ -251,14 +262,12 @@ func (c *converter) node(n ast.Node) *yamlNode {
 	case *ast.SequenceNode:
 		out.kind = isList
 		for _, item := range n.Values {
-			if v := c.node(item); v != nil {
-				out.items = append(out.items, v)
-			}
+			out.items = append(out.items, c.node(item))
 		}
 	case *ast.AnchorNode:
-		return c.anchor(n)
+		return c.anchor(out, n)
 	case *ast.AliasNode:
-		return c.alias(n)
+		return c.alias(out, n)
 	case *ast.StringNode:
 		out.kind, out.text = isText, n.Value
 	case *ast.LiteralNode:
@@ -270,25 +279,22 @@ func (c *converter) node(n ast.Node) *yamlNode {
 	case *ast.NullNode:
 		out.kind = isNothing
 	default:
-		c.at(n, "this is not a value that a rules file can hold")
-		return nil
+		return c.broken(out, "this is not a value that a rules file can hold")
 	}
 	return out
 }
 
-func (c *converter) at(n ast.Node, format string, args ...any) {
-	pos := n.GetToken().Position
-	c.add(pos.Line, pos.Column, Error, format, args...)
+func (c *converter) broken(n *yamlNode, format string, args ...any) *yamlNode {
+	c.errorf(n, format, args...)
+	n.kind = isBroken
+	return n
 }
 
 func (c *converter) mapping(out *yamlNode, m *ast.MappingNode) *yamlNode {
 	out.kind = isMapping
 	for i, v := range m.Values {
 		key := c.node(v.Key)
-		if key == nil {
-			continue
-		}
-		if key.kind == isList || key.kind == isMapping {
+		if key.kind == isList || key.kind == isMapping || key.kind == isBroken {
 			c.errorf(key, "a key must be text, not %s: put it in quotes", key.kind)
 			continue
 		}
@@ -296,47 +302,33 @@ func (c *converter) mapping(out *yamlNode, m *ast.MappingNode) *yamlNode {
 			out.line, out.col = key.line, key.col
 		}
 		value := c.node(v.Value)
-		if value == nil {
-			continue
-		}
-		if value.kind == isNothing && value.text == "" {
-			value = c.placed(value, key, v)
+		if v.Value.GetToken().Type == yamltoken.ImplicitNullType {
+			value.line, value.col = key.line, key.col // it is not written at all
 		}
 		out.pairs = append(out.pairs, yamlPair{key, value})
 	}
 	return out
 }
 
-// placed gives the place of a key to a value that is not written at all.
-func (c *converter) placed(value, key *yamlNode, v *ast.MappingValueNode) *yamlNode {
-	if v.Value.GetToken().Type == yamltoken.ImplicitNullType {
-		value.line, value.col = key.line, key.col
-	}
-	return value
-}
-
-func (c *converter) anchor(n *ast.AnchorNode) *yamlNode {
+func (c *converter) anchor(out *yamlNode, n *ast.AnchorNode) *yamlNode {
 	name := n.Name.GetToken().Value
 	c.anchors[name] = n.Value
 	if c.open[name] {
-		c.at(n, "the anchor &%s stands inside itself", name)
-		return nil
+		return c.broken(out, "the anchor &%s stands inside itself", name)
 	}
 	c.open[name] = true
 	defer delete(c.open, name)
 	return c.node(n.Value)
 }
 
-func (c *converter) alias(n *ast.AliasNode) *yamlNode {
+func (c *converter) alias(out *yamlNode, n *ast.AliasNode) *yamlNode {
 	name := n.Value.GetToken().Value
 	value, ok := c.anchors[name]
 	switch {
 	case !ok:
-		c.at(n, "a value that begins with * must stand in quotes: \"*%s\"", name)
-		return nil
+		return c.broken(out, "a value that begins with * must stand in quotes: \"*%s\"", name)
 	case c.open[name]:
-		c.at(n, "the alias *%s stands inside its own anchor &%s", name, name)
-		return nil
+		return c.broken(out, "the alias *%s stands inside its own anchor &%s", name, name)
 	}
 	c.open[name] = true
 	defer delete(c.open, name)

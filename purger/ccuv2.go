@@ -37,7 +37,7 @@ var ErrUnknownPurge = errors.New("Akamai does not know this purge") //nolint:sta
 type V2 struct {
 	transport
 
-	asking sync.Mutex // held while asking, so that one asks for all
+	asking chan struct{} // full while somebody asks, so that one asks for all
 	mu     sync.Mutex
 	queue  v2Room
 }
@@ -75,7 +75,7 @@ func NewV2(c Config, basic Basic) (*V2, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &V2{transport: t}, nil
+		return newV2(t), nil
 	}
 	if c.BaseURL == "" {
 		c.BaseURL = v2Host
@@ -86,8 +86,10 @@ func NewV2(c Config, basic Basic) (*V2, error) {
 	}
 	t := transport{base: base, sign: func(r *http.Request) { r.SetBasicAuth(basic.User, basic.Password) }}
 	t.setDefaults(c)
-	return &V2{transport: t}, nil
+	return newV2(t), nil
 }
+
+func newV2(t transport) *V2 { return &V2{transport: t, asking: make(chan struct{}, 1)} }
 
 // MaxObjects is 500, and 0 for tags, which came with v3.
 func (v *V2) MaxObjects(k Kind) int {
@@ -134,8 +136,12 @@ func v2Body(r Request) ([]byte, error) {
 // room reserves n places in the queue. Akamai is asked only when what is known
 // of the queue does not leave that many.
 func (v *V2) room(ctx context.Context, n int) (Answer, bool) {
-	v.asking.Lock()
-	defer v.asking.Unlock()
+	select {
+	case v.asking <- struct{}{}:
+		defer func() { <-v.asking }()
+	case <-ctx.Done():
+		return noAnswer(ctx.Err()), false
+	}
 	if _, ok := v.reserve(n); ok {
 		return Answer{}, true
 	}
@@ -220,9 +226,9 @@ func (v *V2) Wait(ctx context.Context, r Receipt) error {
 	if r.progress == "" {
 		return fmt.Errorf("wait for purge %s: %w: the reply had no progressUri", r.PurgeID, ErrUnknownPurge)
 	}
-	progress, ping := r.progress, r.pingAfter
+	progress, next := r.progress, max(time.Until(r.At.Add(r.pingAfter)), 0)
 	for failed := 0; ; {
-		if err := sleep(ctx, max(ping, time.Second)); err != nil {
+		if err := sleep(ctx, next); err != nil {
 			return err
 		}
 		u, err := v.progressURL(progress)
@@ -233,7 +239,7 @@ func (v *V2) Wait(ctx context.Context, r Receipt) error {
 		switch {
 		case a.Verdict == Unavailable, a.Verdict == Limited:
 			failed++
-			ping = backoff(time.Second, failed)
+			next = backoff(2*time.Second, failed)
 			continue
 		case a.Verdict != Accepted:
 			return fmt.Errorf("wait for purge %s: %s", r.PurgeID, a.Explain())
@@ -246,10 +252,10 @@ func (v *V2) Wait(ctx context.Context, r Receipt) error {
 		case status != "In-Progress" && time.Since(r.At) > r.Estimated+v2Unknown:
 			return fmt.Errorf("wait for purge %s: %w: its status is %q", r.PurgeID, ErrUnknownPurge, clean(status, 40))
 		}
-		if next := text(fields["progressUri"]); next != "" {
-			progress = next
+		if updated := text(fields["progressUri"]); updated != "" {
+			progress = updated
 		}
-		ping = seconds(number(fields["pingAfterSeconds"]))
+		next = max(seconds(number(fields["pingAfterSeconds"])), time.Second)
 	}
 }
 

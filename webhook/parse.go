@@ -89,21 +89,19 @@ func decode(body []byte, w any) error {
 
 // want says in words what JSON decodes into t.
 func want(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.String:
+	switch kind := t.Kind(); {
+	case t == reflect.TypeFor[time.Time]():
+		return "a time"
+	case kind == reflect.String:
 		return "a string"
-	case reflect.Bool:
+	case kind == reflect.Bool:
 		return "true or false"
-	case reflect.Int, reflect.Int64:
+	case kind == reflect.Int, kind == reflect.Int64:
 		return "a whole number"
-	case reflect.Slice:
+	case kind == reflect.Slice:
 		return "a list"
-	default:
-		if t == reflect.TypeFor[time.Time]() {
-			return "a time"
-		}
-		return "an object"
 	}
+	return "an object"
 }
 
 // A field is one that an event can't do without.

@@ -122,7 +122,9 @@ func send(t *testing.T, req *http.Request) (int, string) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	var answer struct{ Message string }
+	var answer struct {
+		Message string `json:"message"`
+	}
 	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
 		t.Fatalf("the answer of %s is not JSON: %v", res.Status, err)
 	}

@@ -180,30 +180,32 @@ func clockExamined(check string, theirs, asked, answered time.Time) examination 
 func (d doctor) gitHubClock(ctx context.Context) []examination {
 	asked := d.now()
 	api := d.config.GitHub.APIURL
-	resp, err := d.get(ctx, api)
+	_, date, err := d.get(ctx, api)
 	if err != nil {
 		return []examination{
 			{markBad, "GitHub API", fmt.Sprintf("%s does not answer: %v", api, err)},
 			{markSkip, "GitHub clock", "without an answer"},
 		}
 	}
-	date, _ := http.ParseTime(resp.Header.Get("Date")) // a header that is no date is none
 	return []examination{
 		{markGood, "GitHub API", api + " answers"},
 		clockExamined("GitHub clock", date, asked, d.now()),
 	}
 }
 
-func (d doctor) get(ctx context.Context, address string) (*http.Response, error) {
+// get makes a plain request and looks at the answer's head alone. The date is
+// zero if there is none.
+func (d doctor) get(ctx context.Context, address string) (status int, date time.Time, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
-		return nil, err
+		return 0, time.Time{}, err
 	}
 	resp, err := d.http.Do(req)
 	if err != nil {
-		return nil, err
+		return 0, time.Time{}, err
 	}
-	return resp, resp.Body.Close()
+	date, _ = http.ParseTime(resp.Header.Get("Date")) // a header that is no date is none
+	return resp.StatusCode, date, resp.Body.Close()
 }
 
 // app asks GitHub who the App is, which proves its id and key, and what it may.
@@ -395,12 +397,12 @@ func (d doctor) address(ctx context.Context) []examination {
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return []examination{{markBad, check, fmt.Sprintf("public_url %q is not an http(s) address", address)}}
 	}
-	resp, err := d.get(ctx, address+"/healthz")
+	status, _, err := d.get(ctx, address+"/healthz")
 	switch {
 	case err != nil:
 		return []examination{{markWarn, check, fmt.Sprintf("nothing answers at %s yet: start purgebot serve, and let GitHub reach it (%v)", address, err)}}
-	case resp.StatusCode != http.StatusOK:
-		return []examination{{markWarn, check, fmt.Sprintf("%s/healthz answers %d: that is something else than purgebot", address, resp.StatusCode)}}
+	case status != http.StatusOK:
+		return []examination{{markWarn, check, fmt.Sprintf("%s/healthz answers %d: that is something else than purgebot", address, status)}}
 	case loopback(u.Hostname()):
 		return []examination{{markWarn, check, address + " is this machine alone: GitHub can't deliver webhooks to it"}}
 	case u.Scheme == "http":

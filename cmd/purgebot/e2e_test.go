@@ -16,6 +16,8 @@ import (
 	"github.com/purgebot/purgebot/internal/standin"
 )
 
+const waitTime = 30 * time.Second
+
 const testRules = `version: 1
 environments:
   production:
@@ -131,7 +133,7 @@ func (w *world) state(deployment int64, state string) {
 // await waits until a commit's status begins with the words.
 func (w *world) await(sha, environment, state, words string) standin.GitHubStatus {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), waitTime)
 	defer cancel()
 	s, err := w.github.AwaitStatus(ctx, w.fullName(), sha, "purge/"+environment, func(s standin.GitHubStatus) bool {
 		return s.State == state && strings.HasPrefix(s.Description, words)

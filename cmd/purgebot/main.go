@@ -51,6 +51,7 @@ func usage(format string, args ...any) error {
 
 type commands struct {
 	Serve serveCmd `cmd:"" help:"Run the server."`
+	Demo  demoCmd  `cmd:"" help:"Play the whole product on this machine, with no account anywhere."`
 	Rules struct {
 		Check rulesCheckCmd `cmd:"" help:"Check a rules file and run its tests."`
 	} `cmd:"" help:"Work with purge-rules.yaml."`

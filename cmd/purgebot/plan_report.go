@@ -162,8 +162,8 @@ func (r *planReport) text(explain bool) string {
 		fmt.Fprintf(&b, "\n%s to Akamai.\n", plural(r.Requests, "request"))
 	}
 	for _, u := range r.Budget {
-		fmt.Fprintf(&b, "  %s of the bucket of %d %ss (%d a minute flow back)\n",
-			percent(u.Share), u.Bucket, kindName(string(u.Kind)), u.PerMinute)
+		fmt.Fprintf(&b, "  %s: %d, %s of the %d that Akamai takes at once; %d a minute flow back\n",
+			kindPlural(u.Kind), u.Objects, percent(u.Share), u.Bucket, u.PerMinute)
 	}
 	return b.String()
 }
@@ -173,7 +173,7 @@ func (r *planReport) writeTargets(b *strings.Builder, explain bool) {
 	for _, e := range r.Explain {
 		if e.Kind != kind {
 			kind = e.Kind
-			fmt.Fprintf(b, "\n%ss, %s:\n", kindName(string(kind)), e.Action)
+			fmt.Fprintf(b, "\n%s, %s:\n", kindPlural(kind), e.Action)
 		}
 		fmt.Fprintf(b, "  %s%s\n", e.Object, because(explain, e.Rule, e.Path))
 	}
@@ -203,6 +203,18 @@ func (l *planLimit) words() string {
 		return "the purge is held until someone releases it"
 	}
 	return "what the limit says is purged instead of them"
+}
+
+func kindPlural(k mapping.Kind) string {
+	switch k {
+	case mapping.URL:
+		return "URLs"
+	case mapping.Tag:
+		return "Tags"
+	case mapping.CPCode:
+		return "CP codes"
+	}
+	return string(k)
 }
 
 func because(explain bool, rule, path string) string {

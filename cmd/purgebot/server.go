@@ -161,5 +161,26 @@ func (s *server) run(ctx context.Context) error {
 	return errors.Join(err, s.store.Close())
 }
 
+// idle waits until nothing is left to do: every delivery handled, every
+// environment reconciled, every target sent, every status posted.
+func (s *server) idle(ctx context.Context) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		q, err := s.store.Queue(ctx)
+		if err != nil {
+			return err
+		}
+		if q.Deliveries+q.Environments+q.Targets+q.Posts == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the server to be idle, with %+v left: %w", q, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
 // close releases what newServer opened, where run never began.
 func (s *server) close() error { return errors.Join(s.listener.Close(), s.store.Close()) }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/akamai/AkamaiOPEN-edgegrid-golang/v7/pkg/edgegrid"
@@ -42,6 +43,7 @@ type stage struct {
 	githubURL, akamaiURL string
 	secret               string
 	closers              []func(context.Context) error
+	started              atomic.Bool
 	stopServer           func() error
 }
 
@@ -61,7 +63,7 @@ func newStage(ctx context.Context, cfg stageConfig) (_ *stage, err error) {
 		}
 	}()
 	s.github, err = standin.NewGitHub(standin.GitHubConfig{
-		WebhookSecret: s.secret, Repositories: []standin.GitHubRepository{cfg.repo}, Limits: cfg.limits,
+		WebhookSecret: s.secret, Repositories: []standin.GitHubRepository{cfg.repo}, Limits: cfg.limits, Now: s.now,
 	})
 	if err != nil {
 		return nil, err
@@ -73,6 +75,15 @@ func newStage(ctx context.Context, cfg stageConfig) (_ *stage, err error) {
 	s.akamai = standin.NewAkamai(cfg.akamai)
 	s.akamaiURL, err = s.listen(ctx, s.akamai)
 	return s, err
+}
+
+// now is GitHub's clock: an hour back until the server starts, so that what
+// happened before is before.
+func (s *stage) now() time.Time {
+	if s.started.Load() {
+		return time.Now()
+	}
+	return time.Now().Add(-time.Hour)
 }
 
 // listen serves a stand-in on a free port of loopback.
@@ -110,6 +121,7 @@ func (s *stage) serverConfig() serverConfig {
 
 // start starts the server and points GitHub's webhook at it.
 func (s *stage) start(ctx context.Context) error {
+	s.started.Store(true)
 	cfg := s.serverConfig()
 	srv, err := newServer(ctx, cfg)
 	if err != nil {

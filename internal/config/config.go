@@ -60,8 +60,9 @@ func Load(path string, getenv func(string) string) (Config, error) {
 	l := &loader{getenv: getenv}
 	l.read(path)
 	l.apply(l.settings())
-	l.complete()
-	return l.config, errors.Join(l.faults...)
+	l.defaults()
+	l.demandAll()
+	return l.config, l.err()
 }
 
 // LoadAkamai reads the akamai section alone, and demands nothing of the rest.
@@ -69,7 +70,7 @@ func LoadAkamai(path string, getenv func(string) string) (Akamai, error) {
 	l := &loader{getenv: getenv, only: "akamai"}
 	l.read(path)
 	l.apply(l.akamaiSettings())
-	return l.config.Akamai, errors.Join(l.faults...)
+	return l.config.Akamai, l.err()
 }
 
 // loader gathers the configuration and its faults.
@@ -79,7 +80,8 @@ type loader struct {
 	config Config
 	values map[string]*node // by key, from the file
 	place  map[string]place // of each key that was set
-	faults []error
+	broken bool             // the file can't be read: what it lacks is not known
+	faults []fault
 }
 
 // read collects the file's values.
@@ -94,15 +96,13 @@ func (l *loader) read(path string) {
 	case errors.Is(err, fs.ErrNotExist) && path == "":
 		return
 	case err != nil:
-		l.faults = append(l.faults, err) // names the file
+		l.faults, l.broken = append(l.faults, fault{err: err}), true // it names the file
 		return
 	}
 	l.config.File = name
-	top := l.parse(src, place{file: name})
-	if top == nil {
-		return
+	if top := l.parse(src, place{file: name}); top != nil {
+		l.collect(top, "")
 	}
-	l.collect(top, "")
 }
 
 // collect files a mapping's values under their keys and tells of unknown

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -54,7 +56,25 @@ type node struct {
 type pair struct{ key, value *node }
 
 func (l *loader) fault(at place, format string, args ...any) {
-	l.faults = append(l.faults, fmt.Errorf("%s: %w", at, fmt.Errorf(format, args...)))
+	l.faults = append(l.faults, fault{at, fmt.Errorf("%s: %w", at, fmt.Errorf(format, args...))})
+}
+
+// fault is one, with its place in its words.
+type fault struct {
+	at  place
+	err error
+}
+
+// err joins the faults: the file's from top to bottom, then the variables'.
+func (l *loader) err() error {
+	slices.SortStableFunc(l.faults, func(a, b fault) int {
+		return cmp.Or(strings.Compare(a.at.variable, b.at.variable), cmp.Compare(a.at.line, b.at.line))
+	})
+	var all []error
+	for _, f := range l.faults {
+		all = append(all, f.err)
+	}
+	return errors.Join(all...)
 }
 
 // fromVariable gives the value of a variable the form of the file's.
@@ -84,6 +104,7 @@ func (l *loader) parse(src []byte, at place) *node {
 			message = "this is not YAML (" + syntax.Message + ")"
 		}
 		l.fault(at, "%s", message)
+		l.broken = l.broken || at.file != ""
 		return nil
 	}
 	if len(file.Docs) == 0 || file.Docs[0].Body == nil || file.Docs[0].Body.Type() == ast.CommentType {

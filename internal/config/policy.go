@@ -1,10 +1,6 @@
 package config
 
-import (
-	"strconv"
-
-	"github.com/purgebot/purgebot/internal/policy"
-)
+import "github.com/purgebot/purgebot/internal/policy"
 
 // A key is one that may stand in a mapping.
 type key struct {
@@ -126,15 +122,14 @@ func (l *loader) count(to *int) func(*node) {
 
 func (l *loader) cpcodes(to *[]int64) func(*node) {
 	return func(n *node) {
-		var texts []string
-		l.list(&texts)(n)
-		for i, text := range texts {
-			v, err := strconv.ParseInt(text, 10, 64)
-			if err != nil {
-				l.fault(n.items[i].at, "%q is not a CP code, which is a number", text)
-				continue
+		if n.kind != isList {
+			l.wrong(n, "a list")
+			return
+		}
+		for _, item := range n.items {
+			if v, ok := l.integer(item); ok {
+				*to = append(*to, v)
 			}
-			*to = append(*to, v)
 		}
 	}
 }

@@ -18,9 +18,9 @@ type setting struct {
 type form int
 
 const (
-	scalar form = iota
-	commas      // a list, comma separated
-	document    // YAML
+	scalar   form = iota
+	commas        // a list, comma separated
+	document      // YAML
 )
 
 // settings are all keys, in the order of the file.

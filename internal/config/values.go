@@ -231,8 +231,8 @@ func parseDuration(text string) (time.Duration, error) {
 	return d + more, err
 }
 
-// complete sets the defaults and tells what is missing.
-func (l *loader) complete() {
+// defaults sets what is written nowhere.
+func (l *loader) defaults() {
 	c := &l.config
 	if c.Listen == "" {
 		c.Listen = "127.0.0.1:8080"
@@ -251,6 +251,13 @@ func (l *loader) complete() {
 	}
 	if c.Retention.Purges == 0 {
 		c.Retention.Purges = 400 * 24 * time.Hour
+	}
+}
+
+// demandAll tells what must be written and is not.
+func (l *loader) demandAll() {
+	if l.broken {
+		return
 	}
 	l.demand("github.app_id", "the App's id, from its settings page")
 	if _, ok := l.place["github.private_key"]; !ok {

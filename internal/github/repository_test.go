@@ -151,6 +151,21 @@ func TestRepeatedReadsAreFree(t *testing.T) {
 	}
 }
 
+// What one installation was shown, another is not shown out of the cache.
+func TestInstallationsShareNoCache(t *testing.T) {
+	t.Parallel()
+	h := randomHistory(t, 2, 1)
+	_, app := serveConfig(t, standin.GitHubConfig{Repositories: []standin.GitHubRepository{
+		{Owner: "acme", Name: "site", Dir: h.dir, Installation: 1}, {Owner: "other", Name: "x", Dir: h.dir, Installation: 2},
+	}})
+	if _, err := app.Repository(1, "acme", "site").Commit(t.Context(), h.commits[0]); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := app.Repository(2, "acme", "site").Commit(t.Context(), h.commits[0]); !github.IsNotFound(err) {
+		t.Errorf("another installation is shown %+v, %v", c, err)
+	}
+}
+
 func TestDeployments(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 5, 4)

@@ -64,6 +64,7 @@ type Entry struct {
 // compact: a path's bytes and 28 bytes more for each entry.
 type Tree struct {
 	commit string
+	walked bool // GitHub truncates its listing
 	paths  string
 	ends   []uint32 // ends[i] is where path i ends in paths
 	modes  []Mode
@@ -192,9 +193,10 @@ func compareAt(a *Tree, i int, b *Tree, j int) int {
 	return strings.Compare(a.path(i), b.path(j))
 }
 
-// apply gives the tree that edits, sorted by path, make of this one.
+// apply gives the tree that edits, found by a walk and sorted by path, make of
+// this one.
 func (t *Tree) apply(commit string, edits []edit) (*Tree, error) {
-	b := treeBuilder{commit: commit}
+	b := treeBuilder{commit: commit, walked: true}
 	b.grow(t.Len(), len(t.paths))
 	i := 0
 	for _, e := range edits {
@@ -217,6 +219,7 @@ func (t *Tree) apply(commit string, edits []edit) (*Tree, error) {
 // treeBuilder gathers entries in any order.
 type treeBuilder struct {
 	commit string
+	walked bool
 	paths  []byte
 	ends   []uint32
 	modes  []Mode
@@ -260,6 +263,7 @@ func (b *treeBuilder) tree() (*Tree, error) {
 func (b *treeBuilder) sorted() *Tree {
 	return &Tree{
 		commit: b.commit,
+		walked: b.walked,
 		paths:  string(b.paths),
 		ends:   slices.Clip(b.ends),
 		modes:  slices.Clip(b.modes),
@@ -278,7 +282,7 @@ func reordered(t *Tree) *Tree {
 		return cmp.Or(strings.Compare(t.path(i), t.path(j)),
 			cmp.Compare(t.modes[i], t.modes[j]), bytes.Compare(t.ids[i][:], t.ids[j][:]))
 	})
-	b := treeBuilder{commit: t.commit}
+	b := treeBuilder{commit: t.commit, walked: t.walked}
 	b.grow(t.Len(), len(t.paths))
 	last := ""
 	for n, i := range order {

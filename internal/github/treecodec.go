@@ -13,8 +13,8 @@ import (
 
 // The encoding of a tree: a magic word, the numbers of entries and of packed
 // bytes, the packed part, the ids as they are (they don't compress), a
-// checksum of all that. The packed part, compressed by DEFLATE, has the commit,
-// then for each entry how many bytes of its path are those of the one before,
+// checksum of all that. The packed part, compressed by DEFLATE, has 1 for a tree
+// that was walked, else 0, and the commit, then for each entry how many bytes of its path are those of the one before,
 // how many follow, these, and its mode.
 const (
 	treeMagic     = "tree1\n"
@@ -33,7 +33,10 @@ func (t *Tree) MarshalBinary() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode tree: %w", err)
 	}
-	var buf []byte
+	buf := []byte{0}
+	if t.walked {
+		buf[0] = 1
+	}
 	buf = binary.AppendUvarint(buf, uint64(len(t.commit)))
 	buf = append(buf, t.commit...)
 	last := ""
@@ -92,7 +95,8 @@ func (t *Tree) UnmarshalBinary(data []byte) error {
 		return fmt.Errorf("%w: %w", errTreeEncoding, err)
 	}
 	r := treeReader{data: buf}
-	b := treeBuilder{commit: string(r.take(r.number()))}
+	b := treeBuilder{walked: r.number() == 1}
+	b.commit = string(r.take(r.number()))
 	b.grow(count, 0)
 	var path []byte
 	for i := range count {

@@ -45,12 +45,31 @@ func (r *Repository) Tree(ctx context.Context, commit string) (*Tree, error) {
 	if err != nil || tree != nil {
 		return tree, err
 	}
+	return r.walkFrom(ctx, &Tree{}, commit)
+}
+
+// treeNear reads a whole tree by means of a known one, which may be nil. A nil
+// result says that GitHub truncates it, and that there is no tree to start from.
+func (r *Repository) treeNear(ctx context.Context, known *Tree, commit string) (*Tree, error) {
+	if known == nil || !known.walked {
+		if tree, err := r.listing(ctx, commit); err != nil || tree != nil || known == nil {
+			return tree, err
+		}
+	}
+	return r.walkFrom(ctx, known, commit)
+}
+
+// walkFrom reads a whole tree by its difference from a known one.
+func (r *Repository) walkFrom(ctx context.Context, known *Tree, commit string) (*Tree, error) {
 	w := &walk{repository: r}
+	if known.Len() > 0 {
+		w.remember(known)
+	}
 	edits, err := w.run(ctx, "", commit)
 	if err != nil {
 		return nil, err
 	}
-	return (&Tree{}).apply(commit, edits)
+	return known.apply(commit, edits)
 }
 
 // listing reads the recursive tree of a commit; nil: GitHub truncates it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/ledger"
@@ -79,13 +80,12 @@ func (p *Pipeline) start(ctx context.Context, repo ledger.Repository, env ledger
 		return env.Live, "", nil
 	}
 	r := p.repository(repo)
-	before := repo.FirstSeen
-	if !to.At.IsZero() && to.Status != 0 && to.At.Before(before) {
-		before = to.At
-	}
 	grant := p.Policy.For(repo.FullName())
-	last, found, err := r.LastSuccess(ctx, env.Name, before, to.Status, func(d github.Deployment) bool {
-		return d.ID != to.Deploy && (!grant.Listed() || grant.Creator(d.Creator))
+	// GitHub records whole seconds: what it recorded within the second in
+	// which this server first heard of the repository may have come after.
+	last, found, err := r.LastSuccess(ctx, env.Name, repo.FirstSeen.Truncate(time.Second), to.Status, func(d github.Deployment) bool {
+		earlier := to.Status == 0 || to.After(ledger.Point{SHA: d.SHA, Status: d.StatusID, At: d.CreatedAt})
+		return earlier && d.ID != to.Deploy && (!grant.Listed() || grant.Creator(d.Creator))
 	})
 	if err != nil && !github.IsNotFound(err) {
 		return ledger.Point{}, "", err

@@ -319,8 +319,9 @@ func (a *Akamai) answer(c akamaiCall) akamaiAnswer {
 		return refusal
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.denied || (c.account != "" && c.account != a.cfg.AccountSwitchKey) {
+	denied := a.denied || (c.account != "" && c.account != a.cfg.AccountSwitchKey)
+	a.mu.Unlock()
+	if denied {
 		return akamaiDeny(c)
 	}
 	return a.route(c)

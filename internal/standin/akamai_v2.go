@@ -106,10 +106,7 @@ func (a *Akamai) v2(c akamaiCall, path []string) akamaiAnswer {
 	case path[0] == "queues" && c.Method == http.MethodPost:
 		return a.v2Purge(c)
 	case path[0] == "queues" && c.Method == http.MethodGet:
-		return akamaiOK(akamaiV2Length{
-			HTTPStatus: http.StatusOK, QueueLength: a.queue.length(c.now, a.cfg.Queue.Done),
-			Detail: "The queue may take a minute to reflect new or removed requests.", SupportID: "17QY-" + rand.Text(),
-		})
+		return a.v2Length(c)
 	case path[0] == "purges" && c.Method == http.MethodGet:
 		return a.v2Status(c, path[1])
 	case path[0] == "queues" || path[0] == "purges":
@@ -133,6 +130,8 @@ func (a *Akamai) v2Purge(c akamaiCall) (ans akamaiAnswer) {
 	if bad != nil {
 		return bad.answer()
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	waiting := a.queue.length(c.now, a.cfg.Queue.Done)
 	if waiting+len(p.Objects) > a.cfg.Queue.Size {
 		return akamaiProblem(http.StatusInsufficientStorage, "queue is full", "User's queue is full")
@@ -211,10 +210,21 @@ func akamaiV2Word(name string, value json.RawMessage, words map[string]string) (
 	return "", &akamaiFaulty{http.StatusBadRequest, "invalid attribute value", fmt.Sprintf("'%s' attribute cannot be '%s'", name, word)}
 }
 
+func (a *Akamai) v2Length(c akamaiCall) akamaiAnswer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return akamaiOK(akamaiV2Length{
+		HTTPStatus: http.StatusOK, QueueLength: a.queue.length(c.now, a.cfg.Queue.Done),
+		Detail: "The queue may take a minute to reflect new or removed requests.", SupportID: "17QY-" + rand.Text(),
+	})
+}
+
 // v2Status tells how far a purge is. What was submitted just now, or never,
 // or days ago, is "Unknown", which is a 200 as well.
 func (a *Akamai) v2Status(c akamaiCall, id string) akamaiAnswer {
+	a.mu.Lock()
 	p, known := a.queue.purges[id]
+	a.mu.Unlock()
 	age := c.now.Sub(p.submitted)
 	if !known || age < a.cfg.Queue.Unknown || age > akamaiV2Memory {
 		return akamaiOK(akamaiV2Status{

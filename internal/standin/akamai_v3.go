@@ -1,8 +1,6 @@
 package standin
 
 import (
-	"time"
-
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
@@ -10,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The kinds of object, networks and actions of Fast Purge.
@@ -40,7 +39,7 @@ type akamaiAccepted struct {
 	SupportID        string `json:"supportId"`
 }
 
-// route leads to the operation. The caller has a.mu.
+// route leads to the operation.
 func (a *Akamai) route(c akamaiCall) akamaiAnswer {
 	segments := strings.Split(c.URL.EscapedPath(), "/")
 	if len(segments) < 4 || segments[1] != "ccu" {
@@ -86,6 +85,8 @@ func (a *Akamai) v3(c akamaiCall, path []string) akamaiAnswer {
 // rateLimitStatus tells how full the buckets are. Whether that costs a token
 // is not documented; here it does not.
 func (a *Akamai) rateLimitStatus(c akamaiCall, kind string) akamaiAnswer {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	return akamaiAnswer{
 		status: http.StatusCreated,
 		header: a.buckets(c.account, c.now).headers(kind),
@@ -107,6 +108,9 @@ func (a *Akamai) fastPurge(c akamaiCall, p AkamaiPurge) (ans akamaiAnswer) {
 		return bad.answer()
 	}
 	p.Objects = objects
+	// Bodies are read side by side; from here on it is one after the other.
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	buckets := a.buckets(c.account, c.now)
 	if refusal, limited := buckets.limited(p.Kind, len(objects)); limited {
 		return refusal

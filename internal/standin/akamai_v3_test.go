@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -241,5 +242,12 @@ func TestAkamaiRefuse(t *testing.T) {
 	api.Allow(two)
 	if reply := api.post(t, "/ccu/v3/delete/url", akamaiURLs(3)); reply.status != 201 {
 		t.Errorf("allowed again: %s", reply.body)
+	}
+}
+
+func TestAkamaiEstimate(t *testing.T) {
+	api := serveAkamai(t, standin.AkamaiConfig{Estimate: 2 * time.Second})
+	if reply := api.post(t, "/ccu/v3/delete/url", akamaiURLs(1)); reply.fields["estimatedSeconds"] != 2.0 {
+		t.Errorf("%s", reply.body)
 	}
 }

@@ -65,6 +65,7 @@ type GitHub struct {
 	mu            sync.Mutex // guards all below
 	changed       chan struct{}
 	closed        bool
+	underWay      int // requests not answered yet
 	sequence      int64
 	repos         []*githubRepo
 	installations map[int64]*githubInstallation
@@ -186,7 +187,7 @@ func (g *GitHub) AppID() int64 { return g.cfg.AppID }
 func (g *GitHub) addRepository(ctx context.Context, cfg GitHubRepository) error {
 	repo := &githubRepo{
 		GitHubRepository: cfg,
-		git:              newGithubGit(cfg.Dir),
+		git:              newGithubGit(ctx, cfg.Dir),
 		roles:            map[string]string{strings.ToLower(cfg.Owner): "admin"},
 		createdAt:        g.cfg.Now(), pushedAt: g.cfg.Now(),
 	}

@@ -1,11 +1,14 @@
 package standin_test
 
 import (
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
-	"encoding/pem"
+	"encoding/base64"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -19,10 +22,8 @@ import (
 func TestGitHubChecksTheAppsJWT(t *testing.T) {
 	t.Parallel()
 	p, _ := playHistory(t, nil)
-	own, err := jwt.ParseRSAPrivateKeyFromPEM(p.PrivateKeyPEM())
-	if err != nil {
-		t.Fatal(err)
-	}
+	own, err := appKey()
+	must(t, err)
 	other, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -57,24 +58,34 @@ func TestGitHubChecksTheAppsJWT(t *testing.T) {
 		})
 	}
 	p.t = t
+	claims := strings.Split(appJWT(t, p), ".")[1]
+	header := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`))
+	sum := sha256.Sum256([]byte(header + "." + claims))
+	signature, err := rsa.SignPKCS1v15(nil, own, crypto.SHA256, sum[:])
+	must(t, err)
+	unnamed := header + "." + claims + "." + base64.RawURLEncoding.EncodeToString(signature)
+	p.do("GET", "app", "", "Authorization", "Bearer "+unnamed).want(http.StatusUnauthorized, "could not be decoded")
 	p.do("GET", "app", "", "Authorization", "Bearer "+p.token).want(http.StatusUnauthorized, "could not be decoded")
 	p.do("GET", "app", "", "Authorization", "").want(http.StatusUnauthorized, "")
 	p.do("GET", repoPath("commits/main"), "", "Authorization", appJWT(t, p)).want(http.StatusUnauthorized, "Bad credentials")
 }
 
-func TestGitHubTakesAKeyOfTheCallers(t *testing.T) {
+func TestGitHubMakesAKeyIfItGetsNone(t *testing.T) {
 	t.Parallel()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := standin.NewGitHub(standin.GitHubConfig{AppKey: &key.PublicKey})
-	if err != nil {
-		t.Fatal(err)
-	}
+	g, err := standin.NewGitHub(standin.GitHubConfig{})
+	must(t, err)
 	t.Cleanup(func() { must(t, g.Close()) })
-	if block, _ := pem.Decode(g.PrivateKeyPEM()); block != nil {
-		t.Error("the stand-in made a key of its own")
+	key, err := jwt.ParseRSAPrivateKeyFromPEM(g.PrivateKeyPEM())
+	must(t, err)
+	claims := jwt.MapClaims{"iss": "12345", "iat": time.Now().Unix() - 30, "exp": time.Now().Unix() + 60}
+	token, err := jwt.NewWithClaims(jwt.SigningMethodRS256, claims).SignedString(key)
+	must(t, err)
+	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/app", nil)
+	request.Header.Set("User-Agent", "test")
+	request.Header.Set("Authorization", "Bearer "+token)
+	answer := httptest.NewRecorder()
+	if g.ServeHTTP(answer, request); answer.Code != http.StatusOK {
+		t.Errorf("%d %s", answer.Code, answer.Body)
 	}
 }
 
@@ -85,7 +96,8 @@ func TestGitHubTokens(t *testing.T) {
 	p := play(t, standin.GitHubConfig{
 		Now: func() time.Time { return clock },
 		Repositories: []standin.GitHubRepository{
-			{Owner: "acme", Name: "site", Dir: h.dir}, {Owner: "acme", Name: "other", Dir: h.dir},
+			{Owner: "acme", Name: "site", Dir: h.dir},
+			{Owner: "acme", Name: "other", Dir: h.dir},
 			{Owner: "elsewhere", Name: "site", Dir: h.dir, Installation: 2},
 		},
 	})

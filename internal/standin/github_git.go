@@ -54,9 +54,10 @@ type githubSignature struct {
 
 var errGithubNoObject = errors.New("no such object")
 
-func newGithubGit(dir string) *githubGit {
+func newGithubGit(ctx context.Context, dir string) *githubGit {
 	s := &githubGit{dir: dir, commits: map[string]*githubCommit{}, trees: map[string][]githubEntry{}}
-	s.batch = func() *exec.Cmd { return s.command(context.Background(), "cat-file", "--batch") }
+	ctx = context.WithoutCancel(ctx)
+	s.batch = func() *exec.Cmd { return s.command(ctx, "cat-file", "--batch") }
 	return s
 }
 

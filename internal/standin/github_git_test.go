@@ -2,6 +2,7 @@ package standin_test
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -17,15 +18,15 @@ import (
 func TestGitHubTrees(t *testing.T) {
 	t.Parallel()
 	p, h := playHistory(t, nil)
-	wanted := strings.Split(strings.TrimSuffix(h.git("ls-tree", "-rt", "-z", "--format=%(objectmode) %(objecttype) %(objectname) %(path)", h.third), "\x00"), "\x00")
-	for _, name := range []string{h.third, h.git("rev-parse", h.third+"^{tree}"), "main"} {
+	wanted := strings.Split(strings.TrimSuffix(h.git("", "ls-tree", "-rtz", h.third), "\x00"), "\x00")
+	for _, name := range []string{h.third, h.git("", "rev-parse", h.third+"^{tree}"), "main"} {
 		tree, _, err := p.client.Git.GetTree(t.Context(), "acme", "site", name, true)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var got []string
 		for _, e := range tree.Entries {
-			got = append(got, e.GetMode()+" "+e.GetType()+" "+e.GetSHA()+" "+e.GetPath())
+			got = append(got, e.GetMode()+" "+e.GetType()+" "+e.GetSHA()+"\t"+e.GetPath())
 		}
 		slices.Sort(got)
 		slices.Sort(wanted)
@@ -68,10 +69,11 @@ func TestGitHubTreesAreTruncated(t *testing.T) {
 
 func TestGitHubContents(t *testing.T) {
 	t.Parallel()
-	h := newHistory(t)
-	h.write("big.bin", strings.Repeat("0123456789abcdef", 1<<16+1))
-	h.write("edge.bin", strings.Repeat("0123456789abcdef", 1<<16))
-	head := h.commit("big")
+	const mega = 1 << 20
+	h := newHistory(t, "commit refs/heads/main\ncommitter Ada <ada@example.com> 1793534700 +0000\ndata 3\nbig\nfrom :4\n",
+		fmt.Sprintf("M 100644 inline big.bin\ndata %d\n%s\n", mega+1, strings.Repeat("x", mega+1)),
+		fmt.Sprintf("M 100644 inline edge.bin\ndata %d\n%s\n\n", mega, strings.Repeat("x", mega)))
+	head := h.third
 	p := play(t, standin.GitHubConfig{Repositories: []standin.GitHubRepository{{Owner: "acme", Name: "site", Dir: h.dir}}})
 	get := func(path, ref string) (*github.RepositoryContent, []*github.RepositoryContent) {
 		t.Helper()
@@ -81,7 +83,7 @@ func TestGitHubContents(t *testing.T) {
 		}
 		return file, dir
 	}
-	file, _ := get("content/docs/ü b%#.md", h.first)
+	file, _ := get("content/docs/ü b%#.md", "feature/ü")
 	if text, err := file.GetContent(); err != nil || text != "ü\n" {
 		t.Errorf("unicode name: %q, %v", text, err)
 	}
@@ -92,19 +94,19 @@ func TestGitHubContents(t *testing.T) {
 	if away, _ := get("away", head); away.GetType() != "symlink" || away.GetTarget() != "/etc/passwd" {
 		t.Errorf("a symbolic link out of the repository: %v", away)
 	}
-	if sub, _ := get("theme", head); sub.GetType() != "submodule" || sub.GetSHA() != h.first {
+	if sub, _ := get("theme", head); sub.GetType() != "submodule" || sub.GetSHA() != strings.Repeat("1", 40) {
 		t.Errorf("a submodule: %v", sub)
 	}
 	if _, err := mustFile(get("edge.bin", head)).GetContent(); err != nil {
 		t.Errorf("1 MB: %v", err)
 	}
-	if big, _ := get("big.bin", head); big.GetEncoding() != "none" || big.GetSize() != 1<<20+16 {
+	if big, _ := get("big.bin", head); big.GetEncoding() != "none" || big.GetSize() != mega+1 {
 		t.Errorf("over 1 MB: encoding %s, size %d", big.GetEncoding(), big.GetSize())
 	}
-	if raw := p.do("GET", repoPath("contents/big.bin"), "", "Accept", "application/vnd.github.raw+json"); len(raw.body) != 1<<20+16 {
+	if raw := p.do("GET", repoPath("contents/big.bin"), "", "Accept", "application/vnd.github.raw+json"); len(raw.body) != mega+1 {
 		t.Errorf("raw: %d bytes", len(raw.body))
 	}
-	if _, dir := get("content/docs", h.first); len(dir) != 2 || dir[0].GetType() != "file" || dir[0].GetSize() == 0 {
+	if _, dir := get("content/docs", "feature/ü"); len(dir) != 2 || dir[0].GetType() != "file" || dir[0].GetSize() == 0 {
 		t.Errorf("a folder: %v", dir)
 	}
 	if _, dir := get("", head); len(dir) < 7 {
@@ -113,12 +115,12 @@ func TestGitHubContents(t *testing.T) {
 	p.do("GET", repoPath("contents/nothing.md"), "").want(http.StatusNotFound, "Not Found")
 	p.do("GET", repoPath("contents/link?ref=nowhere"), "").want(http.StatusNotFound, "No commit found for the ref nowhere")
 
-	id := h.git("rev-parse", head+":big.bin")
+	id := h.git("", "rev-parse", head+":big.bin")
 	blob, _, err := p.client.Git.GetBlob(t.Context(), "acme", "site", id)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if data, err := base64.StdEncoding.DecodeString(blob.GetContent()); err != nil || len(data) != 1<<20+16 {
+	if data, err := base64.StdEncoding.DecodeString(blob.GetContent()); err != nil || len(data) != mega+1 {
 		t.Errorf("blob: %d bytes, %v", len(data), err)
 	}
 }
@@ -134,7 +136,7 @@ func TestGitHubCommits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.GetSHA() != h.second || c.Parents[0].GetSHA() != h.first || c.GetCommit().GetTree().GetSHA() != h.git("rev-parse", h.second+"^{tree}") {
+	if c.GetSHA() != h.second || c.Parents[0].GetSHA() != h.first || c.GetCommit().GetTree().GetSHA() != h.git("", "rev-parse", h.second+"^{tree}") {
 		t.Errorf("commit: %v", c)
 	}
 	if c.GetCommit().GetMessage() != "second" || c.GetCommit().GetAuthor().GetEmail() != "ada@example.com" || c.GetStats().GetAdditions() == 0 {
@@ -148,7 +150,7 @@ func TestGitHubCommits(t *testing.T) {
 	}
 	p.do("GET", repoPath("commits/%s", strings.Repeat("b", 40)), "").want(http.StatusUnprocessableEntity, "No commit found for SHA")
 	git, _, err := p.client.Git.GetCommit(t.Context(), "acme", "site", h.first)
-	if err != nil || git.GetTree().GetSHA() != h.git("rev-parse", h.first+"^{tree}") || len(git.Parents) != 0 {
+	if err != nil || git.GetTree().GetSHA() != h.git("", "rev-parse", h.first+"^{tree}") || len(git.Parents) != 0 {
 		t.Errorf("git commit: %v, %v", git, err)
 	}
 	ref, _, err := p.client.Git.GetRef(t.Context(), "acme", "site", "heads/feature/ü")

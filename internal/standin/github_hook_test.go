@@ -74,7 +74,7 @@ func TestGitHubPush(t *testing.T) {
 			t.Errorf("%s: %q", key, header.Get(key))
 		}
 	}
-	if h.git("rev-parse", "main") != h.third {
+	if h.git("", "rev-parse", "main") != h.third {
 		t.Error("the clone's own branch moved")
 	}
 	if _, err := p.Push(t.Context(), acme, "main", strings.Repeat("d", 40), standin.GitHubPushOptions{}); err == nil {
@@ -82,12 +82,44 @@ func TestGitHubPush(t *testing.T) {
 	}
 }
 
+func TestGitHubPushOfCommitsThatAnotherBranchHas(t *testing.T) {
+	t.Parallel()
+	receiver := newHook(t)
+	p, h := playHistory(t, func(c *standin.GitHubConfig) {
+		c.WebhookURL = receiver.URL
+		c.Limits.PushCommits = 2
+	})
+	mustPush(t.Context(), t, p, "old", h.first)
+	mustPush(t.Context(), t, p, "old", h.third)
+	mustPush(t.Context(), t, p, "orphan", "")
+	mustPush(t.Context(), t, p, "new", h.orphan)
+	got := receiver.of("push")
+	if commits := got[1].body["commits"].([]any); len(commits) != 2 || dig(commits[1], "id") != h.third || dig(commits[0], "distinct") != false {
+		t.Errorf("%s", got[1].raw)
+	}
+	if commits := got[3].body["commits"].([]any); len(commits) != 1 || dig(commits[0], "distinct") != true {
+		t.Errorf("%s", got[3].raw)
+	}
+}
+
+func TestGitHubSendsNothingOver25MB(t *testing.T) {
+	t.Parallel()
+	receiver := newHook(t)
+	p, h := playHistory(t, func(c *standin.GitHubConfig) { c.WebhookURL = receiver.URL })
+	if _, err := p.Deploy(t.Context(), acme, standin.GitHubDeployment{SHA: h.first, Payload: strings.Repeat("x", 25<<20)}); err != nil {
+		t.Fatal(err)
+	}
+	if len(receiver.of("deployment")) != 0 || len(p.Deliveries()) != 0 {
+		t.Errorf("%d sent, %d listed", len(receiver.of("deployment")), len(p.Deliveries()))
+	}
+}
+
 func TestGitHubPushOfATag(t *testing.T) {
 	t.Parallel()
 	receiver := newHook(t)
 	h := newHistory(t)
-	h.git("tag", "-a", "-m", "one", "v1", h.first)
-	tag := h.git("rev-parse", "v1")
+	h.git("", "tag", "-a", "-m", "one", "v1", h.first)
+	tag := h.git("", "rev-parse", "v1")
 	p := play(t, standin.GitHubConfig{
 		Repositories: []standin.GitHubRepository{{Owner: "acme", Name: "site", Dir: h.dir, Branches: map[string]string{"main": h.third}}},
 		WebhookURL:   receiver.URL, WebhookSecret: hookSecret,
@@ -167,8 +199,8 @@ func TestGitHubRoutesEvents(t *testing.T) {
 	}
 	p.Release(t.Context(), b)
 	p.Release(t.Context())
-	if _, err := p.Redeliver(t.Context(), b); err != nil {
-		t.Fatal(err)
+	if again, err := p.Redeliver(t.Context(), b); err != nil || !again.Redelivery || again.GUID != b {
+		t.Errorf("%+v, %v", again, err)
 	}
 	way = standin.GitHubDrop
 	mustPush(t.Context(), t, p, "main", h.first)

@@ -15,6 +15,7 @@ type GitHubLimits struct {
 	PointsPerMinute  int  // a read costs 1, a write 5: 900
 	ContentPerMinute int  // requests that create content: 80
 	ContentPerHour   int  // 500
+	Concurrent       int  // requests under way at once: 100
 	Status           int  // of a refusal: 403, or 429
 	Bare             bool // a secondary refusal comes without any header, only with words
 
@@ -32,10 +33,19 @@ func (l GitHubLimits) withDefaults() GitHubLimits {
 		field  *int
 		github int
 	}{
-		{&l.Primary, 5000}, {&l.PointsPerMinute, 900}, {&l.ContentPerMinute, 80}, {&l.ContentPerHour, 500},
-		{&l.Status, http.StatusForbidden}, {&l.TreeEntries, 100_000}, {&l.TreeBytes, 7_000_000},
-		{&l.CompareFiles, 300}, {&l.CompareCommits, 250}, {&l.PullFiles, 3000},
-		{&l.StatusesPerContext, 1000}, {&l.PushCommits, 2048},
+		{&l.Primary, 5000},
+		{&l.PointsPerMinute, 900},
+		{&l.ContentPerMinute, 80},
+		{&l.ContentPerHour, 500},
+		{&l.Concurrent, 100},
+		{&l.Status, http.StatusForbidden},
+		{&l.TreeEntries, 100_000},
+		{&l.TreeBytes, 7_000_000},
+		{&l.CompareFiles, 300},
+		{&l.CompareCommits, 250},
+		{&l.PullFiles, 3000},
+		{&l.StatusesPerContext, 1000},
+		{&l.PushCommits, 2048},
 	} {
 		if *number.field == 0 {
 			*number.field = number.github
@@ -87,6 +97,9 @@ func (g *GitHub) meter(x *githubExchange) (githubReply, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now, m := g.cfg.Now(), g.currentMeter(x)
+	if g.underWay > limits.Concurrent {
+		return g.secondary(time.Second), false
+	}
 	if m.used >= limits.Primary {
 		return githubFail(limits.Status, "API rate limit exceeded for installation ID "+x.meterKey()+"."), false
 	}

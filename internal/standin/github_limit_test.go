@@ -89,6 +89,29 @@ func TestGitHubSecondaryLimits(t *testing.T) {
 	}
 }
 
+func TestGitHubConcurrentRequests(t *testing.T) {
+	t.Parallel()
+	p, _ := playHistory(t, func(c *standin.GitHubConfig) { c.Limits = standin.GitHubLimits{Enforce: true, Concurrent: 2} })
+	inside, release := make(chan struct{}, 2), make(chan struct{})
+	p.Fault(func(r *http.Request) standin.GitHubFault {
+		if r.URL.RawQuery == "slow" {
+			inside <- struct{}{}
+			<-release
+		}
+		return standin.GitHubFault{}
+	})
+	slow := make(chan int, 2)
+	for range 2 {
+		go func() { slow <- p.do("GET", repoPath("commits/main?slow"), "").status }()
+		<-inside
+	}
+	p.do("GET", repoPath("commits/main"), "").want(http.StatusForbidden, "secondary rate limit")
+	close(release)
+	<-slow
+	<-slow
+	p.do("GET", repoPath("commits/main"), "").want(http.StatusOK, "")
+}
+
 func TestGitHubFaults(t *testing.T) {
 	t.Parallel()
 	p, h := playHistory(t, nil)

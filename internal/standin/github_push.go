@@ -57,6 +57,7 @@ type githubPush struct {
 	forced, created, deleted bool
 	head                     *githubCommit   // nil for a deletion
 	commits                  []*githubCommit // oldest first
+	distinct                 map[string]bool // those that no other branch had
 }
 
 // preparePush reads from git what the event tells.
@@ -84,25 +85,38 @@ func (g *GitHub) preparePush(ctx context.Context, p *githubPush) error {
 		p.after = full // an annotated tag's own id
 	}
 	p.head = head
-	exclude := known
-	if !p.created {
-		exclude = []string{"^" + p.before}
-		p.forced = !p.repo.git.ancestor(ctx, p.before, p.after)
-	}
-	limit := "--max-count=" + strconv.Itoa(g.cfg.Limits.PushCommits)
-	out, err := p.repo.git.run(ctx, append([]string{"rev-list", "--topo-order", limit, head.id}, exclude...)...)
+	p.distinct = map[string]bool{}
+	fresh, err := p.repo.git.history(ctx, g.cfg.Limits.PushCommits, head.id, known...)
 	if err != nil {
 		return err
 	}
-	for id := range strings.FieldsSeq(out) {
-		c, err := p.repo.git.commit(id)
-		if err != nil {
-			return err
-		}
-		p.commits = append(p.commits, c)
+	for _, c := range fresh {
+		p.distinct[c.id] = true
 	}
-	slices.Reverse(p.commits)
-	return nil
+	if p.commits = fresh; !p.created {
+		p.forced = !p.repo.git.ancestor(ctx, p.before, p.after)
+		p.commits, err = p.repo.git.history(ctx, g.cfg.Limits.PushCommits, head.id, "^"+p.before)
+	}
+	return err
+}
+
+// history lists the newest commits up to one, oldest first, but for those that
+// other arguments of git rev-list exclude.
+func (s *githubGit) history(ctx context.Context, limit int, id string, other ...string) ([]*githubCommit, error) {
+	out, err := s.run(ctx, append([]string{"rev-list", "--topo-order", "--max-count=" + strconv.Itoa(limit), id}, other...)...)
+	if err != nil {
+		return nil, err
+	}
+	var commits []*githubCommit
+	for id := range strings.FieldsSeq(out) {
+		c, err := s.commit(id)
+		if err != nil {
+			return nil, err
+		}
+		commits = append(commits, c)
+	}
+	slices.Reverse(commits)
+	return commits, nil
 }
 
 // finishPush moves the reference and makes the events, the push first. The caller holds g.mu.
@@ -129,7 +143,7 @@ func (g *GitHub) finishPush(p *githubPush) []*GitHubDelivery {
 	}
 	if isBranch && !p.deleted {
 		suite := g.suite(r, p.head.id, branch)
-		g.emitLater(r, "check_suite", "requested", p.pusher, githubObject{"check_suite": g.suiteJSON(g.cfg.URL, r, suite)})
+		events = append(events, g.newEvent(r, "check_suite", "requested", p.pusher, githubObject{"check_suite": g.suiteJSON(g.cfg.URL, r, suite)}))
 		events = append(events, g.movePulls(p, branch)...)
 	}
 	g.notify()
@@ -160,11 +174,11 @@ func (g *GitHub) pushJSON(p *githubPush) githubObject {
 	repository["url"] = r.html()
 	commits := []githubObject{}
 	for _, c := range p.commits {
-		commits = append(commits, g.pushCommitJSON(r, c))
+		commits = append(commits, g.pushCommitJSON(p, c))
 	}
 	var head any
 	if p.head != nil {
-		head = g.pushCommitJSON(r, p.head)
+		head = g.pushCommitJSON(p, p.head)
 	}
 	compare := fmt.Sprintf("%s/compare/%.12s...%.12s", r.html(), p.before, p.after)
 	return githubObject{
@@ -177,7 +191,8 @@ func (g *GitHub) pushJSON(p *githubPush) githubObject {
 
 func githubEmail(login string) string { return login + "@users.noreply.github.com" }
 
-func (g *GitHub) pushCommitJSON(r *githubRepo, c *githubCommit) githubObject {
+func (g *GitHub) pushCommitJSON(p *githubPush, c *githubCommit) githubObject {
+	r := p.repo
 	person := func(s githubSignature) githubObject {
 		return githubObject{"name": s.name, "email": s.email, "date": s.when.Format(time.RFC3339), "username": s.name}
 	}
@@ -203,7 +218,7 @@ func (g *GitHub) pushCommitJSON(r *githubRepo, c *githubCommit) githubObject {
 		g.cfg.Log.Error("github stand-in can't read a commit's changes", "commit", c.id, "error", err)
 	}
 	return githubObject{
-		"id": c.id, "tree_id": c.tree, "distinct": true, "message": c.message, "timestamp": c.committer.when.Format(time.RFC3339),
+		"id": c.id, "tree_id": c.tree, "distinct": p.distinct[c.id], "message": c.message, "timestamp": c.committer.when.Format(time.RFC3339),
 		"url": r.html() + "/commit/" + c.id, "author": person(c.author), "committer": person(c.committer),
 		"added": added, "removed": removed, "modified": modified,
 	}

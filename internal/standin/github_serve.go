@@ -181,7 +181,9 @@ func githubNumber(text string, otherwise, limit int) int {
 func (g *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
 	ask := g.fault
+	g.underWay++
 	g.mu.Unlock()
+	defer g.leave()
 	var fault GitHubFault
 	if ask != nil {
 		fault = ask(r)
@@ -200,6 +202,12 @@ func (g *GitHub) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	g.record(r, route, reply.status)
 	reply.write(w)
+}
+
+func (g *GitHub) leave() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.underWay--
 }
 
 // githubPause waits; false: the caller went away.

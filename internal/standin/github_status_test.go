@@ -151,20 +151,31 @@ func TestGitHubDeployments(t *testing.T) {
 	production := deploy(standin.GitHubDeployment{SHA: h.third})
 	status(production, standin.GitHubDeploymentStatus{State: "waiting"})
 	status(production, standin.GitHubDeploymentStatus{State: "success", Environment: "live"})
+	for range 2 { // production stays, whatever comes after it
+		status(deploy(standin.GitHubDeployment{SHA: h.second}), standin.GitHubDeploymentStatus{State: "success"})
+	}
+	status(old, standin.GitHubDeploymentStatus{State: "inactive"})
 
 	list, _, err := p.client.Repositories.ListDeployments(t.Context(), "acme", "site", &github.DeploymentsListOptions{Environment: "staging"})
 	if err != nil || len(list) != 2 || list[0].GetID() != young || list[1].GetID() != old {
 		t.Errorf("newest first: %v, %v", list, err)
 	}
 	states, _, err := p.client.Repositories.ListDeploymentStatuses(t.Context(), "acme", "site", old, nil)
-	if err != nil || len(states) != 2 || states[0].GetState() != "inactive" || states[1].GetState() != "success" {
+	if err != nil || len(states) != 3 || states[1].GetState() != "inactive" || states[0].GetState() != "inactive" || states[2].GetState() != "success" {
 		t.Errorf("the older deployment became %v, %v", states, err)
 	}
 	if list, _, err = p.client.Repositories.ListDeployments(t.Context(), "acme", "site", &github.DeploymentsListOptions{Environment: "live"}); err != nil || len(list) != 1 {
 		t.Errorf("a status renames the environment: %v, %v", list, err)
 	}
+	list, _, err = p.client.Repositories.ListDeployments(t.Context(), "acme", "site", &github.DeploymentsListOptions{Environment: "production"})
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	if states, _, err = p.client.Repositories.ListDeploymentStatuses(t.Context(), "acme", "site", list[1].GetID(), nil); err != nil || len(states) != 1 {
+		t.Errorf("an older production deployment became %v, %v", states, err)
+	}
 	events := receiver.of("deployment_status")
-	if len(events) != 5 || len(receiver.of("deployment")) != 3 {
+	if len(events) != 7 || len(receiver.of("deployment")) != 5 {
 		t.Fatalf("%d deployment_status events (none of inactive), %d deployment events", len(events), len(receiver.of("deployment")))
 	}
 	e := events[1]

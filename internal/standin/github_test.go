@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/hmac"
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +18,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,100 +36,116 @@ const (
 	hookSecret = "It's a Secret to Everybody"
 )
 
-// gitRepo is a real repository with a short history of the awkward kinds.
-type gitRepo struct {
-	t   *testing.T
-	dir string
-}
-
-func newGitRepo(t *testing.T) *gitRepo {
-	t.Helper()
-	r := &gitRepo{t: t, dir: t.TempDir()}
-	r.git("init", "-q", "-b", "main")
-	return r
-}
-
-func (r *gitRepo) git(args ...string) string {
-	r.t.Helper()
-	cmd := exec.CommandContext(r.t.Context(), "git", append([]string{"-C", r.dir}, args...)...)
-	cmd.Env = append(os.Environ(),
-		"GIT_AUTHOR_NAME=Ada", "GIT_AUTHOR_EMAIL=ada@example.com", "GIT_AUTHOR_DATE=2026-11-01T12:00:00Z",
-		"GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com", "GIT_COMMITTER_DATE=2026-11-01T12:00:00Z",
-		"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null")
-	var problems bytes.Buffer
-	cmd.Stderr = &problems
-	out, err := cmd.Output()
-	if err != nil {
-		r.t.Fatalf("git %v: %v: %s", args, err, &problems)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-func (r *gitRepo) write(name, text string) {
-	r.t.Helper()
-	full := filepath.Join(r.dir, name)
-	if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
-		r.t.Fatal(err)
-	}
-	if err := os.WriteFile(full, []byte(text), 0o644); err != nil {
-		r.t.Fatal(err)
-	}
-}
-
-func (r *gitRepo) commit(message string) string {
-	r.t.Helper()
-	r.git("add", "-A")
-	r.git("commit", "-q", "--allow-empty", "-m", message)
-	return r.git("rev-parse", "HEAD")
-}
-
-// history is what most tests need of one repository.
+// history is a real repository, bare, with a short history of the awkward kinds.
 type history struct {
-	*gitRepo
+	t                    *testing.T
+	dir                  string
 	first, second, third string // on main; each the parent of the next
 	side                 string // branch feature/ü, from first
 	orphan               string // branch orphan
 }
 
-func newHistory(t *testing.T) history {
+// historyStream is the history as git fast-import reads it.
+const historyStream = `feature done
+commit refs/heads/main
+mark :1
+committer Ada <ada@example.com> 1793534400 +0000
+data 5
+first
+M 100644 inline content/docs/a.md
+data <<END
+a text that is long
+enough for git to
+know it again under
+another name
+END
+M 100644 inline "content/docs/ü b%#.md"
+data 3
+ü
+M 100644 inline run.sh
+data 10
+#!/bin/sh
+M 100644 inline purge-rules.yaml
+data 11
+version: 1
+M 120000 inline link
+data 16
+purge-rules.yaml
+M 120000 inline away
+data 11
+/etc/passwd
+
+commit refs/heads/feature/ü
+mark :2
+committer Ada <ada@example.com> 1793534460 +0000
+data 4
+side
+from :1
+M 100644 inline side.txt
+data 5
+side
+
+commit refs/heads/main
+mark :3
+committer Ada <ada@example.com> 1793534520 +0000
+data 6
+second
+from :1
+R content/docs/a.md content/docs/renamed.md
+D "content/docs/ü b%#.md"
+M 100755 inline run.sh
+data 10
+#!/bin/sh
+M 100644 inline new.txt
+data 4
+new
+M 160000 1111111111111111111111111111111111111111 theme
+
+commit refs/heads/main
+mark :4
+committer Ada <ada@example.com> 1793534580 +0000
+data 5
+third
+from :3
+M 100644 inline new.txt
+data 6
+newer
+
+commit refs/heads/orphan
+mark :5
+committer Ada <ada@example.com> 1793534640 +0000
+data 6
+orphan
+M 100644 inline only.txt
+data 5
+only
+
+`
+
+// newHistory makes a repository of its own for a test; more is appended to the stream.
+func newHistory(t *testing.T, more ...string) history {
 	t.Helper()
-	r := newGitRepo(t)
-	h := history{gitRepo: r}
-	r.write("content/docs/a.md", strings.Repeat("one line of many\n", 20))
-	r.write("content/docs/ü b%#.md", "ü\n")
-	r.write("run.sh", "#!/bin/sh\n")
-	r.write("purge-rules.yaml", "version: 1\n")
-	if err := os.Symlink("purge-rules.yaml", filepath.Join(r.dir, "link")); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink("/etc/passwd", filepath.Join(r.dir, "away")); err != nil {
-		t.Fatal(err)
-	}
-	h.first = r.commit("first")
-	r.git("checkout", "-q", "-b", "feature/ü")
-	r.write("side.txt", "side\n")
-	h.side = r.commit("side")
-	r.git("checkout", "-q", "main")
-	r.git("mv", "content/docs/a.md", "content/docs/renamed.md")
-	r.git("update-index", "--chmod=+x", "run.sh")
-	r.git("rm", "-q", "content/docs/ü b%#.md")
-	r.write("new.txt", "new\n")
-	r.git("add", "new.txt")
-	r.git("update-index", "--add", "--cacheinfo", "160000,"+h.first+",theme")
-	r.git("commit", "-q", "-m", "second")
-	h.second = r.git("rev-parse", "HEAD")
-	r.git("reset", "-q", "--hard")
-	r.write("new.txt", "newer\n")
-	r.git("commit", "-q", "-a", "-m", "third")
-	h.third = r.git("rev-parse", "HEAD")
-	r.git("checkout", "-q", "--orphan", "orphan")
-	r.git("rm", "-rfq", "--cached", ".")
-	r.write("only.txt", "only\n")
-	r.git("add", "only.txt")
-	r.git("commit", "-q", "-m", "orphan")
-	h.orphan = r.git("rev-parse", "HEAD")
-	r.git("checkout", "-qf", "main")
+	h := history{t: t, dir: t.TempDir()}
+	h.git("", "init", "-q", "--bare", "-b", "main")
+	h.git(historyStream+strings.Join(more, "")+"done\n", "fast-import", "--quiet", "--force")
+	ids := strings.Fields(h.git("", "rev-parse", "main~2", "main~1", "main", "feature/ü", "orphan"))
+	h.first, h.second, h.third, h.side, h.orphan = ids[0], ids[1], ids[2], ids[3], ids[4]
 	return h
+}
+
+func (h history) git(input string, args ...string) string {
+	h.t.Helper()
+	cmd := exec.CommandContext(h.t.Context(), "git", append([]string{"-C", h.dir}, args...)...)
+	cmd.Env = append(os.Environ(), "GIT_COMMITTER_NAME=Ada", "GIT_COMMITTER_EMAIL=ada@example.com",
+		"GIT_CONFIG_GLOBAL=/dev/null", "GIT_CONFIG_SYSTEM=/dev/null")
+	cmd.Stdin = strings.NewReader(input)
+	var problems bytes.Buffer
+	cmd.Stderr = &problems
+	out, err := cmd.Output()
+	if err != nil {
+		h.t.Fatalf("git %v: %v: %s", args, err, &problems)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // player is a stand-in that is served, and a client of it.
@@ -135,15 +154,20 @@ type player struct {
 	t      *testing.T
 	url    string // ends with a slash
 	client *github.Client
+	key    []byte // the App's, PEM
 	token  string
 }
 
+// appKey is one key pair for all tests: to make one takes long.
+var appKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) }) //nolint:gochecknoglobals // see above
+
 func play(t *testing.T, cfg standin.GitHubConfig) *player {
 	t.Helper()
+	key, err := appKey()
+	must(t, err)
+	cfg.AppKey = &key.PublicKey
 	g, err := standin.NewGitHub(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	server := httptest.NewServer(g)
 	t.Cleanup(func() {
 		server.Close()
@@ -152,10 +176,9 @@ func play(t *testing.T, cfg standin.GitHubConfig) *player {
 		}
 	})
 	p := &player{GitHub: g, t: t, url: server.URL + "/" + strings.TrimPrefix(cfg.BasePath, "/")}
-	transport, err := ghinstallation.New(http.DefaultTransport, g.AppID(), 1, g.PrivateKeyPEM())
-	if err != nil {
-		t.Fatal(err)
-	}
+	p.key = pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	transport, err := ghinstallation.New(http.DefaultTransport, g.AppID(), 1, p.key)
+	must(t, err)
 	transport.BaseURL = strings.TrimSuffix(p.url, "/")
 	p.client = github.NewClient(&http.Client{Transport: transport})
 	if p.client.BaseURL, err = p.client.BaseURL.Parse(p.url); err != nil {
@@ -294,10 +317,8 @@ func appJWT(t *testing.T, p *player) string {
 
 func appJWTAt(t *testing.T, p *player, at time.Time) string {
 	t.Helper()
-	key, err := jwt.ParseRSAPrivateKeyFromPEM(p.PrivateKeyPEM())
-	if err != nil {
-		t.Fatal(err)
-	}
+	key, err := jwt.ParseRSAPrivateKeyFromPEM(p.key)
+	must(t, err)
 	claims := jwt.MapClaims{"iss": strconv.FormatInt(p.AppID(), 10), "iat": at.Unix() - 30, "exp": at.Unix() + 300}
 	token, err := jwt.NewWithClaims(jwt.SigningMethodRS256, claims).SignedString(key)
 	if err != nil {

@@ -4,12 +4,23 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
-// A Post is one surface on GitHub: a commit status of one context.
+// PostKind says what a surface is.
+type PostKind string
+
+// The kinds of surface. The kind is the first word of the surface's name.
+const (
+	StatusPost   PostKind = "status"   // a commit status of one context
+	ReplyPost    PostKind = "reply"    // a comment of ours on a pull request
+	ReactionPost PostKind = "reaction" // our reaction to a comment
+)
+
+// A Post is one surface on GitHub.
 type Post struct {
 	Surface string
 	RepoID  int64
@@ -23,6 +34,19 @@ type Post struct {
 	Posted  string // the words on GitHub now, as posted
 	NextAt  time.Time
 	Tries   int
+
+	Number   int   // of the pull request that a reply is on
+	Comment  int64 // that is reacted or replied to
+	RemoteID int64 // GitHub's id of the reply; 0: none is known
+	// Claims counts how often somebody set out to write this, this time
+	// included: above 1 without a RemoteID, the reply may be there already.
+	Claims int
+}
+
+// Kind is what the surface is.
+func (p Post) Kind() PostKind {
+	kind, _, _ := strings.Cut(p.Surface, "/")
+	return PostKind(kind)
 }
 
 // An Announcement is a commit status that no purge speaks for: what waits,
@@ -101,19 +125,22 @@ func (s *Store) ClaimPost(ctx context.Context, name string, lease time.Duration)
 	now := s.now()
 	err = s.write(ctx, func(t *tx) error {
 		var next int64
-		err := t.row(ctx, `UPDATE post SET lease_until = CASE WHEN next_at > $2 THEN lease_until ELSE $3 END
+		err := t.row(ctx, `UPDATE post SET lease_until = CASE WHEN next_at > $2 THEN lease_until ELSE $3 END,
+				claims = CASE WHEN next_at > $2 THEN claims ELSE claims + 1 END
 			WHERE surface = $1 AND version > posted_version AND lease_until <= $2
-			RETURNING repo_id, env_id, sha, context, purge_id, state, words, version, posted, next_at, tries`,
+			RETURNING repo_id, env_id, sha, context, purge_id, state, words, version, posted, next_at, tries,
+				number, comment_id, remote_id, claims`,
 			name, ms(now), ms(now.Add(lease))).
-			Scan(&p.RepoID, &p.EnvID, &p.SHA, &p.Context, &p.PurgeID, &p.State, &p.Words, &p.Version, &p.Posted, &next, &p.Tries)
+			Scan(&p.RepoID, &p.EnvID, &p.SHA, &p.Context, &p.PurgeID, &p.State, &p.Words, &p.Version, &p.Posted, &next, &p.Tries,
+				&p.Number, &p.Comment, &p.RemoteID, &p.Claims)
 		p.Surface, p.NextAt = name, when(next)
 		return missing(err)
 	})
 	return p, err
 }
 
-// Posted settles a claimed surface: what GitHub shows now, and from when on
-// it may be written again. With final false the same version is posted again
+// Posted settles a claimed surface: what GitHub shows now, its RemoteID, and
+// from when on it may be written again. With final false the same version is posted again
 // then, since its words change with the clock.
 func (s *Store) Posted(ctx context.Context, p Post, shows string, final bool, next time.Time) error {
 	return s.write(ctx, func(t *tx) error {
@@ -122,8 +149,8 @@ func (s *Store) Posted(ctx context.Context, p Post, shows string, final bool, ne
 			version--
 		}
 		var now int64
-		err := t.row(ctx, `UPDATE post SET posted_version = $2, posted = $3, next_at = $4, lease_until = 0, tries = 0
-			WHERE surface = $1 RETURNING version`, p.Surface, version, shows, ms(next)).Scan(&now)
+		err := t.row(ctx, `UPDATE post SET posted_version = $2, posted = $3, next_at = $4, lease_until = 0, tries = 0,
+			remote_id = $5 WHERE surface = $1 RETURNING version`, p.Surface, version, shows, ms(next), p.RemoteID).Scan(&now)
 		if err != nil {
 			return missing(err)
 		}

@@ -84,10 +84,11 @@ type Pause struct {
 
 // Queue counts what waits.
 type Queue struct {
-	Deliveries int // not handled yet
-	Targets    int // neither accepted nor failed
-	Posts      int // words that GitHub does not show yet
-	Pause      Pause
+	Deliveries   int // not handled yet
+	Environments int // where another commit is desired than is live, and nothing is at fault
+	Targets      int // of open purges, neither accepted nor failed
+	Posts        int // words that GitHub does not show yet
+	Pause        Pause
 }
 
 // Queue reads how much waits.
@@ -97,11 +98,13 @@ func (s *Store) Queue(ctx context.Context) (q Queue, err error) {
 		var until int64
 		var words string
 		if err := t.row(ctx, `SELECT (SELECT COUNT(*) FROM delivery WHERE handled_at = 0),
+			(SELECT COUNT(*) FROM environment WHERE desired_sha <> '' AND fault = ''
+				AND (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status)),
 			(SELECT COALESCE(SUM(urls + tags + cpcodes - accepted - failed), 0) FROM purge WHERE state = 'open'),
 			(SELECT COUNT(*) FROM post WHERE version > posted_version),
 			(SELECT COALESCE(MAX(paused_until), 0) FROM budget WHERE bucket = 'requests'),
 			(SELECT COALESCE(MAX(words), '') FROM budget WHERE bucket = 'requests')`).
-			Scan(&q.Deliveries, &q.Targets, &q.Posts, &until, &words); err != nil {
+			Scan(&q.Deliveries, &q.Environments, &q.Targets, &q.Posts, &until, &words); err != nil {
 			return err
 		}
 		q.Pause = Pause{Paused: words != "" && until > now, Words: words}

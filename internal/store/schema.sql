@@ -159,9 +159,26 @@ CREATE TABLE budget (
   words        TEXT   NOT NULL DEFAULT '' -- why it is paused
 );
 
+-- What people asked for by a comment on a pull request.
+CREATE TABLE command (
+  repo_id     BIGINT NOT NULL,
+  comment_id  BIGINT NOT NULL,
+  number      BIGINT NOT NULL, -- of the pull request
+  person      BIGINT NOT NULL, -- GitHub's id of the account
+  login       TEXT   NOT NULL,
+  at          BIGINT NOT NULL, -- when the comment was made
+  environment TEXT   NOT NULL DEFAULT '',
+  sha         TEXT   NOT NULL DEFAULT '', -- the head whose rules and files it goes by, from the first handling on
+  purge_id    TEXT   NOT NULL DEFAULT '', -- what it made, or acted on
+  outcome     TEXT   NOT NULL DEFAULT '', -- '' while under way
+  PRIMARY KEY (repo_id, comment_id)
+);
+CREATE INDEX command_person ON command (repo_id, person, at);
+CREATE INDEX command_pull ON command (repo_id, number) WHERE purge_id <> '';
+
 -- One row for each thing that GitHub shows and that purgebot writes.
 CREATE TABLE post (
-  surface        TEXT   PRIMARY KEY, -- status/REPO/SHA/CONTEXT
+  surface        TEXT   PRIMARY KEY, -- status/REPO/SHA/CONTEXT, reply/REPO/NUMBER/…, reaction/REPO/COMMENT/…
   repo_id        BIGINT NOT NULL,
   env_id         TEXT   NOT NULL,
   sha            TEXT   NOT NULL,
@@ -175,7 +192,11 @@ CREATE TABLE post (
   posted         TEXT   NOT NULL DEFAULT '', -- the words on GitHub now
   next_at        BIGINT NOT NULL DEFAULT 0,
   lease_until    BIGINT NOT NULL DEFAULT 0,
-  tries          BIGINT NOT NULL DEFAULT 0
+  tries          BIGINT NOT NULL DEFAULT 0,
+  number         BIGINT NOT NULL DEFAULT 0, -- of the pull request that a reply is on
+  comment_id     BIGINT NOT NULL DEFAULT 0, -- that is reacted or replied to
+  remote_id      BIGINT NOT NULL DEFAULT 0, -- GitHub's id of the reply; 0: none is known
+  claims         BIGINT NOT NULL DEFAULT 0  -- how often somebody set out to write it
 );
 CREATE INDEX post_due ON post (next_at) WHERE version > posted_version;
 CREATE INDEX post_env ON post (env_id) WHERE purge_id = '';

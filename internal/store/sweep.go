@@ -56,7 +56,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 		}{
 			{`SELECT guid FROM delivery WHERE handled_at = 0 AND received_at < $1 ORDER BY received_at LIMIT $2`,
 				[]any{late, sweepAtOnce}, func(id string) river.JobArgs { return HandleJob{GUID: id} }},
-			{`SELECT id FROM environment WHERE (desired_sha <> live_sha OR desired_deploy <> live_deploy)
+			{`SELECT id FROM environment WHERE (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status)
 				AND desired_sha <> '' AND fault = '' AND due_at <= $1 AND desired_at < $1 LIMIT $2`,
 				[]any{late, sweepAtOnce}, func(id string) river.JobArgs { return ReconcileJob{EnvID: id} }},
 			{`SELECT DISTINCT kind FROM request WHERE (state = 'ready' AND next_at <= $1) OR (state = 'sending' AND lease_until <= $1) LIMIT $2`,

@@ -1,0 +1,49 @@
+GO       ?= go
+FUZZTIME ?= 20s
+TOOL      = $(GO) tool -modfile=tools.mod
+
+.PHONY: help demo build test race lint fmt tidy fuzz cover image check
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## play the whole product on this machine, with no account anywhere
+	$(GO) run ./cmd/purgebot demo
+
+build: ## build the static binary bin/purgebot
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/purgebot ./cmd/purgebot
+
+test: ## run the tests; needs Go and git alone
+	$(GO) test -shuffle=on ./...
+
+race: ## run the tests with the race detector (needs a C compiler)
+	$(GO) test -race -shuffle=on ./...
+
+lint: ## run every linter
+	$(TOOL) golangci-lint run ./...
+
+fmt: ## format the code as the linters want it
+	$(TOOL) golangci-lint fmt ./...
+
+tidy: ## tidy go.mod; tools.mod has modules of the tools alone, apart from the program's
+	$(GO) mod tidy
+	@set -e; dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	cp tools.mod "$$dir/go.mod"; cp tools.sum "$$dir/go.sum"; $(GO) -C "$$dir" mod tidy; \
+	cp "$$dir/go.mod" tools.mod; cp "$$dir/go.sum" tools.sum
+
+fuzz: ## run each fuzz target for FUZZTIME (20s)
+	@grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' . | sort | while IFS=: read -r file func; do \
+		echo "== $${file%/*} $${func#func }"; \
+		$(GO) test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "$${file%/*}" </dev/null || exit 1; \
+	done
+
+cover: ## show what the tests reach, in coverage.html
+	$(GO) test -coverpkg ./... -coverprofile coverage.out ./...
+	$(GO) tool cover -html coverage.out -o coverage.html
+	$(GO) tool cover -func coverage.out | tail -n 1
+
+image: ## build the container image purgebot:dev
+	docker build -t purgebot:dev .
+
+check: ## everything that must pass before a merge
+	.ci/run

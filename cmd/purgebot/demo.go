@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/purgebot/purgebot/internal/policy"
+	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/mapping"
+)
+
+type demoCmd struct {
+	Once   bool   `help:"Exit when the story ends: 0 only if all of it ended as told."`
+	Dir    string `help:"Keep the site and the database in this folder; a temporary one by default." placeholder:"DIR"`
+	Listen string `help:"The server's address." default:"127.0.0.1:0" placeholder:"ADDR"`
+	Log    bool   `help:"Show the server's log on standard error."`
+}
+
+// Run plays the story: a site in git, GitHub, Akamai and the real server
+// between them, all on this machine.
+func (c *demoCmd) Run(ctx context.Context, std streams) (err error) {
+	dir := c.Dir
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "purgebot-demo-"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	}
+	log := slog.New(slog.DiscardHandler)
+	if c.Log {
+		log = slog.New(slog.NewTextHandler(std.err, nil))
+	}
+	d := &demo{out: std.out}
+	if err := d.open(ctx, dir, c.Listen, log); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.stage.close(context.WithoutCancel(ctx))) }()
+
+	if err := d.play(ctx); err != nil {
+		return err
+	}
+	if d.verdict(); d.wrong > 0 {
+		return failed()
+	}
+	if c.Once {
+		return nil
+	}
+	d.say("The server goes on at http://%s until you press Ctrl-C.", d.stage.server.addr())
+	<-ctx.Done()
+	return nil
+}
+
+// demo is the story as it is played.
+type demo struct {
+	out   io.Writer
+	stage *stage
+	site  *site
+	rules *naiveRules
+
+	seen  int // purges of the Akamai stand-in that were judged already
+	wrong int // steps that did not end as told
+	steps int
+}
+
+const demoRules = `version: 1
+environments:
+  production:
+    network: production
+    hosts: [www.acme.example, m.acme.example]
+  staging:
+    network: staging
+    hosts: [staging.acme.example]
+rules:
+  - name: pages
+    match: content/**/*.md
+    urls: ["https://{host}/{1}/{2}/"]
+  - name: press releases list
+    match: content/press/*.md
+    urls: ["https://{host}/press/"]
+  - name: assets
+    match: static/**
+    urls: ["https://{host}/assets/{1}"]
+  - name: the shell of every page
+    match: layouts/**
+    tags: [acme-shell]
+`
+
+func (d *demo) open(ctx context.Context, dir, listen string, log *slog.Logger) (err error) {
+	if d.site, err = newSite(ctx, filepath.Join(dir, "site")); err != nil {
+		return err
+	}
+	if d.rules, err = readNaive([]byte(demoRules)); err != nil {
+		return err
+	}
+	if _, err := d.site.commit(ctx, "A site", map[string]string{
+		"purge-rules.yaml": demoRules, "layouts/base.html": "<html>", "static/site.css": "body {}",
+		"content/press/2026-opening.md": "We open.", "content/about/team.md": "Ann, Bob", "content/shop/prices.md": "10 EUR",
+		"content/shop/old offer.md": "5 EUR", "README.md": "the site",
+	}); err != nil {
+		return err
+	}
+	entry := policy.NewEntry()
+	entry.Repositories, entry.Hosts, entry.Tags = []string{"acme/site"}, []string{"*.acme.example"}, []string{"acme-*"}
+	d.stage, err = newStage(ctx, stageConfig{
+		dir: dir, listen: listen, log: log, policy: policy.Policy{entry},
+		repo:        standin.GitHubRepository{ID: 1, Owner: "acme", Name: "site", Dir: d.site.dir},
+		akamai:      standin.AkamaiConfig{Estimate: time.Second, Log: log},
+		statusEvery: 200 * time.Millisecond,
+	})
+	return err
+}
+
+func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
+
+// step begins a step of the story.
+func (d *demo) step(format string, args ...any) {
+	d.steps++
+	d.say("\n%d. %s", d.steps, fmt.Sprintf(format, args...))
+}
+
+// wrongly notes that something did not end as told.
+func (d *demo) wrongly(format string, args ...any) {
+	d.wrong++
+	d.say("   ✗ "+format, args...)
+}
+
+const demoWait = 30 * time.Second
+
+// status waits for a commit's status, and shows it.
+func (d *demo) status(ctx context.Context, sha, environment, state, words string) {
+	wait, cancel := context.WithTimeout(ctx, demoWait)
+	defer cancel()
+	s, err := d.stage.github.AwaitStatus(wait, d.stage.fullName(), sha, "purge/"+environment, func(s standin.GitHubStatus) bool {
+		return s.State == state && strings.HasPrefix(s.Description, words)
+	})
+	if err != nil {
+		d.wrongly("%v; told was %s %q", err, state, words)
+		return
+	}
+	d.say("   %s %s  %s: %s", statusMark(s.State), sha[:7], s.Context, s.Description)
+	if s.TargetURL != "" {
+		d.say("     %s", s.TargetURL)
+	}
+}
+
+func statusMark(state string) string {
+	switch state {
+	case "success":
+		return "✓"
+	case "failure", "error":
+		return "✗"
+	default:
+		return "…"
+	}
+}
+
+// purged holds what reached Akamai since the last call against what git and a
+// naive reading of the rules say of the difference of two commits. Without a
+// from nothing may have reached it.
+func (d *demo) purged(ctx context.Context, from, to, environment, network, action string, but ...string) {
+	wait, cancel := context.WithTimeout(ctx, demoWait)
+	defer cancel()
+	if err := d.stage.server.idle(wait); err != nil {
+		d.wrongly("%v", err)
+		return
+	}
+	want := map[string]int{}
+	if from != "" {
+		changes, err := gitDifference(ctx, d.site.dir, from, to)
+		if err != nil {
+			d.wrongly("%v", err)
+			return
+		}
+		want = d.expect(changes, environment, network, action, but)
+	}
+	d.judge(want)
+}
+
+func (d *demo) expect(changes []mapping.Change, environment, network, action string, but []string) map[string]int {
+	want := map[string]int{}
+	for _, c := range changes {
+		for _, object := range d.rules.objects(environment, c.Path) {
+			if slices.Contains(but, object) {
+				continue
+			}
+			how := action
+			if !strings.HasPrefix(object, "url ") {
+				how = "invalidate"
+			}
+			want[network+" "+how+" "+object] = 1
+		}
+	}
+	return want
+}
+
+// judge compares, object by object, what reached Akamai with what was wanted.
+func (d *demo) judge(want map[string]int) {
+	all := d.stage.akamai.Accepted()
+	got := map[string]int{}
+	for _, p := range all[d.seen:] {
+		for _, o := range p.Objects {
+			got[p.Network+" "+p.Action+" "+p.Kind+" "+o]++
+		}
+	}
+	d.seen = len(all)
+	lines := make([]string, 0, len(got))
+	for line := range got {
+		lines = append(lines, line)
+	}
+	slices.Sort(lines)
+	for _, line := range lines {
+		d.say("     akamai: %s", line)
+		if got[line] != want[line] {
+			d.wrongly("reached Akamai %d times, wanted %d: %s", got[line], want[line], line)
+		}
+	}
+	for line := range want {
+		if got[line] == 0 {
+			d.wrongly("never reached Akamai: %s", line)
+		}
+	}
+	if len(got) == 0 {
+		d.say("     akamai: nothing")
+	}
+}
+
+func (d *demo) verdict() {
+	if calls := d.stage.github.UnknownCalls(); len(calls) > 0 {
+		d.wrongly("calls that GitHub does not know: %v", calls)
+	}
+	if d.wrong > 0 {
+		d.say("\n%d of it did not end as told.", d.wrong)
+		return
+	}
+	d.say("\nEvery object that should have been purged reached Akamai, no other did, and every status ended as told.")
+}

@@ -1,0 +1,189 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Command is what a person asked for by one comment on a pull request.
+type Command struct {
+	RepoID  int64
+	Comment int64
+	Number  int   // of the pull request
+	Person  int64 // GitHub's id of the account
+	Login   string
+	At      time.Time // when the comment was made
+
+	// The environment and the head whose rules and files it goes by; empty
+	// until BindCommand.
+	Environment string
+	SHA         string
+
+	Outcome string // "" while it is under way
+}
+
+// limited is the outcome of a command over the limit.
+const limited = "too many"
+
+// BeginCommand notes a command and wants the reaction eyes at once. One that
+// is known already comes back as it stands. Where the person gave most or
+// more commands in this repository within the window, the outcome is set and
+// the only answer is the reaction confused.
+func (s *Store) BeginCommand(ctx context.Context, c Command, most int, window time.Duration) (Command, error) {
+	err := s.write(ctx, func(t *tx) error {
+		n, err := t.exec(ctx, `INSERT INTO command (repo_id, comment_id, number, person, login, at) VALUES ($1,$2,$3,$4,$5,$6)
+			ON CONFLICT (repo_id, comment_id) DO NOTHING`, c.RepoID, c.Comment, c.Number, c.Person, c.Login, ms(c.At))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return t.row(ctx, `SELECT environment, sha, outcome FROM command WHERE repo_id = $1 AND comment_id = $2`,
+				c.RepoID, c.Comment).Scan(&c.Environment, &c.SHA, &c.Outcome)
+		}
+		var before int
+		if err := t.row(ctx, `SELECT COUNT(*) FROM command WHERE repo_id = $1 AND person = $2 AND at > $3 AND at <= $4 AND comment_id <> $5`,
+			c.RepoID, c.Person, ms(c.At.Add(-window)), ms(c.At), c.Comment).Scan(&before); err != nil {
+			return err
+		}
+		if before >= most {
+			c.Outcome = limited
+			_, err := s.answer(ctx, t, Answer{Command: c, Outcome: limited, Reaction: "confused"})
+			return err
+		}
+		return react(ctx, t, c, "eyes", "eyes", "")
+	})
+	if err != nil {
+		return c, fmt.Errorf("note comment %d: %w", c.Comment, err)
+	}
+	return c, nil
+}
+
+// BindCommand binds a command to the head of an environment's branch, and
+// gives what it is bound to: at a second handling that of the first.
+func (s *Store) BindCommand(ctx context.Context, c Command, environment, sha string) (Command, error) {
+	err := s.write(ctx, func(t *tx) error {
+		return t.row(ctx, `UPDATE command SET environment = CASE WHEN sha = '' THEN $3 ELSE environment END,
+				sha = CASE WHEN sha = '' THEN $4 ELSE sha END
+			WHERE repo_id = $1 AND comment_id = $2 RETURNING environment, sha`,
+			c.RepoID, c.Comment, environment, sha).Scan(&c.Environment, &c.SHA)
+	})
+	if err != nil {
+		return c, fmt.Errorf("bind comment %d: %w", c.Comment, err)
+	}
+	return c, nil
+}
+
+// Answer is what a command is answered. It is stored in the transaction of
+// what the command did, and only once.
+type Answer struct {
+	Command
+	Outcome  string // for the log and the record; never empty
+	Reaction string // rocket or confused; "": as the purge ends
+	PurgeID  string // that the reply, and a reaction without a word, speak for; "": none
+
+	// Words are the reply, in Markdown; what stands before the purge's own
+	// words where there is one. Without both there is no reply.
+	Words string
+	// Once makes the reply the only one of this name on the pull request.
+	Once string
+}
+
+// ErrAnswered says that a command was answered already: nothing was done.
+var ErrAnswered = errors.New("the command was answered already")
+
+// Answer answers a command that changed nothing. It reports false where it
+// was answered already.
+func (s *Store) Answer(ctx context.Context, a Answer) (fresh bool, err error) {
+	err = s.write(ctx, func(t *tx) error {
+		fresh, err = s.answer(ctx, t, a)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("answer comment %d: %w", a.Comment, err)
+	}
+	return fresh, nil
+}
+
+// OpenAsked opens a planned purge that a comment asked for, or holds it, and
+// answers the comment. Where it was answered already the planned purge is
+// thrown away and ErrAnswered returned.
+func (s *Store) OpenAsked(ctx context.Context, purge string, hold bool, a Answer) error {
+	a.PurgeID = purge
+	fresh := false
+	err := s.write(ctx, func(t *tx) (err error) {
+		if fresh, err = s.answer(ctx, t, a); err != nil {
+			return err
+		}
+		if !fresh {
+			return s.discardPlanned(ctx, t, purge)
+		}
+		return s.open(ctx, t, purge, hold)
+	})
+	if err != nil {
+		return fmt.Errorf("open purge %s: %w", purge, err)
+	}
+	if !fresh {
+		return ErrAnswered
+	}
+	return nil
+}
+
+func (s *Store) discardPlanned(ctx context.Context, t *tx, purge string) error {
+	if _, err := t.exec(ctx, `DELETE FROM target WHERE purge_id = $1
+		AND EXISTS (SELECT 1 FROM purge WHERE id = $1 AND state = 'planning')`, purge); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, `DELETE FROM purge WHERE id = $1 AND state = 'planning'`, purge)
+	return err
+}
+
+// answer settles a command and wants its reply and its reaction.
+func (s *Store) answer(ctx context.Context, t *tx, a Answer) (fresh bool, err error) {
+	n, err := t.exec(ctx, `UPDATE command SET outcome = $3, purge_id = $4 WHERE repo_id = $1 AND comment_id = $2 AND outcome = ''`,
+		a.RepoID, a.Comment, a.Outcome, a.PurgeID)
+	if err != nil || n == 0 {
+		return false, err
+	}
+	if a.Words != "" || a.PurgeID != "" {
+		if err := reply(ctx, t, a); err != nil {
+			return false, err
+		}
+	}
+	if a.Reaction != "" {
+		return true, react(ctx, t, a.Command, a.Reaction, a.Reaction, "")
+	}
+	return true, react(ctx, t, a.Command, "end", "", a.PurgeID)
+}
+
+// reply wants a reply. One that is there already stays as it is.
+func reply(ctx context.Context, t *tx, a Answer) error {
+	name := a.Once
+	if name == "" {
+		name = strconv.FormatInt(a.Comment, 10)
+	}
+	return want(ctx, t, Post{
+		Surface: fmt.Sprintf("%s/%d/%d/%s", ReplyPost, a.RepoID, a.Number, name), RepoID: a.RepoID,
+		PurgeID: a.PurgeID, Words: a.Words, Number: a.Number, Comment: a.Comment,
+	})
+}
+
+// react wants a reaction: content, or what the end of a purge calls for.
+func react(ctx context.Context, t *tx, c Command, name, content, purge string) error {
+	return want(ctx, t, Post{
+		Surface: fmt.Sprintf("%s/%d/%d/%s", ReactionPost, c.RepoID, c.Comment, name), RepoID: c.RepoID,
+		PurgeID: purge, State: content, Number: c.Number, Comment: c.Comment,
+	})
+}
+
+func want(ctx context.Context, t *tx, p Post) error {
+	n, err := t.exec(ctx, `INSERT INTO post (surface, repo_id, env_id, sha, context, purge_id, state, words, at, version, number, comment_id)
+		VALUES ($1,$2,'','','',$3,$4,$5,0,1,$6,$7) ON CONFLICT (surface) DO NOTHING`,
+		p.Surface, p.RepoID, p.PurgeID, p.State, p.Words, p.Number, p.Comment)
+	if err == nil && n > 0 {
+		t.rings(ReportJob{Surface: p.Surface})
+	}
+	return err
+}

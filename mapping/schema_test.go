@@ -1,0 +1,349 @@
+package mapping
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+)
+
+const schemaPage = "../docs/purge-rules.schema.json"
+
+// A group is a place in a rules file that has keys.
+type group struct {
+	name string // in the schema's definitions; "": the file
+	file string // a file without faults but for what stands at GROUP
+}
+
+func groups() []group {
+	const head = "version: 1\nenvironments: {p: {hosts: [a.example]}}\n"
+	return []group{
+		{"", head + "rules: [{match: a, tags: [a]}]\nGROUP\n"},
+		{"environment", "version: 1\nenvironments: {p: {GROUP}}\nrules: [{match: a, tags: [a]}]\n"},
+		{"trigger", "version: 1\nenvironments: {p: {trigger: {GROUP}}}\nrules: [{match: a, tags: [a]}]\n"},
+		{"rule", head + "rules: [{match: a, tags: [a], GROUP}]\n"},
+		{"unmatched", head + "rules: [{match: a, tags: [a]}]\nunmatched: {GROUP}\n"},
+		{"limit", head + "rules: [{match: a, tags: [a]}]\nlimits: [{over: 1, instead: hold, GROUP}]\n"},
+		{"instead", head + "rules: [{match: a, tags: [a]}]\nlimits: [{over: 1, instead: {GROUP}}]\n"},
+		{"test", head + "rules: [{match: a, tags: [a]}]\ntests: [{file: a, purges: ['tag:a'], GROUP}]\n"},
+	}
+}
+
+// knownKeys gives the keys that the parser knows in each group: it names them
+// all when it meets one that is like none of them.
+func knownKeys(t *testing.T) map[string]map[string]bool {
+	t.Helper()
+	known := map[string]map[string]bool{}
+	for _, g := range groups() {
+		keys := map[string]bool{}
+		for _, words := range messages(g, "zzzzzzzzzz: 1") {
+			if _, list, ok := strings.Cut(words, "there are "); ok {
+				for key := range strings.SplitSeq(strings.ReplaceAll(list, " and ", ", "), ", ") {
+					keys[key] = true
+				}
+			}
+		}
+		if len(keys) == 0 {
+			t.Fatalf("the parser does not name the keys of %q", g.name)
+		}
+		known[g.name] = keys
+	}
+	return known
+}
+
+func messages(g group, inside string) []string {
+	_, faults := Parse([]byte(strings.Replace(g.file, "GROUP", inside, 1)))
+	var words []string
+	for _, f := range faults {
+		words = append(words, f.Message)
+	}
+	return words
+}
+
+func readSchema(t *testing.T) schema {
+	t.Helper()
+	var s schema
+	if err := json.Unmarshal([]byte(readDoc(t, schemaPage)), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// The schema and the parser know the same keys.
+func TestSchemaKeys(t *testing.T) {
+	root := readSchema(t)
+	for name, keys := range knownKeys(t) {
+		def := root
+		if name != "" {
+			def = root.at("definitions", name)
+		}
+		if diff := cmp.Diff(slices.Sorted(maps.Keys(keys)), slices.Sorted(maps.Keys(def.at("properties")))); diff != "" {
+			t.Errorf("%q (-parser +schema):\n%s", name, diff)
+		}
+		if def["additionalProperties"] != false {
+			t.Errorf("%q lets other keys pass", name)
+		}
+	}
+}
+
+// The parser takes each word that the schema offers, and offers no other.
+func TestSchemaWords(t *testing.T) {
+	root := readSchema(t)
+	tests := []struct {
+		group, key, write string // what to write for a word
+		at                []string
+	}{
+		{"", "action", "action: WORD", []string{"properties", "action"}},
+		{"", "rollback_action", "rollback_action: WORD", []string{"properties", "rollback_action"}},
+		{"", "unmatched", "unmatched: WORD", []string{"properties", "unmatched", "anyOf", "0"}},
+		{"environment", "network", "network: WORD", []string{"definitions", "environment", "properties", "network"}},
+		{"environment", "announce", "announce: WORD", []string{"definitions", "environment", "properties", "announce"}},
+		{"environment", "trigger", "trigger: WORD", []string{"definitions", "environment", "properties", "trigger", "anyOf", "0"}},
+		{"test", "change", "change: WORD", []string{"definitions", "test", "properties", "change"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.key, func(t *testing.T) {
+			i := slices.IndexFunc(groups(), func(g group) bool { return g.name == tt.group })
+			g := groups()[i]
+			var words []string
+			for _, word := range root.at(tt.at...)["enum"].([]any) {
+				words = append(words, word.(string))
+				if got := messages(g, strings.Replace(tt.write, "WORD", word.(string), 1)); len(got) > 0 {
+					t.Errorf("%s: %q", word, got)
+				}
+			}
+			offered := strings.Join(messages(g, strings.Replace(tt.write, "WORD", "zzzzzzzzzz", 1)), "\n")
+			for _, word := range regexp.MustCompile(`\{[^}]*\}|"[^"]*"|[a-z]+`).FindAllString(offered, -1) {
+				if !strings.ContainsAny(word, `{"`) && !slices.Contains(words, word) &&
+					!slices.Contains([]string{tt.key, "rollback", "action", "must", "be", "or", "not"}, word) {
+					t.Errorf("the parser offers %s: %s", word, offered)
+				}
+			}
+			for _, word := range words {
+				if !strings.Contains(offered, word) {
+					t.Errorf("the parser does not offer %s: %q", word, offered)
+				}
+			}
+		})
+	}
+}
+
+// The schema takes every good file in the documentation.
+func TestSchemaTakesGoodFiles(t *testing.T) {
+	root := readSchema(t)
+	files, err := filepath.Glob("../docs/cookbook/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := codeBlocks(readDoc(t, rulesPage), "yaml")
+	for _, file := range files {
+		good = append(good, readDoc(t, file))
+	}
+	good = append(good,
+		"version: 1\nenvironments: {p: }\nrules: []\nunmatched: {cpcodes: [1]}\n",
+		"version: 1\nenvironments: {p: {settle: 1h30m, trigger: {check: a}}, q: {settle: 0}}\nrules: []\n")
+	for _, src := range good {
+		if err := root.check(root, decodeYAML(t, src)); err != nil {
+			t.Errorf("%v in\n%s", err, src)
+		}
+		if _, faults := Parse([]byte(src)); faults.HasErrors() {
+			t.Error(faults.In("good"))
+		}
+	}
+}
+
+// What the schema refuses, the parser refuses too.
+func TestSchemaRefusesNoMoreThanTheParser(t *testing.T) {
+	root := readSchema(t)
+	const env = "version: 1\nenvironments: "
+	const head = env + "{p: {hosts: [a.example]}}\nrules: "
+	for _, src := range []string{
+		"version: 2\nenvironments: {p: {}}\nrules: []",
+		"environments: {p: {}}\nrules: []",
+		env + "{}\nrules: []",
+		env + "{p: {hosts: a.example}}\nrules: []",
+		env + "{p: {hosts: ['']}}\nrules: []",
+		env + "{p: {settle: 30}}\nrules: []",
+		env + "{p: {settle: soon}}\nrules: []",
+		env + "{p: {creators: []}}\nrules: []",
+		env + "{p: {trigger: {}}}\nrules: []",
+		env + "{p: {trigger: {status: a, check: b}}}\nrules: []",
+		head + "{}",
+		head + "[{tags: [a]}]",
+		head + "[{match: a}]",
+		head + "[{match: [], tags: [a]}]",
+		head + "[{match: a, tags: []}]",
+		head + "[{match: a, tags: a}]",
+		head + "[{match: a, cpcodes: ['1']}]",
+		head + "[{match: a, cpcodes: [0]}]",
+		head + "[{match: a, tags: [a], environments: []}]",
+		head + "[{match: " + strings.Repeat("a", 1001) + ", tags: [a]}]",
+		head + "[]\nunmatched: {}",
+		head + "[]\nunmatched: purge",
+		head + "[]\nlimits: [{over: 1}]",
+		head + "[]\nlimits: [{over: -1, instead: hold}]",
+		head + "[]\nlimits: [{over: 1, instead: {urls: [a]}}]",
+		head + "[]\nlimits: [{over: 1, instead: {}}]",
+		head + "[]\ntests: [{file: a}]",
+		head + "[]\ntests: [{file: a, purges: [a]}]",
+		head + "[]\ntests: [{file: a, purges: [], change: renamed}]",
+	} {
+		if err := root.check(root, decodeYAML(t, src)); err == nil {
+			t.Errorf("the schema takes\n%s", src)
+		}
+		if _, faults := Parse([]byte(src)); !faults.HasErrors() {
+			t.Errorf("the parser takes\n%s", src)
+		}
+	}
+}
+
+func decodeYAML(t *testing.T, src string) any {
+	t.Helper()
+	var v any
+	if err := yaml.Unmarshal([]byte(src), &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// A schema is as much of JSON Schema (draft 7) as the file uses. Beside a
+// $ref, draft 7 ignores all else; editors don't, and nor does this.
+type schema map[string]any
+
+// at follows keys, and numbers of lists.
+func (s schema) at(keys ...string) schema {
+	var v any = map[string]any(s)
+	for _, key := range keys {
+		switch x := v.(type) {
+		case map[string]any:
+			v = x[key]
+		case []any:
+			v = x[key[0]-'0']
+		}
+	}
+	return schema(v.(map[string]any))
+}
+
+func (s schema) check(root schema, v any) error {
+	for key, want := range s {
+		if err := checkKeyword(root, s, key, want, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkKeyword(root, s schema, key string, want, v any) error {
+	object, _ := v.(map[string]any)
+	list, isList := v.([]any)
+	text, isText := v.(string)
+	ok := true
+	switch key {
+	case "$schema", "$id", "title", "description", "definitions":
+	case "$ref":
+		return root.at(strings.Split(want.(string), "/")[1:]...).check(root, v)
+	case "type":
+		kinds, several := want.([]any)
+		if !several {
+			kinds = []any{want}
+		}
+		ok = slices.Contains(kinds, any(kindOf(v)))
+	case "enum":
+		ok = slices.ContainsFunc(want.([]any), func(w any) bool { return fmt.Sprint(w) == fmt.Sprint(v) && kindOf(w) == kindOf(v) })
+	case "pattern":
+		ok = !isText || regexp.MustCompile(want.(string)).MatchString(text)
+	case "maxLength":
+		ok = !isText || utf8.RuneCountInString(text) <= int(want.(float64))
+	case "minimum":
+		n, isInt := number(v)
+		ok = !isInt || n >= want.(float64)
+	case "minItems":
+		ok = !isList || len(list) >= int(want.(float64))
+	case "minProperties":
+		ok = object == nil || len(object) >= int(want.(float64))
+	case "maxProperties":
+		ok = object == nil || len(object) <= int(want.(float64))
+	case "required":
+		for _, name := range want.([]any) {
+			_, has := object[name.(string)]
+			ok = ok && has
+		}
+	case "anyOf":
+		ok = slices.ContainsFunc(want.([]any), func(w any) bool { return schema(w.(map[string]any)).check(root, v) == nil })
+	case "items":
+		for _, item := range list {
+			if err := schema(want.(map[string]any)).check(root, item); err != nil {
+				return err
+			}
+		}
+	case "properties", "additionalProperties":
+		return checkProperties(root, s, key, object)
+	default:
+		return fmt.Errorf("the schema uses %s", key)
+	}
+	if !ok {
+		return fmt.Errorf("%v is not as %s says: %v", v, key, want)
+	}
+	return nil
+}
+
+func checkProperties(root, s schema, key string, object map[string]any) error {
+	properties, _ := s["properties"].(map[string]any)
+	for name, value := range object {
+		of := properties[name]
+		if key == "additionalProperties" {
+			if of != nil {
+				continue
+			}
+			of = s[key]
+		}
+		switch of := of.(type) {
+		case bool:
+			return fmt.Errorf("unknown key %s", name)
+		case map[string]any:
+			if err := schema(of).check(root, value); err != nil {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func kindOf(v any) string {
+	if _, ok := number(v); ok {
+		return "integer"
+	}
+	switch v.(type) {
+	case nil:
+		return "null"
+	case string:
+		return "string"
+	case []any:
+		return "array"
+	case map[string]any:
+		return "object"
+	}
+	return reflect.TypeOf(v).String()
+}
+
+// number gives a whole number, as JSON and YAML decode it.
+func number(v any) (float64, bool) {
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.Int, reflect.Int64:
+		return float64(r.Int()), true
+	case reflect.Uint64:
+		return float64(r.Uint()), true
+	case reflect.Float64:
+		return r.Float(), r.Float() == float64(int64(r.Float()))
+	}
+	return 0, false
+}

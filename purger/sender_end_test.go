@@ -1,0 +1,315 @@
+package purger_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/purger"
+)
+
+func TestRunEndsWhereNothingHelps(t *testing.T) {
+	tests := map[string]struct {
+		spoil func(*standin.Akamai)
+		say   string
+		most  int           // requests
+		took  time.Duration // at most
+	}{
+		"secret": {func(a *standin.Akamai) { a.SetCredentials(standin.AkamaiCredentials{ClientSecret: "x"}) }, "does not accept the credentials (Not authorized: The signature does not match)", 10, time.Second},
+		"clock":  {func(a *standin.Akamai) { a.SetClockSkew(time.Hour) }, "its clock says", 10, time.Second},
+		"grant":  {func(a *standin.Akamai) { a.SetGranted(false) }, "does not have the grant", 10, time.Second},
+		"a portal": {func(a *standin.Akamai) {
+			a.Fault(func(*http.Request, []byte) standin.AkamaiFault {
+				return standin.AkamaiFault{Status: 200, Body: "<h1>Log in</h1>"}
+			})
+		}, "is not Akamai's purge API (200 OK: Log in)", 20, time.Minute},
+		"everything refused alike": {func(a *standin.Akamai) {
+			a.Fault(func(*http.Request, []byte) standin.AkamaiFault {
+				return standin.AkamaiFault{Status: 400, Body: "<h1>No</h1>"}
+			})
+		}, "refuses every request alike: 400 Bad Request: No", 40, 2 * time.Minute},
+		"down for long": {func(a *standin.Akamai) {
+			a.Fault(func(*http.Request, []byte) standin.AkamaiFault { return standin.AkamaiFault{Status: 503} })
+		}, "reach Akamai: 503 Service Unavailable", 250, time.Hour + time.Minute},
+		"never reached": {func(a *standin.Akamai) {
+			a.Fault(func(*http.Request, []byte) standin.AkamaiFault { return standin.AkamaiFault{Drop: true} })
+		}, "reach Akamai: no answer", 40, 2 * time.Minute},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond})
+				client := bubble(t, a)
+				test.spoil(a)
+				list := urls(20_000)
+				start := time.Now()
+				sender := purger.Sender{API: client, Budget: purger.NewBudget(start), Patience: time.Hour}
+				result, err := sender.Run(t.Context(), invalidateURLs, slices.Values(list))
+				if !errors.Is(err, purger.ErrStopped) || !strings.Contains(err.Error(), test.say) {
+					t.Errorf("got %v, want %q", err, test.say)
+				}
+				if result.Accepted != 0 || len(result.Refused) != len(list) || result.Refused[0].Title != "not sent" || result.Refused[0].Detail == "" {
+					t.Errorf("%d accepted, %d refused: %+v", result.Accepted, len(result.Refused), result.Refused[0])
+				}
+				if result.Attempts > test.most || time.Since(start) > test.took {
+					t.Errorf("%d requests in %v", result.Attempts, time.Since(start))
+				}
+			})
+		})
+	}
+}
+
+// TestRunCancelled: what is under way is answered, what is read is told, and
+// the rest of the list is left alone.
+func TestRunCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := standin.NewAkamai(standin.AkamaiConfig{Latency: time.Second})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		time.AfterFunc(1500*time.Millisecond, cancel)
+		list := urls(100_000)
+		sender := purger.Sender{API: bubble(t, a), Budget: purger.NewBudget(time.Now())}
+		result, err := sender.Run(ctx, invalidateURLs, slices.Values(list))
+		if !errors.Is(err, context.Canceled) || !errors.Is(err, purger.ErrStopped) {
+			t.Errorf("got %v", err)
+		}
+		if n := a.Counts().Objects; result.Accepted != n || n == 0 {
+			t.Errorf("%d accepted, the run knows of %d", n, result.Accepted)
+		}
+		read := result.Accepted + len(result.Refused)
+		if read >= len(list) || result.Lost > 0 {
+			t.Errorf("%d read, %d lost", read, result.Lost)
+		}
+		for i, r := range result.Refused {
+			if r.Object != list[result.Accepted+i] || r.Detail != "cancelled" {
+				t.Fatalf("%+v", r)
+			}
+		}
+	})
+}
+
+// TestRunCancelledWithoutAnswers: a server that hangs does not hold the end up
+// for long.
+func TestRunCancelledWithoutAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := standin.NewAkamai(standin.AkamaiConfig{Latency: time.Hour})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		sender := purger.Sender{API: bubble(t, a)}
+		start := time.Now()
+		result, err := sender.Run(ctx, invalidateURLs, slices.Values(urls(10)))
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 7*time.Second {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		if len(result.Refused) != 10 || result.Lost != 1 {
+			t.Errorf("%d refused, %d lost", len(result.Refused), result.Lost)
+		}
+	})
+}
+
+func TestRunSlowBuckets(t *testing.T) {
+	tests := map[purger.Kind]struct {
+		n, burst  int
+		perSecond float64
+	}{
+		purger.Tag:    {7_000, 5_000, 500.0 / 60},
+		purger.CPCode: {400, 300, 0.5},
+	}
+	for kind, test := range tests {
+		t.Run(string(kind), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond})
+				list := make([]string, test.n)
+				for i := range list {
+					list[i] = fmt.Sprint(1000 + i)
+				}
+				o := run(t, a, purger.Request{Kind: kind, Network: purger.Production, Action: purger.Invalidate}, slices.Values(list))
+				if o.err != nil {
+					t.Fatal(o.err)
+				}
+				o.each(t, list)
+				bound := time.Duration(float64(test.n-test.burst) / test.perSecond * float64(time.Second))
+				if o.took > bound+bound/50 || o.Limited > 0 {
+					t.Errorf("took %v, the bucket allows %v; %d times over the budget", o.took, bound, o.Limited)
+				}
+				for i, p := range a.Accepted()[1:] {
+					if gap := p.At.Sub(a.Accepted()[i].At); gap > 25*time.Second {
+						t.Errorf("%v without a request", gap)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestRunOtherLimits: the account's limits are those that Akamai's answers
+// tell, not those of the documentation.
+func TestRunOtherLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := standin.NewAkamai(standin.AkamaiConfig{
+			Latency: 20 * time.Millisecond,
+			Limits: standin.AkamaiLimits{
+				URLs:     standin.AkamaiBucket{Burst: 500, PerSecond: 100},
+				Requests: standin.AkamaiBucket{Burst: 2, PerSecond: 1},
+			},
+		})
+		list := urls(3000)
+		o := run(t, a, invalidateURLs, slices.Values(list))
+		if o.err != nil {
+			t.Fatal(o.err)
+		}
+		o.each(t, list)
+		if o.took > 40*time.Second {
+			t.Errorf("took %v, the bucket allows 25 s; %d times over the budget", o.took, o.Limited)
+		}
+	})
+}
+
+// TestRunDuplicatesAndNonsense: what can't be sent is told, the rest is sent.
+func TestRunDuplicatesAndNonsense(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := standin.NewAkamai(standin.AkamaiConfig{})
+		list := []string{"one", "two", "one", "not a tag", "", "two", strings.Repeat("x", 129), "three"}
+		o := run(t, a, purger.Request{Kind: purger.Tag, Network: purger.Staging, Action: purger.Delete}, slices.Values(list))
+		if o.err != nil || o.Accepted != 3 || o.Duplicates != 2 || len(o.Refused) != 3 || o.Attempts != 1 {
+			t.Errorf("%+v", o)
+		}
+		for _, r := range o.Refused {
+			if r.Title != "not sent" || r.Detail == "" {
+				t.Errorf("%+v", r)
+			}
+		}
+	})
+}
+
+// TestRunSplitsWhatIsTooLarge: a limit that is lower than documented.
+func TestRunSplitsWhatIsTooLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := standin.NewAkamai(standin.AkamaiConfig{})
+		a.Fault(func(_ *http.Request, body []byte) standin.AkamaiFault {
+			if len(body) > 20_000 {
+				return standin.AkamaiFault{Status: http.StatusRequestEntityTooLarge}
+			}
+			return standin.AkamaiFault{}
+		})
+		list := append(urls(1000), "https://www.acme.com/"+strings.Repeat("x", 30_000))
+		o := run(t, a, invalidateURLs, slices.Values(list))
+		if o.err != nil || len(o.Refused) != 1 || o.Refused[0].Title != "413 Request Entity Too Large" {
+			t.Errorf("%v, %d refused", o.err, len(o.Refused))
+		}
+		o.each(t, list)
+	})
+}
+
+// TestRunSilent429: no figures, so Akamai's five seconds.
+func TestRunSilent429(t *testing.T) {
+	for _, status := range []int{429, 507} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := standin.NewAkamai(standin.AkamaiConfig{})
+				until := time.Now().Add(20 * time.Second)
+				a.Fault(func(*http.Request, []byte) standin.AkamaiFault {
+					if time.Now().Before(until) {
+						return standin.AkamaiFault{Status: status}
+					}
+					return standin.AkamaiFault{}
+				})
+				list := urls(1000)
+				o := run(t, a, invalidateURLs, slices.Values(list))
+				if o.err != nil {
+					t.Fatal(o.err)
+				}
+				o.each(t, list)
+				if o.Attempts > 20 || o.took > 45*time.Second {
+					t.Errorf("%d requests, took %v", o.Attempts, o.took)
+				}
+			})
+		})
+	}
+}
+
+// TestRunReportsProgress in steps that never go back and end at the whole.
+func TestRunReportsProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond, FaultRate: 0.5, Seed: 1})
+		var last purger.Progress
+		trouble := 0
+		sender := purger.Sender{API: bubble(t, a), Progress: func(p purger.Progress) {
+			if p.Accepted < last.Accepted || p.Read < last.Read {
+				t.Errorf("%+v after %+v", p, last)
+			}
+			if p.Trouble != "" {
+				trouble++
+			}
+			last = p
+		}}
+		list := urls(20_000)
+		if _, err := sender.Run(t.Context(), invalidateURLs, slices.Values(list)); err != nil {
+			t.Fatal(err)
+		}
+		if last.Accepted != len(list) || last.Read != len(list) || !last.Complete || last.Trouble != "" {
+			t.Errorf("ends with %+v", last)
+		}
+		if trouble == 0 {
+			t.Error("half of all requests failed, and there was no trouble")
+		}
+	})
+}
+
+// TestRunReadsAsItSends: a list is not read ahead of what is sent.
+func TestRunReadsAsItSends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond})
+		read, most := 0, 0
+		list := func(yield func(string) bool) {
+			for _, url := range urls(50_000) {
+				read++
+				most = max(most, read-a.Counts().Objects)
+				if !yield(url) {
+					return
+				}
+			}
+		}
+		sender := purger.Sender{API: bubble(t, a), Budget: purger.NewBudget(time.Now())}
+		if _, err := sender.Run(t.Context(), invalidateURLs, list); err != nil {
+			t.Fatal(err)
+		}
+		if most > 12*600 {
+			t.Errorf("%d objects ahead", most)
+		}
+	})
+}
+
+// refusing answers with scripted errors of a transport.
+type refusing struct{ err error }
+
+func (r refusing) RoundTrip(*http.Request) (*http.Response, error) { return nil, r.err }
+
+func TestRunNeverReachedEndsSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, err := purger.New(purger.Config{
+			Credentials: credentialsOf(standin.NewAkamai(standin.AkamaiConfig{})),
+			HTTP:        &http.Client{Transport: refusing{io.ErrClosedPipe}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		sender := purger.Sender{API: client}
+		result, err := sender.Run(t.Context(), invalidateURLs, slices.Values(urls(3)))
+		if err == nil || len(result.Refused) != 3 || result.Lost != 0 {
+			t.Errorf("%v, %+v", err, result)
+		}
+		if d := time.Since(start); d < 30*time.Second || d > time.Minute {
+			t.Errorf("after %v", d)
+		}
+	})
+}

@@ -217,10 +217,8 @@ func coversRule(outer, inner *rule) bool {
 // coversMatch compares what two rules match. Numbered wildcards mean the
 // same in both only if the globs are the same in the same order.
 func coversMatch(outer, inner *rule) bool {
-	for _, t := range inner.objects.templates() {
-		if len(t.numbers()) > 0 {
-			return slices.EqualFunc(outer.match, inner.match, func(a, b *glob) bool { return a.pattern == b.pattern })
-		}
+	if inner.objects.numbered {
+		return slices.EqualFunc(outer.match, inner.match, func(a, b *glob) bool { return a.pattern == b.pattern })
 	}
 	for _, g := range inner.match {
 		if !slices.ContainsFunc(outer.match, func(o *glob) bool { return covers(o.pattern, g.pattern) }) {

@@ -60,6 +60,7 @@ func TestFaultsOfBytes(t *testing.T) {
 		{"many values", "a: [" + many(400_000, "x,") + "]", "1:1: the file has too many values (800004 pieces, at most 300000)\n"},
 		{"many tags", "a: " + many(100_000, "! "), "1:4: YAML tags (!) are not supported: put a value that begins with ! in quotes\n"},
 		{"aliases that explode", "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + laughs(), "1:17: too many values, aliases counted each time they are used (at most 300000)\n"},
+		{"many alternatives", strings.Replace(good, "a,", "["+many(500, "'{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}', ")+"],", 1), "3:15228: too many alternatives in braces: the globs of a file make 50000 combinations at most\n"},
 		{"many documents", many(100_000, "---\n"), "1:1: the file is empty: it needs version, environments and rules\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

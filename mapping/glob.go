@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -18,7 +17,7 @@ import (
 const (
 	maxGlobBytes        = 500
 	maxGlobCombinations = 250
-	maxGlobTokens       = 3_000 // of all combinations
+	maxGlobTokens       = 2_000 // of all combinations
 )
 
 // A glob is one doublestar pattern with its wildcards numbered from the left.
@@ -39,8 +38,7 @@ type glob struct {
 // files: they quote the pattern and say what to write instead.
 func compileGlob(pattern string) (*glob, error) {
 	if len(pattern) > maxGlobBytes {
-		return nil, fmt.Errorf("the glob %s is longer than %d bytes; write a shorter one, or several",
-			quoteGlob(pattern), maxGlobBytes)
+		return nil, fmt.Errorf("the glob %s is longer than %d bytes; write a shorter one, or several", quote(pattern), maxGlobBytes)
 	}
 	p := globParser{rest: pattern}
 	parsed, err := p.pattern()
@@ -52,23 +50,24 @@ func compileGlob(pattern string) (*glob, error) {
 		err = errors.New("is not complete: a bracket or a brace is open, or it ends with a backslash")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the glob %s %w", quoteGlob(pattern), err)
+		return nil, fmt.Errorf("the glob %s %w", quote(pattern), err)
 	}
 	return g, nil
 }
 
 // inspect looks at each combination.
 func (g *glob) inspect() error {
+	var tokens []token
 	for k := range g.parsed.combinations {
-		tokens := g.parsed.appendCombination(make([]token, 0, len(g.parsed.nodes)), k)
+		tokens = g.parsed.appendCombination(tokens[:0], k)
 		if touching(tokens) {
 			return errors.New(`has a "*" at the edge of a brace and another one beside it; leave one of them out`)
 		}
 		resolve(tokens)
 		g.exact = g.exact && !vague(tokens)
-		if g.parsed.combinations == 1 {
-			g.plain = tokens
-		}
+	}
+	if g.parsed.combinations == 1 {
+		g.plain = tokens
 	}
 	return nil
 }
@@ -89,21 +88,6 @@ func (g *glob) written() iter.Seq[[]token] {
 			}
 		}
 	}
-}
-
-// quoteGlob shows a pattern, or its beginning if it is long. A person compares
-// it with the file, so backslashes stay single.
-func quoteGlob(pattern string) string {
-	shown, more := pattern, ""
-	if len(shown) > 80 {
-		shown, more = strings.ToValidUTF8(shown[:80], ""), "…"
-	}
-	return `"` + strings.Map(func(r rune) rune {
-		if !strconv.IsPrint(r) {
-			return utf8.RuneError
-		}
-		return r
-	}, shown) + more + `"`
 }
 
 // wildcards counts the numbered wildcards.
@@ -138,7 +122,7 @@ func vague(tokens []token) bool {
 	for i, t := range tokens {
 		begin := i == 0 || tokens[i-1].kind == slash
 		switch {
-		case t.unsteady(), // a class that takes slashes leads doublestar astray
+		case t.wide, // a class that takes slashes leads doublestar astray
 			t.kind == slash && (begin || i == len(tokens)-1 || t.text != "/"),
 			t.mayEnd && tokens[i-1].kind == star,                // "a*/**" does not match "a"
 			t.kind == star && i > 0 && tokens[i-1].kind == star: // nor "a***"
@@ -154,6 +138,7 @@ type token struct {
 	text   string // of a literal: what it stands for; otherwise as written
 	number int    // of the wildcard that it is or is part of; 0: none
 	offset int    // in the pattern, bytes
+	wide   bool   // it may match a slash, or other text than its own
 	mayEnd bool   // of a slash: not needed at the end of the path
 }
 

@@ -152,6 +152,7 @@ func (p *globParser) token() (token, error) {
 		}
 		t.kind = class
 		t.text = p.take(n)
+		t.wide = t.length("/") >= 0
 	default:
 		return p.literal()
 	}
@@ -192,7 +193,7 @@ func (p *globParser) literal() (token, error) {
 	case '/':
 		t.kind, t.text = slash, escape+text
 	default:
-		t.kind, t.text = literal, string(r)
+		t.kind, t.text, t.wide = literal, string(r), r == utf8.RuneError
 	}
 	return t, nil
 }

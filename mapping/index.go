@@ -2,6 +2,7 @@ package mapping
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -100,6 +101,9 @@ func newIndex(globs []*glob) *index {
 func (x *index) match(path string, dst []int) []int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if x.size > maxIndexSize {
+		x.forget()
+	}
 	base, ext := baseAndExtension(path)
 	f, odd := x.root, base == ""
 	if len(base) < len(path) {
@@ -201,9 +205,6 @@ func (x *index) folder(dir string) (f *folder, odd bool) {
 	if x.last != nil && dir == x.dir {
 		return x.last, x.odd
 	}
-	if x.size > maxIndexSize {
-		x.forget()
-	}
 	f = x.root
 	for rest, more := dir, true; more && len(f.layers) > 0; {
 		var segment string
@@ -275,7 +276,7 @@ func (x *index) beyond(f *folder, places []int) *folder {
 // forget makes the index as new.
 func (x *index) forget() {
 	x.folders, x.layers = make(map[string]*folder), make(map[string]*layer)
-	x.size, x.last = 0, nil
+	x.last = nil
 	var places []int
 	for p := range x.steps {
 		if p == 0 || x.steps[p-1].last {
@@ -283,6 +284,7 @@ func (x *index) forget() {
 		}
 	}
 	x.root = x.join(nil, places)
+	x.size = 0 // the root's is bounded by the steps
 }
 
 // join gives the one folder with these layers, and one more of those places
@@ -392,7 +394,7 @@ func add[K comparable](m *map[K][]int, key K, p int) {
 func key(numbers []int) string {
 	k := make([]byte, 0, 4*len(numbers))
 	for _, n := range numbers {
-		k = append(k, byte(n), byte(n>>8), byte(n>>16), byte(n>>24)) //nolint:gosec // the bytes of a number
+		k = append(strconv.AppendInt(k, int64(n), 36), ' ')
 	}
 	return string(k)
 }

@@ -55,7 +55,7 @@ func (g *glob) rows() [][]step {
 // newStep makes a step of the tokens between two slashes. Where it can't tell
 // what they match, it is below.
 func newStep(tokens []token) step {
-	if len(tokens) == 0 || slices.ContainsFunc(tokens, token.unsteady) {
+	if len(tokens) == 0 || slices.ContainsFunc(tokens, func(t token) bool { return t.wide }) {
 		return step{kind: below}
 	}
 	if len(tokens) == 1 {
@@ -87,11 +87,6 @@ func newStep(tokens []token) step {
 		s.tokens = middle
 	}
 	return s
-}
-
-// unsteady says whether t may match a slash, or text other than its own.
-func (t token) unsteady() bool {
-	return t.kind == class && t.length("/") >= 0 || t.kind == literal && t.text == replacement
 }
 
 // fits says whether a segment with wildcards takes a name.

@@ -127,6 +127,49 @@ func TestIndexForgets(t *testing.T) {
 	}
 }
 
+// Folders that mean the same to the globs are one.
+func TestIndexSharesFolders(t *testing.T) {
+	globs := []*glob{mustGlob(t, "**/*a/**/b"), mustGlob(t, "**/a*/**/c"), mustGlob(t, "x/**"), mustGlob(t, "*/*/d")}
+	x := newIndex(globs)
+	for _, folders := range []string{"a/", "ab/", "b/", "x/", "ba/a/ab/"} {
+		path := strings.Repeat(folders, 100) + "b"
+		if got, want := x.match(path, nil), naive(t, globs, path); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", path, got, want)
+		}
+	}
+	if len(x.folders) > 20 {
+		t.Errorf("%d folders", len(x.folders))
+	}
+	for _, f := range x.folders {
+		seen := map[int]bool{}
+		for _, l := range f.layers {
+			for _, p := range l.places {
+				if seen[p] {
+					t.Errorf("place %d is in two layers", p)
+				}
+				seen[p] = true
+			}
+		}
+	}
+}
+
+// The files of one folder can't fill the memory either.
+func TestIndexForgetsAnswers(t *testing.T) {
+	var globs []*glob
+	for i := range 1000 {
+		globs = append(globs, mustGlob(t, "**"), mustGlob(t, fmt.Sprintf("**/*.e%d", i)))
+	}
+	x := newIndex(globs)
+	for i := range 1000 {
+		if got := x.match(fmt.Sprintf("a/b.e%d", i), nil); len(got) != 1001 {
+			t.Fatalf("%d matches", len(got))
+		}
+		if x.size > 2*maxIndexSize {
+			t.Fatalf("remembers %d", x.size)
+		}
+	}
+}
+
 func TestIndexTooManySteps(t *testing.T) {
 	var globs []*glob
 	for i := range 1200 {

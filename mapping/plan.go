@@ -12,6 +12,19 @@ import (
 // file fits.
 var ErrUnknownEnvironment = errors.New("the rules name no such environment")
 
+// ErrTooLarge is Plan's answer to a change that gives more objects than one
+// purge can have: more than 1 GiB of them, or 100 million before doubles go.
+// A file of 1 MiB can ask for that with a single path.
+var ErrTooLarge = errors.New("the rules give too many objects for one purge: use tags or a CP code for files like these")
+
+// Bounds on one plan, and on all tests of a file together.
+const (
+	maxPlanBytes    = 1 << 30
+	maxPlanObjects  = 100_000_000
+	maxCheckObjects = 2_000_000
+	targetBytes     = 200 // that a target takes beside its object
+)
+
 // Query asks what a change of an environment's content purges.
 type Query struct {
 	Environment   string // as GitHub names it
@@ -49,8 +62,15 @@ type Limit struct {
 }
 
 // Plan maps changed paths to purge targets. The answer depends on the set of
-// changes, not on their order. The only error is ErrUnknownEnvironment.
+// changes, not on their order. The errors are ErrUnknownEnvironment and
+// ErrTooLarge.
 func (f *File) Plan(q Query) (Plan, error) {
+	objects := maxPlanObjects
+	return f.plan(q, &objects)
+}
+
+// plan is Plan with a bound on the objects, of which it takes its own.
+func (f *File) plan(q Query, objects *int) (Plan, error) {
 	env, ok := f.Environment(q.Environment)
 	if !ok {
 		return Plan{}, ErrUnknownEnvironment
@@ -60,6 +80,7 @@ func (f *File) Plan(q Query) (Plan, error) {
 		now:     newSide(f, env, q),
 		instead: make([]targetSet, len(f.limits)),
 		plan:    Plan{Environment: env, Action: f.action, WarnUnmatched: f.warnUnmatched},
+		objects: objects,
 	}
 	if q.Rollback {
 		p.plan.Action = f.rollbackAction
@@ -72,7 +93,9 @@ func (f *File) Plan(q Query) (Plan, error) {
 	}
 	if q.Changes != nil {
 		for c := range q.Changes {
-			p.change(c)
+			if p.change(c); p.tooLarge() {
+				return Plan{}, ErrTooLarge
+			}
 		}
 	}
 	p.limit(q.Rollback)
@@ -107,7 +130,11 @@ type planner struct {
 	instead     []targetSet // of each limit
 	matched     []int       // scratch: the globs that match
 	scratch     []byte
+	objects     *int // how many more there may be, doubles counted
+	bytes       int  // of all distinct targets
 }
+
+func (p *planner) tooLarge() bool { return *p.objects < 0 || p.bytes > maxPlanBytes }
 
 // change maps one changed path.
 func (p *planner) change(c Change) {
@@ -169,11 +196,13 @@ func (p *planner) addInstead(s *side) {
 // URL among them.
 func (p *planner) add(set *targetSet, s *side, o *objects, rule string) (url bool) {
 	for i := range o.urls {
+		if p.tooLarge() {
+			break
+		}
 		t := &o.urls[i]
 		for _, host := range s.hostsFor(t) {
 			object, reason := t.url.appendURL(p.scratch[:0], &s.values, host)
-			p.scratch = object
-			set.add(URL, object, reason, rule, s.values.path)
+			p.put(set, Target{Kind: URL, Rule: rule, Path: s.values.path, Reason: reason}, object)
 			url = true
 		}
 	}
@@ -181,14 +210,22 @@ func (p *planner) add(set *targetSet, s *side, o *objects, rule string) (url boo
 		t := &o.tags[i]
 		for _, host := range s.hostsFor(t) {
 			object := t.appendText(p.scratch[:0], &s.values, host)
-			p.scratch = object
-			set.add(Tag, object, tagFault(string(object)), rule, s.values.path)
+			p.put(set, Target{Kind: Tag, Rule: rule, Path: s.values.path, Reason: tagFault(string(object))}, object)
 		}
 	}
 	for _, code := range o.cpcodes {
-		set.add(CPCode, append(p.scratch[:0], code...), "", rule, s.values.path)
+		p.put(set, Target{Kind: CPCode, Rule: rule, Path: s.values.path}, append(p.scratch[:0], code...))
 	}
 	return url
+}
+
+// put adds a target whose object was made in the scratch space.
+func (p *planner) put(set *targetSet, t Target, object []byte) {
+	p.scratch = object
+	*p.objects--
+	if !p.tooLarge() && set.add(t, object) {
+		p.bytes += len(object) + targetBytes
+	}
 }
 
 // hostsFor gives the hosts to expand a template with: one that is not used,
@@ -267,24 +304,25 @@ type targetSet struct {
 	at   map[Kind]map[string]int
 }
 
-// add adds a target. The one that is there already keeps the first path, in
-// byte order, that led to it.
-func (s *targetSet) add(kind Kind, object []byte, reason, rule, path string) {
+// add adds a target and reports whether it is new. One that is there already
+// keeps the first path, in byte order, that led to it.
+func (s *targetSet) add(t Target, object []byte) bool {
 	if s.at == nil {
 		s.at = map[Kind]map[string]int{URL: {}, Tag: {}, CPCode: {}}
 	}
-	if i, ok := s.at[kind][string(object)]; ok {
-		if t := &s.list[i]; path < t.Path {
-			t.Rule, t.Path = rule, path
+	if i, ok := s.at[t.Kind][string(object)]; ok {
+		if there := &s.list[i]; t.Path < there.Path {
+			there.Rule, there.Path = t.Rule, t.Path
 		}
-		return
+		return false
 	}
-	name := string(object)
-	s.at[kind][name] = len(s.list)
-	if reason != "" {
-		name = strings.ToValidUTF8(strings.ReplaceAll(name, "\x00", "\ufffd"), "\ufffd")
+	t.Object = string(object)
+	s.at[t.Kind][t.Object] = len(s.list)
+	if t.Reason != "" {
+		t.Object = strings.ToValidUTF8(strings.ReplaceAll(t.Object, "\x00", "\ufffd"), "\ufffd")
 	}
-	s.list = append(s.list, Target{Kind: kind, Object: name, Rule: rule, Path: path, Reason: reason})
+	s.list = append(s.list, t)
+	return true
 }
 
 // replaceURLs puts the targets of other in the place of the URLs.
@@ -293,7 +331,7 @@ func (s *targetSet) replaceURLs(other *targetSet) {
 	for _, list := range [][]Target{s.list, other.list} {
 		for _, t := range list {
 			if t.Kind != URL {
-				kept.add(t.Kind, []byte(t.Object), t.Reason, t.Rule, t.Path)
+				kept.add(t, []byte(t.Object))
 			}
 		}
 	}

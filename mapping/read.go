@@ -13,9 +13,11 @@ import (
 const (
 	maxRules     = 2_000
 	maxGlobs     = 10_000 // of all rules
+	maxCombos    = 50_000 // ways to take the braces of all globs
 	maxTemplates = 20_000 // of all rules
 	maxHosts     = 100    // of one environment
 	maxLimits    = 20
+	maxTests     = 5_000
 
 	maxEnvironments     = 100
 	maxRuleEnvironments = 50
@@ -29,7 +31,7 @@ type reader struct {
 	*collector
 	file *File
 
-	globs, templates int // counted against their bounds
+	globs, combinations, templates int // counted against their bounds
 }
 
 // fields reads a group of known keys. It is nil if n is none.
@@ -266,6 +268,11 @@ func (r *reader) readGlobs(texts []string, at []*yamlNode) []*glob {
 			r.errorf(at[i], "%v", err)
 			continue
 		}
+		if r.combinations += g.parsed.combinations; r.combinations > maxCombos {
+			r.errorf(at[i], "too many alternatives in braces: the globs of a file make %d combinations at most", maxCombos)
+			r.globs = maxGlobs + 1 // enough of them
+			return globs
+		}
 		if why := neverMatches(s); why != "" {
 			r.warnf(at[i], "%s never matches: %s", quote(s), why)
 		}
@@ -349,7 +356,11 @@ func (r *reader) readInstead(n *yamlNode) (hold bool, instead objects) {
 }
 
 func (r *reader) readTests(n *yamlNode) {
-	for _, item := range r.list(n, "tests", "a list of {file: …, purges: […]}") {
+	for i, item := range r.list(n, "tests", "a list of {file: …, purges: […]}") {
+		if i == maxTests {
+			r.errorf(item, "too many tests: at most %d", maxTests)
+			return
+		}
 		r.readTest(item)
 	}
 }

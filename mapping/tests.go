@@ -11,18 +11,19 @@ import (
 // defaultBranch are what {owner}, {repo} and {branch} stand for.
 func (f *File) Check(owner, repo, defaultBranch string) Faults {
 	c := &collector{}
+	objects := maxCheckObjects
 	for _, t := range f.tests {
 		env := t.environment
 		if env == "" {
 			env = f.environments[0].Key
 		}
-		plan, err := f.Plan(Query{
+		plan, err := f.plan(Query{
 			Environment: env, Owner: owner, Repo: repo, DefaultBranch: defaultBranch,
 			Changes: slices.Values([]Change{t.change}),
-		})
-		if err != nil { // Parse saw to it
-			c.errorf(t.at, "no environment is called %s", quote(env))
-			continue
+		}, &objects)
+		if err != nil { // the environment is there, Parse saw to it
+			c.errorf(t.at, "the tests give too many objects to go on here (at most %d)", maxCheckObjects)
+			break
 		}
 		if words := t.compare(plan.Targets); words != "" {
 			c.errorf(t.at, "%s, %s in %s: %s", t.change.Path, t.change.Op, env, words)

@@ -404,9 +404,9 @@ func unquotedGlob(line string) bool {
 }
 
 func bareGlob(s string) bool {
-	if s == "" || !strings.ContainsRune("*{[@%&", rune(s[0])) {
+	if s == "" || !strings.ContainsRune("*{[@%&`", rune(s[0])) {
 		return false
 	}
-	return s[0] == '*' || s[0] == '@' || s[0] == '%' || s[0] == '&' ||
+	return s[0] != '{' && s[0] != '[' ||
 		!strings.HasSuffix(s, "}") && !strings.HasSuffix(s, "]") && strings.ContainsAny(s, "}]")
 }

@@ -94,7 +94,7 @@ func TestV2Basic(t *testing.T) {
 type v2Script struct {
 	progress string
 	replies  []string
-	asked    []time.Time
+	asked    []string // for what, each time
 }
 
 func (s *v2Script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -105,7 +105,7 @@ func (s *v2Script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(r.URL.Path, "/queues/default"):
 		fmt.Fprint(w, `{"httpStatus":200,"queueLength":0}`)
 	default:
-		s.asked = append(s.asked, time.Now())
+		s.asked = append(s.asked, r.URL.RequestURI())
 		reply := s.replies[min(len(s.asked), len(s.replies))-1]
 		if status, body, ok := strings.Cut(reply, "!"); ok {
 			w.WriteHeader(map[string]int{"503": 503, "401": 401}[status])
@@ -146,6 +146,12 @@ func TestV2Wait(t *testing.T) {
 				err := v.Wait(t.Context(), v.Send(t.Context(), oneURL).Receipt(1, start))
 				if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 					t.Errorf("got %v, want %q", err, test.err)
+				}
+				for i, uri := range script.asked {
+					first := !slices.Contains(script.replies[:min(i, len(script.replies))], working)
+					if want := "/ccu/v2/purges/p"; first && uri != want || !first && uri != want+"?second" {
+						t.Errorf("asked for %s", uri)
+					}
 				}
 				if took := time.Since(start); took < test.took || took > 2*test.took {
 					t.Errorf("took %v", took)

@@ -146,6 +146,9 @@ func unsendable(k Kind, object string) string {
 	}
 	switch k {
 	case URL:
+		if n := len(objectsOpen) + len(object) + len(objectsClose); 6*n < MaxBody { // escaping makes six bytes of one at most
+			return ""
+		}
 		if n := len(objectsOpen) + encodedLen(object) + len(objectsClose); n > MaxBody {
 			return fmt.Sprintf("is too long: alone it makes a request of %d bytes, Akamai takes %d", n, MaxBody)
 		}

@@ -157,18 +157,37 @@ func TestRunOtherLimits(t *testing.T) {
 		a := standin.NewAkamai(standin.AkamaiConfig{
 			Latency: 20 * time.Millisecond,
 			Limits: standin.AkamaiLimits{
-				URLs:     standin.AkamaiBucket{Burst: 500, PerSecond: 100},
+				URLs:     standin.AkamaiBucket{Burst: 500, PerSecond: 200},
 				Requests: standin.AkamaiBucket{Burst: 2, PerSecond: 1},
 			},
 		})
-		list := urls(3000)
+		list := urls(12_000)
 		o := run(t, a, invalidateURLs, slices.Values(list))
 		if o.err != nil {
 			t.Fatal(o.err)
 		}
 		o.each(t, list)
-		if o.took > 40*time.Second {
-			t.Errorf("took %v, the bucket allows 25 s; %d times over the budget", o.took, o.Limited)
+		if o.took > 66*time.Second {
+			t.Errorf("took %v, the bucket allows 57.5 s; %d times over the budget", o.took, o.Limited)
+		}
+	})
+}
+
+// TestRunTruncatesTo429: of the tokens that others left, none waits for more.
+func TestRunTruncatesTo429(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := standin.NewAkamai(standin.AkamaiConfig{})
+		list := urls(10_200)
+		others, mine := list[:9_700], list[9_700:]
+		run(t, a, invalidateURLs, slices.Values(others))
+		before, start := len(a.Accepted()), time.Now()
+		o := run(t, a, invalidateURLs, slices.Values(mine))
+		if o.err != nil || o.Limited != 1 || o.Accepted != 500 {
+			t.Fatalf("%+v", o.Result)
+		}
+		first, last := a.Accepted()[before], a.Accepted()[before+1]
+		if len(first.Objects) != 300 || !first.At.Equal(start) || len(last.Objects) != 200 || last.At.Sub(start) != time.Second {
+			t.Errorf("%d after %v, %d after %v", len(first.Objects), first.At.Sub(start), len(last.Objects), last.At.Sub(start))
 		}
 	})
 }

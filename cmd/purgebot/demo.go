@@ -22,6 +22,17 @@ type demoCmd struct {
 	Dir    string `help:"Keep the site and the database in this folder; a temporary one by default." placeholder:"DIR"`
 	Listen string `help:"The server's address." default:"127.0.0.1:0" placeholder:"ADDR"`
 	Log    bool   `help:"Show the server's log on standard error."`
+
+	Repo  string `help:"Play the last commits of this clone instead of the story." placeholder:"DIR"`
+	Rules string `help:"With --repo: use this rules file in every commit." placeholder:"FILE"`
+	Last  int    `help:"With --repo: how many commits." default:"10"`
+}
+
+// play is a story that is opened on a stage and then played.
+type play interface {
+	open(ctx context.Context, dir, listen string, log *slog.Logger) error
+	play(ctx context.Context) error
+	closing() *demo
 }
 
 // Run plays the story: a site in git, GitHub, Akamai and the real server
@@ -38,13 +49,17 @@ func (c *demoCmd) Run(ctx context.Context, std streams) (err error) {
 	if c.Log {
 		log = slog.New(slog.NewTextHandler(std.err, nil))
 	}
-	d := &demo{out: std.out}
-	if err := d.open(ctx, dir, c.Listen, log); err != nil {
+	p, err := c.choose(ctx, dir, std.out)
+	if err != nil {
 		return err
 	}
+	if err := p.open(ctx, dir, c.Listen, log); err != nil {
+		return err
+	}
+	d := p.closing()
 	defer func() { err = errors.Join(err, d.stage.close(context.WithoutCancel(ctx))) }()
 
-	if err := d.play(ctx); err != nil {
+	if err := p.play(ctx); err != nil {
 		return err
 	}
 	if d.verdict(); d.wrong > 0 {
@@ -58,6 +73,24 @@ func (c *demoCmd) Run(ctx context.Context, std streams) (err error) {
 	return nil
 }
 
+func (c *demoCmd) choose(ctx context.Context, dir string, out io.Writer) (play, error) {
+	if c.Repo == "" {
+		if c.Rules != "" {
+			return nil, usage("--rules goes with --repo")
+		}
+		return &demo{out: out}, nil
+	}
+	if c.Last < 1 {
+		return nil, usage("--last %d: at least one commit", c.Last)
+	}
+	r, err := openReplay(ctx, dir, c.Repo, c.Rules, c.Last)
+	if err != nil {
+		return nil, err
+	}
+	r.out = out
+	return r, nil
+}
+
 // demo is the story as it is played.
 type demo struct {
 	out   io.Writer
@@ -67,7 +100,7 @@ type demo struct {
 
 	seen  int // purges of the Akamai stand-in that were judged already
 	wrong int // steps that did not end as told
-	steps int
+	count int // steps so far
 }
 
 const demoRules = `version: 1
@@ -118,12 +151,14 @@ func (d *demo) open(ctx context.Context, dir, listen string, log *slog.Logger) (
 	return err
 }
 
+func (d *demo) closing() *demo { return d }
+
 func (d *demo) say(format string, args ...any) { fmt.Fprintf(d.out, format+"\n", args...) }
 
 // step begins a step of the story.
 func (d *demo) step(format string, args ...any) {
-	d.steps++
-	d.say("\n%d. %s", d.steps, fmt.Sprintf(format, args...))
+	d.count++
+	d.say("\n%d. %s", d.count, fmt.Sprintf(format, args...))
 }
 
 // wrongly notes that something did not end as told.
@@ -131,6 +166,9 @@ func (d *demo) wrongly(format string, args ...any) {
 	d.wrong++
 	d.say("   ✗ "+format, args...)
 }
+
+// shown is how many objects of a step are printed.
+const shown = 20
 
 const demoWait = 30 * time.Second
 
@@ -216,8 +254,13 @@ func (d *demo) judge(want map[string]int) {
 		lines = append(lines, line)
 	}
 	slices.Sort(lines)
-	for _, line := range lines {
-		d.say("     akamai: %s", line)
+	for i, line := range lines {
+		switch {
+		case i < shown:
+			d.say("     akamai: %s", line)
+		case i == shown:
+			d.say("     akamai: and %d more", len(lines)-shown)
+		}
 		if got[line] != want[line] {
 			d.wrongly("reached Akamai %d times, wanted %d: %s", got[line], want[line], line)
 		}

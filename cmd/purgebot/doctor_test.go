@@ -19,6 +19,7 @@ import (
 	"github.com/purgebot/purgebot/internal/config"
 	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/store"
 	"github.com/purgebot/purgebot/purger"
 )
 
@@ -128,7 +129,7 @@ ok    permissions     all that purgebot uses
 ok    events          all that purgebot uses
 warn  installations   none: install the App on the accounts whose repositories it should serve
 ok    webhook secret  set
-ok    database        sqlite, can be written
+ok    database        sqlite, made at the first start
 warn  public URL      SELF is this machine alone: GitHub can't deliver webhooks to it
 `
 	code, out, errs := p.examined(t)
@@ -137,6 +138,9 @@ warn  public URL      SELF is this machine alone: GitHub can't deliver webhooks 
 	}
 	if n := len(p.akamai.Accepted()); n > 0 {
 		t.Errorf("the doctor purged %d times", n)
+	}
+	if left, err := os.ReadDir(filepath.Dir(p.file)); err != nil || len(left) != 3 {
+		t.Errorf("the doctor left something in the folder: %v %v", left, err)
 	}
 
 	p.akamai.SetGranted(false)
@@ -269,7 +273,25 @@ func TestDoctorFindsFaults(t *testing.T) {
 			name: "no folder for the database", spoil: func(t *testing.T, p *patient) {
 				p.config.Database = config.NewSecret("sqlite:" + filepath.Join(t.TempDir(), "none", "purgebot.db"))
 			},
-			ask: doctor.databaseOpens, check: "database", mark: markBad, words: "database",
+			ask: doctor.databaseOpens, check: "database", mark: markBad, words: "no file can be made in its folder",
+		},
+		{
+			name: "a database that exists", spoil: func(t *testing.T, p *patient) {
+				s, err := store.Open(t.Context(), store.Config{URL: p.config.Database.Reveal()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			},
+			ask: doctor.databaseOpens, check: "database", mark: markGood, words: "sqlite, can be written",
+		},
+		{
+			name: "a database that is none", spoil: func(t *testing.T, p *patient) {
+				p.config.Database = config.NewSecret("sqlite:" + p.file)
+			},
+			ask: doctor.databaseOpens, check: "database", mark: markBad, words: "not a database",
 		},
 		{
 			name: "no public URL", spoil: func(_ *testing.T, p *patient) { p.config.PublicURL = "" },

@@ -239,6 +239,47 @@ func TestPurgeCredentials(t *testing.T) {
 	}
 }
 
+// TestPurgeConfiguration: the server's configuration is enough, but for its
+// other sections; a variable wins over it, and a flag over both.
+func TestPurgeConfiguration(t *testing.T) {
+	tests := map[string]struct {
+		file string // name of the configuration
+		args []string
+		env  map[string]string
+		want string // account
+	}{
+		"purgebot.yaml":   {file: "purgebot.yaml", want: "1-FILE"},
+		"another":         {file: "other.yaml", args: []string{"--config", "other.yaml"}, want: "1-FILE"},
+		"a variable wins": {file: "purgebot.yaml", env: map[string]string{"PURGEBOT_AKAMAI_ACCOUNT_SWITCH_KEY": "1-VAR"}, want: "1-VAR"},
+		"a flag wins":     {file: "purgebot.yaml", args: []string{"--account-switch-key", "1-FLAG"}, env: map[string]string{"PURGEBOT_AKAMAI_ACCOUNT_SWITCH_KEY": "1-VAR"}, want: "1-FLAG"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			a, url := purgeStandin(t, standin.AkamaiConfig{AccountSwitchKey: test.want})
+			t.Setenv("AKAMAI_HOST", "")
+			t.Setenv("PURGEBOT_AKAMAI_BASE_URL", "")
+			for name, value := range test.env {
+				t.Setenv(name, value)
+			}
+			for file, text := range map[string]string{
+				"edgerc":  a.EdgercSection("ccu", "akamai.test"),
+				test.file: "akamai:\n  edgerc: edgerc\n  section: ccu\n  account_switch_key: 1-FILE\n  base_url: " + url + "\n",
+			} {
+				if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got := runPurge(t, "", append([]string{"purge", "tag", "x"}, test.args...)...)
+			if got.code != exitDone {
+				t.Fatalf("exit %d: %s", got.code, got.err)
+			}
+			if key := a.Accepted()[0].AccountSwitchKey; key != test.want {
+				t.Errorf("account %q", key)
+			}
+		})
+	}
+}
+
 func TestPurgeAccountSwitchKey(t *testing.T) {
 	a, _ := purgeStandin(t, standin.AkamaiConfig{AccountSwitchKey: "1-ABC:1-2RBL"})
 	if got := runPurge(t, "", "purge", "tag", "x", "--account-switch-key", "1-ABC:1-2RBL"); got.code != exitDone {

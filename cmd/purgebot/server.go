@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -137,6 +138,9 @@ func (s *server) run(ctx context.Context) error {
 	if err := runner.Start(context.WithoutCancel(ctx)); err != nil {
 		return errors.Join(fmt.Errorf("start jobs: %w", err), s.close())
 	}
+	var sweeping sync.WaitGroup
+	sweep, stopSweep := context.WithCancel(ctx)
+	sweeping.Go(func() { s.pipeline.Sweep(sweep) })
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.listener) }()
 	s.cfg.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("address", s.addr()), slog.String("version", version()))
@@ -149,6 +153,8 @@ func (s *server) run(ctx context.Context) error {
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
 	err = errors.Join(err, s.http.Shutdown(drain))
+	stopSweep()
+	sweeping.Wait()
 	if stop := runner.Stop(drain); stop != nil {
 		s.cfg.log.LogAttrs(ctx, slog.LevelWarn, "jobs did not end in time; they run again at the next start")
 		cut, cancel := context.WithTimeout(context.WithoutCancel(ctx), headerTime)

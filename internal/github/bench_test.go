@@ -5,7 +5,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -57,7 +56,7 @@ func (m *meter) take() (calls, trips int) {
 // its first parents, and a made-up site's.
 func BenchmarkChanges(b *testing.B) {
 	histories := map[string]history{"site": siteHistory(b, 3000, 120)}
-	if dir := os.Getenv("PURGEBOT_BENCH_REPO"); dir != "" { //nolint:forbidigo // whose history it is, is the caller's choice
+	if dir := os.Getenv("PURGEBOT_BENCH_REPO"); dir != "" {
 		commits := strings.Fields(git(b, dir, nil, "rev-list", "--first-parent", "--max-count=200", "HEAD"))
 		slices.Reverse(commits)
 		histories["repo"] = history{dir: dir, commits: commits}
@@ -106,24 +105,14 @@ func rolledBack(commits []string) []string {
 
 func measureChanges(b *testing.B, h history, limits standin.GitHubLimits, steps []string) {
 	b.Helper()
-	g, err := standin.NewGitHub(standin.GitHubConfig{
+	g, address := serveHTTP(b, standin.GitHubConfig{
 		Limits: limits, Latency: 2 * time.Millisecond,
 		Repositories: []standin.GitHubRepository{{Owner: "acme", Name: "site", Dir: h.dir}},
-	})
-	if err != nil {
-		b.Fatal(err)
-	}
-	server := httptest.NewServer(g)
-	b.Cleanup(func() {
-		server.Close()
-		if err := g.Close(); err != nil {
-			b.Error(err)
-		}
 	})
 	var allCalls, allTrips []int
 	for b.Loop() {
 		count := &meter{next: http.DefaultTransport}
-		app, err := github.New(github.Config{APIURL: server.URL, AppID: g.AppID(), PrivateKey: g.PrivateKeyPEM(), Transport: count})
+		app, err := github.New(github.Config{APIURL: address, AppID: g.AppID(), PrivateKey: keyPEM(), Transport: count})
 		if err != nil {
 			b.Fatal(err)
 		}

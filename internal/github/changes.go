@@ -224,6 +224,7 @@ func (r *Repository) comparePage(ctx context.Context, base, head string, size, p
 		op:    "compare " + base + " with " + head,
 		path:  "compare/" + base + "..." + head,
 		query: url.Values{"per_page": {strconv.Itoa(size)}, "page": {strconv.Itoa(page)}},
+		slow:  true,
 	}
 	_, err := r.do(ctx, c, &answer)
 	return answer, err

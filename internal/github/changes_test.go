@@ -32,6 +32,17 @@ func (h history) serve(t testing.TB, limits standin.GitHubLimits) (*standin.GitH
 
 func serveConfig(t testing.TB, cfg standin.GitHubConfig) (*standin.GitHub, *github.App) {
 	t.Helper()
+	g, address := serveHTTP(t, cfg)
+	app, err := github.New(github.Config{APIURL: address, AppID: g.AppID(), PrivateKey: keyPEM()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g, app
+}
+
+func serveHTTP(t testing.TB, cfg standin.GitHubConfig) (g *standin.GitHub, address string) {
+	t.Helper()
+	cfg.AppKey = &appKey().PublicKey
 	g, err := standin.NewGitHub(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -43,16 +54,7 @@ func serveConfig(t testing.TB, cfg standin.GitHubConfig) (*standin.GitHub, *gith
 			t.Error(err)
 		}
 	})
-	return g, newApp(t, g, server.URL)
-}
-
-func newApp(t testing.TB, g *standin.GitHub, address string) *github.App {
-	t.Helper()
-	app, err := github.New(github.Config{APIURL: address, AppID: g.AppID(), PrivateKey: g.PrivateKeyPEM()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return app
+	return g, server.URL
 }
 
 // noCompare hides the comparison, so that trees must do.
@@ -464,22 +466,12 @@ func (c *crowd) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestReadsGoSeveralAtATimeAndNotMore(t *testing.T) {
 	t.Parallel()
 	h := wideHistory(t)
-	g, err := standin.NewGitHub(standin.GitHubConfig{
+	g, address := serveHTTP(t, standin.GitHubConfig{
 		Latency: 2 * time.Millisecond, Limits: standin.GitHubLimits{TreeEntries: 3},
 		Repositories: []standin.GitHubRepository{{Owner: "acme", Name: "site", Dir: h.dir}},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(g)
-	t.Cleanup(func() {
-		server.Close()
-		if err := g.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	var c crowd
-	app, err := github.New(github.Config{APIURL: server.URL, AppID: g.AppID(), PrivateKey: g.PrivateKeyPEM(), Transport: &c})
+	app, err := github.New(github.Config{APIURL: address, AppID: g.AppID(), PrivateKey: keyPEM(), Transport: &c})
 	if err != nil {
 		t.Fatal(err)
 	}

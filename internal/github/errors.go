@@ -72,6 +72,9 @@ func (e *Error) Public() string {
 		return "the GitHub App lacks a permission: an owner must grant what the App asks for"
 	case kindNotFound, kindOther:
 	}
+	if e.Status == 0 {
+		return "GitHub was not asked: " + e.Message
+	}
 	return fmt.Sprintf("GitHub answered %d: %s", e.Status, e.Message)
 }
 
@@ -170,7 +173,11 @@ func errorDetails(raw json.RawMessage) string {
 	}
 	var parts []string
 	for _, item := range list {
-		var object struct{ Message, Field, Code string }
+		var object struct {
+			Message string `json:"message"`
+			Field   string `json:"field"`
+			Code    string `json:"code"`
+		}
 		switch {
 		case json.Unmarshal(item, &words) == nil:
 			parts = append(parts, words)

@@ -54,6 +54,7 @@ type Config struct {
 	// Transport sends the requests; nil: a clone of http.DefaultTransport.
 	Transport http.RoundTripper
 	// Timeout bounds each request, the reading of its answer included; 0: 30 s.
+	// Whole trees and comparisons, which are many megabytes, get four times that.
 	Timeout time.Duration
 	// UserAgent names the program to GitHub; "": "purgebot".
 	UserAgent string

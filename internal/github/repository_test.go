@@ -433,8 +433,10 @@ func TestPullRequests(t *testing.T) {
 	}
 	changes, complete, err := repository.PullFiles(t.Context(), number)
 	want := []mapping.Change{
-		{Path: "b", Op: mapping.Modified}, {Path: "gone", Op: mapping.Removed},
-		{Path: "new/name.md", Op: mapping.Added}, {Path: "old/name.md", Op: mapping.Removed},
+		{Path: "b", Op: mapping.Modified},
+		{Path: "gone", Op: mapping.Removed},
+		{Path: "new/name.md", Op: mapping.Added},
+		{Path: "old/name.md", Op: mapping.Removed},
 	}
 	if diff := cmp.Diff(want, changes); diff != "" || !complete || err != nil {
 		t.Errorf("complete %v, %v (-want +got):\n%s", complete, err, diff)
@@ -478,7 +480,8 @@ func TestTheAppsOwnCalls(t *testing.T) {
 	g, app := serveConfig(t, standin.GitHubConfig{
 		WebhookURL: "http://127.0.0.1:1/webhook", WebhookSecret: "x", BasePath: "/",
 		Repositories: []standin.GitHubRepository{
-			{ID: 1, Owner: "acme", Name: "site", Dir: h.dir}, {ID: 2, Owner: "acme", Name: "docs", Dir: h.dir},
+			{ID: 1, Owner: "acme", Name: "site", Dir: h.dir},
+			{ID: 2, Owner: "acme", Name: "docs", Dir: h.dir},
 			{ID: 3, Owner: "other", Name: "x", Dir: h.dir, Installation: 5},
 		},
 	})

@@ -40,6 +40,8 @@ type call struct {
 	// pinned is for an answer that can't change, as its address holds the
 	// object's own hash: it is asked once while it stays in the cache.
 	pinned bool
+	// slow is for an answer of many megabytes: it gets four times the time.
+	slow bool
 }
 
 // reader reads a whole answer. It is called anew when a read is tried again.
@@ -97,7 +99,11 @@ func (c *client) once(ctx context.Context, call call, into any) (http.Header, *E
 	case <-ctx.Done():
 		return nil, unanswered(ctx, call.op, ctx.Err())
 	}
-	limited, cancel := context.WithTimeout(ctx, c.timeout)
+	timeout := c.timeout
+	if call.slow {
+		timeout *= 4
+	}
+	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	req, err := c.request(limited, call)
 	if err != nil {
@@ -226,7 +232,7 @@ func pages(c call, most int, do func(call) (http.Header, error), wanted func() b
 // nextPage gives the query of a Link header's rel="next". Its host is not
 // used: behind a proxy it is another, and a token must not go there.
 func nextPage(header http.Header) url.Values {
-	for _, link := range strings.Split(strings.Join(header.Values("Link"), ","), ",") {
+	for link := range strings.SplitSeq(strings.Join(header.Values("Link"), ","), ",") {
 		address, params, ok := strings.Cut(strings.TrimSpace(link), ">")
 		if !ok || !strings.HasPrefix(address, "<") || !strings.Contains(params, `rel="next"`) {
 			continue

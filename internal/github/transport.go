@@ -134,6 +134,7 @@ func (t *tokens) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp, err = t.renew(tr).RoundTrip(again)
 	if err != nil {
+		t.app.forgetInstallation(t.id)
 		return nil, fmt.Errorf("installation %d: %w", t.id, err)
 	}
 	return resp, nil

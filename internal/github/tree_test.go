@@ -41,11 +41,14 @@ func TestDiff(t *testing.T) {
 		{"type", entries{entry("a", file, "1")}, entries{entry("a", github.ModeSymlink, "1")}, []mapping.Change{{Path: "a", Op: mapping.Modified}}},
 		{"submodule", entries{entry("a", github.ModeSubmodule, "1")}, entries{entry("a", github.ModeSubmodule, "2")}, []mapping.Change{{Path: "a", Op: mapping.Modified}}},
 		{
-			"a rename", entries{entry("a", file, "1")}, entries{entry("b", file, "1")},
+			"a rename",
+			entries{entry("a", file, "1")},
+			entries{entry("b", file, "1")},
 			[]mapping.Change{{Path: "a", Op: mapping.Removed}, {Path: "b", Op: mapping.Added}},
 		},
 		{
-			"a file became a folder", entries{entry("a", file, "1"), entry("a-b", file, "1")},
+			"a file became a folder",
+			entries{entry("a", file, "1"), entry("a-b", file, "1")},
 			entries{entry("a/x", file, "1"), entry("a/y", file, "2"), entry("a-b", file, "1")},
 			[]mapping.Change{{Path: "a", Op: mapping.Removed}, {Path: "a/x", Op: mapping.Added}, {Path: "a/y", Op: mapping.Added}},
 		},
@@ -207,7 +210,9 @@ func FuzzDecodeTree(f *testing.F) {
 		if bytes.Count(data, []byte("tree")) > 1 || bytes.Count(data, []byte("truncated")) > 1 || bytes.ContainsRune(data, '\\') {
 			return // a key may come twice
 		}
-		var want []struct{ Path string }
+		var want []struct {
+			Path string `json:"path"`
+		}
 		if err := json.Unmarshal(plain["tree"], &want); err != nil || len(want) != len(paths) {
 			t.Fatalf("%q is read as %q: %v", plain["tree"], paths, err)
 		}

@@ -37,7 +37,7 @@ func (t *Tree) MarshalBinary() ([]byte, error) {
 	if t.walked {
 		buf[0] = 1
 	}
-	buf = binary.AppendUvarint(buf, uint64(len(t.commit)))
+	buf = appendNumber(buf, len(t.commit))
 	buf = append(buf, t.commit...)
 	last := ""
 	for i := range t.Len() {
@@ -46,8 +46,8 @@ func (t *Tree) MarshalBinary() ([]byte, error) {
 			return nil, fmt.Errorf("encode tree: a path is longer than %d bytes", pathBytes)
 		}
 		shared := sharedPrefix(last, path)
-		buf = binary.AppendUvarint(buf, uint64(shared))
-		buf = binary.AppendUvarint(buf, uint64(len(path)-shared))
+		buf = appendNumber(buf, shared)
+		buf = appendNumber(buf, len(path)-shared)
 		buf = append(buf, path[shared:]...)
 		buf = binary.AppendUvarint(buf, uint64(t.modes[i]))
 		last = path
@@ -63,13 +63,17 @@ func (t *Tree) MarshalBinary() ([]byte, error) {
 		return nil, fmt.Errorf("encode tree: %w", err)
 	}
 	out := slices.Grow([]byte(treeMagic), packed.Len()+len(t.ids)*len(ID{})+32)
-	out = binary.AppendUvarint(out, uint64(t.Len()))
-	out = binary.AppendUvarint(out, uint64(packed.Len()))
+	out = appendNumber(out, t.Len())
+	out = appendNumber(out, packed.Len())
 	out = append(out, packed.Bytes()...)
 	for i := range t.ids {
 		out = append(out, t.ids[i][:]...)
 	}
 	return binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(out)), nil
+}
+
+func appendNumber(buf []byte, n int) []byte {
+	return binary.AppendUvarint(buf, uint64(n)) //nolint:gosec // a length is never negative
 }
 
 func sharedPrefix(a, b string) int {
@@ -148,7 +152,7 @@ func (r *treeReader) number() int {
 		return 0
 	}
 	r.data = r.data[n:]
-	return int(v) //nolint:gosec // at most 32 bits
+	return int(v)
 }
 
 func (r *treeReader) take(n int) []byte {

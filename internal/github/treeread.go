@@ -149,6 +149,7 @@ func (r *Repository) readTree(ctx context.Context, sha string, recursive bool, r
 	c := call{op: "read tree " + sha, path: "git/trees/" + sha, pinned: true}
 	if recursive {
 		c.query = url.Values{"recursive": {"1"}}
+		c.slow = true
 	}
 	_, err := r.do(ctx, c, reader(func(body io.Reader) error {
 		restart()

@@ -58,8 +58,6 @@ func New(cfg Config) *Pipeline {
 }
 
 const (
-	sweepEvery = 5 * time.Second
-
 	// planTime is what one difference may take, GitHub's truncated trees
 	// included; jobTime what every other job may.
 	planTime = 10 * time.Minute
@@ -73,7 +71,6 @@ func (p *Pipeline) Runner() (store.Runner, error) {
 	river.AddWorker(workers, verb(p, planTime, p.reconcile))
 	river.AddWorker(workers, verb(p, jobTime, p.purge))
 	river.AddWorker(workers, verb(p, jobTime, p.report))
-	river.AddWorker(workers, verb(p, jobTime, p.sweep))
 	return p.Store.NewRunner(&river.Config{
 		Logger:  slog.New(slog.DiscardHandler), // this package logs what a job did, once
 		Workers: workers,
@@ -82,12 +79,6 @@ func (p *Pipeline) Runner() (store.Runner, error) {
 			store.ReconcileJob{}.Kind(): {MaxWorkers: 4},
 			store.PurgeJob{}.Kind():     {MaxWorkers: 8},
 			store.ReportJob{}.Kind():    {MaxWorkers: 4},
-			store.SweepJob{}.Kind():     {MaxWorkers: 1},
-		},
-		PeriodicJobs: []*river.PeriodicJob{
-			river.NewPeriodicJob(river.PeriodicInterval(sweepEvery), func() (river.JobArgs, *river.InsertOpts) {
-				return store.SweepJob{}, &river.InsertOpts{Queue: store.SweepJob{}.Kind(), MaxAttempts: 1}
-			}, &river.PeriodicJobOpts{RunOnStart: true}),
 		},
 		FetchCooldown:               10 * time.Millisecond,
 		FetchPollInterval:           500 * time.Millisecond,
@@ -103,6 +94,13 @@ type again struct{ after time.Duration }
 
 func (again) Error() string { return "not yet" }
 
+// River puts a job off to the millisecond up to soon; what is later takes
+// several steps, and what is much later is left to the sweep.
+const (
+	soon  = 4 * time.Second
+	later = time.Minute
+)
+
 // worker is one verb as River runs it.
 type worker[T river.JobArgs] struct {
 	river.WorkerDefaults[T]
@@ -115,32 +113,36 @@ func verb[T river.JobArgs](p *Pipeline, limit time.Duration, work func(context.C
 	return &worker[T]{p: p, limit: limit, work: work}
 }
 
+// Timeout implements river.Worker.
 func (w *worker[T]) Timeout(*river.Job[T]) time.Duration { return w.limit }
 
-// Work runs the verb. An error is logged here, once, and tried again: in the
-// time that GitHub asked for, or after a growing pause.
+// Work runs the verb. An error is logged here, once, and what the job was
+// rung for is put off: by the time that GitHub asked for, or a growing pause.
 func (w *worker[T]) Work(ctx context.Context, job *river.Job[T]) error {
 	err := w.work(ctx, job.Args)
-	var later again
+	var wait again
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &later):
-		return river.JobSnooze(max(later.after, time.Millisecond))
-	case ctx.Err() != nil && context.Cause(ctx) != nil && !errors.Is(context.Cause(ctx), context.DeadlineExceeded):
-		return err // shutting down
+	case errors.As(err, &wait) && wait.after <= later:
+		return river.JobSnooze(max(min(wait.after, soon), time.Millisecond))
+	case errors.As(err, &wait):
+		return nil
 	}
 	level := slog.LevelError
-	after, waitable := github.RetryAfter(err)
+	asked, waitable := github.RetryAfter(err)
 	if waitable {
 		level = slog.LevelWarn
 	}
+	after, deferred := w.p.Store.Defer(context.WithoutCancel(ctx), job.Args, func(tries int) time.Duration {
+		return max(asked, backoff(tries))
+	})
 	w.p.Log.LogAttrs(ctx, level, "job will be tried again", slog.String("job", job.Kind),
-		slog.Any("args", job.Args), slog.Int("attempt", job.Attempt), slog.Any("err", err))
-	if after > 5*time.Second {
-		return river.JobSnooze(after)
+		slog.Any("args", job.Args), slog.Duration("after", after), slog.Any("err", err))
+	if deferred != nil {
+		return err // not even that could be stored: River tries again
 	}
-	return err
+	return nil
 }
 
 // retryPolicy tries again after 1, 2, 4 … seconds, at most every 2 minutes.
@@ -174,7 +176,7 @@ func (b *bells) wait(kind string, now, until time.Time) bool {
 	if other := b.until[kind]; other.After(now) && !other.After(until) {
 		return false
 	}
-	b.until[kind] = until
+	b.until[kind] = until.Add(-10 * time.Millisecond) // River may come a little early
 	return true
 }
 

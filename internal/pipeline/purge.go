@@ -12,9 +12,10 @@ import (
 
 const (
 	// sendTime bounds one request to Akamai; it is below the lease, so that a
-	// claim is never sent by two at once.
-	sendTime = 30 * time.Second
-	lease    = 45 * time.Second
+	// claim is never sent by two at once. The lease is how long a replica's
+	// death holds up what it had claimed.
+	sendTime = 9 * time.Second
+	lease    = 12 * time.Second
 
 	// pauseTime is how long the account pauses when Akamai says that an
 	// operator must mend something; then one request probes.
@@ -38,11 +39,11 @@ func (p *Pipeline) purge(ctx context.Context, job store.PurgeJob) error {
 		return err
 	}
 	if r == nil {
-		now := p.Now()
-		if wait == 0 || !p.bells.wait(job.Objects, now, now.Add(wait)) {
+		now, step := p.Now(), min(wait, soon)
+		if wait == 0 || !p.bells.wait(job.Objects, now, now.Add(step)) {
 			return nil
 		}
-		return again{wait}
+		return again{step}
 	}
 	sending, cancel := context.WithTimeout(ctx, sendTime)
 	answer := p.Akamai.Send(sending, r.Request)

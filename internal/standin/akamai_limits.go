@@ -76,8 +76,11 @@ type akamaiBuckets struct {
 	objects   map[string]*akamaiTokens // by kind
 }
 
-// buckets are those of an account, refilled up to now. The caller has a.mu.
-func (a *Akamai) buckets(account string, now time.Time) *akamaiBuckets {
+// buckets are those of an account, refilled up to now: by the clock as it is
+// under the lock, since the order of requests is that of the lock. The caller
+// has a.mu.
+func (a *Akamai) buckets(account string) *akamaiBuckets {
+	now := a.cfg.Now()
 	b := a.accounts[account]
 	if b == nil {
 		full := func(l AkamaiBucket) akamaiTokens { return akamaiTokens{l, float64(l.Burst), now} }

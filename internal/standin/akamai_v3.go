@@ -89,7 +89,7 @@ func (a *Akamai) rateLimitStatus(c akamaiCall, kind string) akamaiAnswer {
 	defer a.mu.Unlock()
 	return akamaiAnswer{
 		status: http.StatusCreated,
-		header: a.buckets(c.account, c.now).headers(kind),
+		header: a.buckets(c.account).headers(kind),
 		media:  "application/json",
 		body:   akamaiAccepted{HTTPStatus: http.StatusCreated, Detail: "Request accepted", SupportID: "17PY-" + rand.Text()},
 	}
@@ -111,7 +111,7 @@ func (a *Akamai) fastPurge(c akamaiCall, p AkamaiPurge) (ans akamaiAnswer) {
 	// Bodies are read side by side; from here on it is one after the other.
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	buckets := a.buckets(c.account, c.now)
+	buckets := a.buckets(c.account)
 	if refusal, limited := buckets.limited(p.Kind, len(objects)); limited {
 		return refusal
 	}
@@ -135,7 +135,7 @@ func (a *Akamai) fastPurge(c akamaiCall, p AkamaiPurge) (ans akamaiAnswer) {
 
 // accept writes a purge down. The caller has a.mu.
 func (a *Akamai) accept(c akamaiCall, p AkamaiPurge) {
-	p.At, p.AccountSwitchKey = c.now, c.account
+	p.At, p.AccountSwitchKey = a.cfg.Now().Add(a.skew), c.account
 	if p.Kind == akamaiTag {
 		for _, tag := range p.Objects {
 			if len(tag) > akamaiMaxTag {

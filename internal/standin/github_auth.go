@@ -218,16 +218,18 @@ func (g *GitHub) newToken() string {
 
 // getApp is GET /app.
 func (g *GitHub) getApp(*githubExchange) githubReply {
-	app := g.appJSON()
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	app := g.appJSON()
 	app["installations_count"] = len(g.installations)
 	return githubOK(app)
 }
 
+// appJSON is the App itself. The caller holds g.mu.
 func (g *GitHub) appJSON() githubObject {
 	return githubObject{
 		"id": g.cfg.AppID, "slug": g.cfg.AppSlug, "node_id": githubNode("A", g.cfg.AppID), "name": g.cfg.AppSlug,
+		"owner":     g.userJSON(g.cfg.URL, g.cfg.AppSlug+"-authors"),
 		"client_id": fmt.Sprintf("Iv1.%016x", g.cfg.AppID), "description": "", "external_url": "https://github.com/apps/" + g.cfg.AppSlug,
 		"html_url": "https://github.com/apps/" + g.cfg.AppSlug, "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z",
 		"permissions": g.cfg.Permissions, "events": g.cfg.Events,

@@ -243,7 +243,7 @@ func (g *GitHub) deploymentStatusEvent(r *githubRepo, d *githubDeployment, s *gi
 	}
 	return g.newEvent(r, "deployment_status", "created", sender, githubObject{
 		"deployment_status": g.deploymentStatusJSON(g.cfg.URL, r, d, s), "deployment": g.deploymentJSON(g.cfg.URL, r, d),
-		"check_run": nil, "workflow": nil, "workflow_run": g.workflowRunJSON(r, d),
+		"check_run": g.jobJSON(r, d, s), "workflow": nil, "workflow_run": g.workflowRunJSON(r, d),
 	})
 }
 
@@ -252,6 +252,24 @@ func (g *GitHub) workflowRunJSON(r *githubRepo, d *githubDeployment) any {
 		return nil
 	}
 	return g.runJSON(r, GitHubWorkflowRun{ID: d.WorkflowRun, SHA: d.SHA, Branch: d.Ref, Actor: d.Creator, Status: "in_progress"})
+}
+
+// jobJSON is the check run of the Actions job that deploys, if one does.
+func (g *GitHub) jobJSON(r *githubRepo, d *githubDeployment, s *githubDeploymentStatus) any {
+	if d.WorkflowRun == 0 {
+		return nil
+	}
+	job := githubObject{
+		"id": d.id + 1, "node_id": githubNode("CR", d.id+1), "name": "deploy", "head_sha": d.SHA, "external_id": "",
+		"url": fmt.Sprintf("%s/check-runs/%d", r.url(g.cfg.URL), d.id+1), "status": "in_progress", "conclusion": nil,
+		"html_url":    fmt.Sprintf("%s/actions/runs/%d/job/%d", r.html(), d.WorkflowRun, d.id+1),
+		"details_url": fmt.Sprintf("%s/actions/runs/%d/job/%d", r.html(), d.WorkflowRun, d.id+1),
+		"started_at":  d.createdAt, "completed_at": nil,
+	}
+	if s.State == "success" || s.State == "failure" {
+		job["status"], job["conclusion"], job["completed_at"] = "completed", s.State, s.createdAt
+	}
+	return job
 }
 
 // listDeployments is GET /repos/{owner}/{repo}/deployments, newest first.

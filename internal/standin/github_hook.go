@@ -136,6 +136,10 @@ func (g *GitHub) newEvent(r *githubRepo, event, action, sender string, fields gi
 	if !g.subscribed(event) {
 		return nil
 	}
+	return g.makeEvent(r, event, action, sender, fields)
+}
+
+func (g *GitHub) makeEvent(r *githubRepo, event, action, sender string, fields githubObject) *GitHubDelivery {
 	body := githubObject{"sender": g.userJSON(g.cfg.URL, sender)}
 	if event != "installation" {
 		if i := g.installations[r.Installation]; i.deleted || !i.suspendedAt.IsZero() {

@@ -1,10 +1,12 @@
 package standin_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -99,6 +101,96 @@ func TestGitHubPushOfCommitsThatAnotherBranchHas(t *testing.T) {
 	}
 	if commits := got[3].body["commits"].([]any); len(commits) != 1 || dig(commits[0], "distinct") != true {
 		t.Errorf("%s", got[3].raw)
+	}
+}
+
+func TestGitHubSendsWhatTheAppMayHave(t *testing.T) {
+	t.Parallel()
+	receiver := newHook(t)
+	p, h := playHistory(t, func(c *standin.GitHubConfig) {
+		c.WebhookURL, c.Events, c.Permissions = receiver.URL, []string{"push", "issue_comment"}, map[string]string{"contents": "read", "deployments": "read"}
+	})
+	mustPush(t.Context(), t, p, "main", h.first)
+	if _, err := p.Deploy(t.Context(), acme, standin.GitHubDeployment{SHA: h.first}); err != nil { // not asked for
+		t.Fatal(err)
+	}
+	issue, err := p.OpenIssue(acme, "ada", "x")
+	must(t, err)
+	if _, err := p.Comment(t.Context(), acme, issue, "ada", "x"); err != nil { // asked for, not granted
+		t.Fatal(err)
+	}
+	if _, err := p.Send(t.Context(), acme, "merge_group", "checks_requested", "ada", map[string]any{"merge_group": map[string]any{"head_sha": h.first}}); err != nil {
+		t.Fatal(err)
+	}
+	var events []string
+	for _, d := range p.Deliveries() {
+		events = append(events, d.Event)
+	}
+	if got := strings.Join(events, " "); got != "push merge_group" {
+		t.Errorf("sent: %s", got)
+	}
+	if got := receiver.of("merge_group")[0].body; dig(got, "merge_group", "head_sha") != h.first || dig(got, "sender", "login") != "ada" || dig(got, "installation", "id") != 1.0 {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestGitHubQuietPush(t *testing.T) {
+	t.Parallel()
+	receiver := newHook(t)
+	p, h := playHistory(t, func(c *standin.GitHubConfig) { c.WebhookURL = receiver.URL })
+	_, err := p.Push(t.Context(), acme, "main", h.first, standin.GitHubPushOptions{Quiet: true})
+	must(t, err)
+	p.do("GET", repoPath("commits/main"), "").want(http.StatusOK, h.first)
+	if n := len(p.Deliveries()); n != 0 {
+		t.Errorf("%d deliveries", n)
+	}
+}
+
+// TestGitHubUnderManyHands has everything happen at once, for the race detector,
+// and then asks that each push began where another one ended.
+func TestGitHubUnderManyHands(t *testing.T) {
+	t.Parallel()
+	receiver := newHook(t)
+	p, h := playHistory(t, func(c *standin.GitHubConfig) { c.WebhookURL = receiver.URL })
+	var hands sync.WaitGroup
+	for i, sha := range []string{h.first, h.second, h.orphan, h.side} {
+		hands.Go(func() {
+			if _, err := p.Push(t.Context(), acme, "busy", sha, standin.GitHubPushOptions{}); err != nil {
+				t.Error(err)
+			}
+		})
+		hands.Go(func() {
+			_, _, err := p.client.Repositories.CreateStatus(t.Context(), "acme", "site", sha, &github.RepoStatus{State: new("success")})
+			_, _, err2 := p.client.Git.GetTree(t.Context(), "acme", "site", sha, true)
+			_, _, err3 := p.client.Repositories.CompareCommits(t.Context(), "acme", "site", h.first, "feature/ü", nil)
+			if err := errors.Join(err, err2, err3); err != nil {
+				t.Error(err)
+			}
+		})
+		hands.Go(func() {
+			id, err := p.Deploy(t.Context(), acme, standin.GitHubDeployment{SHA: sha, Environment: fmt.Sprint(i)})
+			if err != nil {
+				t.Error(err)
+			}
+			if _, err := p.DeployStatus(t.Context(), acme, id, standin.GitHubDeploymentStatus{State: "success"}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	hands.Wait()
+	after := map[any]bool{zero: true}
+	pushes := receiver.of("push")
+	for _, e := range pushes {
+		after[e.body["after"]] = true
+	}
+	for _, e := range pushes {
+		if !after[e.body["before"]] {
+			t.Errorf("a push from %v, where none ended", e.body["before"])
+		}
+		delete(after, e.body["before"])
+	}
+	if len(pushes) != 4 || len(after) != 1 {
+		t.Errorf("%d pushes are no chain", len(pushes))
 	}
 }
 

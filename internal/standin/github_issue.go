@@ -35,6 +35,7 @@ type githubIssue struct {
 	state     string
 	createdAt time.Time
 	pull      *GitHubPullRequest // nil: a plain issue
+	size      githubSize         // of the pull request
 }
 
 type githubComment struct {

@@ -130,6 +130,10 @@ func TestGitHubPullRequests(t *testing.T) {
 	}
 	mustPush(t.Context(), t, p, "main", h.orphan)
 	must(t, p.ClosePullRequest(t.Context(), acme, n, "acme"))
+	if e := receiver.of("pull_request"); dig(e[0].body, "pull_request", "changed_files") != 5.0 || dig(e[2].body, "pull_request", "changed_files") == 5.0 ||
+		dig(e[2].body, "pull_request", "head", "sha") != h.orphan {
+		t.Errorf("%s\n%s", e[0].raw, e[2].raw)
+	}
 	var actions []string
 	for _, e := range receiver.of("pull_request") {
 		actions = append(actions, e.body["action"].(string))

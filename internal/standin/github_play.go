@@ -88,6 +88,20 @@ func (g *GitHub) Check(ctx context.Context, repo, sha, app, name, conclusion str
 	return c.ID, nil
 }
 
+// Send sends an event that no other method makes, whether the App subscribed
+// to it or not. Repository, sender and installation are added to its fields.
+func (g *GitHub) Send(ctx context.Context, repo, event, action, sender string, fields map[string]any) (guid string, err error) {
+	g.mu.Lock()
+	r, err := g.lookup(repo)
+	if err != nil {
+		g.mu.Unlock()
+		return "", err
+	}
+	d := g.makeEvent(r, event, action, sender, fields)
+	g.mu.Unlock()
+	return g.send(ctx, d), nil
+}
+
 // Rename gives a repository another name; the old one leads to it by a redirect.
 func (g *GitHub) Rename(repo, name string) error {
 	g.mu.Lock()

@@ -43,7 +43,14 @@ func (g *GitHub) OpenPullRequest(ctx context.Context, repo string, p GitHubPullR
 			return 0, fmt.Errorf("open pull request in %s: no branch %q", repo, branch)
 		}
 	}
+	g.mu.Unlock()
+	size, err := r.git.size(ctx, p.BaseSHA, p.HeadSHA)
+	if err != nil {
+		return 0, fmt.Errorf("open pull request in %s: %w", repo, err)
+	}
+	g.mu.Lock()
 	i := g.addIssue(r, p.Login, p.Title, &p)
+	i.size = size
 	event := g.pullEvent(r, i, "opened", p.Login)
 	g.mu.Unlock()
 	g.send(ctx, event)
@@ -106,17 +113,34 @@ func (g *GitHub) pullJSON(api string, r *githubRepo, i *githubIssue) githubObjec
 		"statuses_url": r.url(api) + "/statuses/" + p.HeadSHA, "author_association": r.association(i.login), "auto_merge": nil,
 		"active_lock_reason": nil, "merged": false, "mergeable": nil, "rebaseable": nil, "mergeable_state": "unknown", "merged_by": nil,
 		"comments": issue["comments"], "review_comments": 0, "maintainer_can_modify": false,
+		"changed_files": i.size.files, "commits": i.size.commits, "additions": i.size.additions, "deletions": i.size.deletions,
 		"head": side(headOwner, p.Head, p.HeadSHA, headRepo), "base": side(r.Owner, p.Base, p.BaseSHA, g.repositoryJSON(api, r)), "_links": links,
 	}
 }
 
-// pullFiles lists what a pull request changes since the merge base.
-func (g *GitHub) pullFiles(x *githubExchange, p GitHubPullRequest) ([]githubFile, error) {
-	base, err := x.repo.git.run(x.Context(), "merge-base", p.BaseSHA, p.HeadSHA)
+// githubSize is how much a pull request changes.
+type githubSize struct{ files, commits, additions, deletions int }
+
+// size measures what a pull request of head into base changes.
+func (s *githubGit) size(ctx context.Context, base, head string) (githubSize, error) {
+	files, err := s.since(ctx, base, head)
 	if err != nil {
-		base = p.BaseSHA
+		return githubSize{}, err
 	}
-	return x.repo.git.diff(x.Context(), strings.TrimSpace(base), p.HeadSHA)
+	_, commits, err := s.distance(ctx, base, head)
+	size := githubSize{files: len(files), commits: commits}
+	for _, f := range files {
+		size.additions, size.deletions = size.additions+f.additions, size.deletions+f.deletions
+	}
+	return size, err
+}
+
+// since lists what head changes since the merge base.
+func (s *githubGit) since(ctx context.Context, base, head string) ([]githubFile, error) {
+	if common, err := s.run(ctx, "merge-base", base, head); err == nil {
+		base = strings.TrimSpace(common)
+	}
+	return s.diff(ctx, base, head)
 }
 
 // findPull copies what the number in the path names.
@@ -132,20 +156,10 @@ func (g *GitHub) findPull(x *githubExchange) (githubObject, GitHubPullRequest, b
 
 // getPull is GET /repos/{owner}/{repo}/pulls/{number}.
 func (g *GitHub) getPull(x *githubExchange) githubReply {
-	body, p, ok := g.findPull(x)
+	body, _, ok := g.findPull(x)
 	if !ok {
 		return githubNotFound()
 	}
-	files, err := g.pullFiles(x, p)
-	_, commits, errCount := x.repo.git.distance(x.Context(), p.BaseSHA, p.HeadSHA)
-	if err != nil || errCount != nil {
-		return githubFail(http.StatusInternalServerError, "can't compare base and head")
-	}
-	additions, deletions := 0, 0
-	for _, f := range files {
-		additions, deletions = additions+f.additions, deletions+f.deletions
-	}
-	body["changed_files"], body["commits"], body["additions"], body["deletions"] = len(files), commits, additions, deletions
 	body["mergeable"], body["mergeable_state"] = true, "clean"
 	return githubOK(body)
 }
@@ -156,7 +170,7 @@ func (g *GitHub) listPullFiles(x *githubExchange) githubReply {
 	if !ok {
 		return githubNotFound()
 	}
-	files, err := g.pullFiles(x, p)
+	files, err := x.repo.git.since(x.Context(), p.BaseSHA, p.HeadSHA)
 	if err != nil {
 		return githubFail(http.StatusInternalServerError, err.Error())
 	}

@@ -26,21 +26,18 @@ func (g *GitHub) Push(ctx context.Context, repo, branch, after string, o GitHubP
 	if err != nil {
 		return "", err
 	}
-	p := githubPush{repo: r, ref: branch, after: after, pusher: o.Pusher}
 	if !strings.HasPrefix(branch, "refs/") {
-		p.ref = "refs/heads/" + branch
+		branch = "refs/heads/" + branch
 	}
-	if p.pusher == "" {
-		p.pusher = r.Owner
-	}
-	if err := g.preparePush(ctx, &p); err != nil {
-		return "", fmt.Errorf("push %s to %s of %s: %w", after, branch, repo, err)
-	}
-	g.mu.Lock()
-	events := g.finishPush(&p)
-	g.mu.Unlock()
-	if o.Quiet {
-		return "", nil
+	var events []*GitHubDelivery
+	for moved := false; !moved; { // another push may come between reading and moving
+		p := githubPush{repo: r, ref: branch, after: after, pusher: o.Pusher, quiet: o.Quiet}
+		if err := g.preparePush(ctx, &p); err != nil {
+			return "", fmt.Errorf("push %s to %s of %s: %w", after, branch, repo, err)
+		}
+		g.mu.Lock()
+		events, moved = g.finishPush(&p)
+		g.mu.Unlock()
 	}
 	for i, e := range events {
 		if sent := g.send(ctx, e); i == 0 {
@@ -54,10 +51,18 @@ type githubPush struct {
 	repo                     *githubRepo
 	ref, before, after       string
 	pusher                   string
+	quiet                    bool
 	forced, created, deleted bool
-	head                     *githubCommit   // nil for a deletion
-	commits                  []*githubCommit // oldest first
-	distinct                 map[string]bool // those that no other branch had
+	head                     *githubPushed   // nil for a deletion
+	commits                  []*githubPushed // oldest first
+	sizes                    map[*githubIssue]githubSize
+}
+
+// githubPushed is a commit with what it changes against its first parent.
+type githubPushed struct {
+	*githubCommit
+	distinct                 bool // no other branch had it
+	added, removed, modified []string
 }
 
 // preparePush reads from git what the event tells.
@@ -69,9 +74,8 @@ func (g *GitHub) preparePush(ctx context.Context, p *githubPush) error {
 		known = append(known, "^"+id)
 	}
 	g.mu.Unlock()
-	p.created = p.before == ""
-	if p.created {
-		p.before = githubZero
+	if p.before == "" {
+		p.before, p.created = githubZero, true
 	}
 	if p.after == "" || p.after == githubZero {
 		p.after, p.deleted = githubZero, true
@@ -84,20 +88,93 @@ func (g *GitHub) preparePush(ctx context.Context, p *githubPush) error {
 	if _, full, _, err := p.repo.git.object(p.after); err == nil {
 		p.after = full // an annotated tag's own id
 	}
-	p.head = head
-	p.distinct = map[string]bool{}
+	if err := g.measurePulls(ctx, p); err != nil {
+		return err
+	}
+	return g.readPush(ctx, p, head, known)
+}
+
+// measurePulls reads how large the branch's pull requests are now.
+func (g *GitHub) measurePulls(ctx context.Context, p *githubPush) error {
+	bases := map[*githubIssue]string{}
+	g.mu.Lock()
+	for _, i := range p.pulls() {
+		bases[i] = i.pull.BaseSHA
+	}
+	g.mu.Unlock()
+	p.sizes = map[*githubIssue]githubSize{}
+	for i, base := range bases {
+		size, err := p.repo.git.size(ctx, base, p.after)
+		if err != nil {
+			return err
+		}
+		p.sizes[i] = size
+	}
+	return nil
+}
+
+// pulls lists the open pull requests of the branch. The caller holds GitHub.mu.
+func (p *githubPush) pulls() []*githubIssue {
+	var pulls []*githubIssue
+	for _, i := range p.repo.issues {
+		if i.pull != nil && i.state == "open" && "refs/heads/"+i.pull.Head == p.ref && i.pull.HeadRepository == "" && !p.deleted {
+			pulls = append(pulls, i)
+		}
+	}
+	return pulls
+}
+
+// readPush reads the commits that the event lists; those are fresh that no
+// reference in known has, each with a ^ in front.
+func (g *GitHub) readPush(ctx context.Context, p *githubPush, head *githubCommit, known []string) error {
+	if p.quiet {
+		p.head = &githubPushed{githubCommit: head}
+		return nil
+	}
 	fresh, err := p.repo.git.history(ctx, g.cfg.Limits.PushCommits, head.id, known...)
 	if err != nil {
 		return err
 	}
-	for _, c := range fresh {
-		p.distinct[c.id] = true
-	}
-	if p.commits = fresh; !p.created {
+	commits := fresh
+	if !p.created {
 		p.forced = !p.repo.git.ancestor(ctx, p.before, p.after)
-		p.commits, err = p.repo.git.history(ctx, g.cfg.Limits.PushCommits, head.id, "^"+p.before)
+		if commits, err = p.repo.git.history(ctx, g.cfg.Limits.PushCommits, head.id, "^"+p.before); err != nil {
+			return err
+		}
 	}
-	return err
+	for _, c := range append(commits, head) {
+		pushed, err := p.repo.git.pushed(c)
+		if err != nil {
+			return err
+		}
+		pushed.distinct = slices.Contains(fresh, c)
+		p.commits, p.head = append(p.commits, pushed), pushed
+	}
+	p.commits = p.commits[:len(commits)]
+	return nil
+}
+
+// pushed reads what a commit changes; the lists have 3,000 paths at most, as GitHub's.
+func (s *githubGit) pushed(c *githubCommit) (*githubPushed, error) {
+	from := githubEmptyTree
+	if len(c.parents) > 0 {
+		if parent, err := s.commit(c.parents[0]); err == nil { // a shallow clone ends somewhere
+			from = parent.tree
+		}
+	}
+	p := &githubPushed{githubCommit: c, added: []string{}, removed: []string{}, modified: []string{}}
+	err := s.changes(from, c.tree, "", func(name string, before, after bool) {
+		list := &p.modified
+		if !before {
+			list = &p.added
+		} else if !after {
+			list = &p.removed
+		}
+		if len(p.added)+len(p.removed)+len(p.modified) < 3000 {
+			*list = append(*list, name)
+		}
+	})
+	return p, err
 }
 
 // history lists the newest commits up to one, oldest first, but for those that
@@ -119,16 +196,28 @@ func (s *githubGit) history(ctx context.Context, limit int, id string, other ...
 	return commits, nil
 }
 
-// finishPush moves the reference and makes the events, the push first. The caller holds g.mu.
-func (g *GitHub) finishPush(p *githubPush) []*GitHubDelivery {
+// finishPush moves the reference and makes the events, the push first; ok is
+// false if the reference is not any more where it was. The caller holds g.mu.
+func (g *GitHub) finishPush(p *githubPush) (events []*GitHubDelivery, ok bool) {
 	r := p.repo
+	if now := r.refs[p.ref]; now != p.before && (now != "" || !p.created) {
+		return nil, false
+	}
+	if p.pusher == "" {
+		p.pusher = r.Owner
+	}
 	if p.deleted {
 		delete(r.refs, p.ref)
 	} else {
 		r.refs[p.ref] = p.after
 	}
 	r.pushedAt = g.cfg.Now()
-	events := []*GitHubDelivery{g.newEvent(r, "push", "", p.pusher, g.pushJSON(p))}
+	defer g.notify()
+	if p.quiet {
+		g.movePulls(p)
+		return nil, true
+	}
+	events = []*GitHubDelivery{g.newEvent(r, "push", "", p.pusher, g.pushJSON(p))}
 	branch, isBranch := strings.CutPrefix(p.ref, "refs/heads/")
 	kind, name := "branch", branch
 	if !isBranch {
@@ -144,22 +233,19 @@ func (g *GitHub) finishPush(p *githubPush) []*GitHubDelivery {
 	if isBranch && !p.deleted {
 		suite := g.suite(r, p.head.id, branch)
 		events = append(events, g.newEvent(r, "check_suite", "requested", p.pusher, githubObject{"check_suite": g.suiteJSON(g.cfg.URL, r, suite)}))
-		events = append(events, g.movePulls(p, branch)...)
+		events = append(events, g.movePulls(p)...)
 	}
-	g.notify()
-	return events
+	return events, true
 }
 
 // movePulls makes `synchronize` for the open pull requests of a branch. The caller holds g.mu.
-func (g *GitHub) movePulls(p *githubPush, branch string) []*GitHubDelivery {
+func (g *GitHub) movePulls(p *githubPush) []*GitHubDelivery {
 	var events []*GitHubDelivery
-	for _, i := range p.repo.issues {
-		if i.pull != nil && i.state == "open" && i.pull.Head == branch && i.pull.HeadRepository == "" && !p.created {
-			i.pull.HeadSHA = p.after
-			events = append(events, g.newEvent(p.repo, "pull_request", "synchronize", p.pusher, githubObject{
-				"number": i.number, "before": p.before, "after": p.after, "pull_request": g.pullJSON(g.cfg.URL, p.repo, i),
-			}))
-		}
+	for _, i := range p.pulls() {
+		i.pull.HeadSHA, i.size = p.after, p.sizes[i]
+		events = append(events, g.newEvent(p.repo, "pull_request", "synchronize", p.pusher, githubObject{
+			"number": i.number, "before": p.before, "after": p.after, "pull_request": g.pullJSON(g.cfg.URL, p.repo, i),
+		}))
 	}
 	return events
 }
@@ -174,11 +260,11 @@ func (g *GitHub) pushJSON(p *githubPush) githubObject {
 	repository["url"] = r.html()
 	commits := []githubObject{}
 	for _, c := range p.commits {
-		commits = append(commits, g.pushCommitJSON(p, c))
+		commits = append(commits, c.json(r))
 	}
 	var head any
 	if p.head != nil {
-		head = g.pushCommitJSON(p, p.head)
+		head = p.head.json(r)
 	}
 	compare := fmt.Sprintf("%s/compare/%.12s...%.12s", r.html(), p.before, p.after)
 	return githubObject{
@@ -191,36 +277,14 @@ func (g *GitHub) pushJSON(p *githubPush) githubObject {
 
 func githubEmail(login string) string { return login + "@users.noreply.github.com" }
 
-func (g *GitHub) pushCommitJSON(p *githubPush, c *githubCommit) githubObject {
-	r := p.repo
+func (c *githubPushed) json(r *githubRepo) githubObject {
 	person := func(s githubSignature) githubObject {
 		return githubObject{"name": s.name, "email": s.email, "date": s.when.Format(time.RFC3339), "username": s.name}
 	}
-	added, removed, modified := []string{}, []string{}, []string{}
-	from := githubEmptyTree
-	if len(c.parents) > 0 {
-		if parent, err := r.git.commit(c.parents[0]); err == nil {
-			from = parent.tree
-		}
-	}
-	err := r.git.changes(from, c.tree, "", func(name string, before, after bool) {
-		list := &modified
-		if !before {
-			list = &added
-		} else if !after {
-			list = &removed
-		}
-		if len(added)+len(removed)+len(modified) < 3000 {
-			*list = append(*list, name)
-		}
-	})
-	if err != nil {
-		g.cfg.Log.Error("github stand-in can't read a commit's changes", "commit", c.id, "error", err)
-	}
 	return githubObject{
-		"id": c.id, "tree_id": c.tree, "distinct": p.distinct[c.id], "message": c.message, "timestamp": c.committer.when.Format(time.RFC3339),
+		"id": c.id, "tree_id": c.tree, "distinct": c.distinct, "message": c.message, "timestamp": c.committer.when.Format(time.RFC3339),
 		"url": r.html() + "/commit/" + c.id, "author": person(c.author), "committer": person(c.committer),
-		"added": added, "removed": removed, "modified": modified,
+		"added": c.added, "removed": c.removed, "modified": c.modified,
 	}
 }
 

@@ -220,24 +220,36 @@ type Fit string
 
 // The fits of the acts.
 const (
-	FitRetry   Fit = `state IN ('open', 'done') AND failed > 0`
-	FitRelease Fit = `state = 'held'`
-	FitCancel  Fit = `state IN ('open', 'held')`
+	FitRetry   Fit = "retry"
+	FitRelease Fit = "release"
+	FitCancel  Fit = "cancel"
 )
+
+func (f Fit) condition() string {
+	switch f {
+	case FitRetry:
+		return `state IN ('open', 'done') AND failed > 0`
+	case FitRelease:
+		return `state = 'held'`
+	case FitCancel:
+		return `state IN ('open', 'held')`
+	}
+	return `1 = 0`
+}
 
 // MeantPurge finds the purge that a person on a pull request means: the last
 // one that a comment there asked for or acted on and that fits, else the last
 // one of the environment that fits. Without an environment only the former.
 func (s *Store) MeantPurge(ctx context.Context, repo int64, number int, env string, fit Fit) (p ledger.Purge, err error) {
 	err = s.read(ctx, func(t *tx) error {
-		p, err = scanPurge(t.row(ctx, `SELECT `+purgeColumns+` FROM purge WHERE repo_id = $1 AND `+string(fit)+`
+		p, err = scanPurge(t.row(ctx, `SELECT `+purgeColumns+` FROM purge WHERE repo_id = $1 AND `+fit.condition()+`
 			AND ($2 = '' OR env_id = $2)
 			AND id IN (SELECT purge_id FROM command WHERE repo_id = $1 AND number = $3 AND purge_id <> '')
 			ORDER BY id DESC LIMIT 1`, repo, env, number))
 		if !errors.Is(err, ErrNotFound) || env == "" {
 			return err
 		}
-		p, err = scanPurge(t.row(ctx, `SELECT `+purgeColumns+` FROM purge WHERE env_id = $1 AND `+string(fit)+`
+		p, err = scanPurge(t.row(ctx, `SELECT `+purgeColumns+` FROM purge WHERE env_id = $1 AND `+fit.condition()+`
 			ORDER BY id DESC LIMIT 1`, env))
 		return err
 	})

@@ -27,7 +27,7 @@ func (s *Store) Receive(ctx context.Context, d Delivery) (fresh bool, err error)
 		return false, err
 	}
 	err = s.write(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, `INSERT INTO delivery (guid, event, body, received_at) VALUES ($1,$2,$3,$4)
+		n, err := t.exec(ctx, `INSERT INTO delivery (guid, event, body, received_at, next_at) VALUES ($1,$2,$3,$4,$4)
 			ON CONFLICT (guid) DO NOTHING`, d.GUID, d.Event, body, ms(d.ReceivedAt))
 		if err != nil {
 			return err

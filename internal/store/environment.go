@@ -93,8 +93,8 @@ func (s *Store) Desire(ctx context.Context, repo int64, name string, d ledger.De
 
 func saveEnvironment(ctx context.Context, t *tx, e ledger.Environment) error {
 	return affected(t.exec(ctx, `UPDATE environment SET live_sha = $2, live_deploy = $3, live_status = $4, live_at = $5,
-		desired_sha = $6, desired_deploy = $7, desired_status = $8, desired_at = $9, due_at = $10, fault = $11, seq = $12
-		WHERE id = $1`,
+		desired_sha = $6, desired_deploy = $7, desired_status = $8, desired_at = $9, due_at = $10, fault = $11, seq = $12,
+		next_at = 0, rung_at = 0, tries = 0 WHERE id = $1`,
 		e.ID, e.Live.SHA, e.Live.Deploy, e.Live.Status, ms(e.Live.At),
 		e.Desired.SHA, e.Desired.Deploy, e.Desired.Status, ms(e.Desired.At), ms(e.DueAt), e.Fault, e.Seq))
 }

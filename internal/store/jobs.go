@@ -35,13 +35,7 @@ type ReportJob struct {
 // Kind names the job in River.
 func (ReportJob) Kind() string { return "report" }
 
-// SweepJob rings for whatever is due and was not heard.
-type SweepJob struct{}
-
-// Kind names the job in River.
-func (SweepJob) Kind() string { return "sweep" }
-
-// maxAttempts keeps a job alive through a trouble of days: nothing that was
-// received is given up because a service was away. What can't succeed ends
-// by the job's own decision.
-const maxAttempts = 2000
+// maxAttempts bounds River's own retries, of jobs that could not even reach
+// the database. What GitHub or Akamai hold up is put off on its own row, and
+// the sweep rings for it: no job's end is the end of what it was rung for.
+const maxAttempts = 25

@@ -120,7 +120,7 @@ func (s *Store) Commit(ctx context.Context, m Move) (ok bool, err error) {
 		before := e.Live
 		e.Live, e.Fault, e.Seq = m.To, "", e.Seq+1
 		n, err := t.exec(ctx, `UPDATE environment SET live_sha = $3, live_deploy = $4, live_status = $5, live_at = $6,
-				fault = '', seq = seq + 1 WHERE id = $1 AND seq = $2`,
+				fault = '', seq = seq + 1, next_at = 0, rung_at = 0, tries = 0 WHERE id = $1 AND seq = $2`,
 			e.ID, m.Env.Seq, m.To.SHA, m.To.Deploy, m.To.Status, ms(m.To.At))
 		if err != nil {
 			return err

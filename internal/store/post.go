@@ -149,7 +149,7 @@ func (s *Store) Posted(ctx context.Context, p Post, shows string, final bool, ne
 			version--
 		}
 		var now int64
-		err := t.row(ctx, `UPDATE post SET posted_version = $2, posted = $3, next_at = $4, lease_until = 0, tries = 0,
+		err := t.row(ctx, `UPDATE post SET posted_version = $2, posted = $3, next_at = $4, lease_until = 0, tries = 0, rung_at = 0,
 			remote_id = $5 WHERE surface = $1 RETURNING version`, p.Surface, version, shows, ms(next), p.RemoteID).Scan(&now)
 		if err != nil {
 			return missing(err)
@@ -165,7 +165,7 @@ func (s *Store) Posted(ctx context.Context, p Post, shows string, final bool, ne
 // trouble holds up nothing but its own words.
 func (s *Store) NotPosted(ctx context.Context, p Post, next time.Time) error {
 	return s.write(ctx, func(t *tx) error {
-		_, err := t.exec(ctx, `UPDATE post SET next_at = $2, lease_until = 0, tries = tries + 1 WHERE surface = $1`,
+		_, err := t.exec(ctx, `UPDATE post SET next_at = $2, lease_until = 0, tries = tries + 1, rung_at = 0 WHERE surface = $1`,
 			p.Surface, ms(next))
 		return err
 	})

@@ -17,9 +17,13 @@ CREATE TABLE delivery (
   body        BYTEA  NOT NULL, -- compressed
   received_at BIGINT NOT NULL,
   handled_at  BIGINT NOT NULL DEFAULT 0,
-  outcome     TEXT   NOT NULL DEFAULT ''
+  outcome     TEXT   NOT NULL DEFAULT '',
+  next_at     BIGINT NOT NULL, -- not to be handled before
+  rung_at     BIGINT NOT NULL DEFAULT 0, -- when the sweep last rang for it
+  tries       BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX delivery_received ON delivery (received_at);
+CREATE INDEX delivery_due ON delivery (next_at) WHERE handled_at = 0;
 
 CREATE TABLE environment (
   id             TEXT   PRIMARY KEY,
@@ -37,6 +41,9 @@ CREATE TABLE environment (
   due_at         BIGINT NOT NULL DEFAULT 0,
   fault          TEXT   NOT NULL DEFAULT '',
   seq            BIGINT NOT NULL DEFAULT 0,
+  next_at        BIGINT NOT NULL DEFAULT 0, -- not to be reconciled before: backing off
+  rung_at        BIGINT NOT NULL DEFAULT 0,
+  tries          BIGINT NOT NULL DEFAULT 0,
   UNIQUE (repo_id, name_folded)
 );
 
@@ -196,7 +203,8 @@ CREATE TABLE post (
   number         BIGINT NOT NULL DEFAULT 0, -- of the pull request that a reply is on
   comment_id     BIGINT NOT NULL DEFAULT 0, -- that is reacted or replied to
   remote_id      BIGINT NOT NULL DEFAULT 0, -- GitHub's id of the reply; 0: none is known
-  claims         BIGINT NOT NULL DEFAULT 0  -- how often somebody set out to write it
+  claims         BIGINT NOT NULL DEFAULT 0, -- how often somebody set out to write it
+  rung_at        BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX post_due ON post (next_at) WHERE version > posted_version;
 CREATE INDEX post_env ON post (env_id) WHERE purge_id = '';

@@ -139,7 +139,7 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*sqliteEngi
 		db.Close()
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
-	jobs, err := river.NewClient(riversqlite.New(db), &river.Config{Logger: quiet(log)})
+	jobs, err := river.NewClient(riversqlite.New(db), inserter(log))
 	if err != nil {
 		db.Close()
 		return nil, fmt.Errorf("open job queue: %w", err)
@@ -199,7 +199,7 @@ func openPostgres(ctx context.Context, url string, log *slog.Logger) (*postgresE
 		pool.Close()
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	jobs, err := river.NewClient(riverpgxv5.New(pool), &river.Config{Logger: quiet(log)})
+	jobs, err := river.NewClient(riverpgxv5.New(pool), inserter(log))
 	if err != nil {
 		pool.Close()
 		return nil, fmt.Errorf("open job queue: %w", err)
@@ -242,6 +242,13 @@ func (e *postgresEngine) read(ctx context.Context, f func(*tx) error) error {
 
 func (e *postgresEngine) runner(cfg *river.Config) (Runner, error) {
 	return river.NewClient(riverpgxv5.New(e.pool), cfg)
+}
+
+// inserter configures the client that only inserts jobs. It announces each of
+// them: River leaves out announcements within FetchCooldown of another, and
+// such a job would wait for the next poll.
+func inserter(log *slog.Logger) *river.Config {
+	return &river.Config{Logger: quiet(log), FetchCooldown: time.Millisecond, FetchPollInterval: time.Second}
 }
 
 // quiet keeps River's own chatter to warnings: what a job did is logged once,

@@ -21,6 +21,8 @@ func (s *Store) Takeover(ctx context.Context) error {
 			`UPDATE post SET lease_until = 0`,
 			`DELETE FROM target WHERE purge_id IN (SELECT id FROM purge WHERE state = 'planning')`,
 			`DELETE FROM purge WHERE state = 'planning'`,
+			`UPDATE delivery SET next_at = 0, rung_at = 0 WHERE handled_at = 0`,
+			`UPDATE environment SET next_at = 0, rung_at = 0`,
 			// River would rescue them after a time; nobody works on them now.
 			`UPDATE river_job SET state = 'available' WHERE state = 'running'`,
 		} {
@@ -36,58 +38,114 @@ func (s *Store) Takeover(ctx context.Context) error {
 	return nil
 }
 
-// sweepAtOnce bounds what one sweep rings for.
-const sweepAtOnce = 500
+const (
+	// sweepAtOnce bounds what one sweep rings for.
+	sweepAtOnce = 500
 
-// unheard is how long a doorbell may stay unanswered before it is rung again.
-const unheard = 30 * time.Second
+	// unheard is how long a doorbell may stay unanswered before it is rung
+	// again, and ringAgain how long after that once more: bells that wait in
+	// a long line must not multiply.
+	unheard   = 8 * time.Second
+	ringAgain = time.Minute
+)
 
-// Sweep rings for whatever is due and whose doorbell may have been lost. It
-// costs a few indexed reads; where nothing is due it writes nothing.
+// due is something that a doorbell should have rung for, as one query says
+// it. In each, $1 is now, $2 now less unheard, $3 now less ringAgain.
+type due struct {
+	table, id, where string
+	job              func(id string) river.JobArgs
+}
+
+func dues() []due {
+	return []due{
+		{"delivery", "guid", `handled_at = 0 AND next_at <= $2 AND $1 > 0`,
+			func(id string) river.JobArgs { return HandleJob{GUID: id} }},
+		{"environment", "id", `desired_sha <> '' AND fault = '' AND due_at <= $1 AND next_at <= $2 AND desired_at <= $2
+			AND (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status)`,
+			func(id string) river.JobArgs { return ReconcileJob{EnvID: id} }},
+		{"post", "surface", `version > posted_version AND next_at <= $1 AND lease_until <= $1 AND $2 > 0`,
+			func(id string) river.JobArgs { return ReportJob{Surface: id} }},
+	}
+}
+
+// Sweep rings for whatever is due and whose doorbell was lost, or was told to
+// come later. It costs a few indexed reads; where nothing is due it writes
+// nothing.
 func (s *Store) Sweep(ctx context.Context) error {
 	now := s.now()
-	late := ms(now.Add(-unheard))
-	var found []river.JobArgs
+	times := []any{ms(now), ms(now.Add(-unheard)), ms(now.Add(-ringAgain))}
+	for _, d := range dues() {
+		where := ` WHERE ` + d.where + ` AND rung_at <= $3`
+		var found int
+		err := s.read(ctx, func(t *tx) error {
+			return t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM `+d.table+where+` LIMIT 1) x`, times...).Scan(&found)
+		})
+		if err == nil && found > 0 {
+			err = s.write(ctx, func(t *tx) error {
+				return t.each(ctx, func(r row) error {
+					var id string
+					err := r.Scan(&id)
+					t.rings(d.job(id))
+					return err
+				}, `UPDATE `+d.table+` SET rung_at = $1 WHERE `+d.id+` IN (SELECT `+d.id+` FROM `+d.table+where+` LIMIT $4) RETURNING `+d.id,
+					append(times, sweepAtOnce)...)
+			})
+		}
+		if err != nil {
+			return fmt.Errorf("sweep %s: %w", d.table, err)
+		}
+	}
+	return s.sweepQueue(ctx, now)
+}
+
+// sweepQueue rings for each kind of object that may be sent now.
+func (s *Store) sweepQueue(ctx context.Context, now time.Time) error {
+	var kinds []string
 	err := s.read(ctx, func(t *tx) error {
-		for _, q := range []struct {
-			query string
-			args  []any
-			job   func(string) river.JobArgs
-		}{
-			{`SELECT guid FROM delivery WHERE handled_at = 0 AND received_at < $1 ORDER BY received_at LIMIT $2`,
-				[]any{late, sweepAtOnce}, func(id string) river.JobArgs { return HandleJob{GUID: id} }},
-			{`SELECT id FROM environment WHERE (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status)
-				AND desired_sha <> '' AND fault = '' AND due_at <= $1 AND desired_at < $1 LIMIT $2`,
-				[]any{late, sweepAtOnce}, func(id string) river.JobArgs { return ReconcileJob{EnvID: id} }},
-			{`SELECT DISTINCT kind FROM request WHERE (state = 'ready' AND next_at <= $1) OR (state = 'sending' AND lease_until <= $1) LIMIT $2`,
-				[]any{ms(now), sweepAtOnce}, func(id string) river.JobArgs { return PurgeJob{Objects: id} }},
-			{`SELECT DISTINCT t.kind FROM target t JOIN purge p ON p.id = t.purge_id
-				WHERE t.state = 'waiting' AND p.state = 'open' LIMIT $1`,
-				[]any{sweepAtOnce}, func(id string) river.JobArgs { return PurgeJob{Objects: id} }},
-			{`SELECT surface FROM post WHERE version > posted_version AND next_at <= $1 AND lease_until <= $1 LIMIT $2`,
-				[]any{late, sweepAtOnce}, func(id string) river.JobArgs { return ReportJob{Surface: id} }},
-		} {
-			if err := t.each(ctx, func(r row) error {
-				var id string
-				err := r.Scan(&id)
-				found = append(found, q.job(id))
-				return err
-			}, q.query, q.args...); err != nil {
-				return err
+		return t.each(ctx, func(r row) error {
+			var kind string
+			err := r.Scan(&kind)
+			kinds = append(kinds, kind)
+			return err
+		}, `SELECT kind FROM request WHERE (state = 'ready' AND next_at <= $1) OR (state = 'sending' AND lease_until <= $1)
+			UNION SELECT k.kind FROM (SELECT 'url' AS kind UNION SELECT 'tag' UNION SELECT 'cpcode') k
+			WHERE EXISTS (SELECT 1 FROM target t JOIN purge p ON p.id = t.purge_id
+				WHERE t.kind = k.kind AND t.state = 'waiting' AND p.state = 'open')`, ms(now))
+	})
+	if err == nil && len(kinds) > 0 {
+		err = s.write(ctx, func(t *tx) error {
+			for _, kind := range kinds {
+				t.rings(PurgeJob{Objects: kind})
 			}
-		}
-		return nil
-	})
+			return nil
+		})
+	}
 	if err != nil {
-		return fmt.Errorf("sweep: %w", err)
+		return fmt.Errorf("sweep queue: %w", err)
 	}
-	if len(found) == 0 {
-		return nil
+	return nil
+}
+
+// Defer puts off a delivery or an environment that could not be worked on
+// now, by a growing pause; the sweep rings for it then. It gives the pause.
+func (s *Store) Defer(ctx context.Context, job river.JobArgs, pause func(tries int) time.Duration) (after time.Duration, err error) {
+	table, column, id := "", "", ""
+	switch job := job.(type) {
+	case HandleJob:
+		table, column, id = "delivery", "guid", job.GUID
+	case ReconcileJob:
+		table, column, id = "environment", "id", job.EnvID
+	default:
+		return 0, fmt.Errorf("can't defer a %s job", job.Kind())
 	}
-	return s.write(ctx, func(t *tx) error {
-		for _, job := range found {
-			t.rings(job)
+	err = s.write(ctx, func(t *tx) error {
+		var tries int
+		if err := t.row(ctx, `UPDATE `+table+` SET tries = tries + 1 WHERE `+column+` = $1 RETURNING tries`, id).Scan(&tries); err != nil {
+			return missing(err)
 		}
-		return nil
+		after = pause(tries)
+		_, err := t.exec(ctx, `UPDATE `+table+` SET next_at = $2, rung_at = 0 WHERE `+column+` = $1`, id, ms(s.now().Add(after-unheard)))
+		return err
 	})
+	return after, err
 }

@@ -1,0 +1,183 @@
+package command_test
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/purgebot/purgebot/internal/command"
+)
+
+func urls(all ...string) (out []command.Object) {
+	for _, u := range all {
+		out = append(out, command.Object{Kind: command.URL, Value: u})
+	}
+	return out
+}
+
+func TestParse(t *testing.T) {
+	for _, test := range []struct {
+		name, body string
+		want       command.Command
+	}{
+		{"alone", "/purge", command.Command{Verb: command.Purge}},
+		{"alone, Windows line ends", "/purge\r\nplease", command.Command{Verb: command.Purge}},
+		{"first line only", "/purge retry\n/purge cancel", command.Command{Verb: command.Retry}},
+		{"a verb in capitals", "/purge Status", command.Command{Verb: command.Status}},
+		{"help", "/purge help", command.Command{Verb: command.Help}},
+		{"release with an environment", "/purge release --env staging", command.Command{Verb: command.Release, Env: "staging"}},
+		{"cancel, environment first", "/purge --env=staging cancel", command.Command{Verb: command.Cancel, Env: "staging"}},
+		{"URLs", "/purge https://www.acme.com/a/ HTTP://WWW.acme.com:80", command.Command{Verb: command.Purge,
+			Objects: urls("https://www.acme.com/a/", "http://www.acme.com/")}},
+		{"a URL twice", "/purge https://a.com/x https://a.com:443/x#top", command.Command{Verb: command.Purge, Objects: urls("https://a.com/x")}},
+		{"tags and CP codes", "/purge tag:product-7  cpcode:0012345", command.Command{Verb: command.Purge, Objects: []command.Object{
+			{Kind: command.Tag, Value: "product-7"}, {Kind: command.CPCode, Value: "12345"}}}},
+		{"globs", "/purge content/docs/** ./a.md /b.md .github/x", command.Command{Verb: command.Purge,
+			Paths: []string{"content/docs/**", "a.md", "b.md", ".github/x"}}},
+		{"a name with spaces", `/purge "content/my file.md" --env='Preview – site'`, command.Command{Verb: command.Purge,
+			Paths: []string{"content/my file.md"}, Env: "Preview – site"}},
+		{"an apostrophe in a name", "/purge it's.md", command.Command{Verb: command.Purge, Paths: []string{"it's.md"}}},
+		{"a file called like a verb's neighbour", "/purge static", command.Command{Verb: command.Purge, Paths: []string{"static"}}},
+		{"flags", "/purge a.md --delete --dry-run --env prod", command.Command{Verb: command.Purge, Paths: []string{"a.md"}, Env: "prod", Delete: true, DryRun: true}},
+		{"a telephone's dashes", "/purge —delete –dry-run —env=x", command.Command{Verb: command.Purge, Env: "x", Delete: true, DryRun: true}},
+		{"a colon in a path", "/purge docs/a:b.md", command.Command{Verb: command.Purge, Paths: []string{"docs/a:b.md"}}},
+		{"no-break spaces", "/purge\u00a0retry", command.Command{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := command.Parse(test.body)
+			if test.want.Verb == "" {
+				if !errors.Is(err, command.ErrNone) {
+					t.Fatalf("got %+v, %v; want no command", got, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestNoCommand(t *testing.T) {
+	for _, body := range []string{
+		"", "hello", "please /purge", "> /purge", "    /purge", "\t/purge", "`/purge`", "```\n/purge\n```", "\n/purge",
+		"/purged", "/purge-all", "/purge:now", "/PURGE", "//purge", "<!-- /purge -->", "/purge/a",
+	} {
+		if c, err := command.Parse(body); !errors.Is(err, command.ErrNone) {
+			t.Errorf("%q: %+v, %v", body, c, err)
+		}
+	}
+}
+
+func TestMistakes(t *testing.T) {
+	for _, test := range []struct{ body, want string }{
+		{"/purge rety", "purgebot does not know rety; did you mean /purge retry?"},
+		{"/purge cancle", "purgebot does not know cancle; did you mean /purge cancel?"},
+		{"/purge realese", "purgebot does not know realese; did you mean /purge release?"},
+		{"/purge hlep", "purgebot does not know hlep; did you mean /purge help?"},
+		{"/purge --dryrun", "purgebot does not know --dryrun; did you mean /purge --dry-run?"},
+		{"/purge -d", "purgebot does not know -d; did you mean /purge --delete?"},
+		{"/purge --enviroment x", "purgebot does not know --enviroment; did you mean /purge --env NAME?"},
+		{"/purge --env", "--env lacks the environment; did you mean /purge --env production?"},
+		{"/purge --env --delete", "--env lacks the environment; did you mean /purge --env production?"},
+		{"/purge --env a --env b", "one comment purges one environment; did you mean /purge --env a?"},
+		{"/purge retry a.md", "retry takes no a.md; did you mean /purge retry?"},
+		{"/purge cancel --delete", "cancel takes neither --delete nor --dry-run; did you mean /purge cancel?"},
+		{"/purge tags:x", "purgebot does not know tags:; did you mean /purge tag:x?"},
+		{"/purge cp:12", "purgebot does not know cp:; did you mean /purge cpcode:12?"},
+		{"/purge tag:", "tag: lacks the tag; did you mean /purge tag:product-7?"},
+		{"/purge cpcode:x", "x is not a CP code; did you mean /purge cpcode:12345?"},
+		{"/purge cpcode:0", "0 is not a CP code; did you mean /purge cpcode:12345?"},
+		{"/purge ftp://a/b", "Akamai purges http and https URLs, not ftp://a/b; did you mean /purge https://a/b?"},
+		{"/purge https:/a/b", "https:/a/b is not a URL; did you mean /purge https://www.acme.com/docs/?"},
+		{"/purge https://u:p@a.com/", "u:p@a.com is not a host that Akamai serves; did you mean /purge https://www.acme.com/docs/?"},
+		{"/purge https:///x", " is not a host that Akamai serves; did you mean /purge https://www.acme.com/docs/?"},
+		{"/purge a[b", "a[b is not a pattern of files; did you mean /purge content/docs/**?"},
+		{`/purge "a b`, `a quote is not closed; did you mean /purge "content/my file.md"?`},
+		{`/purge ""`, "a word is empty; did you mean /purge help?"},
+		{"/purge " + strings.Repeat("{a,b}", 5), "the pattern is too long or has too many wildcards; did you mean /purge content/docs/**?"},
+		{"/purge" + strings.Repeat(" a?b", 51), "one comment names at most 50 patterns of files; did you mean /purge content/docs/**?"},
+	} {
+		_, err := command.Parse(test.body)
+		var m *command.Mistake
+		if !errors.As(err, &m) || m.Public() != test.want {
+			t.Errorf("%.40q:\n got %v\nwant %s", test.body, err, test.want)
+		}
+	}
+}
+
+func TestBrowserURL(t *testing.T) {
+	for in, want := range map[string]string{
+		"https://www.acme.com":                     "https://www.acme.com/",
+		"https://www.acme.com?q=1":                 "https://www.acme.com/?q=1",
+		"https://WWW.Acme.com/Über uns":            "https://www.acme.com/%C3%9Cber",
+		"https://bücher.example/a":                 "https://xn--bcher-kva.example/a",
+		"https://a.com/%c3%9c%20x":                 "https://a.com/%c3%9c%20x",
+		"https://a.com/100%":                       "https://a.com/100%25",
+		"https://a.com/a/./b/../c":                 "https://a.com/a/c",
+		"https://a.com/../..":                      "https://a.com/",
+		"https://a.com/a/%2E%2e/b":                 "https://a.com/b",
+		`https://a.com\b`:                          "https://a.com/b",
+		"https://a.com/[x]{y}?f[]=1&g={z}":         "https://a.com/%5Bx%5D%7By%7D?f[]=1&g=%7Bz%7D",
+		"https://a.com:8443/x":                     "https://a.com:8443/x",
+		"https://a.com/x?a=1?b=2#frag":             "https://a.com/x?a=1?b=2",
+		"https://a.com/a//b/":                      "https://a.com/a//b/",
+		"https://www.acme.com/@alice/](http://x)/": "https://www.acme.com/@alice/%5D(http://x)/",
+	} {
+		word, _, _ := strings.Cut(in, " ")
+		c, err := command.Parse("/purge " + word)
+		if err != nil || len(c.Objects) != 1 || c.Objects[0].Value != want {
+			t.Errorf("%s: %+v, %v; want %s", in, c.Objects, err, want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{
+		"/purge", "/purge https://www.acme.com/a/ tag:x cpcode:12 content/** --env=a --delete --dry-run",
+		`/purge "a b" 'c d' --env="e f"`, "/purge retry", "/purge rtery", "/purge https://ü.example:80/ü?[#x", "/purge a{b,{c,d}}*",
+		"/purge \xff\xfe https://a.com/\xff", "/purge https://a/%zz/%2e%2E/..",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, body string) {
+		c, err := command.Parse(body)
+		var m *command.Mistake
+		switch {
+		case errors.Is(err, command.ErrNone):
+			if strings.HasPrefix(body, "/purge ") {
+				t.Errorf("%q is a command", body)
+			}
+			return
+		case errors.As(err, &m):
+			if m.What == "" || !strings.HasPrefix(m.Nearest, "/purge") {
+				t.Errorf("%q: mistake without words: %+v", body, m)
+			}
+			return
+		case err != nil:
+			t.Fatalf("%q: %v", body, err)
+		}
+		if len(c.Objects) > command.MaxObjects || len(c.Paths) > command.MaxPaths {
+			t.Errorf("%q: unbounded: %d objects, %d paths", body, len(c.Objects), len(c.Paths))
+		}
+		for _, o := range c.Objects {
+			if o.Kind != command.URL {
+				continue
+			}
+			u, err := url.Parse(o.Value)
+			if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" || !strings.HasPrefix(u.EscapedPath(), "/") ||
+				strings.ContainsFunc(o.Value, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+				t.Errorf("%q: URL %q, %v", body, o.Value, err)
+			}
+			again, err := command.Parse("/purge " + o.Value)
+			if err != nil || len(again.Objects) != 1 || again.Objects[0] != o {
+				t.Errorf("%q: %q is not stable: %+v, %v", body, o.Value, again.Objects, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,41 @@
+package github
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// commentPages bounds how far FindComment reads: 3,000 comments.
+const commentPages = 30
+
+// FindComment finds this App's own comment on an issue or pull request whose
+// body holds the mark, among those made or changed since a moment. Somebody
+// else's comment with the same mark is none.
+func (r *Repository) FindComment(ctx context.Context, issue int, mark string, since time.Time) (id int64, found bool, err error) {
+	c := call{
+		op:    fmt.Sprintf("list comments on #%d", issue),
+		path:  fmt.Sprintf("issues/%d/comments", issue),
+		query: url.Values{"since": {since.UTC().Format(time.RFC3339)}},
+	}
+	_, err = pages(c, commentPages, func(c call) (http.Header, error) {
+		var page []struct {
+			ID   int64  `json:"id"`
+			Body string `json:"body"`
+			App  *struct {
+				ID int64 `json:"id"`
+			} `json:"performed_via_github_app"`
+		}
+		header, err := r.do(ctx, c, &page)
+		for _, comment := range page {
+			if !found && comment.App != nil && comment.App.ID == r.app.id && strings.Contains(comment.Body, mark) {
+				id, found = comment.ID, true
+			}
+		}
+		return header, err
+	}, func() bool { return !found })
+	return id, found, err
+}

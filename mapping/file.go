@@ -1,6 +1,10 @@
 package mapping
 
-import "github.com/bmatcuk/doublestar/v4"
+import (
+	"slices"
+
+	"github.com/bmatcuk/doublestar/v4"
+)
 
 // The two places in a repository where a rules file may stand; both at once
 // is an error. A file there is never mapped and never unmatched.
@@ -58,7 +62,7 @@ func (o *objects) empty() bool { return len(o.urls)+len(o.tags)+len(o.cpcodes) =
 
 // templates gives the templates of both kinds.
 func (o *objects) templates() []objectTemplate {
-	return append(o.urls[:len(o.urls):len(o.urls)], o.tags...)
+	return slices.Concat(o.urls, o.tags)
 }
 
 // objectTemplate is a template for a URL, or, where url is nil, a tag.

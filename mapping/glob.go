@@ -120,12 +120,12 @@ func byLength(a, b string) int { return cmp.Compare(len(a), len(b)) }
 // vague says whether the tokens may accept more than doublestar does.
 func vague(tokens []token) bool {
 	for i, t := range tokens {
-		begin := i == 0 || tokens[i-1].kind == slash
+		begin := i == 0 || tokens[i-1].kind == slashToken
 		switch {
 		case t.wide, // a class that takes slashes leads doublestar astray
-			t.kind == slash && (begin || i == len(tokens)-1 || t.text != "/"),
-			t.mayEnd && tokens[i-1].kind == star,                // "a*/**" does not match "a"
-			t.kind == star && i > 0 && tokens[i-1].kind == star: // nor "a***"
+			t.kind == slashToken && (begin || i == len(tokens)-1 || t.text != "/"),
+			t.mayEnd && tokens[i-1].kind == starToken,                     // "a*/**" does not match "a"
+			t.kind == starToken && i > 0 && tokens[i-1].kind == starToken: // nor "a***"
 			return true
 		}
 	}
@@ -145,13 +145,13 @@ type token struct {
 type tokenKind int
 
 const (
-	literal tokenKind = iota // no slash inside
-	slash                    // "/" or "\/"
-	anyRune                  // ?
-	class                    // [a-z]; may match a slash, if doublestar says so
-	star                     // * and whatever ** means the same
-	folders                  // ** before a slash: the slash goes with it when it takes nothing
-	rest                     // ** as the last segment
+	literalToken tokenKind = iota // no slash inside
+	slashToken                    // "/" or "\/"
+	runeToken                     // ?
+	classToken                    // [a-z]; may match a slash, if doublestar says so
+	starToken                     // * and whatever ** means the same
+	foldersToken                  // ** before a slash: the slash goes with it when it takes nothing
+	restToken                     // ** as the last segment
 )
 
 // A split is one attempt to match tokens with a path. Every pair of wildcard
@@ -179,14 +179,14 @@ func (s *split) from(t, i int) bool {
 	for ; t < len(s.tokens); t++ {
 		s.start[t] = i
 		switch tok := s.tokens[t]; tok.kind {
-		case rest:
+		case restToken:
 			s.start[t+1] = len(s.path)
 			return true
-		case star:
+		case starToken:
 			return s.fromStar(t, i)
-		case folders:
+		case foldersToken:
 			return s.fromFolders(t, i)
-		case literal, slash, anyRune, class:
+		case literalToken, slashToken, runeToken, classToken:
 			n := tok.length(s.path[i:])
 			if n < 0 {
 				return false
@@ -260,7 +260,7 @@ func (s *split) captures(numbers int) []string {
 // length takes, or -1.
 func (t token) length(path string) int {
 	switch t.kind {
-	case slash:
+	case slashToken:
 		if t.mayEnd && path == "" {
 			return 0
 		}
@@ -268,15 +268,15 @@ func (t token) length(path string) int {
 			return 1
 		}
 		return -1
-	case anyRune, class:
+	case runeToken, classToken:
 		r, n := utf8.DecodeRuneInString(path)
 		switch {
-		case n == 0, t.kind == anyRune && r == '/',
-			t.kind == class && !doublestar.MatchUnvalidated(t.text, path[:n]):
+		case n == 0, t.kind == runeToken && r == '/',
+			t.kind == classToken && !doublestar.MatchUnvalidated(t.text, path[:n]):
 			return -1
 		}
 		return n
-	case literal, star, folders, rest:
+	case literalToken, starToken, foldersToken, restToken:
 	}
 	if t.text == replacement {
 		if r, n := utf8.DecodeRuneInString(path); n > 0 && r == utf8.RuneError {

@@ -59,7 +59,7 @@ func (s *sequence) appendCombination(dst []token, k int) []token {
 
 // steady says whether n means the same whatever is beside it.
 func (n node) steady() bool {
-	return n.alternatives == nil && (n.kind == literal || n.kind == anyRune || n.kind == class)
+	return n.alternatives == nil && (n.kind == literalToken || n.kind == runeToken || n.kind == classToken)
 }
 
 // globParser reads a pattern as doublestar does.
@@ -88,6 +88,9 @@ func (p *globParser) pattern() (sequence, error) {
 // sequence reads up to the end or, inside a brace, up to "," or "}".
 func (p *globParser) sequence() (sequence, error) {
 	s := sequence{combinations: 1}
+	if p.inside == 0 {
+		s.nodes = make([]node, 0, 8) // most patterns have no more
+	}
 	for p.rest != "" {
 		var n node
 		var err error
@@ -137,20 +140,20 @@ func (p *globParser) token() (token, error) {
 	t := token{offset: p.offset}
 	switch p.rest[0] {
 	case '*':
-		t.kind = star
+		t.kind = starToken
 		t.text = p.take(1)
 		if strings.HasPrefix(p.rest, "*") {
 			t.text += p.take(1)
 		}
 	case '?':
-		t.kind = anyRune
+		t.kind = runeToken
 		t.text = p.take(1)
 	case '[':
 		n, err := classLength(p.rest)
 		if err != nil {
 			return token{}, err
 		}
-		t.kind = class
+		t.kind = classToken
 		t.text = p.take(n)
 		t.wide = t.length("/") >= 0
 	default:
@@ -191,9 +194,9 @@ func (p *globParser) literal() (token, error) {
 	text := p.take(n)
 	switch r {
 	case '/':
-		t.kind, t.text = slash, escape+text
+		t.kind, t.text = slashToken, escape+text
 	default:
-		t.kind, t.text, t.wide = literal, string(r), r == utf8.RuneError
+		t.kind, t.text, t.wide = literalToken, string(r), r == utf8.RuneError
 	}
 	return t, nil
 }
@@ -239,7 +242,7 @@ func classLength(s string) (int, error) {
 func touching(tokens []token) bool {
 	for i := 1; i < len(tokens); i++ {
 		a, b := tokens[i-1], tokens[i]
-		if a.kind == star && b.kind == star && a.offset+len(a.text) != b.offset {
+		if a.kind == starToken && b.kind == starToken && a.offset+len(a.text) != b.offset {
 			return true
 		}
 	}
@@ -249,7 +252,7 @@ func touching(tokens []token) bool {
 // resolve says what each "**" means where it stands.
 func resolve(tokens []token) {
 	for i, t := range tokens {
-		if t.text == "**" && (i == 0 || tokens[i-1].kind == slash) {
+		if t.text == "**" && (i == 0 || tokens[i-1].kind == slashToken) {
 			tokens[i].kind = starStar(tokens[i+1:])
 		}
 	}
@@ -261,11 +264,11 @@ func resolve(tokens []token) {
 func markEnd(tokens []token) {
 	n := len(tokens)
 	switch {
-	case n >= 2 && tokens[n-1].kind == rest && tokens[n-2].kind == slash:
+	case n >= 2 && tokens[n-1].kind == restToken && tokens[n-2].kind == slashToken:
 		tokens[n-2].mayEnd = true
-	case n >= 3 && tokens[n-2].kind == folders && tokens[n-3].kind == slash:
+	case n >= 3 && tokens[n-2].kind == foldersToken && tokens[n-3].kind == slashToken:
 		tokens[n-3].mayEnd = true
-	case n >= 2 && tokens[n-1].kind == slash && tokens[n-2].text == "**":
+	case n >= 2 && tokens[n-1].kind == slashToken && tokens[n-2].text == "**":
 		tokens[n-1].mayEnd = true
 	}
 }
@@ -274,10 +277,10 @@ func markEnd(tokens []token) {
 func starStar(tokens []token) tokenKind {
 	switch {
 	case len(tokens) == 0:
-		return rest
-	case tokens[0].kind == slash && tokens[0].text == "/":
-		return folders
+		return restToken
+	case tokens[0].kind == slashToken && tokens[0].text == "/":
+		return foldersToken
 	default:
-		return star
+		return starToken
 	}
 }

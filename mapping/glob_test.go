@@ -292,7 +292,7 @@ func splits(g *glob, path string) (all [][]string, ok bool) {
 				try(next, i+length+skip, took)
 			}
 			switch tok.kind {
-			case star:
+			case starToken:
 				for n := 0; ; {
 					take(t+1, n, 0)
 					r, size := utf8.DecodeRuneInString(path[i+n:])
@@ -301,16 +301,16 @@ func splits(g *glob, path string) (all [][]string, ok bool) {
 					}
 					n += size
 				}
-			case folders:
+			case foldersToken:
 				take(t+2, 0, 0)
 				for n := range len(path) - i {
 					if path[i+n] == '/' {
 						take(t+1, n, 0)
 					}
 				}
-			case rest:
+			case restToken:
 				take(t+1, len(path)-i, 0)
-			case literal, slash, anyRune, class:
+			case literalToken, slashToken, runeToken, classToken:
 				if n := tok.length(path[i:]); n >= 0 {
 					take(t+1, n, 0)
 				}
@@ -339,10 +339,10 @@ func putBack(t *testing.T, pattern, path string, captures []string) bool {
 		if x.alternatives == nil && x.number == 0 {
 			n := x.length(path)
 			return n >= 0 && fits(nodes[1:], path[n:], captures, false) ||
-				x.kind == slash && (drop || path == "") && fits(nodes[1:], path, captures, false)
+				x.kind == slashToken && (drop || path == "") && fits(nodes[1:], path, captures, false)
 		}
 		after, ok := strings.CutPrefix(path, captures[0])
-		drop = x.kind == star && x.text == "**" && captures[0] == "" ||
+		drop = x.kind == starToken && x.text == "**" && captures[0] == "" ||
 			x.alternatives != nil && (captures[0] == "" || drop || strings.Contains(pattern, "**"))
 		return ok && fits(nodes[1:], after, captures[1:], drop)
 	}

@@ -35,9 +35,9 @@ func hostByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '-' || c == '_'
 }
 
-// hostRune is hostByte before letters are made lower case.
+// hostRune is hostByte before letters are lower case.
 func hostRune(r rune) bool {
-	return 'A' <= r && r <= 'Z' || r < 0x80 && hostByte(byte(r))
+	return 'A' <= r && r <= 'Z' || 'a' <= r && r <= 'z' || '0' <= r && r <= '9' || r == '-' || r == '_'
 }
 
 // safeInHost reports whether a value may stand in a host between what the

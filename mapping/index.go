@@ -32,6 +32,7 @@ type index struct {
 	dir     string             // the last directory asked for, …
 	last    *folder            // … its folder, …
 	odd     bool               // … and whether it has an empty segment
+	key     []byte             // see numbersKey
 }
 
 // Bounds on memory. A glob whose steps don't fit is a candidate for every
@@ -75,9 +76,9 @@ type layer struct {
 }
 
 func newIndex(globs []*glob) *index {
-	x := &index{globs: globs, exts: make(map[string]bool)}
+	x := &index{globs: globs, exts: make(map[string]bool), steps: make([]step, 0, 5*len(globs))}
 	for i, g := range globs {
-		rows := [][]step{{{kind: below}}}
+		rows := [][]step{{{kind: allBelow}}}
 		fits := len(x.steps)+g.parsed.tokens <= maxIndexSteps
 		if fits {
 			rows = g.rows()
@@ -292,7 +293,7 @@ func (x *index) forget() {
 func (x *index) join(layers []*layer, places []int) *folder {
 	var own []int
 	for _, p := range places {
-		for ; x.steps[p].kind == many; p++ {
+		for ; x.steps[p].kind == anyFolders; p++ {
 			own = append(own, p)
 		}
 		own = append(own, p)
@@ -307,18 +308,18 @@ func (x *index) join(layers []*layer, places []int) *folder {
 		slices.Sort(own)
 		layers = append(layers, x.layer(slices.Compact(own)))
 	}
-	var ids []int
+	ids := make([]int, 0, len(layers))
 	for _, l := range layers {
 		ids = append(ids, l.id)
 	}
-	k := key(ids)
-	f := x.folders[k]
+	k := x.numbersKey(ids)
+	f := x.folders[string(k)]
 	if f == nil {
 		f = &folder{layers: layers}
 		for _, l := range layers {
 			f.asks = f.asks || len(l.names)+len(l.some) > 0
 		}
-		x.folders[k] = f
+		x.folders[string(k)] = f
 		x.size += len(layers) + 1
 	}
 	return f
@@ -326,34 +327,34 @@ func (x *index) join(layers []*layer, places []int) *folder {
 
 // layer gives the one layer with these places, which are ascending.
 func (x *index) layer(places []int) *layer {
-	k := key(places)
-	if l := x.layers[k]; l != nil {
+	k := x.numbersKey(places)
+	if l := x.layers[string(k)]; l != nil {
 		return l
 	}
 	l := &layer{id: len(x.layers), places: places}
-	x.layers[k] = l
+	x.layers[string(k)] = l
 	x.size += 2 * len(places)
 	var stay []int
 	for _, p := range places {
 		s := &x.steps[p]
 		switch {
-		case s.kind == below:
+		case s.kind == allBelow:
 			stay = append(stay, p)
-		case s.kind == many:
+		case s.kind == anyFolders:
 			stay = append(stay, p, p+1)
 		case s.last:
-		case s.kind == each:
+		case s.kind == anyName:
 			l.each = append(l.each, p+1)
-		case s.kind == some:
+		case s.kind == someNames:
 			first := byte(0)
 			if s.prefix != "" {
 				first = s.prefix[0]
 			}
-			add(&l.some, first, p)
-		case s.kind == name:
-			add(&l.names, s.prefix, p+1)
+			addPlace(&l.some, first, p)
+		case s.kind == oneName:
+			addPlace(&l.names, s.prefix, p+1)
 		}
-		if s.last || s.kind != many && x.steps[p+1].kind == below { // "a/**" matches "a"
+		if s.last || s.kind != anyFolders && x.steps[p+1].kind == allBelow { // "a/**" matches "a"
 			l.addFile(p, s)
 		}
 	}
@@ -370,31 +371,31 @@ func (x *index) layer(places []int) *layer {
 
 func (l *layer) addFile(p int, s *step) {
 	switch s.kind {
-	case below, each, many:
+	case allBelow, anyName, anyFolders:
 		l.eachFile = append(l.eachFile, p)
-	case name:
-		add(&l.file, s.prefix, p)
-	case some:
+	case oneName:
+		addPlace(&l.file, s.prefix, p)
+	case someNames:
 		if ext := s.ext(); ext != "" {
-			add(&l.ext, ext, p)
+			addPlace(&l.ext, ext, p)
 		} else {
 			l.someFile = append(l.someFile, p)
 		}
 	}
 }
 
-func add[K comparable](m *map[K][]int, key K, p int) {
+func addPlace[K comparable](m *map[K][]int, key K, p int) {
 	if *m == nil {
 		*m = make(map[K][]int)
 	}
 	(*m)[key] = append((*m)[key], p)
 }
 
-// key makes a map's key of numbers.
-func key(numbers []int) string {
-	k := make([]byte, 0, 4*len(numbers))
+// numbersKey makes a map's key of numbers, good until the next call.
+func (x *index) numbersKey(numbers []int) []byte {
+	x.key = x.key[:0]
 	for _, n := range numbers {
-		k = append(strconv.AppendInt(k, int64(n), 36), ' ')
+		x.key = append(strconv.AppendInt(x.key, int64(n), 36), ' ')
 	}
-	return string(k)
+	return x.key
 }

@@ -20,11 +20,11 @@ type step struct {
 type stepKind int
 
 const (
-	name  stepKind = iota // the name that is its prefix
-	each                  // any one name
-	some                  // names with a prefix, tokens and a suffix
-	many                  // any number of folders
-	below                 // whatever is left
+	oneName    stepKind = iota // the name that is its prefix
+	anyName                    // any one name
+	someNames                  // names with a prefix, tokens and a suffix
+	anyFolders                 // any number of folders
+	allBelow                   // whatever is left
 )
 
 // rows gives the steps of each way to write g without braces; they accept
@@ -34,15 +34,15 @@ func (g *glob) rows() [][]step {
 	for tokens := range g.written() {
 		var row []step
 		for open := true; open; {
-			end := slices.IndexFunc(tokens, func(t token) bool { return t.kind == slash })
+			end := slices.IndexFunc(tokens, func(t token) bool { return t.kind == slashToken })
 			if end < 0 {
 				row = append(row, newStep(tokens))
 				break
 			}
 			row = append(row, newStep(tokens[:end]))
-			open = row[len(row)-1].kind != below
+			open = row[len(row)-1].kind != allBelow
 			if tokens[end].mayEnd {
-				row = append(row, step{kind: below})
+				row = append(row, step{kind: allBelow})
 				open = false
 			}
 			tokens = tokens[end+1:]
@@ -56,34 +56,34 @@ func (g *glob) rows() [][]step {
 // what they match, it is below.
 func newStep(tokens []token) step {
 	if len(tokens) == 0 || slices.ContainsFunc(tokens, func(t token) bool { return t.wide }) {
-		return step{kind: below}
+		return step{kind: allBelow}
 	}
 	if len(tokens) == 1 {
 		switch tokens[0].kind {
-		case star:
-			return step{kind: each}
-		case folders:
-			return step{kind: many}
-		case rest:
-			return step{kind: below}
-		case literal, slash, anyRune, class:
+		case starToken:
+			return step{kind: anyName}
+		case foldersToken:
+			return step{kind: anyFolders}
+		case restToken:
+			return step{kind: allBelow}
+		case literalToken, slashToken, runeToken, classToken:
 		}
 	}
-	s := step{kind: some}
+	s := step{kind: someNames}
 	middle := tokens
-	for len(middle) > 0 && middle[0].kind == literal {
+	for len(middle) > 0 && middle[0].kind == literalToken {
 		s.prefix += middle[0].text
 		middle = middle[1:]
 	}
 	if len(middle) == 0 {
-		s.kind = name
+		s.kind = oneName
 		return s
 	}
-	for middle[len(middle)-1].kind == literal {
+	for middle[len(middle)-1].kind == literalToken {
 		s.suffix = middle[len(middle)-1].text + s.suffix
 		middle = middle[:len(middle)-1]
 	}
-	if len(middle) > 1 || middle[0].kind != star {
+	if len(middle) > 1 || middle[0].kind != starToken {
 		s.tokens = middle
 	}
 	return s
@@ -126,7 +126,7 @@ func fit(tokens []token, base string) bool {
 	for t < len(tokens) || i < len(base) {
 		switch {
 		case t == len(tokens):
-		case tokens[t].kind == star:
+		case tokens[t].kind == starToken:
 			if t == len(tokens)-1 {
 				return true
 			}
@@ -145,7 +145,7 @@ func fit(tokens []token, base string) bool {
 		}
 		_, n := utf8.DecodeRuneInString(base[end:])
 		end += n
-		if next := tokens[last+1]; next.kind == literal {
+		if next := tokens[last+1]; next.kind == literalToken {
 			skip := strings.Index(base[end:], next.text)
 			if skip < 0 {
 				return false

@@ -1,6 +1,9 @@
 package mapping
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // readObjects reads urls, tags and cpcodes of a rule, of unmatched or of
 // instead.
@@ -86,21 +89,14 @@ func (r *reader) readTag(at *yamlNode, s string) (objectTemplate, bool) {
 	if !ok {
 		return t, false
 	}
-	doubtful := false
-	literal := ""
-	for _, p := range t.pieces {
-		literal += p.literal
-	}
+	literal := t.literals()
 	if literal != "" {
 		if fault := tagFault(literal); fault != "" {
 			r.errorf(at, "%s: %s", quote(s), fault)
 			return t, false
 		}
 	}
-	for _, c := range literal {
-		doubtful = doubtful || c == '&' || c == '/'
-	}
-	if doubtful {
+	if strings.ContainsAny(literal, "&/") {
 		r.warnf(at, "%s: Akamai's pages disagree on & and / in tags: better without", quote(s))
 	}
 	return t, true

@@ -227,9 +227,9 @@ rules:
   - {name: bad, match: "bad/*", urls: ["https://{1}.acme.com/"]}
   - {name: all, match: "**", urls: ["https://{host}/{path}"], tags: [mine], cpcodes: [1]}
 limits:
-  - {over: 7, instead: hold}
-  - {over: 3, instead: {tags: ["all-{dir}", "on-{host}"], cpcodes: [7, 1]}}
-  - {over: 5, instead: {tags: [mine, site]}}
+  - {over: 6, instead: hold}
+  - {over: 2, instead: {tags: ["all-{dir}", "on-{host}"], cpcodes: [7, 1]}}
+  - {over: 4, instead: {tags: [mine, site]}}
 `
 	file := mustParse(t, rules)
 	files := func(n int) (cs []Change) {
@@ -249,18 +249,18 @@ limits:
 	}{
 		{name: "as many as the limit", changes: files(1), urls: 2, action: Invalidate},
 		{
-			name: "over the first", changes: files(2), urls: 4, limit: &Limit{Over: 3}, action: Invalidate,
+			name: "over the first", changes: files(2), urls: 4, limit: &Limit{Over: 2}, action: Invalidate,
 			want: []string{"tag:all-d0", "tag:all-d1", "tag:mine", "tag:on-m.acme.com", "tag:on-www.acme.com", "cpcode:1", "cpcode:7"},
 		},
 		{
-			name: "over the second", changes: files(3), urls: 6, limit: &Limit{Over: 5}, action: Invalidate,
+			name: "over the second", changes: files(3), urls: 6, limit: &Limit{Over: 4}, action: Invalidate,
 			want: []string{"tag:mine", "tag:site", "cpcode:1"},
 		},
-		{name: "over all", changes: files(4), urls: 8, limit: &Limit{Over: 7, Hold: true}, action: Invalidate},
-		{name: "a rollback is not held", changes: files(4), rollback: true, urls: 8, limit: &Limit{Over: 7, Hold: true, Waived: true}, action: Invalidate},
+		{name: "over all", changes: files(4), urls: 8, limit: &Limit{Over: 6, Hold: true}, action: Invalidate},
+		{name: "a rollback is not held", changes: files(4), rollback: true, urls: 8, limit: &Limit{Over: 6, Hold: true, Waived: true}, action: Invalidate},
 		{name: "a rollback under the limits", changes: files(1), rollback: true, urls: 2, action: Delete},
 		{
-			name: "a rollback over a limit", changes: files(3), rollback: true, urls: 6, limit: &Limit{Over: 5}, action: Delete,
+			name: "a rollback over a limit", changes: files(3), rollback: true, urls: 6, limit: &Limit{Over: 4}, action: Delete,
 			want: []string{"tag:mine", "tag:site", "cpcode:1"},
 		},
 		{name: "what can't be sent is not counted", changes: []Change{{"bad/x#", Added}}, urls: 2, action: Invalidate},
@@ -314,6 +314,17 @@ func TestUnmatched(t *testing.T) {
 				t.Errorf("%s: %v is of %s", c.rules, target, target.Rule)
 			}
 		}
+	}
+}
+
+// TestEnvironmentThatLooksLikeAGlob: what fits as it is written needs no glob.
+func TestEnvironmentThatLooksLikeAGlob(t *testing.T) {
+	file := mustParse(t, `version: 1
+environments: {"site [x]": {}}
+rules: [{match: a, environments: ["Site [x]"], tags: [t]}]
+`)
+	if got := planned(t, file, Query{Environment: "SITE [X]"}, Change{"a", Added}); !slices.Equal(got, []string{"tag:t"}) {
+		t.Errorf("targets %v", got)
 	}
 }
 

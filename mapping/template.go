@@ -63,6 +63,15 @@ func (ps pieces) usesHost() bool {
 	return false
 }
 
+// literals joins the literal text.
+func (ps pieces) literals() string {
+	var b strings.Builder
+	for _, p := range ps {
+		b.WriteString(p.literal)
+	}
+	return b.String()
+}
+
 // numbers gives the numbered wildcards that the template uses, as it has them.
 func (ps pieces) numbers() []int {
 	var ns []int

@@ -64,6 +64,7 @@ func TestTemplates(t *testing.T) {
 		{"**", "https://{host}/x/{dir}", "b.md", www + "/x/"},
 		{"**", "https://{host}/{dir}{dir}/{dir}/{file}", "b.md", www + "/b.md"},
 		{"**", "https://{host}//x/{dir}//{file}", "b.md", www + "//x//b.md"},
+		{"{a/,b}*", "https://{host}/{ext}{1}/x", "a/q", www + "/a//x"},
 		{"**", "https://{host}/x-{dir}/{file}", "b.md", www + "/x-/b.md"},
 		{"**", "https://{host}/{dir}?d=/{dir}/{file}", "b.md", www + "/?d=/b.md"},
 		{"static/**", "https://{host}/{1}", "static", www + "/"},

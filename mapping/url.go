@@ -3,6 +3,7 @@ package mapping
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -93,13 +94,10 @@ func (t *urlTemplate) setHost(host pieces) string {
 			t.host = append(t.host, piece{literal: name})
 		}
 	}
-	name := ""
-	for _, p := range t.host {
-		if !p.isLiteral() {
-			return ""
-		}
-		name += p.literal
+	if slices.ContainsFunc(t.host, func(p piece) bool { return !p.isLiteral() }) {
+		return ""
 	}
+	name := t.host.literals()
 	ascii, err := asciiHost(name)
 	switch {
 	case name == "":
@@ -148,7 +146,7 @@ func literalFault(s string) string {
 			return `a URL can't hold a \: write /`
 		case r < ' ' || r == 0x7f:
 			return "a URL can't hold a line break, a tab or a control character"
-		case r == '%' && !(len(s) > i+2 && isHex(s[i+1]) && isHex(s[i+2])):
+		case r == '%' && (len(s) <= i+2 || !isHex(s[i+1]) || !isHex(s[i+2])):
 			return "a % in a URL must be followed by two hexadecimal digits: write %25 for the sign itself"
 		}
 	}

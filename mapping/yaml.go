@@ -87,7 +87,7 @@ func readYAML(src []byte, c *collector) *yamlNode {
 	if checkTokens(tokens, c); len(c.faults) > before {
 		return nil
 	}
-	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	file, err := parse(tokens)
 	if err != nil {
 		c.syntaxError(err, text)
 		return nil
@@ -110,6 +110,21 @@ func readYAML(src []byte, c *collector) *yamlNode {
 		return nil
 	}
 	return root
+}
+
+// parse calls the parser, which is not ours: should it panic over some file
+// that nobody thought of, that file is at fault and the program goes on.
+func parse(tokens yamltoken.Tokens) (file *ast.File, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("parse YAML: %v", r)
+		}
+	}()
+	file, err = parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		return nil, fmt.Errorf("parse YAML: %w", err)
+	}
+	return file, nil
 }
 
 // plainText checks size and encoding, and takes away what would shift the

@@ -13,8 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
-func f(n float64) *float64 { return &n }
-
 func answer(h http.Header, status int, body string, objects ...string) Answer {
 	return classify(Request{Kind: URL, Objects: objects}, status, h, []byte(body))
 }
@@ -192,14 +190,14 @@ func TestClassify(t *testing.T) {
 			want: Answer{
 				Verdict: Limited, Title: "URL Rate Limit exceeded", SupportID: "s",
 				Limits: Limits{
-					Requests: Level{Limit: f(100), Remaining: f(99), PerSecond: f(50)},
-					Objects:  Level{Limit: f(10_000), Remaining: f(17), PerSecond: f(200)},
+					Requests: Level{Limit: new(100.0), Remaining: new(99.0), PerSecond: new(50.0)},
+					Objects:  Level{Limit: new(10_000.0), Remaining: new(17.0), PerSecond: new(200.0)},
 				},
 			},
 		},
 		"429 of the requests, no headers": {
 			status: 429, body: `{"title":"Rate Limit exceeded","httpStatus":429,"rateLimit":100,"rateLimitCurrentRequestSize":1,"rateLimitRemaining":0}`,
-			want: Answer{Verdict: Limited, Title: "Rate Limit exceeded", Limits: Limits{Requests: Level{Limit: f(100), Remaining: f(0)}}},
+			want: Answer{Verdict: Limited, Title: "Rate Limit exceeded", Limits: Limits{Requests: Level{Limit: new(100.0), Remaining: new(0.0)}}},
 		},
 		"429 without a word": {status: 429, want: Answer{Verdict: Limited, Title: "429 Too Many Requests"}},
 		"429 with Retry-After": {

@@ -54,7 +54,7 @@ func BenchmarkSender(b *testing.B) {
 				}
 				b.StartTimer()
 				start := time.Now()
-				result, err := sender.Run(b.Context(), invalidateURLs, slices.Values(list))
+				result, err := sender.Run(b.Context(), invalidateURLs(), slices.Values(list))
 				took += time.Since(start)
 				b.StopTimer()
 				if err != nil || result.Accepted != len(list) {

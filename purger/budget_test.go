@@ -54,10 +54,10 @@ func TestBucketCorrect(t *testing.T) {
 		want  Bucket
 	}{
 		"silent":           {Level{}, Bucket{100, 50, 80, now}},
-		"others took":      {Level{Remaining: f(30)}, Bucket{100, 50, 30, now}},
-		"does not know us": {Level{Remaining: f(90)}, Bucket{100, 50, 80, now}},
-		"other limits":     {Level{Limit: f(60), PerSecond: f(10), Remaining: f(70)}, Bucket{60, 10, 60, now}},
-		"senseless limits": {Level{Limit: f(0), PerSecond: f(0)}, Bucket{100, 50, 80, now}},
+		"others took":      {Level{Remaining: new(30.0)}, Bucket{100, 50, 30, now}},
+		"does not know us": {Level{Remaining: new(90.0)}, Bucket{100, 50, 80, now}},
+		"other limits":     {Level{Limit: new(60.0), PerSecond: new(10.0), Remaining: new(70.0)}, Bucket{60, 10, 60, now}},
+		"senseless limits": {Level{Limit: new(0.0), PerSecond: new(0.0)}, Bucket{100, 50, 80, now}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -97,10 +97,10 @@ func TestBudgetSettle(t *testing.T) {
 		want   float64 // URLs, of 10,000 less 600 that were sent
 	}{
 		"accepted":               {Answer{Verdict: Accepted}, 9_400},
-		"accepted, others too":   {Answer{Verdict: Accepted, Limits: Limits{Objects: Level{Remaining: f(50)}}}, 50},
+		"accepted, others too":   {Answer{Verdict: Accepted, Limits: Limits{Objects: Level{Remaining: new(50.0)}}}, 50},
 		"refused costs nothing":  {Answer{Verdict: Refused}, 10_000},
 		"lost, perhaps nothing":  {Answer{Verdict: Unavailable, Lost: true}, 10_000},
-		"limited says what left": {Answer{Verdict: Limited, Limits: Limits{Objects: Level{Remaining: f(17)}}}, 17},
+		"limited says what left": {Answer{Verdict: Limited, Limits: Limits{Objects: Level{Remaining: new(17.0)}}}, 17},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -29,7 +29,7 @@ const (
 
 // ErrUnknownPurge means that CCU v2 does not know a purge that it accepted, so
 // that nobody can say whether it is done.
-var ErrUnknownPurge = errors.New("Akamai does not know this purge") //nolint:staticcheck,revive // a name
+var ErrUnknownPurge = errors.New("Akamai does not know this purge") //nolint:staticcheck // Akamai is a name
 
 // V2 speaks the legacy CCU v2. It has URLs and ARLs, and CP codes, in one
 // queue of 10,000 objects; unlike Fast Purge it tells when a purge is done. It

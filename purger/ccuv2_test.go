@@ -63,7 +63,7 @@ func TestV2KeepsTheQueue(t *testing.T) {
 		list := urls(25_000)
 		sender := purger.Sender{API: bubbleV2(t, a, credentialsOf(a), purger.Basic{})}
 		start := time.Now()
-		result, err := sender.Run(t.Context(), invalidateURLs, slices.Values(list))
+		result, err := sender.Run(t.Context(), invalidateURLs(), slices.Values(list))
 		if err != nil || result.Accepted != len(list) {
 			t.Fatalf("%d accepted, %v", result.Accepted, err)
 		}
@@ -134,7 +134,8 @@ func TestV2Wait(t *testing.T) {
 		"never known":         {"/ccu/v2/purges/p", []string{unknown}, "does not know this purge", 14 * time.Minute},
 		"trouble in between":  {"/ccu/v2/purges/p", []string{"503!", "503!<html>", done}, "", time.Minute},
 		"credentials revoked": {"/ccu/v2/purges/p", []string{"401!"}, "does not accept the credentials", time.Minute},
-		"somewhere else":      {"https://evil.test/ccu/v2/purges/p", nil, "is not at akamai.test", time.Minute},
+		"somewhere else":      {"http://evil.test/ccu/v2/purges/p", nil, "is not at akamai.test", time.Minute},
+		"not as it was sent":  {"https://akamai.test/ccu/v2/purges/p", nil, "is not at akamai.test", time.Minute},
 		"nowhere":             {"", nil, "does not know this purge", 0},
 	}
 	for name, test := range tests {
@@ -143,7 +144,7 @@ func TestV2Wait(t *testing.T) {
 				script := &v2Script{progress: test.progress, replies: test.replies}
 				v := bubbleV2(t, script, credentialsOf(standin.NewAkamai(standin.AkamaiConfig{})), purger.Basic{})
 				start := time.Now()
-				err := v.Wait(t.Context(), v.Send(t.Context(), oneURL).Receipt(1, start))
+				err := v.Wait(t.Context(), v.Send(t.Context(), oneURL()).Receipt(1, start))
 				if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
 					t.Errorf("got %v, want %q", err, test.err)
 				}

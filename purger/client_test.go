@@ -16,8 +16,10 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-var oneURL = purger.Request{
-	Kind: purger.URL, Network: purger.Production, Action: purger.Invalidate, Objects: []string{"https://www.acme.com/"},
+func oneURL() purger.Request {
+	r := invalidateURLs()
+	r.Objects = []string{"https://www.acme.com/"}
+	return r
 }
 
 func TestSendToStandIn(t *testing.T) {
@@ -27,16 +29,16 @@ func TestSendToStandIn(t *testing.T) {
 		request purger.Request
 		want    purger.Verdict
 	}{
-		"accepted":    {request: oneURL, want: purger.Accepted},
+		"accepted":    {request: oneURL(), want: purger.Accepted},
 		"an ARL":      {request: purger.Request{Kind: purger.URL, Network: purger.Staging, Action: purger.Delete, Objects: []string{"/L/512/6848/1h/www.example1.com/"}}, want: purger.Accepted},
 		"CP codes":    {request: purger.Request{Kind: purger.CPCode, Network: purger.Staging, Action: purger.Delete, Objects: []string{"1", "2"}}, want: purger.Accepted},
 		"no objects":  {request: purger.Request{Kind: purger.Tag, Network: purger.Staging, Action: purger.Delete}, want: purger.Refused},
-		"other host":  {config: standin.AkamaiConfig{Hosts: []string{"x"}}, request: oneURL, want: purger.Refused},
-		"limited":     {config: standin.AkamaiConfig{Limits: standin.AkamaiLimits{URLs: standin.AkamaiBucket{Burst: -1, PerSecond: 1}}}, request: oneURL, want: purger.Limited},
-		"clock":       {spoil: func(a *standin.Akamai) { a.SetClockSkew(-time.Minute) }, request: oneURL, want: purger.ClockSkew},
-		"secret":      {spoil: func(a *standin.Akamai) { a.SetCredentials(standin.AkamaiCredentials{ClientSecret: "x"}) }, request: oneURL, want: purger.BadCredentials},
-		"tokens":      {spoil: func(a *standin.Akamai) { a.SetCredentials(standin.AkamaiCredentials{AccessToken: "x"}) }, request: oneURL, want: purger.BadCredentials},
-		"grant":       {spoil: func(a *standin.Akamai) { a.SetGranted(false) }, request: oneURL, want: purger.NoGrant},
+		"other host":  {config: standin.AkamaiConfig{Hosts: []string{"x"}}, request: oneURL(), want: purger.Refused},
+		"limited":     {config: standin.AkamaiConfig{Limits: standin.AkamaiLimits{URLs: standin.AkamaiBucket{Burst: -1, PerSecond: 1}}}, request: oneURL(), want: purger.Limited},
+		"clock":       {spoil: func(a *standin.Akamai) { a.SetClockSkew(-time.Minute) }, request: oneURL(), want: purger.ClockSkew},
+		"secret":      {spoil: func(a *standin.Akamai) { a.SetCredentials(standin.AkamaiCredentials{ClientSecret: "x"}) }, request: oneURL(), want: purger.BadCredentials},
+		"tokens":      {spoil: func(a *standin.Akamai) { a.SetCredentials(standin.AkamaiCredentials{AccessToken: "x"}) }, request: oneURL(), want: purger.BadCredentials},
+		"grant":       {spoil: func(a *standin.Akamai) { a.SetGranted(false) }, request: oneURL(), want: purger.NoGrant},
 		"no such API": {request: purger.Request{Kind: purger.URL, Network: "live", Action: purger.Delete, Objects: []string{"x"}}, want: purger.NotServed},
 	}
 	for name, test := range tests {
@@ -75,19 +77,21 @@ func TestSendNamesTheOffender(t *testing.T) {
 }
 
 func TestRateLimitStatus(t *testing.T) {
-	a := standin.NewAkamai(standin.AkamaiConfig{})
-	client := served(t, a, credentialsOf(a))
-	client.Send(t.Context(), oneURL)
-	got := client.RateLimitStatus(t.Context(), purger.URL)
-	if l := got.Limits.Objects; got.Verdict != purger.Accepted || l.Limit == nil || l.Remaining == nil || *l.Limit != 10_000 || *l.Remaining != 9_999 {
-		t.Errorf("%+v", got)
-	}
-	if got := client.RateLimitStatus(t.Context(), "page"); got.Verdict != purger.NotServed {
-		t.Errorf("%+v", got)
-	}
-	if n := len(a.Accepted()); n != 1 {
-		t.Errorf("asking purged %d times", n-1)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		a := standin.NewAkamai(standin.AkamaiConfig{})
+		client := bubble(t, a)
+		client.Send(t.Context(), oneURL())
+		got := client.RateLimitStatus(t.Context(), purger.URL)
+		if l := got.Limits.Objects; got.Verdict != purger.Accepted || l.Limit == nil || l.Remaining == nil || *l.Limit != 10_000 || *l.Remaining != 9_999 {
+			t.Errorf("%+v", got)
+		}
+		if got := client.RateLimitStatus(t.Context(), "page"); got.Verdict != purger.NotServed {
+			t.Errorf("%+v", got)
+		}
+		if n := len(a.Accepted()); n != 1 {
+			t.Errorf("asking purged %d times", n-1)
+		}
+	})
 }
 
 // TestSendTellsLostFromUnsent: an answer that is lost may have been an
@@ -101,19 +105,19 @@ func TestSendTellsLostFromUnsent(t *testing.T) {
 	t.Run("cut", func(t *testing.T) {
 		client := served(t, a, credentials)
 		fault = standin.AkamaiFault{Drop: true}
-		if got := client.Send(t.Context(), oneURL); got.Verdict != purger.Unavailable || !got.Lost || got.Err == nil || got.Detail == "" {
+		if got := client.Send(t.Context(), oneURL()); got.Verdict != purger.Unavailable || !got.Lost || got.Err == nil || got.Detail == "" {
 			t.Errorf("%+v", got)
 		}
 	})
 	t.Run("cut on a connection that worked", func(t *testing.T) {
 		client := served(t, a, credentials)
 		fault = standin.AkamaiFault{}
-		if got := client.Send(t.Context(), oneURL); got.Verdict != purger.Accepted {
+		if got := client.Send(t.Context(), oneURL()); got.Verdict != purger.Accepted {
 			t.Fatalf("%+v", got)
 		}
 		before := a.Counts().Requests
 		fault = standin.AkamaiFault{Drop: true, Accept: true}
-		if got := client.Send(t.Context(), oneURL); got.Verdict != purger.Unavailable || !got.Lost {
+		if got := client.Send(t.Context(), oneURL()); got.Verdict != purger.Unavailable || !got.Lost {
 			t.Errorf("%+v", got)
 		}
 		if n := a.Counts().Requests - before; n != 1 {
@@ -128,7 +132,7 @@ func TestSendTellsLostFromUnsent(t *testing.T) {
 			t.Fatal(err)
 		}
 		fault = standin.AkamaiFault{Delay: time.Minute}
-		got := client.Send(t.Context(), oneURL)
+		got := client.Send(t.Context(), oneURL())
 		if got.Verdict != purger.Unavailable || !got.Lost || !errors.Is(got.Err, context.DeadlineExceeded) {
 			t.Errorf("%+v", got)
 		}
@@ -146,7 +150,7 @@ func TestSendTellsLostFromUnsent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := client.Send(t.Context(), oneURL); got.Verdict != purger.Unavailable || got.Lost || got.Err == nil {
+		if got := client.Send(t.Context(), oneURL()); got.Verdict != purger.Unavailable || got.Lost || got.Err == nil {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -159,7 +163,7 @@ func TestSendAnswerCutShort(t *testing.T) {
 			w.WriteHeader(status)
 			_, _ = w.Write([]byte(`{"httpStatus":1,"title":"t`))
 		}), credentialsOf(standin.NewAkamai(standin.AkamaiConfig{})))
-		if got := client.Send(t.Context(), oneURL); got.Verdict != want || got.Status != status {
+		if got := client.Send(t.Context(), oneURL()); got.Verdict != want || got.Status != status {
 			t.Errorf("%d: %+v", status, got)
 		}
 	}
@@ -173,7 +177,7 @@ func TestSendFollowsNothing(t *testing.T) {
 		requests.Add(1)
 		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 	}), credentialsOf(standin.NewAkamai(standin.AkamaiConfig{})))
-	if got := client.Send(t.Context(), oneURL); got.Verdict != purger.NotServed || requests.Load() != 1 {
+	if got := client.Send(t.Context(), oneURL()); got.Verdict != purger.NotServed || requests.Load() != 1 {
 		t.Errorf("%d requests, %+v", requests.Load(), got)
 	}
 }
@@ -190,7 +194,7 @@ func TestSendUnsendable(t *testing.T) {
 		"one too long":  {[]string{"https://a/", long + long}, purger.Refused, long + long},
 		"two, together": {[]string{long, long}, purger.TooLarge, ""},
 	} {
-		r := oneURL
+		r := oneURL()
 		r.Objects = test.objects
 		if got := client.Send(t.Context(), r); got.Verdict != test.want || got.Offender != test.offender || got.Err == nil {
 			t.Errorf("%s: %s, %s", name, got.Verdict, got.Detail)
@@ -221,7 +225,7 @@ func TestWaitForTheEstimate(t *testing.T) {
 		a := standin.NewAkamai(standin.AkamaiConfig{})
 		client := bubble(t, a)
 		start := time.Now()
-		receipt := client.Send(t.Context(), oneURL).Receipt(1, start)
+		receipt := client.Send(t.Context(), oneURL()).Receipt(1, start)
 		if err := client.Wait(t.Context(), receipt); err != nil || time.Since(start) != 5*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}

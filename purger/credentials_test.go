@@ -154,9 +154,16 @@ func TestSecretsNeverPrint(t *testing.T) {
 	var printed bytes.Buffer
 	log := slog.New(slog.NewJSONHandler(&printed, nil))
 	for _, v := range []any{
-		credentials, &credentials, struct{ C Credentials }{credentials}, struct{ c Credentials }{credentials},
-		Config{Credentials: credentials}, client, *client, []Credentials{credentials}, map[string]Credentials{"x": credentials},
-		basic, &basic, struct{ B Basic }{basic}, v2,
+		credentials, &credentials,
+		struct{ C Credentials }{credentials},
+		struct{ c Credentials }{credentials},
+		Config{Credentials: credentials},
+		client, *client,
+		[]Credentials{credentials},
+		map[string]Credentials{"x": credentials},
+		basic, &basic,
+		struct{ B Basic }{basic},
+		v2,
 	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			fmt.Fprintf(&printed, verb, v)

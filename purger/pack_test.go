@@ -77,8 +77,8 @@ func TestCheck(t *testing.T) {
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("%s %.20s", test.kind, test.object), func(t *testing.T) {
 			got := ""
-			if err := Check(test.kind, test.object); err != nil {
-				got = err.(*ObjectError).Reason
+			if object, ok := errors.AsType[*ObjectError](Check(test.kind, test.object)); ok {
+				got = object.Reason
 			}
 			if got != test.reason {
 				t.Errorf("got %q, want %q", got, test.reason)

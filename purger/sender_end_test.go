@@ -52,7 +52,7 @@ func TestRunEndsWhereNothingHelps(t *testing.T) {
 				list := urls(20_000)
 				start := time.Now()
 				sender := purger.Sender{API: client, Budget: purger.NewBudget(start), Patience: time.Hour}
-				result, err := sender.Run(t.Context(), invalidateURLs, slices.Values(list))
+				result, err := sender.Run(t.Context(), invalidateURLs(), slices.Values(list))
 				if !errors.Is(err, purger.ErrStopped) || !strings.Contains(err.Error(), test.say) {
 					t.Errorf("got %v, want %q", err, test.say)
 				}
@@ -77,7 +77,7 @@ func TestRunCancelled(t *testing.T) {
 		time.AfterFunc(1500*time.Millisecond, cancel)
 		list := urls(100_000)
 		sender := purger.Sender{API: bubble(t, a), Budget: purger.NewBudget(time.Now())}
-		result, err := sender.Run(ctx, invalidateURLs, slices.Values(list))
+		result, err := sender.Run(ctx, invalidateURLs(), slices.Values(list))
 		if !errors.Is(err, context.Canceled) || !errors.Is(err, purger.ErrStopped) {
 			t.Errorf("got %v", err)
 		}
@@ -105,7 +105,7 @@ func TestRunCancelledWithoutAnswers(t *testing.T) {
 		defer cancel()
 		sender := purger.Sender{API: bubble(t, a)}
 		start := time.Now()
-		result, err := sender.Run(ctx, invalidateURLs, slices.Values(urls(10)))
+		result, err := sender.Run(ctx, invalidateURLs(), slices.Values(urls(10)))
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) > 7*time.Second {
 			t.Errorf("%v after %v", err, time.Since(start))
 		}
@@ -150,6 +150,32 @@ func TestRunSlowBuckets(t *testing.T) {
 	}
 }
 
+// TestRunOneObjectRefused: the purge service means the object even if it does
+// not say so; a page without its form may be about the traffic.
+func TestRunOneObjectRefused(t *testing.T) {
+	tests := map[string]struct {
+		body    string
+		stopped bool
+	}{
+		"by the service": {`{"httpStatus":400,"title":"bad request","detail":""}`, false},
+		"by a page":      {`<h1>No</h1>`, true},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := standin.NewAkamai(standin.AkamaiConfig{})
+				a.Fault(func(*http.Request, []byte) standin.AkamaiFault {
+					return standin.AkamaiFault{Status: 400, Body: test.body}
+				})
+				o := run(t, a, invalidateURLs(), slices.Values(urls(1)))
+				if errors.Is(o.err, purger.ErrStopped) != test.stopped || len(o.Refused) != 1 || (o.took > 0) != test.stopped {
+					t.Errorf("%v after %v: %+v", o.err, o.took, o.Refused)
+				}
+			})
+		})
+	}
+}
+
 // TestRunOtherLimits: the account's limits are those that Akamai's answers
 // tell, not those of the documentation.
 func TestRunOtherLimits(t *testing.T) {
@@ -162,7 +188,7 @@ func TestRunOtherLimits(t *testing.T) {
 			},
 		})
 		list := urls(12_000)
-		o := run(t, a, invalidateURLs, slices.Values(list))
+		o := run(t, a, invalidateURLs(), slices.Values(list))
 		if o.err != nil {
 			t.Fatal(o.err)
 		}
@@ -179,9 +205,9 @@ func TestRunTruncatesTo429(t *testing.T) {
 		a := standin.NewAkamai(standin.AkamaiConfig{})
 		list := urls(10_200)
 		others, mine := list[:9_700], list[9_700:]
-		run(t, a, invalidateURLs, slices.Values(others))
+		run(t, a, invalidateURLs(), slices.Values(others))
 		before, start := len(a.Accepted()), time.Now()
-		o := run(t, a, invalidateURLs, slices.Values(mine))
+		o := run(t, a, invalidateURLs(), slices.Values(mine))
 		if o.err != nil || o.Limited != 1 || o.Accepted != 500 {
 			t.Fatalf("%+v", o.Result)
 		}
@@ -220,7 +246,7 @@ func TestRunSplitsWhatIsTooLarge(t *testing.T) {
 			return standin.AkamaiFault{}
 		})
 		list := append(urls(1000), "https://www.acme.com/"+strings.Repeat("x", 30_000))
-		o := run(t, a, invalidateURLs, slices.Values(list))
+		o := run(t, a, invalidateURLs(), slices.Values(list))
 		if o.err != nil || len(o.Refused) != 1 || o.Refused[0].Title != "413 Request Entity Too Large" {
 			t.Errorf("%v, %d refused", o.err, len(o.Refused))
 		}
@@ -242,7 +268,7 @@ func TestRunSilent429(t *testing.T) {
 					return standin.AkamaiFault{}
 				})
 				list := urls(1000)
-				o := run(t, a, invalidateURLs, slices.Values(list))
+				o := run(t, a, invalidateURLs(), slices.Values(list))
 				if o.err != nil {
 					t.Fatal(o.err)
 				}
@@ -271,7 +297,7 @@ func TestRunReportsProgress(t *testing.T) {
 			last = p
 		}}
 		list := urls(20_000)
-		if _, err := sender.Run(t.Context(), invalidateURLs, slices.Values(list)); err != nil {
+		if _, err := sender.Run(t.Context(), invalidateURLs(), slices.Values(list)); err != nil {
 			t.Fatal(err)
 		}
 		if last.Accepted != len(list) || last.Read != len(list) || !last.Complete || last.Trouble != "" {
@@ -298,7 +324,7 @@ func TestRunReadsAsItSends(t *testing.T) {
 			}
 		}
 		sender := purger.Sender{API: bubble(t, a), Budget: purger.NewBudget(time.Now())}
-		if _, err := sender.Run(t.Context(), invalidateURLs, list); err != nil {
+		if _, err := sender.Run(t.Context(), invalidateURLs(), list); err != nil {
 			t.Fatal(err)
 		}
 		if most > 12*600 {
@@ -323,7 +349,7 @@ func TestRunNeverReachedEndsSoon(t *testing.T) {
 		}
 		start := time.Now()
 		sender := purger.Sender{API: client}
-		result, err := sender.Run(t.Context(), invalidateURLs, slices.Values(urls(3)))
+		result, err := sender.Run(t.Context(), invalidateURLs(), slices.Values(urls(3)))
 		if err == nil || len(result.Refused) != 3 || result.Lost != 0 {
 			t.Errorf("%v, %+v", err, result)
 		}

@@ -54,8 +54,8 @@ func (g gitClone) revision(ctx context.Context, rev string) (string, error) {
 			return id, nil
 		}
 	}
-	if g.line(ctx, "rev-parse", "--git-dir") == "" {
-		return "", usage("%s is no git clone", g.dir)
+	if _, err := g.output(ctx, "rev-parse", "--git-dir"); err != nil {
+		return "", usage("look into the clone %s: %w", g.dir, err)
 	}
 	return "", usage("unknown revision %q in %s", rev, g.dir)
 }

@@ -96,13 +96,7 @@ func (c *purgeCmd) conclude(std streams, r purger.Result, err error) error {
 // describe is the result for people: what was not accepted to standard error,
 // the rest to standard output.
 func (c *purgeCmd) describe(std streams, r purger.Result) {
-	for _, x := range r.Refused {
-		words := x.Title
-		if x.Detail != "" && x.Detail != x.Object {
-			words += ": " + x.Detail
-		}
-		fmt.Fprintf(std.err, "refused %s: %s\n", printable(x.Object), words)
-	}
+	describeRefused(std.err, r.Refused)
 	total := r.Accepted + len(r.Refused)
 	if total == 0 {
 		fmt.Fprintln(std.out, "Nothing to purge.")
@@ -123,6 +117,28 @@ func (c *purgeCmd) describe(std streams, r purger.Result) {
 	}
 	if r.Duplicates > 0 {
 		fmt.Fprintf(std.out, "%s of the list sent once only\n", plural(r.Duplicates, "repetition"))
+	}
+}
+
+// describeRefused lists all that Akamai refused, and of what was not even sent
+// the beginning: that is a whole list if the credentials are wrong.
+func describeRefused(w io.Writer, refused []purger.Refusal) {
+	const enough = 20
+	unsent := 0
+	for _, x := range refused {
+		if x.Title == "not sent" || x.Title == "not tried" {
+			if unsent++; unsent > enough {
+				continue
+			}
+		}
+		words := x.Title
+		if x.Detail != "" && x.Detail != x.Object {
+			words += ": " + x.Detail
+		}
+		fmt.Fprintf(w, "refused %s: %s\n", printable(x.Object), words)
+	}
+	if unsent > enough {
+		fmt.Fprintf(w, "… and %d more that were not sent; --json lists all\n", unsent-enough)
 	}
 }
 

@@ -101,7 +101,7 @@ func objectOf(line string, number int) string {
 
 func terminal(stream any) bool {
 	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd())) //nolint:gosec // a file descriptor fits an int
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 func kindName(kind string) string {

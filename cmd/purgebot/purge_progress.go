@@ -34,7 +34,7 @@ func newProgress(out io.Writer, kind string, total int) *progress {
 	p := &progress{out: out, noun: kindName(kind), total: total}
 	if f, ok := out.(*os.File); ok && terminal(f) {
 		p.width = 80
-		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 { //nolint:gosec // a file descriptor fits an int
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil && w > 0 {
 			p.width = w
 		}
 	}

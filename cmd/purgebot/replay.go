@@ -11,9 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/internal/policy"
-	"github.com/purgebot/purgebot/internal/report"
 	"github.com/purgebot/purgebot/internal/standin"
 	"github.com/purgebot/purgebot/mapping"
 )
@@ -27,7 +25,6 @@ type replay struct {
 	name    string
 	commits []string // oldest first; the first one is live at the start
 	env     mapping.Environment
-	totals  ledger.Counts
 }
 
 // openReplay reads the clone's history. With a rules file every commit gets
@@ -107,7 +104,7 @@ func (r *replay) graft(ctx context.Context, dir, rules string) error {
 func (s *site) graft(ctx context.Context, commit, parent, blob string) (string, error) {
 	for _, args := range [][]string{
 		{"read-tree", commit},
-		{"update-index", "--force-remove", mapping.GitHubPlace},
+		{"--work-tree=.", "update-index", "--force-remove", mapping.GitHubPlace}, // a work tree is asked for, not looked at
 		{"update-index", "--add", "--cacheinfo", "100644," + blob + "," + mapping.RootPlace},
 	} {
 		if _, err := s.git(ctx, args...); err != nil {
@@ -237,7 +234,7 @@ func (r *replay) play(ctx context.Context) error {
 		}
 	}
 	counts := r.stage.akamai.Counts()
-	r.say("\nAltogether %s in %d requests to Akamai.", report.Objects(r.totals), counts.Purges)
+	r.say("\nAltogether %d objects in %d requests to Akamai.", counts.Objects, counts.Purges)
 	return nil
 }
 
@@ -264,19 +261,29 @@ func (r *replay) playStep(ctx context.Context, from, to string) error {
 			r.say("     %s", s.TargetURL)
 		}
 	}
-	targets, err := r.plan(ctx, from, to)
+	want, err := r.wanted(ctx, from, to)
 	if err != nil {
 		return err
 	}
+	r.judge(want)
+	return nil
+}
+
+// wanted is what should reach Akamai: by git and a naive reading of the rules
+// where there is one, else by git and the rules themselves.
+func (r *replay) wanted(ctx context.Context, from, to string) (map[string]int, error) {
+	if r.rules != nil {
+		changes, err := gitDifference(ctx, r.clone.dir, from, to)
+		return r.expect(changes, r.env.Name, string(r.env.Network), string(mapping.Invalidate), nil), err
+	}
+	targets, err := r.plan(ctx, from, to)
 	want := map[string]int{}
 	for _, t := range targets {
 		if t.Reason == "" {
 			want[string(r.env.Network)+" "+string(t.Action)+" "+string(t.Kind)+" "+t.Object] = 1
-			r.totals.Add(t.Kind)
 		}
 	}
-	r.judge(want)
-	return nil
+	return want, err
 }
 
 // latestStatuses keeps the newest status of each context, in their order.

@@ -42,8 +42,8 @@ func (c *serveCmd) Run(ctx context.Context, std streams) error {
 		akamai: purger.Config{
 			Credentials: credentials, BaseURL: cfg.Akamai.BaseURL, AccountSwitchKey: cfg.Akamai.AccountSwitchKey,
 		},
-		policy: cfg.Policy,
-		log:    log,
+		policy: cfg.Policy, retention: cfg.Retention,
+		log: log,
 	})
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"github.com/purgebot/purgebot/internal/config"
 	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/pipeline"
 	"github.com/purgebot/purgebot/internal/policy"
@@ -35,6 +36,7 @@ type serverConfig struct {
 	now       func() time.Time
 
 	statusEvery time.Duration // see pipeline.Config; 0: its default
+	retention   config.Retention
 }
 
 const (
@@ -88,6 +90,7 @@ func newServer(ctx context.Context, cfg serverConfig) (_ *server, err error) {
 		Store: s.store, GitHub: app, Akamai: akamai, Policy: cfg.policy,
 		PublicURL: strings.TrimSuffix(s.cfg.publicURL, "/"),
 		Now:       cfg.now, Log: cfg.log, StatusEvery: cfg.statusEvery,
+		KeepDeliveries: cfg.retention.Deliveries, KeepPurges: cfg.retention.Purges,
 	})
 	handler, err := s.routes()
 	if err != nil {

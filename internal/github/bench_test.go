@@ -1,11 +1,11 @@
 package github_test
 
 import (
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -51,12 +51,17 @@ func (m *meter) take() (calls, trips int) {
 	return calls, trips
 }
 
+func TestMain(m *testing.M) {
+	flag.String("repo", "", "a clone whose history BenchmarkChanges plays as well")
+	m.Run()
+}
+
 // BenchmarkChanges counts what finding the difference costs, deploy by deploy,
-// over the history of a repository: the one that PURGEBOT_BENCH_REPO names, by
-// its first parents, and a made-up site's.
+// over the history of a repository: the one that -repo names, by its first
+// parents, and a made-up site's.
 func BenchmarkChanges(b *testing.B) {
 	histories := map[string]history{"site": siteHistory(b, 3000, 120)}
-	if dir := os.Getenv("PURGEBOT_BENCH_REPO"); dir != "" {
+	if dir := flag.Lookup("repo").Value.String(); dir != "" {
 		commits := strings.Fields(git(b, dir, nil, "rev-list", "--first-parent", "--max-count=200", "HEAD"))
 		slices.Reverse(commits)
 		histories["repo"] = history{dir: dir, commits: commits}
@@ -105,14 +110,15 @@ func rolledBack(commits []string) []string {
 
 func measureChanges(b *testing.B, h history, limits standin.GitHubLimits, steps []string) {
 	b.Helper()
-	g, address := serveHTTP(b, standin.GitHubConfig{
+	_, cfg := serveHTTP(b, standin.GitHubConfig{
 		Limits: limits, Latency: 2 * time.Millisecond,
 		Repositories: []standin.GitHubRepository{{Owner: "acme", Name: "site", Dir: h.dir}},
 	})
 	var allCalls, allTrips []int
 	for b.Loop() {
 		count := &meter{next: http.DefaultTransport}
-		app, err := github.New(github.Config{APIURL: address, AppID: g.AppID(), PrivateKey: keyPEM(), Transport: count})
+		cfg.Transport = count
+		app, err := github.New(cfg)
 		if err != nil {
 			b.Fatal(err)
 		}

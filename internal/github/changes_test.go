@@ -32,17 +32,18 @@ func (h history) serve(t testing.TB, limits standin.GitHubLimits) (*standin.GitH
 
 func serveConfig(t testing.TB, cfg standin.GitHubConfig) (*standin.GitHub, *github.App) {
 	t.Helper()
-	g, address := serveHTTP(t, cfg)
-	app, err := github.New(github.Config{APIURL: address, AppID: g.AppID(), PrivateKey: keyPEM()})
+	g, appConfig := serveHTTP(t, cfg)
+	app, err := github.New(appConfig)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return g, app
 }
 
-func serveHTTP(t testing.TB, cfg standin.GitHubConfig) (g *standin.GitHub, address string) {
+func serveHTTP(t testing.TB, cfg standin.GitHubConfig) (*standin.GitHub, github.Config) {
 	t.Helper()
-	cfg.AppKey = &appKey().PublicKey
+	key := newKey(t)
+	cfg.AppKey = &key.PublicKey
 	g, err := standin.NewGitHub(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +55,7 @@ func serveHTTP(t testing.TB, cfg standin.GitHubConfig) (g *standin.GitHub, addre
 			t.Error(err)
 		}
 	})
-	return g, server.URL
+	return g, github.Config{APIURL: server.URL, AppID: g.AppID(), PrivateKey: keyPEM(key)}
 }
 
 // noCompare hides the comparison, so that trees must do.
@@ -466,12 +467,13 @@ func (c *crowd) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestReadsGoSeveralAtATimeAndNotMore(t *testing.T) {
 	t.Parallel()
 	h := wideHistory(t)
-	g, address := serveHTTP(t, standin.GitHubConfig{
+	_, cfg := serveHTTP(t, standin.GitHubConfig{
 		Latency: 2 * time.Millisecond, Limits: standin.GitHubLimits{TreeEntries: 3},
 		Repositories: []standin.GitHubRepository{{Owner: "acme", Name: "site", Dir: h.dir}},
 	})
 	var c crowd
-	app, err := github.New(github.Config{APIURL: address, AppID: g.AppID(), PrivateKey: keyPEM(), Transport: &c})
+	cfg.Transport = &c
+	app, err := github.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

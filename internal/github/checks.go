@@ -60,12 +60,7 @@ func (r *Repository) CreateCheckRun(ctx context.Context, c CheckRun) (int64, err
 		return 0, err
 	}
 	first, rest := splitAnnotations(c.Annotations)
-	id, err := r.create(ctx, op, "check-runs", gh.CreateCheckRunOptions{
-		Name: c.Name, HeadSHA: c.HeadSHA,
-		Status: optional(c.Status), Conclusion: optional(c.Conclusion),
-		DetailsURL: optional(c.DetailsURL), ExternalID: optional(c.ExternalID),
-		Output: c.output(first), Actions: c.actions(),
-	})
+	id, err := r.create(ctx, op, "check-runs", c.body(first))
 	if err != nil || len(rest) == 0 {
 		return id, err
 	}
@@ -73,8 +68,8 @@ func (r *Repository) CreateCheckRun(ctx context.Context, c CheckRun) (int64, err
 	return id, r.UpdateCheckRun(ctx, id, c)
 }
 
-// UpdateCheckRun replaces what a check run shows. Its annotations are added to
-// those it has: GitHub can't take one back.
+// UpdateCheckRun replaces what a check run shows, its buttons too. Annotations
+// are added to those it has: GitHub can't take one back.
 func (r *Repository) UpdateCheckRun(ctx context.Context, id int64, c CheckRun) error {
 	op := "update check run " + strconv.FormatInt(id, 10)
 	if err := c.validate(op); err != nil {
@@ -83,13 +78,8 @@ func (r *Repository) UpdateCheckRun(ctx context.Context, id int64, c CheckRun) e
 	for rest := c.Annotations; ; {
 		var batch []Annotation
 		batch, rest = splitAnnotations(rest)
-		body := gh.UpdateCheckRunOptions{
-			Name: c.Name, Status: optional(c.Status), Conclusion: optional(c.Conclusion),
-			DetailsURL: optional(c.DetailsURL), ExternalID: optional(c.ExternalID),
-			Output: c.output(batch), Actions: c.actions(),
-		}
 		_, err := r.do(ctx, call{
-			op: op, method: http.MethodPatch, path: fmt.Sprintf("check-runs/%d", id), body: body,
+			op: op, method: http.MethodPatch, path: fmt.Sprintf("check-runs/%d", id), body: c.body(batch),
 		}, nil)
 		if err != nil || len(rest) == 0 {
 			return err
@@ -108,6 +98,9 @@ func (c CheckRun) validate(op string) error {
 	}
 	if err := fits(op, "text", c.Text, CheckText); err != nil {
 		return err
+	}
+	if c.Title == "" && (c.Summary != "" || c.Text != "" || len(c.Annotations) > 0) {
+		return fmt.Errorf("%s: it has no title, and GitHub shows nothing without one", op)
 	}
 	if len(c.Actions) > CheckActions {
 		return fmt.Errorf("%s: it has %d actions; GitHub takes %d", op, len(c.Actions), CheckActions)
@@ -129,8 +122,33 @@ func (c CheckRun) validate(op string) error {
 	return nil
 }
 
+// checkBody is a check run in a request. go-github's would leave out an empty
+// list of actions, and so never take a button away.
+type checkBody struct {
+	Name       string               `json:"name"`
+	HeadSHA    string               `json:"head_sha,omitempty"`
+	Status     string               `json:"status,omitempty"`
+	Conclusion string               `json:"conclusion,omitempty"`
+	DetailsURL string               `json:"details_url,omitempty"`
+	ExternalID string               `json:"external_id,omitempty"`
+	Output     *gh.CheckRunOutput   `json:"output,omitempty"`
+	Actions    []*gh.CheckRunAction `json:"actions"`
+}
+
+func (c CheckRun) body(annotations []Annotation) checkBody {
+	body := checkBody{
+		Name: c.Name, HeadSHA: c.HeadSHA, Status: c.Status, Conclusion: c.Conclusion,
+		DetailsURL: c.DetailsURL, ExternalID: c.ExternalID, Output: c.output(annotations),
+		Actions: []*gh.CheckRunAction{},
+	}
+	for _, a := range c.Actions {
+		body.Actions = append(body.Actions, &gh.CheckRunAction{Label: a.Label, Description: a.Description, Identifier: a.Identifier})
+	}
+	return body
+}
+
 func (c CheckRun) output(annotations []Annotation) *gh.CheckRunOutput {
-	if c.Title == "" && c.Summary == "" {
+	if c.Title == "" {
 		return nil
 	}
 	out := &gh.CheckRunOutput{Title: &c.Title, Summary: &c.Summary, Text: optional(c.Text)}
@@ -145,14 +163,6 @@ func (c CheckRun) output(annotations []Annotation) *gh.CheckRunOutput {
 		out.Annotations = append(out.Annotations, one)
 	}
 	return out
-}
-
-func (c CheckRun) actions() []*gh.CheckRunAction {
-	var all []*gh.CheckRunAction
-	for _, a := range c.Actions {
-		all = append(all, &gh.CheckRunAction{Label: a.Label, Description: a.Description, Identifier: a.Identifier})
-	}
-	return all
 }
 
 // optional leaves an empty field out of the request.

@@ -36,8 +36,8 @@ type deploymentAnswer struct {
 	UpdatedAt   time.Time `json:"updated_at"`
 }
 
-// touched is when the deployment or, as GitHub touches it then, its newest
-// status was made.
+// touched is when the deployment or its newest status was made: real payloads
+// show that a status sets the deployment's updated_at.
 func (d deploymentAnswer) touched() time.Time {
 	if d.UpdatedAt.After(d.CreatedAt) {
 		return d.UpdatedAt
@@ -125,6 +125,7 @@ func later(a, b Deployment) int {
 // that came more than a day after its deployment was made is only seen while
 // that is among the newest 100.
 func (r *Repository) Deployments(ctx context.Context, environment string, since time.Time) ([]Deployment, error) {
+	since = since.Truncate(time.Second) // GitHub records whole seconds
 	var all []Deployment
 	_, err := r.deployments(ctx, "", deploymentPages, func(page []deploymentAnswer) (bool, error) {
 		for _, d := range page {

@@ -28,17 +28,18 @@ const anySHA = "1234567890123456789012345678901234567890"
 // secretToken has the form of 2026: long, with dots.
 const secretToken = "ghs_12345_eyJ0eXAi.TOPSECRET.c2lnbmF0dXJl"
 
-// appKey is the App's key pair in all tests: making one takes longer than a test.
-var appKey = sync.OnceValue(func() *rsa.PrivateKey {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+// newKey makes the App's key pair, a short one: long ones take their time.
+func newKey(t testing.TB) *rsa.PrivateKey {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
-		panic(err)
+		t.Fatal(err)
 	}
 	return key
-})
+}
 
-func keyPEM() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(appKey())})
+func keyPEM(key *rsa.PrivateKey) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
 }
 
 // answering makes an App whose GitHub is one function; tokens are handed out
@@ -62,7 +63,7 @@ func handle(t testing.TB, address string) (*github.Repository, *bytes.Buffer) {
 	log := &bytes.Buffer{}
 	var mu sync.Mutex
 	app, err := github.New(github.Config{
-		APIURL: address, AppID: 1, PrivateKey: keyPEM(), Timeout: 10 * time.Second,
+		APIURL: address, AppID: 1, PrivateKey: keyPEM(newKey(t)), Timeout: 10 * time.Second,
 		Log: slog.New(slog.NewTextHandler(locked{&mu, log}, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
@@ -222,7 +223,7 @@ func TestNoAnswerInTime(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	t.Cleanup(func() { close(done) })
-	app, err := github.New(github.Config{APIURL: server.URL, AppID: 1, PrivateKey: keyPEM(), Timeout: 20 * time.Millisecond})
+	app, err := github.New(github.Config{APIURL: server.URL, AppID: 1, PrivateKey: keyPEM(newKey(t)), Timeout: 20 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -363,8 +364,9 @@ func TestRedirects(t *testing.T) {
 
 func TestConfigurationIsChecked(t *testing.T) {
 	t.Parallel()
-	key := keyPEM()
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(appKey())
+	pair := newKey(t)
+	key := keyPEM(pair)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(pair)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -106,6 +106,7 @@ type Delivery struct {
 // here: of each its newest attempt, the oldest webhook first. GitHub keeps
 // deliveries three days.
 func (a *App) FailedDeliveries(ctx context.Context, since time.Time) ([]Delivery, error) {
+	since = since.Truncate(time.Second) // GitHub records whole seconds
 	arrived := map[string]bool{}
 	newest := map[string]Delivery{}
 	wanted := true

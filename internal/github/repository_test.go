@@ -1,7 +1,6 @@
 package github_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/standin"
@@ -166,98 +164,6 @@ func TestInstallationsShareNoCache(t *testing.T) {
 	}
 }
 
-func TestDeployments(t *testing.T) {
-	t.Parallel()
-	h := randomHistory(t, 5, 4)
-	past := time.Now().Add(-time.Hour)
-	g, repository := h.serve(t, standin.GitHubLimits{})
-	deploy := func(commit int, environment string, states ...string) (deployment, status int64) {
-		t.Helper()
-		deployment, err := g.Deploy(t.Context(), "acme/site", standin.GitHubDeployment{
-			SHA: h.commits[commit], Environment: environment, Creator: "octocat", RequiredContexts: []string{},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, s := range states {
-			if status, err = g.DeployStatus(t.Context(), "acme/site", deployment, standin.GitHubDeploymentStatus{State: s}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		return deployment, status
-	}
-	future := time.Now().Add(time.Hour)
-	if _, found, err := repository.LastSuccess(t.Context(), "production", future, 0, nil); found || err != nil {
-		t.Errorf("before any deployment: %v, %v", found, err)
-	}
-	old, oldSuccess := deploy(0, "Production", "in_progress", "success")
-	deploy(1, "production", "in_progress", "failure")
-	deploy(2, "preview", "success")
-	newer, newerSuccess := deploy(3, "production", "queued", "success")
-	_, last := deploy(2, "production", "in_progress", "success")
-
-	check := func(name string, before time.Time, except int64, accept func(github.Deployment) bool, want int64) {
-		t.Helper()
-		d, found, err := repository.LastSuccess(t.Context(), "PRODUCTION", before, except, accept)
-		if err != nil || found != (want != 0) || d.StatusID != want {
-			t.Errorf("%s: found %v %+v, %v; want status %d", name, found, d, err, want)
-		}
-	}
-	check("the newest", future, 0, nil, last)
-	check("all but the newest", future, last, nil, newerSuccess)
-	check("only some", future, 0, func(d github.Deployment) bool { return d.ID == old && d.Creator == "octocat" }, oldSuccess)
-	check("before all", past, 0, nil, 0)
-
-	all, err := repository.Deployments(t.Context(), "production", past)
-	var ids []int64
-	for _, d := range all {
-		ids = append(ids, d.StatusID)
-	}
-	if want := []int64{oldSuccess, newerSuccess, last}; !slices.Equal(ids, want) || err != nil {
-		t.Errorf("the successes of production are %v, %v; want %v", ids, err, want)
-	}
-	if all[1].ID != newer || all[1].SHA != h.commits[3] || all[1].Environment != "production" || all[1].State != "success" {
-		t.Errorf("a deployment is told as %+v", all[1])
-	}
-	if all, err := repository.Deployments(t.Context(), "", past); len(all) != 4 || err != nil {
-		t.Errorf("of all environments: %d, %v; want 4", len(all), err)
-	}
-	if all, err := repository.Deployments(t.Context(), "", future); len(all) != 0 || err != nil {
-		t.Errorf("since the future: %v, %v", all, err)
-	}
-}
-
-func TestDeploymentsOverPages(t *testing.T) {
-	t.Parallel()
-	h := randomHistory(t, 5, 1)
-	g, repository := h.serve(t, standin.GitHubLimits{})
-	var first int64
-	for i := range 230 {
-		environment := "preview"
-		if i == 0 {
-			environment = "Production"
-		}
-		id, err := g.Deploy(t.Context(), "acme/site", standin.GitHubDeployment{SHA: h.commits[0], Environment: environment})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if i == 0 {
-			first = id
-			if _, err := g.DeployStatus(t.Context(), "acme/site", id, standin.GitHubDeploymentStatus{State: "success"}); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	d, found, err := repository.LastSuccess(t.Context(), "production", time.Now().Add(time.Hour), 0, nil)
-	if !found || d.ID != first || err != nil {
-		t.Errorf("found %v %+v, %v; want deployment %d on the third page", found, d, err, first)
-	}
-	all, err := repository.Deployments(t.Context(), "production", time.Now().Add(-time.Hour))
-	if len(all) != 1 || err != nil {
-		t.Errorf("%d successes, %v; want the one on the third page", len(all), err)
-	}
-}
-
 func TestStatusesAndComments(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 6, 2)
@@ -304,6 +210,30 @@ func TestStatusesAndComments(t *testing.T) {
 	}
 }
 
+func TestFindComment(t *testing.T) {
+	t.Parallel()
+	h := randomHistory(t, 6, 2)
+	g, repository := h.serve(t, standin.GitHubLimits{})
+	pull, err := g.OpenPullRequest(t.Context(), "acme/site", standin.GitHubPullRequest{Head: "main", Base: "main", BaseSHA: h.commits[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	past := time.Now().Add(-time.Hour)
+	if _, err := g.Comment(t.Context(), "acme/site", pull, "mallory", "not ours <!-- mark -->"); err != nil {
+		t.Fatal(err)
+	}
+	if id, found, err := repository.FindComment(t.Context(), pull, "<!-- mark -->", past); found || err != nil {
+		t.Errorf("somebody else's comment is taken for ours: %d, %v", id, err)
+	}
+	ours, err := repository.CreateComment(t.Context(), pull, "ours <!-- mark -->")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, found, err := repository.FindComment(t.Context(), pull, "<!-- mark -->", past); id != ours || !found || err != nil {
+		t.Errorf("found %d, %v, %v; want %d", id, found, err, ours)
+	}
+}
+
 func TestCheckRuns(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 6, 1)
@@ -333,10 +263,19 @@ func TestCheckRuns(t *testing.T) {
 	if got.Conclusion != "failure" || got.ExternalID != "01J" || len(got.Actions) != 1 || got.Actions[0].Identifier != "retry" || got.Text != "more" {
 		t.Errorf("GitHub has %+v", got)
 	}
+	run.Actions = nil
+	if err := repository.UpdateCheckRun(t.Context(), id, run); err != nil {
+		t.Fatal(err)
+	}
+	if got := g.CheckRuns("acme/site", h.commits[0])[0]; len(got.Actions) != 0 {
+		t.Errorf("the buttons stay: %+v", got.Actions)
+	}
+	run.Actions = []github.CheckAction{{Label: "Retry", Description: "d", Identifier: "retry"}}
 	for name, spoil := range map[string]func(*github.CheckRun){
 		"summary": func(c *github.CheckRun) { c.Summary = strings.Repeat("x", github.CheckText+1) },
 		"text":    func(c *github.CheckRun) { c.Text = strings.Repeat("x", github.CheckText+1) },
 		"actions": func(c *github.CheckRun) { c.Actions = make([]github.CheckAction, 4) },
+		"title":   func(c *github.CheckRun) { c.Title = "" },
 		"label":   func(c *github.CheckRun) { c.Actions[0].Label = strings.Repeat("x", 21) },
 	} {
 		bad := run
@@ -471,94 +410,5 @@ func TestPullRequestsWithTooManyFiles(t *testing.T) {
 		if complete != want || len(changes) != min(files, 3000) || err != nil {
 			t.Errorf("%d files: listed %d, complete %v, %v", files, len(changes), complete, err)
 		}
-	}
-}
-
-func TestTheAppsOwnCalls(t *testing.T) {
-	t.Parallel()
-	h := randomHistory(t, 6, 2)
-	g, app := serveConfig(t, standin.GitHubConfig{
-		WebhookURL: "http://127.0.0.1:1/webhook", WebhookSecret: "x", BasePath: "/",
-		Repositories: []standin.GitHubRepository{
-			{ID: 1, Owner: "acme", Name: "site", Dir: h.dir},
-			{ID: 2, Owner: "acme", Name: "docs", Dir: h.dir},
-			{ID: 3, Owner: "other", Name: "x", Dir: h.dir, Installation: 5},
-		},
-	})
-	self, err := app.Self(t.Context())
-	if err != nil || self.Slug != "purgebot" || self.ID != g.AppID() || self.Permissions["contents"] != "read" || !slices.Contains(self.Events, "push") {
-		t.Errorf("self is %+v, %v", self, err)
-	}
-	if err := g.Suspend(t.Context(), 5); err != nil {
-		t.Fatal(err)
-	}
-	installations, err := app.Installations(t.Context())
-	if err != nil || len(installations) != 2 || installations[0].Account != "acme" || installations[0].Suspended || !installations[1].Suspended {
-		t.Errorf("installations are %+v, %v", installations, err)
-	}
-	repositories, err := app.Repositories(t.Context(), 1)
-	want := []github.Info{{ID: 1, Owner: "acme", Name: "site", DefaultBranch: "main"}, {ID: 2, Owner: "acme", Name: "docs", DefaultBranch: "main"}}
-	if diff := cmp.Diff(want, repositories, cmpopts.SortSlices(func(a, b github.Info) bool { return a.ID < b.ID })); diff != "" || err != nil {
-		t.Errorf("repositories: %v (-want +got):\n%s", err, diff)
-	}
-	if _, err := app.Repository(5, "other", "x").Head(t.Context(), "main"); err == nil {
-		t.Error("a suspended installation answers")
-	} else if words, ok := github.OperatorFault(err); !ok || !strings.Contains(words, "suspended") {
-		t.Errorf("a suspended installation: %q, %v", words, err)
-	}
-	if _, err := app.Repository(0, "nobody", "nothing").Head(t.Context(), "main"); err == nil {
-		t.Error("a repository without the App answers")
-	} else if words, ok := github.OperatorFault(err); !ok || !strings.Contains(words, "not installed") {
-		t.Errorf("a repository without the App: %q, %v", words, err)
-	}
-}
-
-func TestFailedDeliveries(t *testing.T) {
-	t.Parallel()
-	h := randomHistory(t, 6, 2)
-	hook := newHook(t)
-	g, app := serveConfig(t, standin.GitHubConfig{
-		WebhookURL: hook.url, WebhookSecret: "x",
-		Repositories: []standin.GitHubRepository{{ID: 1, Owner: "acme", Name: "site", Dir: h.dir, Branches: map[string]string{"main": h.commits[0]}}},
-	})
-	deploy := func(healthy bool) string {
-		t.Helper()
-		hook.healthy.Store(healthy)
-		if _, err := g.Deploy(t.Context(), "acme/site", standin.GitHubDeployment{SHA: h.commits[0]}); err != nil {
-			t.Fatal(err)
-		}
-		all := g.Deliveries()
-		return all[len(all)-1].GUID
-	}
-	deploy(true)
-	lost := deploy(false)
-	recovered := deploy(false)
-	hook.healthy.Store(true)
-	if _, err := g.Redeliver(t.Context(), recovered); err != nil {
-		t.Fatal(err)
-	}
-	failed, err := app.FailedDeliveries(t.Context(), time.Now().Add(-time.Hour))
-	if err != nil || len(failed) != 1 || failed[0].GUID != lost || failed[0].Event != "deployment" || failed[0].Repository != 1 {
-		t.Fatalf("failed are %+v, %v; want %s alone", failed, err, lost)
-	}
-	if err := app.Redeliver(t.Context(), failed[0].ID); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if err := g.Await(ctx, func() bool {
-		all := g.Deliveries()
-		return all[len(all)-1].GUID == lost
-	}); err != nil {
-		t.Fatalf("the lost delivery did not come again: %v", err)
-	}
-	if hook.count(lost) != 2 {
-		t.Errorf("it came %d times", hook.count(lost))
-	}
-	if failed, err := app.FailedDeliveries(t.Context(), time.Now().Add(-time.Hour)); len(failed) != 0 || err != nil {
-		t.Errorf("after the redelivery failed are %+v, %v", failed, err)
-	}
-	if failed, err := app.FailedDeliveries(t.Context(), time.Now().Add(time.Hour)); len(failed) != 0 || err != nil {
-		t.Errorf("since the future failed are %+v, %v", failed, err)
 	}
 }

@@ -185,6 +185,10 @@ func (p *Pipeline) mapChanges(ctx context.Context, repo ledger.Repository, env l
 		Rollback: rollback, Old: old.file, Changes: slices.Values(changes.Files),
 	}
 	plan, err := d.rules.file.Plan(q)
+	if errors.Is(err, mapping.ErrTooLarge) { // waits for better rules, like a broken file
+		d.rules = rules{path: d.rules.path, fault: d.rules.path + ": " + err.Error()}
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -199,8 +203,11 @@ func (p *Pipeline) mapChanges(ctx context.Context, repo ledger.Repository, env l
 	}
 	d.targets, d.unmatch = judge(grant, plan.Targets), plan.Unmatched
 	held, why := hold(grant, plan, d.targets, rollback)
-	if d.hold = held; held {
+	switch d.hold = held; {
+	case held:
 		d.note = why
+	case plan.WarnUnmatched && len(plan.Unmatched) > 0 && d.note == "":
+		d.note = report.NoRuleMatches(len(plan.Unmatched))
 	}
 	return nil
 }

@@ -59,6 +59,8 @@ func (p *Pipeline) fact(ctx context.Context, event webhook.Event, d store.Delive
 		return p.pushed(ctx, repo, e, d)
 	case *webhook.DeploymentStatus:
 		return p.deployed(ctx, repo, e)
+	case *webhook.IssueComment:
+		return p.commented(ctx, repo, e, d)
 	default:
 		return "no use for it", nil
 	}

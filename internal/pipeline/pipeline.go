@@ -34,6 +34,9 @@ type Config struct {
 	// StatusEvery is the least time between two writes of one commit status.
 	// GitHub allows 80 writes a minute and 500 an hour.
 	StatusEvery time.Duration
+
+	// How long deliveries and purges are kept once they are done; 0: for ever.
+	KeepDeliveries, KeepPurges time.Duration
 }
 
 // Pipeline does the work between the webhook and Akamai.

@@ -2,17 +2,29 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"time"
 
 	"github.com/purgebot/purgebot/internal/github"
+	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/internal/report"
 	"github.com/purgebot/purgebot/internal/store"
 )
 
 // postLease is how long a surface is held while GitHub is asked.
 const postLease = 90 * time.Second
+
+// words is what one surface shows at a moment.
+type words struct {
+	status github.Status   // of a status
+	body   string          // of a reply
+	react  github.Reaction // of a reaction; "": none yet
+	shows  string          // tells one from another
+	until  time.Time       // when it changes by the clock alone; zero: never
+}
 
 // report writes one surface on GitHub: the words of this moment, if they are
 // not there yet.
@@ -28,57 +40,139 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 	if wait := post.NextAt.Sub(now); wait > 0 {
 		return again{wait}
 	}
-	words, link, err := p.words(ctx, post, now)
+	w, err := p.words(ctx, post, now)
 	if err != nil {
 		return err
 	}
 	next := now.Add(p.StatusEvery)
-	if !words.Until.IsZero() && words.Until.After(now) {
-		next = words.Until
+	if w.until.After(now) {
+		next = w.until
 	}
-	shows := words.State + " " + words.Description
-	if shows == post.Posted {
-		return p.Store.Posted(ctx, post, shows, words.Until.IsZero(), next)
+	if w.shows == post.Posted {
+		return p.Store.Posted(ctx, post, w.shows, w.until.IsZero(), next)
 	}
 	repo, err := p.Store.Repository(ctx, post.RepoID)
 	if err != nil {
 		return err
 	}
-	err = p.repository(repo).PostStatus(ctx, post.SHA, github.Status{
-		State: github.State(words.State), Context: post.Context, Description: words.Description, TargetURL: link,
-	})
-	if err != nil {
+	if err := p.write(ctx, repo, &post, w); err != nil {
 		return p.notPosted(ctx, post, err)
 	}
-	p.Log.LogAttrs(ctx, slog.LevelInfo, "status posted", slog.String("repository", repo.FullName()),
-		slog.String("sha", report.Short(post.SHA)), slog.String("context", post.Context),
-		slog.String("state", words.State), slog.String("words", words.Description))
-	return p.Store.Posted(ctx, post, shows, words.Until.IsZero(), next)
+	return p.Store.Posted(ctx, post, w.shows, w.until.IsZero(), next)
 }
 
 // words renders a surface at a moment: a purge's own words, or those that
 // were announced.
-func (p *Pipeline) words(ctx context.Context, post store.Post, now time.Time) (report.Status, string, error) {
-	if post.PurgeID == "" {
-		return report.Status{State: post.State, Description: report.Cut(post.Words, report.MaxDescription)}, "", nil
+func (p *Pipeline) words(ctx context.Context, post store.Post, now time.Time) (w words, err error) {
+	var purge ledger.Purge
+	if post.PurgeID != "" {
+		if purge, err = p.Store.Purge(ctx, post.PurgeID); err != nil {
+			return w, err
+		}
 	}
-	purge, err := p.Store.Purge(ctx, post.PurgeID)
-	if err != nil {
-		return report.Status{}, "", err
+	switch post.Kind() {
+	case store.ReactionPost:
+		content := post.State
+		if post.PurgeID != "" {
+			content, w.until = report.Reaction(purge, now)
+		}
+		w.react, w.shows = github.Reaction(content), content
+		return w, nil
+	case store.ReplyPost:
+		return p.reply(ctx, post, purge, now)
+	case store.StatusPost:
 	}
-	link := ""
-	if p.PublicURL != "" {
-		link = p.PublicURL + "/purges/" + purge.Key
+	s := report.Status{State: post.State, Description: report.Cut(post.Words, report.MaxDescription)}
+	if post.PurgeID != "" {
+		s = report.Purge(purge, now)
 	}
-	return report.Purge(purge, now), link, nil
+	w.status = github.Status{
+		State: github.State(s.State), Context: post.Context, Description: s.Description, TargetURL: p.page(purge),
+	}
+	w.shows, w.until = s.State+" "+s.Description, s.Until
+	return w, nil
 }
 
-// notPosted gives the surface back. Statuses are best effort: GitHub's
-// trouble is waited for, and what GitHub will never take is given up.
+// page is the address of a purge's page.
+func (p *Pipeline) page(purge ledger.Purge) string {
+	if p.PublicURL == "" || purge.Key == "" {
+		return ""
+	}
+	return p.PublicURL + "/purges/" + purge.Key
+}
+
+// reply renders a reply: its own words, and a purge's behind them. Its last
+// line, which GitHub does not show, tells it from every other comment.
+func (p *Pipeline) reply(ctx context.Context, post store.Post, purge ledger.Purge, now time.Time) (w words, err error) {
+	w.body = post.Words
+	if post.PurgeID != "" {
+		account, err := p.Store.Account(ctx, purge.ID, report.Listed)
+		if err != nil {
+			return w, err
+		}
+		r := report.Reply{
+			Before: post.Words, Purge: purge, Failed: account.Failed, Others: account.Others, Akamai: account.Akamai, Link: p.page(purge),
+		}
+		w.body, w.until = r.Markdown(now), report.Purge(purge, now).Until
+	}
+	w.body += "\n\n" + mark(post)
+	sum := sha256.Sum256([]byte(w.body))
+	w.shows = hex.EncodeToString(sum[:])
+	return w, nil
+}
+
+func mark(post store.Post) string { return "<!-- purgebot " + post.Surface + " -->" }
+
+// write writes one surface. A reply's id is noted in the post.
+func (p *Pipeline) write(ctx context.Context, repo ledger.Repository, post *store.Post, w words) (err error) {
+	r := p.repository(repo)
+	attrs := []slog.Attr{slog.String("what", string(post.Kind())), slog.String("repository", repo.FullName())}
+	switch post.Kind() {
+	case store.ReactionPost:
+		attrs = append(attrs, slog.Int64("comment", post.Comment), slog.String("reaction", string(w.react)))
+		err = r.React(ctx, post.Comment, w.react)
+	case store.ReplyPost:
+		attrs = append(attrs, slog.Int("number", post.Number), slog.Int64("to", post.Comment))
+		err = p.writeReply(ctx, r, post, w.body)
+	case store.StatusPost:
+		attrs = append(attrs, slog.String("sha", report.Short(post.SHA)), slog.String("context", post.Context),
+			slog.String("state", string(w.status.State)), slog.String("words", w.status.Description))
+		err = r.PostStatus(ctx, post.SHA, w.status)
+	}
+	if err == nil {
+		p.Log.LogAttrs(ctx, slog.LevelInfo, "posted", attrs...)
+	}
+	return err
+}
+
+// replyAge bounds how far back a lost reply is looked for.
+const replyAge = 24 * time.Hour
+
+// writeReply edits the reply, or makes it. Where an earlier attempt may have
+// made it without living to note its id, it is looked for first.
+func (p *Pipeline) writeReply(ctx context.Context, r *github.Repository, post *store.Post, body string) (err error) {
+	if post.RemoteID == 0 && post.Claims > 1 {
+		id, found, err := r.FindComment(ctx, post.Number, mark(*post), p.Now().Add(-replyAge))
+		if err != nil {
+			return err
+		}
+		if found {
+			post.RemoteID = id
+		}
+	}
+	if post.RemoteID != 0 {
+		return r.EditComment(ctx, post.RemoteID, body)
+	}
+	post.RemoteID, err = r.CreateComment(ctx, post.Number, body)
+	return err
+}
+
+// notPosted gives the surface back. What GitHub shows is best effort:
+// GitHub's trouble is waited for, and what GitHub will never take is given up.
 func (p *Pipeline) notPosted(ctx context.Context, post store.Post, err error) error {
 	after, waitable := github.RetryAfter(err)
 	_, mendable := github.OperatorFault(err)
-	p.Log.LogAttrs(ctx, slogWarn, "status not posted", slog.String("surface", post.Surface), errAttr(err))
+	p.Log.LogAttrs(ctx, slogWarn, "not posted", slog.String("surface", post.Surface), errAttr(err))
 	if !waitable && !mendable {
 		return p.Store.GiveUpPost(context.WithoutCancel(ctx), post)
 	}

@@ -137,6 +137,11 @@ func Took(p ledger.Purge) string {
 	}
 }
 
+// NoRuleMatches says how many changed files no rule matched.
+func NoRuleMatches(n int) string {
+	return fmt.Sprintf("%d changed %s no rule", n, plural(n, "file matches", "files match"))
+}
+
 // Short is a commit id as people write it.
 func Short(sha string) string { return sha[:min(7, len(sha))] }
 

@@ -492,3 +492,44 @@ func TestConcurrentClaims(t *testing.T) {
 		}
 	})
 }
+
+func TestPrune(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		for _, guid := range []string{"handled", "waiting"} {
+			if _, err := s.Receive(t.Context(), store.Delivery{GUID: guid, Event: "push", Body: []byte("{}"), ReceivedAt: c.Now()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Handled(t.Context(), "handled", "done"); err != nil {
+			t.Fatal(err)
+		}
+		done := deploy(t, s, environment(t, s, c.Now(), "a", 1, 1), urls(3))
+		settle(t, s, claim(t, s), accepted)
+		open2 := deploy(t, s, environment(t, s, c.Now().Add(time.Second), "b", 2, 2), urls(2))
+		c.Advance(48 * time.Hour)
+		young := deploy(t, s, environment(t, s, c.Now(), "c", 3, 3), nil)
+		cut := c.Now().Add(-24 * time.Hour)
+		if err := s.Prune(t.Context(), cut, cut); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Delivery(t.Context(), "handled"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("a handled delivery stays: %v", err)
+		}
+		if _, err := s.Delivery(t.Context(), "waiting"); err != nil {
+			t.Errorf("a delivery that waits is gone: %v", err)
+		}
+		if _, err := s.Purge(t.Context(), done.ID); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("a done purge stays: %v", err)
+		}
+		for _, p := range []ledger.Purge{open2, young} {
+			if _, err := s.Purge(t.Context(), p.ID); err != nil {
+				t.Errorf("a purge that is open or young is gone: %v", err)
+			}
+		}
+		if r := claim(t, s); len(r.Objects) != 2 {
+			t.Errorf("the open purge lost objects: %v", r.Objects)
+		}
+	})
+}

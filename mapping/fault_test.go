@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -55,9 +56,12 @@ func TestFaultsOfBytes(t *testing.T) {
 		{"deep flow", "rules: " + many(100_000, "["), "1:27: nested too deeply (at most 20 levels)\n"},
 		{"deep block", "rules:\n" + many(100_000, "- "), "2:41: nested too deeply (at most 20 levels)\n"},
 		{"deep keys", many(100_000, "? "), "1:1: a value that begins with ? must stand in quotes\n"},
-		{"many keys", many(100_000, "a: 1\n"), "2001:2: too many keys in one place (at most 2000)\n"},
-		{"many keys in braces", "a: {" + many(50_000, "b: 1, ") + "}", "1:12006: too many keys in one place (at most 2000)\n"},
-		{"many values", "a: [" + many(400_000, "x,") + "]", "1:1: the file has too many values (800004 pieces, at most 300000)\n"},
+		{"many keys", many(40_000, "a: 1\n"), "2001:2: too many keys in one place (at most 2000)\n"},
+		{"many keys in braces", "a: {" + many(20_000, "b: 1, ") + "}", "1:12006: too many keys in one place (at most 2000)\n"},
+		{"many values", "a: [" + many(400_000, "x,") + "]", "1:1: the file has too many values (800004 pieces, at most 150000)\n"},
+		{"many empty entries", "a:\n" + many(70_000, "-\n"), "2:1: an empty entry of a list: remove the -\n"},
+		{"many commas", "a: [" + many(140_000, ",") + "]", "1:5: an empty entry of a list: remove the comma\n"},
+		{"many keys without a value", "a:\n" + many(30_000, "- b: # c\n"), "1002:4: too many keys without a value (at most 1000)\n"},
 		{"many tags", "a: " + many(100_000, "! "), "1:4: YAML tags (!) are not supported: put a value that begins with ! in quotes\n"},
 		{"aliases that explode", "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + laughs(), "1:17: too many values, aliases counted each time they are used (at most 300000)\n"},
 		{"many alternatives", strings.Replace(good, "a,", "["+many(500, "'{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}{a,b}', ")+"],", 1), "3:15228: too many alternatives in braces: the globs of a file make 50000 combinations at most\n"},
@@ -81,6 +85,20 @@ func laughs() string {
 		b.WriteString(string(c) + ": &" + string(c) + " [" + strings.TrimSuffix(strings.Repeat("*"+string(c-1)+", ", 10), ", ") + "]\n")
 	}
 	return b.String()
+}
+
+// TestLargeFile: as many rules as are allowed, written out at length.
+func TestLargeFile(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("version: 1\nenvironments:\n  production:\n    hosts:\n      - www.acme.com\nrules:\n")
+	for i := range maxRules {
+		fmt.Fprintf(&b, "  - name: rule %d\n    match:\n      - content/%d/**/*.md # pages\n    exclude:\n    - \"**/drafts/**\"\n"+
+			"    environments:\n      - production\n    urls:\n      - https://{host}/%d/{1}/{2}/\n    tags:\n      - t-%d\n", i, i, i, i)
+	}
+	file, faults := Parse([]byte(b.String()))
+	if file == nil || len(faults) > 0 {
+		t.Errorf("a large file has faults:\n%s", faults.In("rules"))
+	}
 }
 
 func TestFaultsAreBounded(t *testing.T) {

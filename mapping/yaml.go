@@ -15,15 +15,16 @@ import (
 )
 
 // Bounds on what a rules file may cost to read. They are far above what
-// people write and stop files that are made to hurt.
+// people write (a rule has about 30 tokens) and stop files that are made to hurt.
 const (
 	maxBytes   = 1 << 20 // of the file
-	maxTokens  = 300_000
+	maxTokens  = 150_000
 	maxDepth   = 20
 	maxKeys    = 2_000   // of one mapping; the parser compares each with each
 	maxNodes   = 300_000 // after aliases are followed
 	maxFaults  = 500
 	maxAliases = 1_000
+	maxNothing = 1_000 // keys without a value; each costs the parser a copy of all tokens
 )
 
 // kind is the shape of a YAML value, named as people are told of it.
@@ -165,8 +166,9 @@ func plainText(src []byte, c *collector) (string, bool) {
 type tokenCheck struct {
 	*collector
 	blocks  []block // open block collections, outermost first
-	flow    []int   // commas in each open flow collection
+	flow    []int   // keys and commas in each open flow collection
 	aliases int
+	nothing int
 }
 
 type block struct{ col, keys int }
@@ -208,16 +210,46 @@ func (t *tokenCheck) token(tk *yamltoken.Token) bool {
 	case yamltoken.SequenceEndType, yamltoken.MappingEndType:
 		t.flow = t.flow[:max(len(t.flow)-1, 0)]
 	case yamltoken.SequenceEntryType:
+		if p := tk.Prev; p != nil && p.Type == tk.Type && p.Position.Line < tk.Position.Line && p.Position.Column >= tk.Position.Column {
+			t.add(p.Position.Line, p.Position.Column, Error, "an empty entry of a list: remove the -")
+			return false
+		}
 		t.enter(tk.Position.Column)
+	case yamltoken.CollectEntryType:
+		if p := tk.Prev; p != nil && (p.Type == tk.Type || p.Type == yamltoken.SequenceStartType || p.Type == yamltoken.MappingStartType) {
+			return bad("an empty entry of a list: remove the comma")
+		}
 	case yamltoken.MappingValueType:
 		if t.key(tk) > maxKeys {
 			return bad("too many keys in one place (at most %d)", maxKeys)
+		}
+		if hasNothing(tk) {
+			if t.nothing++; t.nothing > maxNothing {
+				return bad("too many keys without a value (at most %d)", maxNothing)
+			}
 		}
 	}
 	if len(t.flow)+len(t.blocks) > maxDepth {
 		return bad("nested too deeply (at most %d levels)", maxDepth)
 	}
 	return true
+}
+
+// hasNothing reports whether no value follows a key's ":".
+func hasNothing(colon *yamltoken.Token) bool {
+	key, next := colon.Prev, colon.Next
+	for next != nil && next.Type == yamltoken.CommentType {
+		next = next.Next
+	}
+	switch {
+	case key == nil || next == nil, next.Type == yamltoken.CollectEntryType:
+		return true
+	case next.Position.Line == colon.Position.Line:
+		return false
+	case next.Type == yamltoken.SequenceEntryType:
+		return next.Position.Column < key.Position.Column
+	}
+	return next.Position.Column <= key.Position.Column
 }
 
 // key counts the key before a ":" and gives the number of keys beside it.

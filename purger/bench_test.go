@@ -48,10 +48,7 @@ func BenchmarkSender(b *testing.B) {
 				config := bench.config
 				config.Keep = -1
 				a := standin.NewAkamai(config)
-				sender := purger.Sender{API: served(b, a, credentialsOf(a))}
-				if !config.Limits.Unlimited {
-					sender.Budget = purger.NewBudget(time.Now())
-				}
+				sender := purger.Sender{API: served(b, a, credentialsOf(a)), Budget: purger.NewBudget(time.Now())}
 				b.StartTimer()
 				start := time.Now()
 				result, err := sender.Run(b.Context(), invalidateURLs(), slices.Values(list))

@@ -63,7 +63,7 @@ func (b *Bucket) Wait(n int) time.Duration {
 	return time.Duration(math.Ceil(missing / b.PerSecond * float64(time.Second)))
 }
 
-// Correct lowers the model to what Akamai said at about now. It never raises
+// Correct lowers the model to what Akamai said at about now. It does not raise
 // it: an answer does not know of the requests that are still under way.
 func (b *Bucket) Correct(l Level, now time.Time) {
 	b.Refill(now)
@@ -76,6 +76,14 @@ func (b *Bucket) Correct(l Level, now time.Time) {
 	b.Tokens = min(b.Tokens, b.Capacity)
 	if l.Remaining != nil {
 		b.Tokens = min(b.Tokens, *l.Remaining)
+	}
+}
+
+// Raise lifts the model to what Akamai said, less what is still under way and
+// so may not be counted there: the account may have more than is documented.
+func (b *Bucket) Raise(l Level, underWay int) {
+	if l.Remaining != nil {
+		b.Tokens = min(b.Capacity, max(b.Tokens, *l.Remaining-float64(underWay)))
 	}
 }
 
@@ -154,6 +162,16 @@ func (b *Budget) Settle(k Kind, n int, a Answer, now time.Time) {
 	}
 	b.Requests.Correct(a.Limits.Requests, now)
 	objects.Correct(a.Limits.Objects, now)
+}
+
+// Raise lifts the model where an accepted request's answer shows more than it
+// has, given how many requests and objects are still under way. Only a caller
+// that knows all of its own may do that.
+func (b *Budget) Raise(k Kind, a Answer, requests, objects int) {
+	if a.Verdict == Accepted {
+		b.Requests.Raise(a.Limits.Requests, requests)
+		b.Objects(k).Raise(a.Limits.Objects, objects)
+	}
 }
 
 // Level is what an answer says of one bucket; nil where it says nothing.

@@ -126,10 +126,12 @@ func (r *run) afford(p *piece, now time.Time) (int, time.Duration) {
 
 // settle draws the conclusions from one answer.
 func (r *run) settle(s settled, now time.Time) {
-	r.flying--
 	p, a := s.piece, s.answer
+	r.flying--
+	r.aloft -= len(p.objects)
 	if b := r.sender.Budget; b != nil {
 		b.Settle(r.request.Kind, len(p.objects), a, now)
+		b.Raise(r.request.Kind, a, r.flying, r.aloft)
 	}
 	if a.Lost {
 		r.result.Lost++

@@ -111,8 +111,9 @@ type run struct {
 	connections int
 
 	list   list
-	queue  []*piece // what waits, in order
-	flying int
+	queue  []*piece       // what waits, in order
+	flying int            // requests under way
+	aloft  int            // objects in them
 	hosts  map[string]int // refusals by host
 	result Result
 
@@ -177,6 +178,7 @@ func (r *run) launch(ctx context.Context) time.Duration {
 			return wait
 		}
 		r.flying++
+		r.aloft += len(p.objects)
 		r.result.Attempts++
 		request := r.request
 		request.Objects = p.objects

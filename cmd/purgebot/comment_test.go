@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,6 +50,13 @@ func (w *world) mustGit(args ...string) {
 	if _, err := w.site.git(w.t.Context(), args...); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// in lets a subtest use the world: its failures are the subtest's.
+func (w *world) in(t *testing.T) {
+	outer := w.t
+	w.t = t
+	t.Cleanup(func() { w.t = outer })
 }
 
 // say comments on a pull request and gives the comment's id.
@@ -109,6 +119,27 @@ func (w *world) replied(number int, want ...string) standin.GitHubComment {
 	return last
 }
 
+// handled waits until every delivery was handled.
+func (w *world) handled() {
+	w.t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(20 * time.Second); ; {
+		q, err := w.server.store.Queue(w.t.Context())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if q.Deliveries == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			w.t.Fatalf("%d deliveries are left", q.Deliveries)
+		}
+	}
+}
+
 func (w *world) awaits(what string, done func() bool) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
@@ -127,7 +158,7 @@ func TestCommentWholePullRequest(t *testing.T) {
 	}, nil)
 	comment := w.say(number, "walt", "/purge\r\nplease")
 	w.reacted(comment, "eyes", "rocket")
-	reply := w.replied(number, "**6 URLs purged in", "`walt`", "`production`", "invalidated", "https://www.acme.com/about/us/",
+	reply := w.replied(number, "**6 URLs purged in", "`walt`", "`production`, invalidation on Akamai's production network", "https://www.acme.com/about/us/",
 		"No rule matches 1 file: `notes.txt`", "Akamai's purge id: `", " UTC", "/purges/")
 	if n := len(w.replies(number)); n != 1 || reply.Edits == 0 {
 		t.Errorf("%d replies, the last edited %d times", n, reply.Edits)
@@ -163,6 +194,7 @@ func TestCommentWhoMayWhat(t *testing.T) {
 		{"mona", "/purge cpcode:12345 --delete", "To delete a CP code here takes the role **admin**", nil},
 	} {
 		t.Run(test.login+" "+test.body, func(t *testing.T) {
+			w.in(t)
 			number := w.pull("topic"+string(rune('a'+i)), map[string]string{"notes.txt": test.body}, nil)
 			comment := w.say(number, test.login, test.body)
 			if test.reply == "" {
@@ -216,10 +248,7 @@ func TestCommentIgnored(t *testing.T) {
 	w.reacted(w.say(number, "walt", "/purge help"), "eyes", "rocket") // what came before was handled or is in hand
 	w.replied(number, "You are `walt`, with the role **write**", "`--delete`: no, that takes **maintain**",
 		"CP codes: no, that takes **admin**", "`production`, `staging`")
-	w.awaits("no delivery left", func() bool {
-		q, err := w.server.store.Queue(t.Context())
-		return err == nil && q.Deliveries == 0
-	})
+	w.handled()
 	for _, id := range append(silent, edited) {
 		if r := w.reactions(id); len(r) > 0 {
 			t.Errorf("comment %d: %v", id, r)
@@ -239,7 +268,7 @@ func TestCommentObjectsAndFiles(t *testing.T) {
 	number := w.pull("topic", map[string]string{
 		"content/new/page.md": "x", "purge-rules.yaml": strings.ReplaceAll(testRules, "www.acme.com", "evil.acme.com"),
 	}, func(p *standin.GitHubPullRequest) { p.HeadRepository = "stranger/site" })
-	for _, test := range []struct {
+	for i, test := range []struct {
 		name, body string
 		reactions  []string
 		reply      []string
@@ -257,6 +286,9 @@ func TestCommentObjectsAndFiles(t *testing.T) {
 		{"one refused host", "/purge https://www.acme.com/a https://evil.example/", []string{"confused", "eyes"},
 			[]string{"**1 purged, 1 refused**", "- `https://evil.example/`: `policy does not allow host evil.example for acme/site`"},
 			[]string{"production invalidate url https://www.acme.com/a"}},
+		{"a CP code that takes another role", "/purge https://www.acme.com/a cpcode:12345", []string{"confused", "eyes"},
+			[]string{"**1 purged, 1 refused**", "- `cpcode:12345`: `to purge a CP code takes the role admin, and "},
+			[]string{"production invalidate url https://www.acme.com/a"}},
 		{"an unknown environment", "/purge --env preview", []string{"confused", "eyes"},
 			[]string{"the rules name no environment `preview`", "`--env production`, `--env staging`"}, nil},
 		{"no rule", "/purge purge-rules.yaml", []string{"eyes", "rocket"}, []string{"**Nothing to purge.**"}, nil},
@@ -265,7 +297,9 @@ func TestCommentObjectsAndFiles(t *testing.T) {
 			[]string{"**0 purged, 1 refused**"}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w.reacted(w.say(number, "walt", test.body), test.reactions...)
+			w.in(t)
+			who := []string{"walt", "custom"}[i%2] // one alone would be over the limit
+			w.reacted(w.say(number, who, test.body), test.reactions...)
 			body := w.replied(number, test.reply...).Body
 			for _, alive := range []string{"@acme", "](https://evil", "<img", "#1"} {
 				if strings.Contains(body, alive) {
@@ -356,12 +390,15 @@ func TestCommentRateLimit(t *testing.T) {
 	w.begin()
 	w.people()
 	number := w.pull("topic", map[string]string{"notes.txt": "x"}, nil)
-	var last int64
+	var all []int64
 	for range 11 {
-		last = w.say(number, "walt", "/purge status")
+		all = append(all, w.say(number, "walt", "/purge status"))
 	}
-	w.awaits("ten replies", func() bool { return len(w.replies(number)) == 10 })
-	w.reacted(last, "confused")
+	w.awaits("ten replies, and one reaction alone", func() bool {
+		return len(w.replies(number)) == 10 && slices.ContainsFunc(all, func(id int64) bool {
+			return slices.Equal(w.reactions(id), []string{"confused"})
+		})
+	})
 	w.reacted(w.say(number, "adam", "/purge status"), "eyes", "rocket")
 }
 
@@ -379,4 +416,63 @@ func TestCommentRulesMissingOrBroken(t *testing.T) {
 	w.reacted(w.say(number, "walt", "/purge https://www.acme.com/"), "eyes", "confused")
 	w.replied(number, "there is no purge-rules.yaml on `main`")
 	w.wantSent()
+}
+
+// TestCommentThroughTrouble loses answers of GitHub's: a limit is no denial,
+// and a reply that was made is edited, not made again.
+func TestCommentThroughTrouble(t *testing.T) {
+	w, _ := newWorld(t, nil)
+	w.begin()
+	w.people()
+	number := w.pull("topic", map[string]string{"notes.txt": "x"}, nil)
+	w.handled()
+	var limited, lost atomic.Bool
+	w.github.Fault(func(r *http.Request) standin.GitHubFault {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/permission") && !limited.Swap(true):
+			return standin.GitHubFault{Status: http.StatusForbidden, Header: http.Header{"Retry-After": {"1"}}}
+		case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/comments") && !lost.Swap(true):
+			return standin.GitHubFault{LoseAnswer: true}
+		}
+		return standin.GitHubFault{}
+	})
+	w.reacted(w.say(number, "walt", "/purge https://www.acme.com/x/"), "eyes", "rocket")
+	w.replied(number, "**1 URL purged in")
+	if !limited.Load() || !lost.Load() {
+		t.Error("nothing went wrong")
+	}
+	if n := len(w.replies(number)); n != 1 {
+		t.Errorf("%d replies: %+v", n, w.replies(number))
+	}
+	w.wantSent("production invalidate url https://www.acme.com/x/")
+}
+
+func TestCommentPullRequestThatGitHubCuts(t *testing.T) {
+	w, _ := newWorld(t, nil)
+	w.begin()
+	w.people()
+	files := map[string]string{}
+	for i := range 3000 {
+		files[fmt.Sprintf("static/%04d.css", i)] = "x"
+	}
+	number := w.pull("topic", files, nil)
+	w.reacted(w.say(number, "walt", "/purge"), "eyes", "confused")
+	w.replied(number, "3,000 files or more")
+	w.wantSent()
+}
+
+func TestCommentHeldByTheRules(t *testing.T) {
+	w, _ := newWorld(t, nil)
+	w.push(w.commit("limits", map[string]string{"purge-rules.yaml": testRules + "limits:\n  - over: 3\n    instead: hold\n"}))
+	w.begin()
+	w.people()
+	number := w.pull("topic", map[string]string{"notes.txt": "x"}, nil)
+	comment := w.say(number, "walt", "/purge content/**")
+	w.replied(number, "**Held: 4 URLs**", "`4 URLs, the rules hold more than 3`")
+	w.wantSent()
+	w.reacted(w.say(number, "walt", "/purge release"), "eyes", "rocket")
+	w.reacted(comment, "eyes", "rocket")
+	if n := len(w.sent()); n != 4 {
+		t.Errorf("%d objects sent", n)
+	}
 }

@@ -262,3 +262,18 @@ func naive(t *testing.T, rules string, c mapping.Change, environment string) []s
 	}
 	return n.objects(environment, c.Path)
 }
+
+// A deployment of a commit that no push brought, such as a merge that GitHub
+// made for it, closes the statuses of the pushes that it carries.
+func TestCarriedByACommitThatNoPushBrought(t *testing.T) {
+	w, first := newWorld(t, nil)
+	w.deploy("production", first, "success")
+	w.begin()
+	second := w.commit("second", map[string]string{"content/index/home.md": "2"})
+	w.push(second)
+	w.await(second, "production", "success", "2 URLs wait")
+	third := w.commit("third", map[string]string{"content/about/us.md": "3"})
+	w.deploy("production", third, "success")
+	w.await(third, "production", "success", "4 URLs purged")
+	w.await(second, "production", "success", "purged with "+third[:7])
+}

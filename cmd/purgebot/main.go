@@ -55,9 +55,18 @@ type commands struct {
 	Rules struct {
 		Check rulesCheckCmd `cmd:"" help:"Check a rules file and run its tests."`
 	} `cmd:"" help:"Work with purge-rules.yaml."`
-	Plan   planCmd   `cmd:"" help:"Say what a deploy would purge, from a local clone."`
-	Purge  purgeCmd  `cmd:"" help:"Purge URLs, tags or CP codes directly, with your own credentials."`
-	Doctor doctorCmd `cmd:"" help:"Check everything that a first start can get wrong."`
+	Plan  planCmd  `cmd:"" help:"Say what a deploy would purge, from a local clone."`
+	Purge purgeCmd `cmd:"" help:"Purge URLs, tags or CP codes directly, with your own credentials."`
+
+	Status  statusCmd  `cmd:"" help:"Say what is live, of a running server."`
+	Queue   queueCmd   `cmd:"" help:"Say what waits and how full the account's budget is, of a running server."`
+	Retry   retryCmd   `cmd:"" help:"Send the failed objects of a purge again."`
+	Release releaseCmd `cmd:"" help:"Let a held purge go."`
+	Cancel  cancelCmd  `cmd:"" help:"Drop what was not sent of a purge."`
+
+	Migrate     migrateCmd     `cmd:"" help:"Bring the database's schema up to date."`
+	Healthcheck healthcheckCmd `cmd:"" help:"Say by the exit code whether the server on this machine is well."`
+	Doctor      doctorCmd      `cmd:"" help:"Check everything that a first start can get wrong."`
 }
 
 func main() {

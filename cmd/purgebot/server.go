@@ -124,6 +124,10 @@ func (s *server) routes() (http.Handler, error) {
 		return nil, err
 	}
 	pages.Routes(e)
+	e.Any("/api/*", echo.WrapHandler(web.NewAPI(web.APIConfig{
+		Store: s.store, Secrets: s.cfg.secrets, Judge: s.pipeline.Judge,
+		PublicURL: strings.TrimSuffix(s.cfg.publicURL, "/"), Now: s.cfg.now, Log: s.cfg.log,
+	})))
 	return e, nil
 }
 

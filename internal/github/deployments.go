@@ -92,7 +92,7 @@ func (r *Repository) LastSuccess(ctx context.Context, environment string, before
 }
 
 func (r *Repository) lastSuccess(ctx context.Context, environment, filter string, wanted func(Deployment) bool) (last Deployment, found bool, err error) {
-	more, err := r.deployments(ctx, filter, deploymentPages, func(page []deploymentAnswer) (bool, error) {
+	err = r.deployments(ctx, filter, func(page []deploymentAnswer) (bool, error) {
 		page = slices.DeleteFunc(page, func(d deploymentAnswer) bool { return !d.isOf(environment) })
 		slices.SortStableFunc(page, func(a, b deploymentAnswer) int { return b.touched().Compare(a.touched()) })
 		for _, d := range page {
@@ -111,7 +111,6 @@ func (r *Repository) lastSuccess(ctx context.Context, environment, filter string
 		}
 		return !found, nil
 	})
-	_ = more // an older one than the newest 1,000 is as good as none
 	return last, found, err
 }
 
@@ -127,7 +126,7 @@ func later(a, b Deployment) int {
 func (r *Repository) Deployments(ctx context.Context, environment string, since time.Time) ([]Deployment, error) {
 	since = since.Truncate(time.Second) // GitHub records whole seconds
 	var all []Deployment
-	_, err := r.deployments(ctx, "", deploymentPages, func(page []deploymentAnswer) (bool, error) {
+	err := r.deployments(ctx, "", func(page []deploymentAnswer) (bool, error) {
 		for _, d := range page {
 			if !d.isOf(environment) || d.touched().Before(since) {
 				continue
@@ -150,14 +149,14 @@ func (r *Repository) Deployments(ctx context.Context, environment string, since 
 }
 
 // deployments reads the repository's deployments, the newest first, page by
-// page, while each wants more.
-func (r *Repository) deployments(ctx context.Context, environment string, most int, each func([]deploymentAnswer) (bool, error)) (more bool, err error) {
+// page, while each wants more, and not more than the newest 1,000.
+func (r *Repository) deployments(ctx context.Context, environment string, each func([]deploymentAnswer) (bool, error)) error {
 	c := call{op: "list deployments", path: "deployments"}
 	if environment != "" {
 		c.query = url.Values{"environment": {environment}}
 	}
 	wanted := true
-	return pages(c, most, func(c call) (http.Header, error) {
+	_, err := pages(c, deploymentPages, func(c call) (http.Header, error) {
 		var page []deploymentAnswer
 		header, err := r.do(ctx, c, &page)
 		if err != nil || len(page) == 0 {
@@ -167,6 +166,7 @@ func (r *Repository) deployments(ctx context.Context, environment string, most i
 		wanted, err = each(page)
 		return header, err
 	}, func() bool { return wanted })
+	return err
 }
 
 // successes reads one deployment's successful statuses for an environment.

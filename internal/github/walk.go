@@ -79,9 +79,12 @@ func (w *walk) level(ctx context.Context, steps []step) (edits []edit, next []st
 			return err
 		})
 	}
-	return edits, next, group.Wait()
+	err = group.Wait()
+	return edits, next, err
 }
 
+// step looks at one folder. A folder that only one side has, or in which many
+// folders changed, is asked for whole.
 func (w *walk) step(ctx context.Context, s step) ([]edit, []step, error) {
 	oneSided := (s.before == nil || s.after == nil) && s.path != ""
 	if oneSided {

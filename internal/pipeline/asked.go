@@ -17,7 +17,6 @@ import (
 	"github.com/purgebot/purgebot/internal/report"
 	"github.com/purgebot/purgebot/internal/store"
 	"github.com/purgebot/purgebot/mapping"
-	"github.com/purgebot/purgebot/purger"
 )
 
 // place is where a purge that a person asked for goes: an environment, by the
@@ -289,55 +288,4 @@ func (a *asking) open(ctx context.Context, where place, w *wanted, held bool, wh
 			slog.Int("targets", len(w.targets)), slog.Bool("held", held))
 	}
 	return err
-}
-
-// judgement judges the targets of a purge anew, by the policy of now and the role
-// of whoever wants them sent.
-type judgement struct {
-	grant policy.Grant
-	role  policy.Role
-	purge ledger.Purge
-
-	need   policy.Role // of the first target that takes more than the role
-	what   string
-	reason string // of the first target that stays refused
-}
-
-// again is a store.Judge.
-func (j *judgement) again(t ledger.Target) string {
-	refusal := j.grant.Refusal(t.Kind, t.Object, t.Action)
-	if j.purge.Cause == ledger.CauseComment {
-		refusal = j.grant.PersonRefusal(t.Kind, t.Object)
-	}
-	if refusal == "" {
-		refusal = unsendable(t.Kind, t.Object)
-	}
-	if refusal == "" && !j.grant.May(j.role, t.Kind, t.Action) {
-		if j.need == "" {
-			j.need, j.what = j.grant.Required(t.Kind, t.Action), deed(t.Kind, t.Action)
-		}
-		if refusal = t.Reason; refusal == "" {
-			refusal = "this takes the role " + string(j.need)
-		}
-		return refusal
-	}
-	if j.reason == "" {
-		j.reason = refusal
-	}
-	return refusal
-}
-
-// unsendable says why an object can't be sent as it is written, or "".
-func unsendable(kind mapping.Kind, object string) string {
-	if err := purger.Check(purger.Kind(kind), object); err != nil {
-		return err.Error()
-	}
-	if kind != mapping.URL {
-		return ""
-	}
-	address, _, _ := strings.Cut(object, "?")
-	if slices.ContainsFunc(strings.Split(address, "/"), func(s string) bool { return s == "." || s == ".." }) {
-		return `the URL has a "." or ".." folder, which no browser requests`
-	}
-	return ""
 }

@@ -95,11 +95,11 @@ func (a *asking) do(ctx context.Context, mistake error) (*store.Answer, error) {
 	case command.Purge:
 		return a.purge(ctx)
 	case command.Retry:
-		return a.act(ctx, store.FitRetry)
+		return a.act(ctx, store.Retry)
 	case command.Release:
-		return a.act(ctx, store.FitRelease)
+		return a.act(ctx, store.Release)
 	case command.Cancel:
-		return a.act(ctx, store.FitCancel)
+		return a.act(ctx, store.Cancel)
 	case command.Status:
 		return a.status(ctx)
 	case command.Help:
@@ -159,54 +159,45 @@ func tell(outcome, words string) *store.Answer {
 }
 
 // act retries, releases or cancels the purge that is meant.
-func (a *asking) act(ctx context.Context, fit store.Fit) (*store.Answer, error) {
-	purge, err := a.meant(ctx, fit)
+func (a *asking) act(ctx context.Context, deed store.Deed) (*store.Answer, error) {
+	purge, err := a.meant(ctx, deed)
 	if errors.Is(err, store.ErrNotFound) {
-		return refuse(nothingTo(fit)), nil
+		return refuse(nothingTo(deed)), nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if fit == store.FitRelease {
+	if deed == store.Release {
 		if need, what, err := a.needs(ctx, purge); err != nil || need != "" {
 			return a.denied(need, what), err
 		}
 	}
-	j := &judgement{grant: a.grant, role: a.role, purge: purge}
-	act := store.Act{Purge: purge.ID, By: a.cmd.Login, Answer: &store.Answer{
-		Command: a.cmd, Outcome: string(fit), Words: report.Acted(string(fit), a.cmd.Login, purge.Counts.Failed),
-	}}
-	switch fit {
-	case store.FitRetry:
-		_, err = a.Store.Retry(ctx, act, j.again)
-	case store.FitRelease:
-		err = a.Store.Release(ctx, act, j.again)
-	case store.FitCancel:
-		act.Answer.Reaction = "rocket" // what was asked for is done, whatever became of the purge
-		err = a.Store.Cancel(ctx, act)
+	answer := &store.Answer{
+		Command: a.cmd, Outcome: string(deed), Words: report.Acted(string(deed), a.cmd.Login, purge.Counts.Failed),
 	}
+	if deed == store.Cancel {
+		answer.Reaction = "rocket" // what was asked for is done, whatever became of the purge
+	}
+	j := &judgement{grant: a.grant, role: a.role, purge: purge}
+	err = a.actOn(ctx, deed, store.Act{Purge: purge.ID, By: a.cmd.Login, Answer: answer}, j)
 	switch {
 	case errors.Is(err, store.ErrNothing) && j.need != "":
 		return a.denied(j.need, j.what), nil
 	case errors.Is(err, store.ErrNothing) && j.reason != "":
 		return refuse("policy still refuses it: " + report.Quote(j.reason)), nil
 	case errors.Is(err, store.ErrNothing):
-		return refuse(nothingTo(fit)), nil
+		return refuse(nothingTo(deed)), nil
 	case errors.Is(err, store.ErrAnswered):
 		return nil, nil //nolint:nilnil // somebody else answered
-	case err != nil:
-		return nil, err
 	}
-	a.Log.LogAttrs(ctx, slog.LevelInfo, "purge acted on", slog.String("purge", purge.ID), slog.String("act", string(fit)),
-		slog.String("by", a.cmd.Login), slog.String("repository", a.repo.FullName()))
-	return nil, nil //nolint:nilnil // answered in the same transaction
+	return nil, err
 }
 
-func nothingTo(fit store.Fit) string {
-	switch fit {
-	case store.FitRelease:
+func nothingTo(deed store.Deed) string {
+	switch deed {
+	case store.Release:
 		return "no purge is held here."
-	case store.FitCancel:
+	case store.Cancel:
 		return "no purge waits or is under way here."
 	default:
 		return "no purge has failed objects here."
@@ -215,10 +206,10 @@ func nothingTo(fit store.Fit) string {
 
 // meant finds the purge that is meant: of this pull request, else of the
 // environment.
-func (a *asking) meant(ctx context.Context, fit store.Fit) (ledger.Purge, error) {
+func (a *asking) meant(ctx context.Context, deed store.Deed) (ledger.Purge, error) {
 	name := a.asked.Env
 	if name == "" {
-		purge, err := a.Store.MeantPurge(ctx, a.repo.ID, a.cmd.Number, "", fit)
+		purge, err := a.Store.MeantPurge(ctx, a.repo.ID, a.cmd.Number, "", deed)
 		if !errors.Is(err, store.ErrNotFound) {
 			return purge, err
 		}
@@ -237,7 +228,7 @@ func (a *asking) meant(ctx context.Context, fit store.Fit) (ledger.Purge, error)
 	if err != nil {
 		return ledger.Purge{}, err
 	}
-	return a.Store.MeantPurge(ctx, a.repo.ID, a.cmd.Number, env.ID, fit)
+	return a.Store.MeantPurge(ctx, a.repo.ID, a.cmd.Number, env.ID, deed)
 }
 
 // needs gives the role that the targets of a purge take and that the person

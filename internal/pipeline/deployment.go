@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/ledger"
@@ -15,10 +16,13 @@ import (
 
 // deployed notes a deployment's new state: a success moves what is desired, a
 // failure only says so.
-func (p *Pipeline) deployed(ctx context.Context, repo ledger.Repository, e *webhook.DeploymentStatus) (string, error) {
+func (p *Pipeline) deployed(ctx context.Context, repo ledger.Repository, e *webhook.DeploymentStatus, received time.Time) (string, error) {
 	failed := e.State == "failure" || e.State == "error"
 	if e.State != "success" && !failed {
 		return "state " + e.State + " decides nothing", nil
+	}
+	if e.CreatedAt.IsZero() { // GitHub always says; a hand-made event may not
+		e.CreatedAt = received.Truncate(time.Second)
 	}
 	env, outcome, err := p.counts(ctx, repo, e)
 	if err != nil || outcome != "" {

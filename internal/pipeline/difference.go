@@ -129,7 +129,7 @@ func (p *Pipeline) oldRules(ctx context.Context, repo ledger.Repository, sha str
 func (p *Pipeline) changes(ctx context.Context, repo ledger.Repository, env ledger.Environment, d *difference, to ledger.Point) (github.Changes, error) {
 	r := p.repository(repo)
 	if d.from.SHA != "" {
-		remembered, err := p.remembered(ctx, env, d.from.SHA)
+		remembered, err := p.remembered(ctx, env)
 		if err != nil {
 			return github.Changes{}, err
 		}
@@ -152,12 +152,12 @@ func (p *Pipeline) changes(ctx context.Context, repo ledger.Repository, env ledg
 	return all, nil
 }
 
-// remembered is the stored listing of the live commit, or nil.
-func (p *Pipeline) remembered(ctx context.Context, env ledger.Environment, sha string) (*github.Tree, error) {
+// remembered is the listing that was stored last for an environment, or nil.
+func (p *Pipeline) remembered(ctx context.Context, env ledger.Environment) (*github.Tree, error) {
 	if env.ID == "" {
 		return nil, nil //nolint:nilnil // nothing remembered is an answer
 	}
-	listing, err := p.Store.Tree(ctx, env.ID, sha)
+	listing, err := p.Store.Tree(ctx, env.ID)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, nil //nolint:nilnil // nothing remembered is an answer
 	}

@@ -58,7 +58,7 @@ func (p *Pipeline) fact(ctx context.Context, event webhook.Event, d store.Delive
 	case *webhook.Push:
 		return p.pushed(ctx, repo, e, d)
 	case *webhook.DeploymentStatus:
-		return p.deployed(ctx, repo, e)
+		return p.deployed(ctx, repo, e, d.ReceivedAt)
 	case *webhook.IssueComment:
 		return p.commented(ctx, repo, e, d)
 	default:

@@ -91,6 +91,9 @@ func (p *Pipeline) plan(ctx context.Context, repo ledger.Repository, env ledger.
 	if d.env.Trigger.Kind == mapping.OnPush && d.cause == ledger.CauseDeploy && env.Desired.Deploy == 0 {
 		d.cause = ledger.CausePush
 	}
+	if move.Carried, err = p.carriedBy(ctx, repo, env); err != nil {
+		return store.Move{}, err
+	}
 	move.Context, move.Hold = report.Context(contextName(d.env)), d.hold
 	purge, err := p.Store.Begin(ctx, ledger.Purge{
 		RepoID: repo.ID, EnvID: env.ID, Environment: contextName(d.env), Cause: d.cause,
@@ -102,6 +105,32 @@ func (p *Pipeline) plan(ctx context.Context, repo ledger.Repository, env ledger.
 	}
 	move.Purge = &purge
 	return move, p.Store.AddTargets(ctx, purge, d.targets)
+}
+
+// carriedMost bounds how many announced commits are asked for.
+const carriedMost = 10
+
+// carriedBy finds the announced commits that the desired one carries, where no
+// push brought it: a merge that GitHub made for the deployment, or a commit
+// from the middle of a push. Where a push did, the ledger knows.
+func (p *Pipeline) carriedBy(ctx context.Context, repo ledger.Repository, env ledger.Environment) (carried []string, err error) {
+	if _, err := p.Store.PushOf(ctx, repo.ID, env.Desired.SHA); !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	announced, err := p.Store.Announced(ctx, env.ID, carriedMost)
+	if err != nil {
+		return nil, err
+	}
+	for _, sha := range announced {
+		is, err := p.repository(repo).Ancestor(ctx, sha, env.Desired.SHA)
+		if err != nil && !github.IsNotFound(err) {
+			return nil, err
+		}
+		if is {
+			carried = append(carried, sha)
+		}
+	}
+	return carried, nil
 }
 
 // contextOf names an environment in its statuses where its own commit's rules

@@ -76,6 +76,9 @@ func (p *Pipeline) words(ctx context.Context, post store.Post, now time.Time) (w
 		if post.PurgeID != "" {
 			content, w.until = report.Reaction(purge, now)
 		}
+		if content == "" { // it goes on: what is there stays
+			content = post.Posted
+		}
 		w.react, w.shows = github.Reaction(content), content
 		return w, nil
 	case store.ReplyPost:

@@ -25,7 +25,7 @@ type Reply struct {
 // Markdown is the reply at a moment.
 func (r Reply) Markdown(now time.Time) string {
 	p := r.Purge
-	parts := []string{"**" + headline(p, now) + "**", byWhom(p, r.actions())}
+	parts := []string{"**" + headline(p, now) + "**", byWhom(p, r.action())}
 	if r.Before != "" {
 		parts = append([]string{r.Before}, parts...)
 	}
@@ -60,23 +60,23 @@ func headline(p ledger.Purge, now time.Time) string {
 	}
 }
 
-func (r Reply) actions() string {
+func (r Reply) action() string {
 	seen := map[mapping.Action]bool{}
 	for _, t := range append(r.Failed[:len(r.Failed):len(r.Failed)], r.Others...) {
 		seen[t.Action] = true
 	}
 	switch {
 	case seen[mapping.Delete] && seen[mapping.Invalidate]:
-		return "invalidated or deleted"
+		return "invalidation and deletion"
 	case seen[mapping.Delete]:
-		return "deleted"
+		return "deletion"
 	default:
-		return "invalidated"
+		return "invalidation"
 	}
 }
 
-func byWhom(p ledger.Purge, done string) string {
-	s := fmt.Sprintf("Environment %s, %s on Akamai's %s network", Quote(p.Environment), done, p.Network)
+func byWhom(p ledger.Purge, action string) string {
+	s := fmt.Sprintf("Environment %s, %s on Akamai's %s network", Quote(p.Environment), action, p.Network)
 	switch {
 	case p.Cause == ledger.CauseComment:
 		s += fmt.Sprintf(", asked for by %s; rules and files of %s.", Quote(p.By), Quote(Short(p.To.SHA)))

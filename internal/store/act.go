@@ -215,23 +215,24 @@ func setTargets(ctx context.Context, t *tx, purge, set, reason string, seqs []an
 	return nil
 }
 
-// Fit says which purges an act can change.
-type Fit string
+// Deed is what an act does.
+type Deed string
 
-// The fits of the acts.
+// The deeds.
 const (
-	FitRetry   Fit = "retry"
-	FitRelease Fit = "release"
-	FitCancel  Fit = "cancel"
+	Retry   Deed = "retry"
+	Release Deed = "release"
+	Cancel  Deed = "cancel"
 )
 
-func (f Fit) condition() string {
-	switch f {
-	case FitRetry:
+// fits is the condition of the purges that a deed can change.
+func (d Deed) fits() string {
+	switch d {
+	case Retry:
 		return `state IN ('open', 'done') AND failed > 0`
-	case FitRelease:
+	case Release:
 		return `state = 'held'`
-	case FitCancel:
+	case Cancel:
 		return `state IN ('open', 'held')`
 	}
 	return `1 = 0`
@@ -240,16 +241,16 @@ func (f Fit) condition() string {
 // MeantPurge finds the purge that a person on a pull request means: the last
 // one that a comment there asked for or acted on and that fits, else the last
 // one of the environment that fits. Without an environment only the former.
-func (s *Store) MeantPurge(ctx context.Context, repo int64, number int, env string, fit Fit) (p ledger.Purge, err error) {
+func (s *Store) MeantPurge(ctx context.Context, repo int64, number int, env string, deed Deed) (p ledger.Purge, err error) {
 	err = s.read(ctx, func(t *tx) error {
-		p, err = scanPurge(t.row(ctx, `SELECT `+purgeColumns+` FROM purge WHERE repo_id = $1 AND `+fit.condition()+`
+		p, err = scanPurge(t.row(ctx, `SELECT `+purgeColumns+` FROM purge WHERE repo_id = $1 AND `+deed.fits()+`
 			AND ($2 = '' OR env_id = $2)
 			AND id IN (SELECT purge_id FROM command WHERE repo_id = $1 AND number = $3 AND purge_id <> '')
 			ORDER BY id DESC LIMIT 1`, repo, env, number))
 		if !errors.Is(err, ErrNotFound) || env == "" {
 			return err
 		}
-		p, err = scanPurge(t.row(ctx, `SELECT `+purgeColumns+` FROM purge WHERE env_id = $1 AND `+fit.condition()+`
+		p, err = scanPurge(t.row(ctx, `SELECT `+purgeColumns+` FROM purge WHERE env_id = $1 AND `+deed.fits()+`
 			ORDER BY id DESC LIMIT 1`, env))
 		return err
 	})

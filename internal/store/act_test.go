@@ -329,16 +329,16 @@ func TestMeantPurge(t *testing.T) {
 			name   string
 			number int
 			env    string
-			fit    store.Fit
+			deed   store.Deed
 			want   string
 		}{
-			{"this pull request's", 3, "", store.FitRetry, asked.ID},
-			{"the environment's, on another pull request", 4, e.ID, store.FitRetry, deployed.ID},
-			{"no environment, another pull request", 4, "", store.FitRetry, ""},
-			{"what can still be cancelled", 3, e.ID, store.FitCancel, deployed.ID},
-			{"nothing is held", 3, e.ID, store.FitRelease, ""},
+			{"this pull request's", 3, "", store.Retry, asked.ID},
+			{"the environment's, on another pull request", 4, e.ID, store.Retry, deployed.ID},
+			{"no environment, another pull request", 4, "", store.Retry, ""},
+			{"what can still be cancelled", 3, e.ID, store.Cancel, deployed.ID},
+			{"nothing is held", 3, e.ID, store.Release, ""},
 		} {
-			p, err := s.MeantPurge(t.Context(), repoID, test.number, test.env, test.fit)
+			p, err := s.MeantPurge(t.Context(), repoID, test.number, test.env, test.deed)
 			if p.ID != test.want || (err != nil) != (test.want == "") {
 				t.Errorf("%s: %q, %v; want %q", test.name, p.ID, err, test.want)
 			}

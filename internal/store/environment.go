@@ -112,11 +112,12 @@ func (s *Store) Lived(ctx context.Context, env, sha string) (lived bool, err err
 	return lived, err
 }
 
-// Tree reads the remembered listing of an environment's live commit.
-// ErrNotFound: none is remembered for that commit.
-func (s *Store) Tree(ctx context.Context, env, sha string) (listing []byte, err error) {
+// Tree reads the listing that was remembered last for an environment, of its
+// live commit or of one before: any is a shortcut to what changed since.
+// ErrNotFound: none is remembered.
+func (s *Store) Tree(ctx context.Context, env string) (listing []byte, err error) {
 	err = s.read(ctx, func(t *tx) error {
-		return missing(t.row(ctx, `SELECT listing FROM tree WHERE env_id = $1 AND sha = $2`, env, sha).Scan(&listing))
+		return missing(t.row(ctx, `SELECT listing FROM tree WHERE env_id = $1`, env).Scan(&listing))
 	})
 	return listing, err
 }

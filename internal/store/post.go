@@ -92,6 +92,21 @@ func (s *Store) announce(ctx context.Context, t *tx, a Announcement) error {
 	return nil
 }
 
+// Announced lists the commits whose status in an environment still says that
+// something waits, the newest facts first, at most limit of them.
+func (s *Store) Announced(ctx context.Context, env string, limit int) (shas []string, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		return t.each(ctx, func(r row) error {
+			var sha string
+			err := r.Scan(&sha)
+			shas = append(shas, sha)
+			return err
+		}, `SELECT sha FROM post WHERE env_id = $1 AND purge_id = '' AND words NOT LIKE 'purged with %'
+			ORDER BY at DESC, surface LIMIT $2`, env, limit)
+	})
+	return shas, err
+}
+
 // own gives a surface to a purge: from now on its words are the purge's.
 func (s *Store) own(ctx context.Context, t *tx, e ledger.Environment, sha, context, purge string) error {
 	name := surface(e.RepoID, sha, context)

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -78,6 +79,7 @@ type engine interface {
 	read(ctx context.Context, f func(*tx) error) error
 	migrate(ctx context.Context) error
 	runner(cfg *river.Config) (Runner, error)
+	lock() error
 	close() error
 }
 
@@ -112,8 +114,10 @@ func openEngine(ctx context.Context, url string, log *slog.Logger) (engine, erro
 
 // sqliteEngine is one file and one process.
 type sqliteEngine struct {
-	db   *sql.DB
-	jobs *river.Client[*sql.Tx]
+	path   string
+	db     *sql.DB
+	jobs   *river.Client[*sql.Tx]
+	locked *os.File // held while this process works on the file
 }
 
 func openSQLite(ctx context.Context, path string, log *slog.Logger) (*sqliteEngine, error) {
@@ -144,7 +148,7 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*sqliteEngi
 		db.Close()
 		return nil, fmt.Errorf("open job queue: %w", err)
 	}
-	return &sqliteEngine{db: db, jobs: jobs}, nil
+	return &sqliteEngine{path: abs, db: db, jobs: jobs}, nil
 }
 
 func escapePath(path string) string {
@@ -152,7 +156,30 @@ func escapePath(path string) string {
 }
 
 func (e *sqliteEngine) name() string { return "sqlite" }
-func (e *sqliteEngine) close() error { return e.db.Close() }
+
+func (e *sqliteEngine) close() error {
+	err := e.db.Close()
+	if e.locked != nil {
+		err = errors.Join(err, e.locked.Close())
+	}
+	return err
+}
+
+// lock takes the file for this process alone, until it closes it or dies.
+func (e *sqliteEngine) lock() error {
+	if e.locked != nil {
+		return nil
+	}
+	f, err := os.OpenFile(e.path+"-lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("lock database: %w", err)
+	}
+	if err := lockFile(f); err != nil {
+		return errors.Join(fmt.Errorf("another purgebot works on %s: SQLite takes one process a file, several need postgres://… (%w)", e.path, err), f.Close())
+	}
+	e.locked = f
+	return nil
+}
 
 func (e *sqliteEngine) write(ctx context.Context, f func(*tx) error) error {
 	t, err := e.db.BeginTx(ctx, nil)
@@ -208,6 +235,7 @@ func openPostgres(ctx context.Context, url string, log *slog.Logger) (*postgresE
 }
 
 func (e *postgresEngine) name() string { return "postgres" }
+func (e *postgresEngine) lock() error  { return nil }
 
 func (e *postgresEngine) close() error {
 	e.pool.Close()

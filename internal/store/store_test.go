@@ -533,3 +533,20 @@ func TestPrune(t *testing.T) {
 		}
 	})
 }
+
+func TestOneProcessASQLiteFile(t *testing.T) {
+	url := "sqlite:" + filepath.Join(t.TempDir(), "purgebot.db")
+	first, second := open(t, url, time.Now), open(t, url, time.Now)
+	if err := first.Takeover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Takeover(t.Context()); err == nil || !strings.Contains(err.Error(), "another purgebot works on") {
+		t.Errorf("second takeover: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Takeover(t.Context()); err != nil {
+		t.Errorf("after the first is gone: %v", err)
+	}
+}

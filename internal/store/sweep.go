@@ -8,12 +8,15 @@ import (
 	"github.com/riverqueue/river"
 )
 
-// Takeover frees what an earlier process of this SQLite file left claimed: it
-// is gone, since there is one process a file. On PostgreSQL it does nothing;
-// there the leases run out.
+// Takeover makes this process the one that works on a SQLite file, and frees
+// what an earlier one left claimed. It fails if another process works on the
+// file. On PostgreSQL it does nothing: there are replicas, and leases run out.
 func (s *Store) Takeover(ctx context.Context) error {
 	if s.name() != "sqlite" {
 		return nil
+	}
+	if err := s.lock(); err != nil {
+		return err
 	}
 	err := s.write(ctx, func(t *tx) error {
 		for _, q := range []string{

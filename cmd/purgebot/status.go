@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"text/tabwriter"
+	"time"
+
+	"github.com/purgebot/purgebot/internal/report"
+	"github.com/purgebot/purgebot/internal/web"
+)
+
+// statusCmd is purgebot status.
+type statusCmd struct {
+	Repo   string `help:"Only this repository." placeholder:"OWNER/NAME"`
+	Env    string `help:"Only environments of this name." placeholder:"ENV"`
+	Config string `help:"The server's configuration file (default: ./purgebot.yaml, if there is one)." placeholder:"FILE"`
+
+	askFlags
+}
+
+func (c *statusCmd) Run(ctx context.Context, std streams) error {
+	server, err := c.connect(c.Config, os.Getenv)
+	if err != nil {
+		return err
+	}
+	query := url.Values{}
+	for name, value := range map[string]string{"repo": c.Repo, "env": c.Env} {
+		if value != "" {
+			query.Set(name, value)
+		}
+	}
+	var doc web.Status
+	err = server.ask(ctx, http.MethodGet, "/api/status", query, nil, &doc)
+	if a, ok := errors.AsType[*answerError](err); ok && a.status == http.StatusNotFound {
+		return usage("%w", err)
+	}
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(std.out, doc)
+	}
+	return describeStatus(std.out, doc)
+}
+
+// describeStatus is a status for people. Ages are by the server's clock.
+func describeStatus(out io.Writer, doc web.Status) error {
+	if len(doc.Environments) == 0 {
+		fmt.Fprintln(out, "Nothing is known yet: no push and no deployment came.")
+		return nil
+	}
+	describePause(out, doc.Pause, doc.At)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, cells("REPOSITORY", "ENVIRONMENT", "LIVE", "SINCE", "DESIRED", "DEPLOYMENT", "STATE"))
+	for _, e := range doc.Environments {
+		live, since := point(e.Live, doc.At)
+		desired, _ := point(e.Desired, doc.At)
+		deployment := ""
+		if e.Desired != nil && e.Desired.Deployment != 0 {
+			deployment = strconv.FormatInt(e.Desired.Deployment, 10)
+		}
+		fmt.Fprintln(w, cells(e.Repository, e.Environment, live, since, desired, deployment, distance(e, doc.At)))
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	var purges []web.Purge
+	for _, e := range doc.Environments {
+		if e.Fault != "" {
+			fmt.Fprintf(out, "\n%s %s waits: %s\n", oneLine(e.Repository), oneLine(e.Environment), oneLine(e.Fault))
+		}
+		purges = append(purges, e.Purges...)
+	}
+	if doc.More {
+		fmt.Fprintln(out, "\nThere are further environments: ask for one repository with --repo.")
+	}
+	return describePurges(out, purges, doc.At)
+}
+
+func point(p *web.Point, now time.Time) (sha, since string) {
+	if p == nil {
+		return "", ""
+	}
+	return report.Short(p.SHA), age(now.Sub(p.Since))
+}
+
+// distance says in a word or two how live and desired differ.
+func distance(e web.Environment, now time.Time) string {
+	switch {
+	case e.Fault != "":
+		return "waits, see below"
+	case e.Reconciled && e.Live == nil:
+		return "nothing deployed"
+	case e.Reconciled:
+		return "in sync"
+	case e.DueAt.After(now):
+		return "settles, due in " + age(e.DueAt.Sub(now))
+	default:
+		return "being planned"
+	}
+}
+
+// describePurges lists purges with how far they are.
+func describePurges(out io.Writer, purges []web.Purge, now time.Time) error {
+	if len(purges) == 0 {
+		return nil
+	}
+	fmt.Fprintln(out)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, cells("PURGE", "REPOSITORY", "ENVIRONMENT", "STATE", "ACCEPTED", "FAILED", "AGE", "STATUS"))
+	for _, p := range purges {
+		fmt.Fprintln(w, cells(p.ID, p.Repository, p.Environment, p.State,
+			fmt.Sprintf("%d/%d", p.Accepted, p.Total), strconv.Itoa(p.Failed), age(now.Sub(p.CreatedAt)), p.Words))
+	}
+	return w.Flush()
+}
+
+// describePause says why nothing is sent, if so.
+func describePause(out io.Writer, p *web.Pause, now time.Time) {
+	if p != nil {
+		fmt.Fprintf(out, "Nothing is sent to Akamai; next try in %s: %s\n\n", age(p.Until.Sub(now)), oneLine(p.Words))
+	}
+}

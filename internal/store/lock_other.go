@@ -1,0 +1,9 @@
+//go:build !unix
+
+package store
+
+import "os"
+
+// lockFile does nothing where there is no flock: one process a SQLite file
+// is then the operator's promise.
+func lockFile(*os.File) error { return nil }

@@ -68,7 +68,7 @@ func (r *reader) checkHosts(o objects, names []string) {
 			switch {
 			case len(e.Hosts) == 0 && t.hosted:
 				without = append(without, quote(e.Key))
-			case len(e.Hosts) > 0 && isLiteral && !slices.Contains(e.Hosts, literal):
+			case isLiteral && !slices.Contains(e.Hosts, literal):
 				lacking = append(lacking, quote(e.Key))
 			}
 		}
@@ -106,12 +106,22 @@ func covers(outer, inner string) bool {
 	if outer == inner || outer == "**" || outer == "**/*" {
 		return true
 	}
-	folder, ok := strings.CutSuffix(outer, "/**")
-	return ok && !isGlob(folder) && strings.HasPrefix(inner, folder+"/")
+	if folder, ok := strings.CutSuffix(outer, "/**"); ok && !isGlob(folder) {
+		return strings.HasPrefix(inner, folder+"/")
+	}
+	folder, end, ok := strings.Cut(outer, "**/*") // content/**/*.md covers content/docs/*.md
+	return ok && end != "" && !isGlob(folder) && !isGlob(end) && !strings.Contains(end, "/") && (folder == "" || strings.HasSuffix(folder, "/")) &&
+		len(inner) >= len(folder)+len(end) && strings.HasPrefix(inner, folder) && strings.HasSuffix(inner, end)
 }
 
 // neverMatches says why a glob fits no path that git can have, or "".
-func neverMatches(pattern string) string {
+func neverMatches(g *glob) string {
+	for tokens := range g.written() {
+		if possible(tokens) {
+			return ""
+		}
+	}
+	pattern := g.pattern
 	switch {
 	case strings.HasPrefix(pattern, "/"):
 		return "paths do not begin with /"
@@ -119,18 +129,45 @@ func neverMatches(pattern string) string {
 		return "paths begin at the repository's root, write it without the dots"
 	case strings.HasSuffix(pattern, "/"):
 		return "paths do not end with /: write " + pattern + "** for all in the folder"
-	case strings.ContainsAny(pattern, `{[\`):
-		return "" // what looks like "//" may stand in an alternative
-	case strings.Contains(pattern, "//"):
+	case strings.Contains(pattern, "//") && !strings.Contains(pattern, "{"):
 		return "paths have no //"
-	case strings.Contains(pattern, "/./") || strings.Contains(pattern, "/../"):
+	case (strings.Contains(pattern, "/./") || strings.Contains(pattern, "/../")) && !strings.Contains(pattern, "{"):
 		return "paths have no . or .. folders"
-	case pattern == ".git" || strings.HasPrefix(pattern, ".git/"):
-		return "git keeps nothing of .git"
 	case pattern == RootPlace || pattern == GitHubPlace:
 		return "the rules file itself is never mapped"
+	case pattern == ".git" || strings.HasPrefix(pattern, ".git/"):
+		return "git keeps nothing of .git"
 	}
-	return ""
+	return "it stands for nothing that can be a path: write it from the repository's root, as content/**"
+}
+
+// possible reports whether git can have a path like this: none of its folders
+// is empty, "." or "..", and none at the top is ".git".
+func possible(tokens []token) bool {
+	whole, segment, fixed := "", "", true // what is literal, and whether all of the segment is
+	for i, t := range tokens {
+		last := i == len(tokens)-1
+		switch {
+		case t.kind == literalToken:
+			segment += t.text
+		case t.kind != slashToken:
+			fixed = false
+		case i == 0, tokens[i-1].kind == slashToken, last && !t.mayEnd && tokens[i-1].kind != foldersToken:
+			return false
+		}
+		if t.kind != slashToken && !last {
+			continue
+		}
+		if fixed && (segment == "." || segment == ".." || segment == ".git" && whole == "") {
+			return false
+		}
+		if whole += segment + "/"; !fixed {
+			whole += "*"
+		}
+		segment, fixed = "", true
+	}
+	whole = strings.TrimSuffix(whole, "/")
+	return whole != RootPlace && whole != GitHubPlace
 }
 
 // checkCovered finds rules that purge nothing which another does not purge

@@ -196,6 +196,10 @@ func (r *reader) readAction(n *yamlNode, what string, byDefault Action) Action {
 }
 
 func (r *reader) readRules(n *yamlNode) {
+	if n.kind == isNothing {
+		r.errorf(n, "rules has no value: write rules: [] or a list of rules")
+		return
+	}
 	rules := r.list(n, "rules", "rules: [] or a list of rules")
 	if n.kind == isList && len(rules) == 0 {
 		r.warnf(n, "there are no rules: no file is mapped")
@@ -273,7 +277,7 @@ func (r *reader) readGlobs(texts []string, at []*yamlNode) []*glob {
 			r.globs = maxGlobs + 1 // enough of them
 			return globs
 		}
-		if why := neverMatches(s); why != "" {
+		if why := neverMatches(g); why != "" {
 			r.warnf(at[i], "%s never matches: %s", quote(s), why)
 		}
 		globs = append(globs, g)

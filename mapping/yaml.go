@@ -83,7 +83,7 @@ func readYAML(src []byte, c *collector) *yamlNode {
 	if !ok {
 		return nil
 	}
-	tokens := lexer.Tokenize(text)
+	tokens := joinColons(lexer.Tokenize(text))
 	before := len(c.faults)
 	if checkTokens(tokens, c); len(c.faults) > before {
 		return nil
@@ -111,6 +111,46 @@ func readYAML(src []byte, c *collector) *yamlNode {
 		return nil
 	}
 	return root
+}
+
+// joinColons makes one text of "tag:a" in a list of a group in braces, as YAML
+// has it: the lexer takes any colon within braces for the end of a key.
+func joinColons(tokens yamltoken.Tokens) yamltoken.Tokens {
+	out := make(yamltoken.Tokens, 0, len(tokens))
+	var open []yamltoken.Type // brackets and braces
+	for i := 0; i < len(tokens); i++ {
+		tk := tokens[i]
+		switch tk.Type {
+		case yamltoken.SequenceStartType, yamltoken.MappingStartType:
+			open = append(open, tk.Type)
+		case yamltoken.SequenceEndType, yamltoken.MappingEndType:
+			open = open[:max(len(open)-1, 0)]
+		}
+		inList := len(open) > 0 && open[len(open)-1] == yamltoken.SequenceStartType
+		if inList && i+2 < len(tokens) && isOneWord(tk, tokens[i+1], tokens[i+2]) {
+			colon, rest := tokens[i+1], tokens[i+2]
+			tk.Type, tk.CharacterType, tk.Value = yamltoken.StringType, yamltoken.CharacterTypeMiscellaneous, tk.Value+colon.Value+rest.Value
+			tk.Origin += colon.Origin + rest.Origin
+			tk.Next = rest.Next
+			if rest.Next != nil {
+				rest.Next.Prev = tk
+			}
+			i += 2
+		}
+		out = append(out, tk)
+	}
+	return out
+}
+
+// isOneWord reports whether two texts without quotes and a colon touch.
+func isOneWord(key, colon, rest *yamltoken.Token) bool {
+	plain := func(t *yamltoken.Token) bool {
+		return t.Indicator == yamltoken.NotIndicator && t.CharacterType == yamltoken.CharacterTypeMiscellaneous
+	}
+	end := key.Position.Column + utf8.RuneCountInString(key.Value)
+	return colon.Type == yamltoken.MappingValueType && plain(key) && plain(rest) &&
+		key.Position.Line == colon.Position.Line && colon.Position.Line == rest.Position.Line &&
+		end == colon.Position.Column && colon.Position.Column+1 == rest.Position.Column
 }
 
 // parse calls the parser, which is not ours: should it panic over some file

@@ -79,12 +79,22 @@ func (b *Bucket) Correct(l Level, now time.Time) {
 	}
 }
 
-// Raise lifts the model to what Akamai said, less what is still under way and
-// so may not be counted there: the account may have more than is documented.
-func (b *Bucket) Raise(l Level, underWay int) {
-	if l.Remaining != nil {
-		b.Tokens = min(b.Capacity, max(b.Tokens, *l.Remaining-float64(underWay)))
+// settle ends a request that n tokens were taken for.
+func (b *Bucket) settle(n int, accepted bool, l Level, now time.Time) {
+	b.Refill(now)
+	if !accepted {
+		b.GiveBack(n)
 	}
+	b.Correct(l, now)
+	if accepted && l.unlimited() {
+		b.Tokens = b.Capacity
+	}
+}
+
+// unlimited says whether an accepted request left the bucket full: then Akamai
+// does not charge this account, and the model should not hold it back.
+func (l Level) unlimited() bool {
+	return l.Limit != nil && l.Remaining != nil && *l.Limit > 0 && *l.Remaining >= *l.Limit
 }
 
 // Budget is Akamai's four buckets. They belong to the account: every API
@@ -154,24 +164,8 @@ func (b *Budget) Take(k Kind, n int, now time.Time) bool {
 // again and none would raise it.
 func (b *Budget) Settle(k Kind, n int, a Answer, now time.Time) {
 	objects := b.Objects(k)
-	if a.Verdict != Accepted {
-		b.Requests.Refill(now)
-		objects.Refill(now)
-		b.Requests.GiveBack(1)
-		objects.GiveBack(n)
-	}
-	b.Requests.Correct(a.Limits.Requests, now)
-	objects.Correct(a.Limits.Objects, now)
-}
-
-// Raise lifts the model where an accepted request's answer shows more than it
-// has, given how many requests and objects are still under way. Only a caller
-// that knows all of its own may do that.
-func (b *Budget) Raise(k Kind, a Answer, requests, objects int) {
-	if a.Verdict == Accepted {
-		b.Requests.Raise(a.Limits.Requests, requests)
-		b.Objects(k).Raise(a.Limits.Objects, objects)
-	}
+	b.Requests.settle(1, a.Verdict == Accepted, a.Limits.Requests, now)
+	objects.settle(n, a.Verdict == Accepted, a.Limits.Objects, now)
 }
 
 // Level is what an answer says of one bucket; nil where it says nothing.

@@ -98,6 +98,7 @@ func TestBudgetSettle(t *testing.T) {
 	}{
 		"accepted":               {Answer{Verdict: Accepted}, 9_400},
 		"accepted, others too":   {Answer{Verdict: Accepted, Limits: Limits{Objects: Level{Remaining: new(50.0)}}}, 50},
+		"accepted, not charged":  {Answer{Verdict: Accepted, Limits: Limits{Objects: Level{Limit: new(10_000.0), Remaining: new(10_000.0)}}}, 10_000},
 		"refused costs nothing":  {Answer{Verdict: Refused}, 10_000},
 		"lost, perhaps nothing":  {Answer{Verdict: Unavailable, Lost: true}, 10_000},
 		"limited says what left": {Answer{Verdict: Limited, Limits: Limits{Objects: Level{Remaining: new(17.0)}}}, 17},

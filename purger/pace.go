@@ -128,10 +128,8 @@ func (r *run) afford(p *piece, now time.Time) (int, time.Duration) {
 func (r *run) settle(s settled, now time.Time) {
 	p, a := s.piece, s.answer
 	r.flying--
-	r.aloft -= len(p.objects)
 	if b := r.sender.Budget; b != nil {
 		b.Settle(r.request.Kind, len(p.objects), a, now)
-		b.Raise(r.request.Kind, a, r.flying, r.aloft)
 	}
 	if a.Lost {
 		r.result.Lost++
@@ -161,7 +159,11 @@ func (r *run) settle(s settled, now time.Time) {
 	case BadCredentials, ClockSkew, NoGrant:
 		r.hopeless(p, a)
 	}
-	if wait := r.trouble.until.Sub(now); wait > 0 && r.err == nil {
+	wait := r.trouble.until.Sub(now)
+	if r.trouble.failures > 0 && r.flying == 0 {
+		wait = max(wait, p.due.Sub(now))
+	}
+	if wait > 0 && r.err == nil {
 		r.report(r.trouble.words, wait)
 		return
 	}

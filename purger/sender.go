@@ -113,7 +113,6 @@ type run struct {
 	list   list
 	queue  []*piece       // what waits, in order
 	flying int            // requests under way
-	aloft  int            // objects in them
 	hosts  map[string]int // refusals by host
 	result Result
 
@@ -178,7 +177,6 @@ func (r *run) launch(ctx context.Context) time.Duration {
 			return wait
 		}
 		r.flying++
-		r.aloft += len(p.objects)
 		r.result.Attempts++
 		request := r.request
 		request.Objects = p.objects

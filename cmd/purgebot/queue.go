@@ -123,7 +123,7 @@ func (c *queueCmd) legacy(ctx context.Context, std streams) error {
 func describeQueue(out io.Writer, doc queueDoc) error {
 	describePause(out, doc.Pause, doc.At)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, cells("WAITS", "PEOPLE", "DEPLOYS", "LARGE", "OLDEST", "TO RESEND", "SENDING"))
+	fmt.Fprintln(w, cells("WAITS", "PEOPLE", "DEPLOYS", "LARGE", "OLDEST", "IN REQUESTS", "TO RESEND", "BEING SENT"))
 	for _, kind := range []string{"url", "tag", "cpcode"} {
 		fmt.Fprintln(w, cells(append([]string{kindName(kind) + "s"}, waits(doc, kind)...)...))
 	}
@@ -169,7 +169,7 @@ func waits(doc queueDoc, kind string) []string {
 	}
 	return []string{
 		strconv.Itoa(lanes["people"]), strconv.Itoa(lanes["deploys"]), strconv.Itoa(lanes["large"]), old,
-		plural(r.Ready, "request"), plural(r.Sending, "request"),
+		strconv.Itoa(r.Objects), strconv.Itoa(r.Ready), strconv.Itoa(r.Sending),
 	}
 }
 

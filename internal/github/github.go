@@ -122,6 +122,9 @@ func New(cfg Config) (*App, error) {
 	return a, nil
 }
 
+// ID is the App's id: check runs of another App are none of ours.
+func (a *App) ID() int64 { return a.id }
+
 // ConfigError says what is wrong with a [Config], for the operator.
 type ConfigError struct{ words string }
 

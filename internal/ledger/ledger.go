@@ -54,6 +54,8 @@ type Repository struct {
 	Installation  int64
 	DefaultBranch string
 	FirstSeen     time.Time // when this server first heard of it
+	Compared      time.Time // up to when GitHub's deployments were compared with the ledger; zero: never
+	Gone          string    // why nothing can be read or written there, in public words; "" while it is there
 }
 
 // FullName is OWNER/NAME.

@@ -61,6 +61,12 @@ func (p *Pipeline) fact(ctx context.Context, event webhook.Event, d store.Delive
 		return p.deployed(ctx, repo, e, d.ReceivedAt)
 	case *webhook.IssueComment:
 		return p.commented(ctx, repo, e, d)
+	case *webhook.Status:
+		return p.statusSet(ctx, repo, e, d.ReceivedAt)
+	case *webhook.WorkflowRun:
+		return p.workflowRan(ctx, repo, e, d.ReceivedAt)
+	case *webhook.CheckRun:
+		return p.checked(ctx, repo, e, d)
 	default:
 		return "no use for it", nil
 	}

@@ -95,8 +95,12 @@ func (p *Pipeline) plan(ctx context.Context, repo ledger.Repository, env ledger.
 		return store.Move{}, err
 	}
 	move.Context, move.Hold = report.Context(contextName(d.env)), d.hold
+	by, err := p.Store.Creator(ctx, env.Desired.Status)
+	if err != nil {
+		return store.Move{}, err
+	}
 	purge, err := p.Store.Begin(ctx, ledger.Purge{
-		RepoID: repo.ID, EnvID: env.ID, Environment: contextName(d.env), Cause: d.cause,
+		RepoID: repo.ID, EnvID: env.ID, Environment: contextName(d.env), Cause: d.cause, By: by,
 		From: d.from, To: env.Desired, Network: d.env.Network, Start: d.start, Note: d.note,
 		Lane: ledger.Lane(d.cause, len(d.targets)), Unmatched: d.unmatch,
 	})
@@ -172,8 +176,12 @@ func (p *Pipeline) resend(ctx context.Context, repo ledger.Repository, env ledge
 	if err != nil {
 		return store.Move{}, err
 	}
+	by, err := p.Store.Creator(ctx, env.Desired.Status)
+	if err != nil {
+		return store.Move{}, err
+	}
 	purge, err := p.Store.Begin(ctx, ledger.Purge{
-		RepoID: repo.ID, EnvID: env.ID, Environment: old.Environment, Cause: ledger.CauseAgain,
+		RepoID: repo.ID, EnvID: env.ID, Environment: old.Environment, Cause: ledger.CauseAgain, By: by,
 		From: old.From, To: env.Desired, Network: old.Network, Note: "deployed again",
 		Lane: old.Lane, Unmatched: old.Unmatched,
 	})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -375,6 +376,66 @@ func TestReplyIsFoundAgainAfterACrash(t *testing.T) {
 		}
 		if p, err = s.ClaimPost(t.Context(), "reply/77/3/100", time.Minute); err != nil || p.RemoteID != 4711 {
 			t.Errorf("third claim %+v, %v", p, err)
+		}
+	})
+}
+
+// TestActsBesideClaims lets people act while requests are claimed and settled:
+// no act fails, and what a purge counts is what became of its targets.
+func TestActsBesideClaims(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		s := open(time.Now)
+		var all []string
+		for range 6 {
+			p := planned(t, s, tags("no", "a", "b", "c", "d", "bad-1"))
+			if err := s.OpenPurge(t.Context(), p.ID, false); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, p.ID)
+		}
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				for i := range 20 {
+					r, _, err := s.Claim(t.Context(), purger.Tag, time.Minute)
+					if err != nil {
+						t.Errorf("claim: %v", err)
+					}
+					if r == nil {
+						continue
+					}
+					v := accepted
+					if i%2 == 0 {
+						v = store.Settlement{Verdict: store.Fail, Objects: r.Objects[:1], Words: "unauthorized tag"}
+					}
+					if _, err := s.Settle(t.Context(), r, v); err != nil {
+						t.Errorf("settle: %v", err)
+					}
+				}
+			})
+		}
+		for _, id := range all {
+			wg.Go(func() {
+				for range 5 {
+					if _, err := s.Retry(t.Context(), store.Act{Purge: id, By: "x"}, allow); err != nil && !errors.Is(err, store.ErrNothing) {
+						t.Errorf("retry: %v", err)
+					}
+				}
+				if err := s.Cancel(t.Context(), store.Act{Purge: id, By: "x"}); err != nil && !errors.Is(err, store.ErrNothing) {
+					t.Errorf("cancel: %v", err)
+				}
+			})
+		}
+		wg.Wait()
+		for _, id := range all {
+			p, count := reread(t, s, id), map[string]int{}
+			for _, line := range fates(t, s, id) {
+				fate, _, _ := strings.Cut(line, " ")
+				count[fate]++
+			}
+			if p.Counts.Accepted != count["accepted"] || p.Counts.Failed != count["failed"] || count["waiting"] > 0 {
+				t.Errorf("%s purge counts %+v, its targets %v", p.State, p.Counts, count)
+			}
 		}
 	})
 }

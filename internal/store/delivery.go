@@ -82,7 +82,8 @@ func (s *Store) SeeRepository(ctx context.Context, r ledger.Repository) (ledger.
 			ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, name = excluded.name,
 				installation = CASE WHEN excluded.installation = 0 THEN repo.installation ELSE excluded.installation END,
 				default_branch = CASE WHEN excluded.default_branch = '' THEN repo.default_branch ELSE excluded.default_branch END,
-				first_seen_at = CASE WHEN excluded.first_seen_at < repo.first_seen_at THEN excluded.first_seen_at ELSE repo.first_seen_at END`,
+				first_seen_at = CASE WHEN excluded.first_seen_at < repo.first_seen_at THEN excluded.first_seen_at ELSE repo.first_seen_at END,
+				gone = CASE WHEN excluded.first_seen_at > repo.gone_at THEN '' ELSE repo.gone END`,
 			r.ID, r.Owner, r.Name, r.Installation, r.DefaultBranch, ms(r.FirstSeen))
 		if err != nil {
 			return err
@@ -107,10 +108,10 @@ func (s *Store) Repository(ctx context.Context, id int64) (r ledger.Repository, 
 
 func repository(ctx context.Context, t *tx, id int64) (ledger.Repository, error) {
 	r := ledger.Repository{ID: id}
-	var seen int64
-	err := t.row(ctx, `SELECT owner, name, installation, default_branch, first_seen_at FROM repo WHERE id = $1`, id).
-		Scan(&r.Owner, &r.Name, &r.Installation, &r.DefaultBranch, &seen)
-	r.FirstSeen = when(seen)
+	var seen, compared int64
+	err := t.row(ctx, `SELECT owner, name, installation, default_branch, first_seen_at, compared_at, gone FROM repo WHERE id = $1`, id).
+		Scan(&r.Owner, &r.Name, &r.Installation, &r.DefaultBranch, &seen, &compared, &r.Gone)
+	r.FirstSeen, r.Compared = when(seen), when(compared)
 	if err != nil {
 		return r, fmt.Errorf("read repository %d: %w", id, missing(err))
 	}

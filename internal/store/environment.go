@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -89,6 +90,18 @@ func (s *Store) Desire(ctx context.Context, repo int64, name string, d ledger.De
 		return e, false, fmt.Errorf("note deployment status %d of %s: %w", d.Status, name, err)
 	}
 	return e, moved, nil
+}
+
+// Creator is the login of whoever made a deployment status; "" if the ledger
+// does not know the status.
+func (s *Store) Creator(ctx context.Context, status int64) (login string, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		return missing(t.row(ctx, `SELECT creator FROM deploy WHERE status_id = $1`, status).Scan(&login))
+	})
+	if errors.Is(err, ErrNotFound) {
+		err = nil
+	}
+	return login, err
 }
 
 func saveEnvironment(ctx context.Context, t *tx, e ledger.Environment) error {

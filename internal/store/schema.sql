@@ -8,7 +8,34 @@ CREATE TABLE repo (
   name           TEXT   NOT NULL,
   installation   BIGINT NOT NULL,
   default_branch TEXT   NOT NULL,
-  first_seen_at  BIGINT NOT NULL
+  first_seen_at  BIGINT NOT NULL,
+  compared_at    BIGINT NOT NULL DEFAULT 0, -- up to when GitHub's deployments were compared with the ledger
+  gone           TEXT   NOT NULL DEFAULT '', -- why nothing can be read or written there, in public words
+  gone_at        BIGINT NOT NULL DEFAULT 0
+);
+CREATE INDEX repo_gone ON repo (id) WHERE gone <> '';
+
+-- What one process does for all from time to time, such as asking GitHub what was missed.
+CREATE TABLE chore (
+  name        TEXT   PRIMARY KEY,
+  next_at     BIGINT NOT NULL DEFAULT 0,
+  lease_until BIGINT NOT NULL DEFAULT 0,
+  fence       BIGINT NOT NULL DEFAULT 0, -- moves with every claim
+  last_at     BIGINT NOT NULL DEFAULT 0 -- when the last one that got through began
+);
+
+-- The failed deliveries that GitHub was asked to deliver again.
+CREATE TABLE redelivery (
+  guid     TEXT   PRIMARY KEY,
+  attempt  BIGINT NOT NULL, -- GitHub's id of the attempt that failed
+  times    BIGINT NOT NULL,
+  asked_at BIGINT NOT NULL
+);
+
+-- When an installation wrote to GitHub within the last hour: see ledger.Writes.
+CREATE TABLE pace (
+  installation BIGINT PRIMARY KEY,
+  writes       BYTEA  NOT NULL
 );
 
 CREATE TABLE delivery (

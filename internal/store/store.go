@@ -125,6 +125,9 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*sqliteEngi
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
+	if f, err := os.OpenFile(abs, os.O_CREATE|os.O_RDWR, 0o600); err == nil { // for the owner alone; SQLite tells what is wrong
+		f.Close()
+	}
 	// WAL with synchronous=FULL: a commit is on disk when it returns, which
 	// is what a 202 to GitHub promises. Immediate transactions wait for the
 	// write lock at the start, where busy_timeout holds, rather than fail in

@@ -26,6 +26,7 @@ func (s *Store) Takeover(ctx context.Context) error {
 			`DELETE FROM purge WHERE state = 'planning'`,
 			`UPDATE delivery SET next_at = 0, rung_at = 0 WHERE handled_at = 0`,
 			`UPDATE environment SET next_at = 0, rung_at = 0`,
+			`UPDATE chore SET lease_until = 0`,
 			// River would rescue them after a time; nobody works on them now.
 			`UPDATE river_job SET state = 'available' WHERE state = 'running'`,
 		} {
@@ -59,14 +60,18 @@ type due struct {
 	job              func(id string) river.JobArgs
 }
 
+// present leaves out what is about a repository that is gone: it is taken up
+// again when that comes back.
+const present = ` AND repo_id NOT IN (SELECT id FROM repo WHERE gone <> '')`
+
 func dues() []due {
 	return []due{
 		{"delivery", "guid", `handled_at = 0 AND next_at <= $2 AND $1 > 0`,
 			func(id string) river.JobArgs { return HandleJob{GUID: id} }},
 		{"environment", "id", `desired_sha <> '' AND fault = '' AND due_at <= $1 AND next_at <= $2 AND desired_at <= $2
-			AND (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status)`,
+			AND (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status)` + present,
 			func(id string) river.JobArgs { return ReconcileJob{EnvID: id} }},
-		{"post", "surface", `version > posted_version AND next_at <= $1 AND lease_until <= $1 AND $2 > 0`,
+		{"post", "surface", `version > posted_version AND next_at <= $1 AND lease_until <= $1 AND $2 > 0` + present,
 			func(id string) river.JobArgs { return ReportJob{Surface: id} }},
 	}
 }

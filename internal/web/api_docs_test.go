@@ -1,0 +1,102 @@
+package web
+
+import (
+	"maps"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+)
+
+type apiPage struct {
+	Paths      map[string]map[string]any `yaml:"paths"`
+	Components struct {
+		Schemas map[string]struct {
+			Required   []string       `yaml:"required"`
+			Properties map[string]any `yaml:"properties"`
+		} `yaml:"schemas"`
+	} `yaml:"components"`
+}
+
+// docs/openapi.yaml has every operation and every field, and no other.
+func TestAPIsPage(t *testing.T) {
+	text, err := os.ReadFile("../../docs/openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var page apiPage
+	if err := yaml.Unmarshal(text, &page); err != nil {
+		t.Fatal(err)
+	}
+	var want, got []string
+	for _, r := range new(API).routes() {
+		want = append(want, strings.ToLower(r.method)+" "+r.path)
+	}
+	for path, item := range page.Paths {
+		for method := range item {
+			if method != "parameters" {
+				got = append(got, method+" "+path)
+			}
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("operations (-code +page):\n%s", diff)
+	}
+
+	docs := map[string]reflect.Type{}
+	for _, doc := range []any{Status{}, Queue{}, PurgeDetail{}, Acted{}, Ask{}, Problem{}} {
+		documents(reflect.TypeOf(doc), docs)
+	}
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(docs)), slices.Sorted(maps.Keys(page.Components.Schemas))); diff != "" {
+		t.Errorf("schemas (-code +page):\n%s", diff)
+	}
+	for name, doc := range docs {
+		all, required := fieldsOf(doc)
+		if name == "Ask" {
+			required = nil // whoever asks may leave them out
+		}
+		schema := page.Components.Schemas[name]
+		if diff := cmp.Diff(all, slices.Sorted(maps.Keys(schema.Properties))); diff != "" {
+			t.Errorf("fields of %s (-code +page):\n%s", name, diff)
+		}
+		slices.Sort(schema.Required)
+		if diff := cmp.Diff(required, schema.Required); diff != "" {
+			t.Errorf("required fields of %s (-code +page):\n%s", name, diff)
+		}
+	}
+}
+
+// documents collects a document's type and those of its fields.
+func documents(doc reflect.Type, into map[string]reflect.Type) {
+	for doc.Kind() == reflect.Slice || doc.Kind() == reflect.Pointer {
+		doc = doc.Elem()
+	}
+	if doc.Kind() != reflect.Struct || doc == reflect.TypeFor[time.Time]() {
+		return
+	}
+	into[doc.Name()] = doc
+	for i := range doc.NumField() {
+		documents(doc.Field(i).Type, into)
+	}
+}
+
+// fieldsOf are a document's JSON names, and those that are never left out.
+func fieldsOf(doc reflect.Type) (all, required []string) {
+	for i := range doc.NumField() {
+		name, options, _ := strings.Cut(doc.Field(i).Tag.Get("json"), ",")
+		all = append(all, name)
+		if options != "omitzero" {
+			required = append(required, name)
+		}
+	}
+	slices.Sort(all)
+	slices.Sort(required)
+	return all, required
+}

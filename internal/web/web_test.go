@@ -1,0 +1,183 @@
+package web_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/store"
+	"github.com/purgebot/purgebot/internal/web"
+	"github.com/purgebot/purgebot/mapping"
+	"github.com/purgebot/purgebot/purger"
+)
+
+// served is the pages over a real store, over real HTTP.
+type served struct {
+	*store.Store
+	url string
+	t   *testing.T
+}
+
+func serve(t *testing.T) *served {
+	t.Helper()
+	s, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "purgebot.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	w, err := web.New(web.Config{Store: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := echo.New()
+	w.Routes(e)
+	srv := httptest.NewServer(e)
+	t.Cleanup(srv.Close)
+	return &served{Store: s, url: srv.URL, t: t}
+}
+
+func (s *served) get(path string) (int, http.Header, string) {
+	s.t.Helper()
+	resp, err := http.Get(s.url + path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Header, string(body)
+}
+
+const hostile = "a\n<script>alert(1)</script>.md"
+
+// purge makes a purge of n URLs and one that policy refused, whose file has a
+// hostile name, and has Akamai accept the first request.
+func (s *served) purge(n int) ledger.Purge {
+	s.t.Helper()
+	ctx := s.t.Context()
+	repo, err := s.SeeRepository(ctx, ledger.Repository{ID: 1, Owner: "acme", Name: "site", DefaultBranch: "main", FirstSeen: time.Now()})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	point := ledger.Point{SHA: "bbbbbbbbbbbb", Deploy: 1, Status: 1, At: time.Now()}
+	env, _, err := s.Desire(ctx, repo.ID, "production", ledger.Deploy{Point: point, State: "success"}, time.Time{})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	p, err := s.Begin(ctx, ledger.Purge{
+		RepoID: repo.ID, EnvID: env.ID, Environment: "production", Cause: ledger.CauseDeploy, By: "ann", From: ledger.Point{SHA: "aaaaaaaaaaaa"},
+		To: env.Desired, Network: mapping.Production, Unmatched: []string{"README.md"},
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	targets := []mapping.Target{{Kind: mapping.Tag, Object: "x", Action: mapping.Invalidate, Rule: "shell", Path: hostile, Reason: "policy does not allow tag x for acme/site"}}
+	for i := range n {
+		targets = append(targets, mapping.Target{Kind: mapping.URL, Object: "https://www.acme.com/" + strings.Repeat("p", i), Action: mapping.Invalidate, Rule: "pages", Path: "content/p.md"})
+	}
+	if err := s.AddTargets(ctx, p, targets); err != nil {
+		s.t.Fatal(err)
+	}
+	if ok, err := s.Commit(ctx, store.Move{Env: env, To: env.Desired, Purge: &p, Context: "purge/production"}); err != nil || !ok {
+		s.t.Fatal(ok, err)
+	}
+	r, _, err := s.Claim(ctx, purger.URL, time.Minute)
+	if err != nil || r == nil {
+		s.t.Fatal(r, err)
+	}
+	if _, err := s.Settle(ctx, r, store.Settlement{Verdict: store.Accept, Answer: purger.Answer{Verdict: purger.Accepted, PurgeID: "eiup-42"}}); err != nil {
+		s.t.Fatal(err)
+	}
+	return p
+}
+
+func TestPurgePage(t *testing.T) {
+	s := serve(t)
+	p := s.purge(2)
+	code, header, body := s.get("/purges/" + p.Key)
+	if code != http.StatusOK {
+		t.Fatalf("%d %s", code, body)
+	}
+	for _, want := range []string{
+		"acme/site", "deploy by ann", "<code>aaaaaaa</code> → <code>bbbbbbb</code>", "2 purged, 1 refused: policy does not allow tag x for acme/site",
+		"https://www.acme.com/p<", "pages", "content/p.md", "accepted", "eiup-42", "tag:x", "failed: policy does not allow tag x",
+		"README.md", p.ID,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if strings.Contains(body, "<script>") {
+		t.Error("a file's name is alive in the page")
+	}
+	if header.Get("Referrer-Policy") != "no-referrer" || !strings.Contains(header.Get("Content-Security-Policy"), "default-src 'none'") {
+		t.Errorf("headers %v", header)
+	}
+	if strings.Count(body, "eiup-42") != 2 {
+		t.Error("Akamai's id stands where nothing was accepted")
+	}
+}
+
+func TestPurgePageGoesOn(t *testing.T) {
+	s := serve(t)
+	p := s.purge(1200)
+	_, _, first := s.get("/purges/" + p.Key)
+	if strings.Count(first, "<tr>") != 1001 || !strings.Contains(first, `<a href="?from=1000">`) {
+		t.Errorf("first page: %d rows", strings.Count(first, "<tr>"))
+	}
+	_, _, second := s.get("/purges/" + p.Key + "?from=1000")
+	if strings.Count(second, "<tr>") != 202 || strings.Contains(second, "?from=") {
+		t.Errorf("second page: %d rows", strings.Count(second, "<tr>"))
+	}
+}
+
+func TestUnknownPurge(t *testing.T) {
+	s := serve(t)
+	p := s.purge(1)
+	for _, key := range []string{"x", p.ID, p.Key[:25], strings.ToUpper(p.Key)} {
+		if code, _, body := s.get("/purges/" + key); code != http.StatusNotFound || strings.Contains(body, "acme") {
+			t.Errorf("%s: %d %s", key, code, body)
+		}
+	}
+}
+
+func TestIndexTellsNoSecrets(t *testing.T) {
+	s := serve(t)
+	p := s.purge(1)
+	code, _, body := s.get("/")
+	if code != http.StatusOK || !strings.Contains(body, "0 objects wait for Akamai") {
+		t.Errorf("%d %s", code, body)
+	}
+	for _, secret := range []string{p.Key, p.ID, "acme", "ann"} {
+		if strings.Contains(body, secret) {
+			t.Errorf("the index tells %q", secret)
+		}
+	}
+}
+
+func TestHealth(t *testing.T) {
+	s := serve(t)
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if code, _, body := s.get(path); code != http.StatusOK {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
+	}
+	if _, _, body := s.get("/metrics"); !strings.Contains(body, "\npurgebot_akamai_paused 0\n") {
+		t.Errorf("metrics:\n%s", body)
+	}
+	s.Close()
+	if code, _, body := s.get("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "does not take writes") {
+		t.Errorf("without a database: %d %s", code, body)
+	}
+	if code, _, _ := s.get("/healthz"); code != http.StatusOK {
+		t.Errorf("healthz asks the database: %d", code)
+	}
+}

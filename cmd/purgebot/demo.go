@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,7 +26,7 @@ type demoCmd struct {
 
 	Repo  string `help:"Play the last commits of this clone instead of the story." placeholder:"DIR"`
 	Rules string `help:"With --repo: use this rules file in every commit." placeholder:"FILE"`
-	Last  int    `help:"With --repo: how many commits." default:"10"`
+	Last  *int   `help:"With --repo: how many commits; 10 by default." placeholder:"N"`
 }
 
 // play is a story that is opened on a stage and then played.
@@ -75,15 +76,19 @@ func (c *demoCmd) Run(ctx context.Context, std streams) (err error) {
 
 func (c *demoCmd) choose(ctx context.Context, dir string, out io.Writer) (play, error) {
 	if c.Repo == "" {
-		if c.Rules != "" {
-			return nil, usage("--rules goes with --repo")
+		if c.Rules != "" || c.Last != nil {
+			return nil, usage("--rules and --last go with --repo")
 		}
 		return &demo{out: out}, nil
 	}
-	if c.Last < 1 {
-		return nil, usage("--last %d: at least one commit", c.Last)
+	last := 10
+	if c.Last != nil {
+		last = *c.Last
 	}
-	r, err := openReplay(ctx, dir, c.Repo, c.Rules, c.Last)
+	if last < 1 || last > 10_000 {
+		return nil, usage("--last %d: from 1 to 10000 commits", last)
+	}
+	r, err := openReplay(ctx, dir, c.Repo, c.Rules, last)
 	if err != nil {
 		return nil, err
 	}
@@ -98,9 +103,10 @@ type demo struct {
 	site  *site
 	rules *naiveRules
 
-	seen  int // purges of the Akamai stand-in that were judged already
-	wrong int // steps that did not end as told
-	count int // steps so far
+	seen  int    // purges of the Akamai stand-in that were judged already
+	wrong int    // steps that did not end as told
+	count int    // steps so far
+	page  string // that the last status led to, and nobody looked at
 }
 
 const demoRules = `version: 1
@@ -187,6 +193,7 @@ func (d *demo) status(ctx context.Context, sha, environment, state, words string
 	if s.TargetURL != "" {
 		d.say("     %s", s.TargetURL)
 	}
+	d.page = s.TargetURL
 }
 
 func statusMark(state string) string {
@@ -219,7 +226,7 @@ func (d *demo) purged(ctx context.Context, from, to, environment, network, actio
 		}
 		want = d.expect(changes, environment, network, action, but)
 	}
-	d.judge(want)
+	d.judge(ctx, want)
 }
 
 func (d *demo) expect(changes []mapping.Change, environment, network, action string, but []string) map[string]int {
@@ -240,7 +247,7 @@ func (d *demo) expect(changes []mapping.Change, environment, network, action str
 }
 
 // judge compares, object by object, what reached Akamai with what was wanted.
-func (d *demo) judge(want map[string]int) {
+func (d *demo) judge(ctx context.Context, want map[string]int) {
 	all := d.stage.akamai.Accepted()
 	got := map[string]int{}
 	for _, p := range all[d.seen:] {
@@ -273,6 +280,40 @@ func (d *demo) judge(want map[string]int) {
 	if len(got) == 0 {
 		d.say("     akamai: nothing")
 	}
+	d.judgePage(ctx, len(want))
+}
+
+// judgePage holds the page that the last status led to against the number of
+// objects that Akamai accepted.
+func (d *demo) judgePage(ctx context.Context, accepted int) {
+	if d.page == "" {
+		return
+	}
+	page, err := fetch(ctx, d.page)
+	if err != nil {
+		d.wrongly("read the purge's page: %v", err)
+	} else if n := strings.Count(page, `<td class="accepted">`); n != accepted {
+		d.wrongly("the purge's page shows %d accepted objects, Akamai accepted %d: %s", n, accepted, d.page)
+	}
+	d.page = ""
+}
+
+// fetch reads a page of the server's.
+func fetch(ctx context.Context, url string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 10<<20))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s answers %s", url, resp.Status)
+	}
+	return string(body), err
 }
 
 func (d *demo) verdict() {

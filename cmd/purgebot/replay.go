@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -25,6 +26,7 @@ type replay struct {
 	name    string
 	commits []string // oldest first; the first one is live at the start
 	env     mapping.Environment
+	live    string // as the server should see it: a commit with broken rules waits
 }
 
 // openReplay reads the clone's history. With a rules file every commit gets
@@ -40,14 +42,24 @@ func openReplay(ctx context.Context, dir, repo, rules string, last int) (*replay
 		if err != nil {
 			return nil, err
 		}
-		r.owner, r.name = "local", strings.ReplaceAll(filepath.Base(abs), " ", "-")
+		r.owner, r.name = "local", repositoryName(filepath.Base(abs))
+	}
+	if r.clone.line(ctx, "rev-parse", "--verify", "--quiet", "HEAD^{commit}") == "" {
+		if _, err := r.clone.output(ctx, "rev-parse", "--git-dir"); err != nil {
+			return nil, usage("look into the clone %s: %w", repo, err)
+		}
+		return nil, usage("%s has no commits yet", repo)
 	}
 	out, err := r.clone.output(ctx, "rev-list", "--first-parent", "--reverse", "--max-count="+strconv.Itoa(last+1), "HEAD")
 	if err != nil {
 		return nil, usage("read the history of %s: %w", repo, err)
 	}
 	if r.commits = strings.Fields(string(out)); len(r.commits) < 2 {
-		return nil, usage("%s has %d commits; a replay needs two", repo, len(r.commits))
+		hint := ""
+		if r.clone.line(ctx, "rev-parse", "--is-shallow-repository") == "true" {
+			hint = " (it is a shallow clone: git fetch --unshallow)"
+		}
+		return nil, usage("%s has %s; a replay needs two%s", repo, plural(len(r.commits), "commit"), hint)
 	}
 	if rules != "" {
 		if err := r.graft(ctx, filepath.Join(dir, "graft.git"), rules); err != nil {
@@ -55,6 +67,20 @@ func openReplay(ctx context.Context, dir, repo, rules string, last int) (*replay
 		}
 	}
 	return r, r.chooseEnvironment(ctx)
+}
+
+// repositoryName makes a name that GitHub would take of a folder's.
+func repositoryName(folder string) string {
+	name := strings.Map(func(r rune) rune {
+		if r < 0x80 && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r)) {
+			return r
+		}
+		return '-'
+	}, strings.TrimSuffix(folder, ".git"))
+	if strings.Trim(name, ".-") == "" {
+		return "site"
+	}
+	return name
 }
 
 // graft writes the commits anew with the rules file in each of them.
@@ -220,34 +246,43 @@ func (r *replay) plan(ctx context.Context, from, to string) ([]mapping.Target, e
 // play deploys one commit after the other.
 func (r *replay) play(ctx context.Context) error {
 	first := r.commits[0]
-	if _, err := r.deploy(ctx, r.env.Name, first, "success"); err != nil {
+	r.live = first
+	if err := r.succeed(ctx, r.env, first); err != nil {
 		return err
 	}
 	if err := r.stage.start(context.WithoutCancel(ctx)); err != nil {
 		return err
 	}
-	r.say("%d commits of %s/%s, deployed to %s one after the other, from %s on. The server is at http://%s",
-		len(r.commits)-1, r.owner, r.name, r.env.Name, short(first), r.stage.server.addr())
-	for _, step := range r.steps() {
-		if err := r.playStep(ctx, step[0], step[1]); err != nil {
+	r.say("%s of %s/%s, deployed to %s one after the other, from %s on. The server is at http://%s",
+		plural(len(r.commits)-1, "commit"), r.owner, r.name, r.env.Name, short(first), r.stage.server.addr())
+	for _, commit := range r.commits[1:] {
+		if err := r.playStep(ctx, commit); err != nil {
 			return err
 		}
 	}
 	counts := r.stage.akamai.Counts()
-	r.say("\nAltogether %d objects in %d requests to Akamai.", counts.Objects, counts.Purges)
+	r.say("\nAltogether %s in %s to Akamai.", plural(counts.Objects, "object"), plural(counts.Purges, "request"))
 	return nil
 }
 
-func (r *replay) playStep(ctx context.Context, from, to string) error {
+func (r *replay) playStep(ctx context.Context, to string) error {
 	subject := r.clone.line(ctx, "show", "--no-patch", "--format=%s", to)
 	r.step("%s %s", short(to), subject)
 	if _, err := r.stage.github.Push(ctx, r.stage.fullName(), r.branch(ctx), to, standin.GitHubPushOptions{}); err != nil {
 		return err
 	}
-	if r.env.Trigger.Kind == mapping.OnDeployment {
-		if _, err := r.deploy(ctx, r.env.Name, to, "success"); err != nil {
-			return err
+	env := r.env
+	_, rules, faults, err := rulesAt(ctx, r.clone, to)
+	if err != nil {
+		return err
+	}
+	if rules != nil {
+		if named, ok := rules.Environment(r.env.Name); ok {
+			env = named
 		}
+	}
+	if err := r.succeed(ctx, env, to); err != nil {
+		return err
 	}
 	wait, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
@@ -265,7 +300,7 @@ func (r *replay) playStep(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
-	r.judge(want)
+	r.judge(ctx, want)
 	return nil
 }
 

@@ -15,6 +15,7 @@ build: ## build the static binary bin/purgebot
 
 test: ## run the tests; needs Go and git alone
 	$(GO) test -shuffle=on ./...
+	@[ -n "$$PURGEBOT_TEST_POSTGRES" ] || echo "not tried on PostgreSQL: PURGEBOT_TEST_POSTGRES names no server"
 
 race: ## run the tests with the race detector (needs a C compiler)
 	$(GO) test -race -shuffle=on ./...

@@ -76,7 +76,7 @@ func (r *reader) checkHosts(o objects, names []string) {
 			r.errorf(t.at, `"{host}" stands for nothing in %s: hosts are missing there (or name the rule's environments)`, listed(without))
 		}
 		if len(lacking) > 0 {
-			r.warnf(t.at, "%s is not among the hosts of %s: write {host}, or name the rule's environments", quote(literal), listed(lacking))
+			r.warnf(t.at, "%s is not among the hosts of %s: add it there, write {host}, or name the rule's environments", quote(literal), listed(lacking))
 		}
 	}
 }

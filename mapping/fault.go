@@ -64,6 +64,15 @@ func (fs Faults) In(file string) string {
 	return b.String()
 }
 
+// BothPlaces is the fault of a repository that has rules files in both places;
+// it is told of RootPlace.
+func BothPlaces() Faults {
+	return Faults{{
+		Line: 1, Column: 1, Severity: Error,
+		Message: "there is a " + GitHubPlace + " as well; keep one of the two",
+	}}
+}
+
 // sort orders faults by place; those of one place stay as they were found.
 func (fs Faults) sort() {
 	slices.SortStableFunc(fs, func(a, b Fault) int {

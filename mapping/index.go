@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +34,7 @@ type index struct {
 	last    *folder            // … its folder, …
 	odd     bool               // … and whether it has an empty segment
 	key     []byte             // see numbersKey
+	work    int                // of the path that is being matched; see glob.cost
 }
 
 // Bounds on memory. A glob whose steps don't fit is a candidate for every
@@ -100,8 +102,17 @@ func newIndex(globs []*glob) *index {
 // match appends to dst the numbers of the globs that match path, ascending. It
 // allocates nothing for a path that none matches, once its folder is known.
 func (x *index) match(path string, dst []int) []int {
+	work := math.MaxInt
+	return x.matchWithin(path, dst, &work)
+}
+
+// matchWithin is match with a bound on the work, of which it takes its own.
+// Once that is below 0 the answer means nothing.
+func (x *index) matchWithin(path string, dst []int, work *int) []int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.work = *work
+	defer func() { *work = x.work }()
 	if x.size > maxIndexSize {
 		x.forget()
 	}
@@ -118,7 +129,7 @@ func (x *index) match(path string, dst []int) []int {
 	dst = x.candidates(f, base, ext, dst)
 	end := begin
 	for _, i := range dst[begin:] {
-		if x.sure[i] && !odd || x.globs[i].match(path) {
+		if x.sure[i] && !odd || x.asks(i, path) {
 			dst[end] = i
 			end++
 		}
@@ -128,12 +139,18 @@ func (x *index) match(path string, dst []int) []int {
 
 // ask is the naive way.
 func (x *index) ask(path string, dst []int) []int {
-	for i, g := range x.globs {
-		if g.match(path) {
+	for i := range x.globs {
+		if x.asks(i, path) {
 			dst = append(dst, i)
 		}
 	}
 	return dst
+}
+
+// asks asks doublestar, while there is work left to do it with.
+func (x *index) asks(i int, path string) bool {
+	x.work -= x.globs[i].cost(path)
+	return x.work >= 0 && x.globs[i].match(path)
 }
 
 // candidates appends the globs that take the file called base in f, ascending.
@@ -146,7 +163,8 @@ func (x *index) candidates(f *folder, base, ext string, dst []int) []int {
 	dst = append(dst, a.globs...)
 	n := len(dst)
 	for _, p := range a.some {
-		if s := &x.steps[p]; s.fits(base) {
+		s := &x.steps[p]
+		if x.work -= len(s.tokens) * len(base); x.work >= 0 && s.fits(base) {
 			dst = append(dst, s.glob)
 		}
 	}
@@ -254,6 +272,7 @@ func (x *index) enter(f *folder, segment string) *folder {
 // fitting appends where those of some lead that fit segment.
 func (x *index) fitting(some []int, segment string, places []int) []int {
 	for _, p := range some {
+		x.work -= len(x.steps[p].tokens) * len(segment)
 		if x.steps[p].fits(segment) {
 			places = append(places, p+1)
 		}

@@ -17,13 +17,26 @@ var ErrUnknownEnvironment = errors.New("the rules name no such environment")
 // A file of 1 MiB can ask for that with a single path.
 var ErrTooLarge = errors.New("the rules give too many objects for one purge: use tags or a CP code for files like these")
 
+// ErrTooSlow is Plan's answer to globs that are made to be slow, and that meet
+// paths made for them: matching would take minutes.
+var ErrTooSlow = errors.New("the globs of the rules take too long to match: write shorter ones, with fewer braces and wildcards")
+
 // Bounds on one plan, and on all tests of a file together.
 const (
-	maxPlanBytes    = 1 << 30
-	maxPlanObjects  = 100_000_000
-	maxCheckObjects = 2_000_000
-	targetBytes     = 200 // that a target takes beside its object
+	maxPlanBytes = 1 << 30
+	targetBytes  = 200 // that a target takes beside its object
 )
+
+// bounds are how much a plan may still take.
+type bounds struct {
+	objects int // doubles counted
+	work    int // steps of matching; see glob.cost
+}
+
+// A thousand globs that must each be compared with 50,000 paths are within
+// bounds; what is beyond them takes about ten seconds to find out.
+func planBounds() bounds  { return bounds{objects: 100_000_000, work: 10e9} }
+func checkBounds() bounds { return bounds{objects: 2_000_000, work: 2e9} }
 
 // Query asks what a change of an environment's content purges.
 type Query struct {
@@ -62,15 +75,15 @@ type Limit struct {
 }
 
 // Plan maps changed paths to purge targets. The answer depends on the set of
-// changes, not on their order. The errors are ErrUnknownEnvironment and
-// ErrTooLarge.
+// changes, not on their order. The errors are ErrUnknownEnvironment,
+// ErrTooLarge and ErrTooSlow.
 func (f *File) Plan(q Query) (Plan, error) {
-	objects := maxPlanObjects
-	return f.plan(q, &objects)
+	left := planBounds()
+	return f.plan(q, &left)
 }
 
-// plan is Plan with a bound on the objects, of which it takes its own.
-func (f *File) plan(q Query, objects *int) (Plan, error) {
+// plan is Plan within bounds, of which it takes its own.
+func (f *File) plan(q Query, left *bounds) (Plan, error) {
 	env, ok := f.Environment(q.Environment)
 	if !ok {
 		return Plan{}, ErrUnknownEnvironment
@@ -80,7 +93,7 @@ func (f *File) plan(q Query, objects *int) (Plan, error) {
 		now:     newSide(f, env, q),
 		instead: make([]targetSet, len(f.limits)),
 		plan:    Plan{Environment: env, Action: f.action, WarnUnmatched: f.warnUnmatched},
-		objects: objects,
+		left:    left,
 	}
 	if q.Rollback {
 		p.plan.Action = f.rollbackAction
@@ -93,7 +106,10 @@ func (f *File) plan(q Query, objects *int) (Plan, error) {
 	}
 	if q.Changes != nil {
 		for c := range q.Changes {
-			if p.change(c); p.tooLarge() {
+			switch p.change(c); {
+			case p.left.work < 0:
+				return Plan{}, ErrTooSlow
+			case p.tooLarge():
 				return Plan{}, ErrTooLarge
 			}
 		}
@@ -130,11 +146,11 @@ type planner struct {
 	instead     []targetSet // of each limit
 	matched     []int       // scratch: the globs that match
 	scratch     []byte
-	objects     *int // how many more there may be, doubles counted
-	bytes       int  // of all distinct targets
+	left        *bounds
+	bytes       int // of all distinct targets
 }
 
-func (p *planner) tooLarge() bool { return *p.objects < 0 || p.bytes > maxPlanBytes }
+func (p *planner) tooLarge() bool { return p.left.objects < 0 || p.bytes > maxPlanBytes }
 
 // change maps one changed path.
 func (p *planner) change(c Change) {
@@ -145,7 +161,7 @@ func (p *planner) change(c Change) {
 	if c.Op == Removed {
 		s = p.before
 	}
-	p.matched = s.file.index.match(c.Path, p.matched[:0])
+	p.matched = s.file.index.matchWithin(c.Path, p.matched[:0], &p.left.work)
 	if len(p.matched) == 0 {
 		p.unmatched(s, c.Path)
 		return
@@ -160,18 +176,28 @@ func (p *planner) change(c Change) {
 		}
 		last = i
 		r := &s.file.rules[i]
-		if !s.applies[i] || slices.ContainsFunc(r.exclude, func(g *glob) bool { return g.match(c.Path) }) {
+		if !s.applies[i] || p.excludes(r, c.Path) {
 			continue
 		}
 		s.values.captures = nil
-		if r.objects.numbered {
-			s.values.captures = r.match[number-s.file.firstGlob[i]].captures(c.Path)
+		if g := r.match[number-s.file.firstGlob[i]]; r.objects.numbered {
+			if p.left.work -= g.cost(c.Path); p.left.work < 0 {
+				return
+			}
+			s.values.captures = g.captures(c.Path)
 		}
 		gave = p.add(&p.targets, s, &r.objects, r.name) || gave
 	}
 	if gave {
 		p.addInstead(s)
 	}
+}
+
+func (p *planner) excludes(r *rule, path string) bool {
+	return slices.ContainsFunc(r.exclude, func(g *glob) bool {
+		p.left.work -= g.cost(path)
+		return p.left.work >= 0 && g.match(path)
+	})
 }
 
 func (p *planner) unmatched(s *side, path string) {
@@ -222,7 +248,7 @@ func (p *planner) add(set *targetSet, s *side, o *objects, rule string) (url boo
 // put adds a target whose object was made in the scratch space.
 func (p *planner) put(set *targetSet, t Target, object []byte) {
 	p.scratch = object
-	*p.objects--
+	p.left.objects--
 	if !p.tooLarge() && set.add(t, object) {
 		p.bytes += len(object) + targetBytes
 	}

@@ -334,10 +334,30 @@ func TestPlanIsBounded(t *testing.T) {
 		_, err := file.plan(Query{
 			Environment: "production",
 			Changes:     slices.Values([]Change{{"static/a", Added}, {"static/b", Added}}),
-		}, &objects)
+		}, &bounds{objects: objects, work: 1e6})
 		if !errors.Is(err, want) {
 			t.Errorf("with %d objects allowed: %v", objects, err)
 		}
+	}
+}
+
+// TestSlowGlobsAreRefused: globs made to be slow, and paths made for them.
+func TestSlowGlobsAreRefused(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("version: 1\nenvironments: {p: {}}\nrules:\n")
+	for i := range 40 {
+		fmt.Fprintf(&b, "- {match: '**/%s%d[/]', tags: [x]}\n", strings.Repeat("{a,*a}", 7), i)
+	}
+	long := strings.Repeat("/"+strings.Repeat("a", 30), 100)
+	file := mustParse(t, b.String())
+	left := bounds{objects: 1, work: 300e6}
+	paths := 0
+	_, err := file.plan(Query{Environment: "p", Changes: func(yield func(Change) bool) {
+		for paths = 1; yield(Change{fmt.Sprint(paths) + long, Added}); paths++ {
+		}
+	}}, &left)
+	if !errors.Is(err, ErrTooSlow) {
+		t.Errorf("%v after %d paths", err, paths)
 	}
 }
 

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,7 +12,7 @@ import (
 // defaultBranch are what {owner}, {repo} and {branch} stand for.
 func (f *File) Check(owner, repo, defaultBranch string) Faults {
 	c := &collector{}
-	objects := maxCheckObjects
+	left := checkBounds()
 	for _, t := range f.tests {
 		env := t.environment
 		if env == "" {
@@ -20,9 +21,13 @@ func (f *File) Check(owner, repo, defaultBranch string) Faults {
 		plan, err := f.plan(Query{
 			Environment: env, Owner: owner, Repo: repo, DefaultBranch: defaultBranch,
 			Changes: slices.Values([]Change{t.change}),
-		}, &objects)
+		}, &left)
 		if err != nil { // the environment is there, Parse saw to it
-			c.errorf(t.at, "the tests give too many objects to go on here (at most %d)", maxCheckObjects)
+			words := fmt.Sprintf("the tests give too many objects to go on here (at most %d)", checkBounds().objects)
+			if errors.Is(err, ErrTooSlow) {
+				words = err.Error()
+			}
+			c.errorf(t.at, "%s", words)
 			break
 		}
 		if words := t.compare(plan.Targets); words != "" {

@@ -81,12 +81,11 @@ func (w *world) reactions(comment int64) (all []string) {
 func (w *world) reacted(comment int64, want ...string) {
 	w.t.Helper()
 	slices.Sort(want)
-	w.awaits("reactions "+strings.Join(want, ", "), func() bool {
+	if !w.awaits("reactions "+strings.Join(want, ", "), func() bool {
 		got := w.reactions(comment)
 		slices.Sort(got)
 		return slices.Equal(got, want)
-	})
-	if w.t.Failed() {
+	}) {
 		w.t.Errorf("reactions: %v", w.reactions(comment))
 	}
 }
@@ -105,15 +104,14 @@ func (w *world) replies(number int) (all []standin.GitHubComment) {
 func (w *world) replied(number int, want ...string) standin.GitHubComment {
 	w.t.Helper()
 	var last standin.GitHubComment
-	w.awaits("a reply with "+strings.Join(want, " … "), func() bool {
+	if !w.awaits("a reply with "+strings.Join(want, " … "), func() bool {
 		all := w.replies(number)
 		if len(all) == 0 {
 			return false
 		}
 		last = all[len(all)-1]
 		return !slices.ContainsFunc(want, func(words string) bool { return !strings.Contains(last.Body, words) })
-	})
-	if w.t.Failed() {
+	}) {
 		w.t.Fatalf("last reply:\n%s", last.Body)
 	}
 	return last
@@ -140,13 +138,15 @@ func (w *world) handled() {
 	}
 }
 
-func (w *world) awaits(what string, done func() bool) {
+func (w *world) awaits(what string, done func() bool) bool {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
 	defer cancel()
-	if err := w.github.Await(ctx, done); err != nil {
+	err := w.github.Await(ctx, done)
+	if err != nil {
 		w.t.Errorf("want %s: %v", what, err)
 	}
+	return err == nil
 }
 
 func TestCommentWholePullRequest(t *testing.T) {
@@ -268,38 +268,67 @@ func TestCommentObjectsAndFiles(t *testing.T) {
 	number := w.pull("topic", map[string]string{
 		"content/new/page.md": "x", "purge-rules.yaml": strings.ReplaceAll(testRules, "www.acme.com", "evil.acme.com"),
 	}, func(p *standin.GitHubPullRequest) { p.HeadRepository = "stranger/site" })
-	for i, test := range []struct {
+	for _, test := range []struct {
 		name, body string
 		reactions  []string
 		reply      []string
 		sent       []string
 	}{
-		{"a glob", "/purge content/about/** --env staging", []string{"eyes", "rocket"},
-			[]string{"**1 URL purged", "`staging`"}, []string{"staging invalidate url https://staging.acme.com/about/us/"}},
-		{"a file that is only in the pull request", "/purge content/new/page.md", []string{"confused", "eyes"},
-			[]string{"No file on `main` (", "matches `content/new/page.md`"}, nil},
+		{
+			"a glob", "/purge content/about/** --env staging",
+			[]string{"eyes", "rocket"},
+			[]string{"**1 URL purged", "`staging`"},
+			[]string{"staging invalidate url https://staging.acme.com/about/us/"},
+		},
+		{
+			"a file that is only in the pull request", "/purge content/new/page.md",
+			[]string{"confused", "eyes"},
+			[]string{"No file on `main` (", "matches `content/new/page.md`"},
+			nil,
+		},
 		{"a folder", "/purge content/about", []string{"confused", "eyes"}, []string{"Did you mean `/purge content/about/**`?"}, nil},
-		{"a fork's pull request", "/purge", []string{"eyes", "rocket"}, []string{"**2 URLs purged"},
-			[]string{"production invalidate url https://m.acme.com/new/page/", "production invalidate url https://www.acme.com/new/page/"}},
-		{"a dry run", "/purge layouts/** https://www.acme.com/ü --dry-run", []string{"eyes", "rocket"},
-			[]string{"**This would invalidate 1 URL, 1 tag**", "Nothing was sent", "`tag:acme-shell`", "`https://www.acme.com/%C3%BC`"}, nil},
-		{"one refused host", "/purge https://www.acme.com/a https://evil.example/", []string{"confused", "eyes"},
+		{
+			"a fork's pull request", "/purge",
+			[]string{"eyes", "rocket"},
+			[]string{"**2 URLs purged"},
+			[]string{"production invalidate url https://m.acme.com/new/page/", "production invalidate url https://www.acme.com/new/page/"},
+		},
+		{
+			"a dry run", "/purge layouts/** https://www.acme.com/ü --dry-run",
+			[]string{"eyes", "rocket"},
+			[]string{"**This would invalidate 1 URL, 1 tag**", "Nothing was sent", "`tag:acme-shell`", "`https://www.acme.com/%C3%BC`"},
+			nil,
+		},
+		{
+			"one refused host", "/purge https://www.acme.com/a https://evil.example/",
+			[]string{"confused", "eyes"},
 			[]string{"**1 purged, 1 refused**", "- `https://evil.example/`: `policy does not allow host evil.example for acme/site`"},
-			[]string{"production invalidate url https://www.acme.com/a"}},
-		{"a CP code that takes another role", "/purge https://www.acme.com/a cpcode:12345", []string{"confused", "eyes"},
+			[]string{"production invalidate url https://www.acme.com/a"},
+		},
+		{
+			"a CP code that takes another role", "/purge https://www.acme.com/a cpcode:12345",
+			[]string{"confused", "eyes"},
 			[]string{"**1 purged, 1 refused**", "- `cpcode:12345`: `to purge a CP code takes the role admin, and "},
-			[]string{"production invalidate url https://www.acme.com/a"}},
-		{"an unknown environment", "/purge --env preview", []string{"confused", "eyes"},
-			[]string{"the rules name no environment `preview`", "`--env production`, `--env staging`"}, nil},
+			[]string{"production invalidate url https://www.acme.com/a"},
+		},
+		{
+			"an unknown environment", "/purge --env preview",
+			[]string{"confused", "eyes"},
+			[]string{"the rules name no environment `preview`", "`--env production`, `--env staging`"},
+			nil,
+		},
 		{"no rule", "/purge purge-rules.yaml", []string{"eyes", "rocket"}, []string{"**Nothing to purge.**"}, nil},
 		{"status", "/purge status", []string{"eyes", "rocket"}, []string{"- `production`: nothing is known to be live", "No purge waits."}, nil},
-		{"smuggled", "/purge tag:@acme/security,[x](https://evil.example)<img/src=x>#1`|", []string{"confused", "eyes"},
-			[]string{"**0 purged, 1 refused**"}, nil},
+		{
+			"smuggled", "/purge tag:@acme/security,[x](https://evil.example)<img/src=x>#1`|",
+			[]string{"confused", "eyes"},
+			[]string{"**0 purged, 1 refused**"},
+			nil,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w.in(t)
-			who := []string{"walt", "custom"}[i%2] // one alone would be over the limit
-			w.reacted(w.say(number, who, test.body), test.reactions...)
+			w.reacted(w.say(number, "walt", test.body), test.reactions...)
 			body := w.replied(number, test.reply...).Body
 			for _, alive := range []string{"@acme", "](https://evil", "<img", "#1"} {
 				if strings.Contains(body, alive) {
@@ -330,9 +359,9 @@ func TestCommentRetryAfterAkamaiRefused(t *testing.T) {
 	w.replied(number, "`walt` tries 1 object again.", "**2 URLs purged in")
 	w.wantSent("production invalidate url " + bad)
 	w.reacted(first, "eyes", "confused", "rocket") // its own reply says so too
-	if body := w.replies(number)[0].Body; !strings.Contains(body, "**2 URLs purged in") {
-		t.Errorf("the first reply:\n%s", body)
-	}
+	w.awaits("the first reply to say so", func() bool {
+		return strings.Contains(w.replies(number)[0].Body, "**2 URLs purged in")
+	})
 
 	w.reacted(w.say(number, "walt", "/purge retry"), "eyes", "confused")
 	w.replied(number, "no purge has failed objects here")
@@ -391,11 +420,11 @@ func TestCommentRateLimit(t *testing.T) {
 	w.people()
 	number := w.pull("topic", map[string]string{"notes.txt": "x"}, nil)
 	var all []int64
-	for range 11 {
+	for range 21 {
 		all = append(all, w.say(number, "walt", "/purge status"))
 	}
-	w.awaits("ten replies, and one reaction alone", func() bool {
-		return len(w.replies(number)) == 10 && slices.ContainsFunc(all, func(id int64) bool {
+	w.awaits("twenty replies, and one reaction alone", func() bool {
+		return len(w.replies(number)) == 20 && slices.ContainsFunc(all, func(id int64) bool {
 			return slices.Equal(w.reactions(id), []string{"confused"})
 		})
 	})
@@ -475,4 +504,99 @@ func TestCommentHeldByTheRules(t *testing.T) {
 	if n := len(w.sent()); n != 4 {
 		t.Errorf("%d objects sent", n)
 	}
+}
+
+func TestCommentUnlistedRepository(t *testing.T) {
+	w, _ := newWorld(t, func(cfg *stageConfig) { cfg.policy[0].Repositories = []string{"other/*"} })
+	w.begin()
+	w.people()
+	number := w.pull("topic", map[string]string{"notes.txt": "x"}, nil)
+	for range 2 {
+		w.reacted(w.say(number, "adam", "/purge https://www.acme.com/"), "eyes", "confused")
+	}
+	w.replied(number, "purgebot's policy does not name `acme/site`")
+	if n := len(w.replies(number)); n != 1 {
+		t.Errorf("%d replies", n)
+	}
+	w.wantSent()
+}
+
+// TestCommentEnvironment has the rules of an environment on a branch of its
+// own, where they are others than on the default branch.
+func TestCommentEnvironment(t *testing.T) {
+	w, _ := newWorld(t, nil)
+	rules := func(host string, names ...string) string {
+		file := "version: 1\nenvironments:\n"
+		for _, name := range names {
+			file += "  " + name + ": {hosts: [" + host + "], branch: " + name + "}\n"
+		}
+		return file + "rules:\n  - {match: \"content/**/*.md\", urls: [\"https://{host}/{1}/{2}/\"]}\n"
+	}
+	w.mustGit("checkout", "--quiet", "-b", "live")
+	live := w.commit("live", map[string]string{"purge-rules.yaml": rules("live.acme.com", "live")})
+	w.mustGit("checkout", "--quiet", "main")
+	one := w.commit("one", map[string]string{"purge-rules.yaml": rules("main.acme.com", "live")})
+	w.push(one)
+	w.begin()
+	w.people()
+	number := w.pull("topic", map[string]string{"notes.txt": "x"}, nil)
+	w.reacted(w.say(number, "walt", "/purge content/about/us.md"), "eyes", "confused")
+	w.replied(number, "there is no branch `live`")
+	if _, err := w.github.Push(t.Context(), w.fullName(), "live", live, standin.GitHubPushOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.reacted(w.say(number, "walt", "/purge content/about/us.md"), "eyes", "rocket")
+	w.wantSent("production invalidate url https://live.acme.com/about/us/")
+
+	w.push(w.commit("two", map[string]string{"purge-rules.yaml": rules("main.acme.com", "live", "beta")}))
+	w.reacted(w.say(number, "walt", "/purge content/about/us.md"), "eyes", "confused")
+	w.replied(number, "which environment? Write one of `--env live`, `--env beta`.")
+	w.reacted(w.say(number, "walt", "/purge content/about/us.md --env LIVE"), "eyes", "rocket")
+	w.wantSent("production invalidate url https://live.acme.com/about/us/")
+	w.reacted(w.say(number, "walt", "/purge retry"), "eyes", "confused")
+	w.replied(number, "no purge has failed objects here")
+}
+
+func TestCommentRetryByThePolicyOfThatMoment(t *testing.T) {
+	w, _ := newWorld(t, nil)
+	w.begin()
+	w.people()
+	number := w.pull("topic", map[string]string{"notes.txt": "x"}, nil)
+	w.reacted(w.say(number, "walt", "/purge https://www.other.com/ https://www.acme.com/ cpcode:12345"), "eyes", "confused")
+	w.replied(number, "**1 purged, 2 refused**")
+	w.reacted(w.say(number, "adam", "/purge --env staging https://www.other.com/"), "eyes", "confused")
+	w.reacted(w.say(number, "walt", "/purge retry --env staging"), "eyes", "confused")
+	w.replied(number, "policy still refuses it: `policy does not allow host www.other.com for acme/site`")
+	w.sent()
+
+	if err := w.stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.cfg.policy[0].Hosts = append(w.cfg.policy[0].Hosts, "www.other.com")
+	w.begin()
+	w.reacted(w.say(number, "mona", "/purge retry --env production"), "eyes", "confused")
+	w.replied(number, "**2 purged, 1 refused**")
+	w.wantSent("production invalidate url https://www.other.com/")
+	w.reacted(w.say(number, "mona", "/purge retry --env production"), "eyes", "confused")
+	w.replied(number, "To purge a CP code here takes the role **admin**")
+	w.reacted(w.say(number, "adam", "/purge retry --env production"), "eyes", "rocket")
+	w.replied(number, "2 URLs, 1 CP code purged in")
+	w.wantSent("production invalidate cpcode 12345")
+}
+
+func TestCommentStatus(t *testing.T) {
+	w, first := newWorld(t, func(cfg *stageConfig) { cfg.policy[0].HoldOver.CPCode = 0; cfg.policy[0].HoldOver.Delete = 1 })
+	w.deploy("production", first, "success")
+	w.begin()
+	w.people()
+	number := w.pull("topic", map[string]string{"notes.txt": "x"}, nil)
+	second := w.commit("second", map[string]string{"content/index/home.md": "new"})
+	w.push(second)
+	w.deploy("production", second, "success")
+	w.await(second, "production", "success", "2 URLs purged")
+	w.say(number, "mona", "/purge --delete content/**")
+	w.replied(number, "**Held: 4 URLs**")
+	w.reacted(w.say(number, "walt", "/purge status"), "eyes", "rocket")
+	w.replied(number, "- `production`: `"+second[:7]+"` is live since ", "- `staging`: nothing is known",
+		"- `production`, Held: 4 URLs: `4 deletes, policy holds more than 1`")
 }

@@ -64,6 +64,7 @@ type commands struct {
 	Release releaseCmd `cmd:"" help:"Let a held purge go."`
 	Cancel  cancelCmd  `cmd:"" help:"Drop what was not sent of a purge."`
 
+	Setup       setupCmd       `cmd:"" help:"Make the GitHub App in a browser and write its credentials."`
 	Migrate     migrateCmd     `cmd:"" help:"Bring the database's schema up to date."`
 	Healthcheck healthcheckCmd `cmd:"" help:"Say by the exit code whether the server on this machine is well."`
 	Doctor      doctorCmd      `cmd:"" help:"Check everything that a first start can get wrong."`

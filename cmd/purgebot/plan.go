@@ -134,7 +134,7 @@ func rulesAt(ctx context.Context, clone gitClone, commit string) (place string, 
 		case err != nil:
 			return "", nil, nil, fmt.Errorf("read %s at %s: %w", p, short(commit), err)
 		case ok && place != "":
-			return place, nil, bothPlaces(), nil
+			return place, nil, mapping.BothPlaces(), nil
 		case ok:
 			place = p
 			file, faults = mapping.Parse(src)

@@ -62,7 +62,7 @@ func (c *rulesCheckCmd) check(ctx context.Context) (checkReport, error) {
 		}
 		report.File = place
 		if both {
-			report.Faults = bothPlaces()
+			report.Faults = mapping.BothPlaces()
 			return report, nil
 		}
 	}
@@ -103,14 +103,6 @@ func rulesPlace(dir string) (place string, both bool, err error) {
 		return "", false, usage("no rules here: there is neither %s nor %s", mapping.RootPlace, mapping.GitHubPlace)
 	}
 	return there[0], len(there) > 1, nil
-}
-
-// bothPlaces is the fault of a repository with two rules files.
-func bothPlaces() mapping.Faults {
-	return mapping.Faults{{
-		Line: 1, Column: 1, Severity: mapping.Error,
-		Message: fmt.Sprintf("there are two rules files, %s and %s: keep one", mapping.RootPlace, mapping.GitHubPlace),
-	}}
 }
 
 // annotations renders faults as workflow commands of GitHub Actions:

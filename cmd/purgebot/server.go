@@ -148,6 +148,7 @@ func (s *server) run(ctx context.Context) error {
 	var sweeping sync.WaitGroup
 	sweep, stopSweep := context.WithCancel(ctx)
 	sweeping.Go(func() { s.pipeline.Sweep(sweep) })
+	sweeping.Go(func() { s.pipeline.Recover(sweep) })
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.listener) }()
 	s.cfg.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("address", s.addr()), slog.String("version", version()))

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/purgebot/purgebot/internal/standin"
 )
@@ -35,6 +36,9 @@ func (d *demo) play(ctx context.Context) error {
 		return err
 	}
 	if err := d.rolledBack(ctx, third, second); err != nil {
+		return err
+	}
+	if err := d.asked(ctx, third); err != nil {
 		return err
 	}
 	return d.staged(ctx, first, second)
@@ -110,6 +114,55 @@ func (d *demo) rolledBack(ctx context.Context, third, second string) error {
 	d.status(ctx, second, "production", "success", "6 URLs purged in ")
 	d.purged(ctx, third, second, "production", "production", "delete")
 	return nil
+}
+
+func (d *demo) asked(ctx context.Context, third string) error {
+	d.step("Somebody asks for a page by hand, in a comment on a pull request. Eve may only read; Ann may write.")
+	github, repo := d.stage.github, d.stage.fullName()
+	if _, err := github.Push(ctx, repo, "scoop", third, standin.GitHubPushOptions{Quiet: true}); err != nil {
+		return err
+	}
+	pull, err := github.OpenPullRequest(ctx, repo, standin.GitHubPullRequest{Title: "The scoop again", Login: "ann", Head: "scoop"})
+	if err != nil {
+		return err
+	}
+	for login, role := range map[string]string{"eve": "read", "ann": "write"} {
+		if err := github.SetPermission(repo, login, role); err != nil {
+			return err
+		}
+	}
+	for _, who := range []struct{ login, reaction string }{{"eve", "confused"}, {"ann", "rocket"}} {
+		const asks = "/purge https://www.acme.example/shop/prices/"
+		comment, err := github.Comment(ctx, repo, pull, who.login, asks)
+		if err != nil {
+			return err
+		}
+		d.say("   %s: %s", who.login, asks)
+		d.reaction(ctx, comment, who.reaction)
+	}
+	wait, cancel := context.WithTimeout(ctx, demoWait)
+	defer cancel()
+	if err := d.stage.server.idle(wait); err != nil {
+		d.wrongly("%v", err)
+	}
+	d.judge(ctx, map[string]int{"production invalidate url https://www.acme.example/shop/prices/": 1})
+	return nil
+}
+
+// reaction waits for purgebot's reaction to a comment.
+func (d *demo) reaction(ctx context.Context, comment int64, content string) {
+	wait, cancel := context.WithTimeout(ctx, demoWait)
+	defer cancel()
+	err := d.stage.github.Await(wait, func() bool {
+		return slices.ContainsFunc(d.stage.github.Reactions(d.stage.fullName(), comment), func(r standin.GitHubReaction) bool {
+			return r.Content == content
+		})
+	})
+	if err != nil {
+		d.wrongly("no reaction %q: %v", content, err)
+		return
+	}
+	d.say("   purgebot: :%s:", content)
 }
 
 func (d *demo) staged(ctx context.Context, first, second string) error {

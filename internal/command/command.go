@@ -12,6 +12,7 @@ package command
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/bmatcuk/doublestar/v4"
@@ -76,20 +77,20 @@ const (
 // deserves no answer.
 var ErrNone = errors.New("no command")
 
-// A Mistake is a command that can't be understood.
-type Mistake struct {
+// Error is a command that can't be understood.
+type Error struct {
 	What    string // what is wrong; it quotes the comment: see report.Quote
 	Nearest string // the nearest valid command, as "/purge retry"
 }
 
-func (m *Mistake) Error() string { return m.Public() }
+func (e *Error) Error() string { return e.Public() }
 
 // Public gives the words for whoever wrote the command.
-func (m *Mistake) Public() string { return m.What + "; did you mean " + m.Nearest + "?" }
+func (e *Error) Public() string { return e.What + "; did you mean " + e.Nearest + "?" }
 
 // Parse reads the first line of a comment. ErrNone: it does not begin with
 // the word /purge, so that code, quotes and talk about the command are none.
-// Every other error is a *Mistake.
+// Every other error is an *Error.
 func Parse(body string) (Command, error) {
 	line, _, _ := strings.Cut(body, "\n")
 	rest, ok := strings.CutPrefix(strings.TrimRight(line, "\r"), "/purge")
@@ -135,7 +136,7 @@ func split(line string) ([]string, error) {
 		}
 	}
 	if quote != 0 {
-		return nil, &Mistake{What: "a quote is not closed", Nearest: `/purge "content/my file.md"`}
+		return nil, &Error{What: "a quote is not closed", Nearest: `/purge "content/my file.md"`}
 	}
 	if begun {
 		words = append(words, word.String())
@@ -158,7 +159,7 @@ func (p *parser) next() string {
 func (p *parser) word(word string) error {
 	switch {
 	case word == "":
-		return &Mistake{What: "a word is empty", Nearest: "/purge help"}
+		return &Error{What: "a word is empty", Nearest: "/purge help"}
 	case isFlag(word):
 		return p.flag(word)
 	case p.c.Verb == "" && p.first == "":
@@ -167,10 +168,10 @@ func (p *parser) word(word string) error {
 			return nil
 		}
 		if near := nearestVerb(word); near != "" {
-			return &Mistake{What: "purgebot does not know " + word, Nearest: "/purge " + near}
+			return &Error{What: "purgebot does not know " + word, Nearest: "/purge " + near}
 		}
 	case p.c.Verb != "":
-		return &Mistake{What: string(p.c.Verb) + " takes no " + word, Nearest: "/purge " + string(p.c.Verb)}
+		return &Error{What: string(p.c.Verb) + " takes no " + word, Nearest: "/purge " + string(p.c.Verb)}
 	}
 	if p.first == "" {
 		p.first = word
@@ -190,33 +191,31 @@ func (p *parser) object(word string) error {
 		}
 		return p.add(Object{URL, url})
 	case colon && strings.HasPrefix(rest, "//"):
-		return &Mistake{What: "Akamai purges http and https URLs, not " + word, Nearest: "/purge https:" + rest}
+		return &Error{What: "Akamai purges http and https URLs, not " + word, Nearest: "/purge https:" + rest}
 	case colon && prefix == "tag":
 		if rest == "" {
-			return &Mistake{What: "tag: lacks the tag", Nearest: "/purge tag:product-7"}
+			return &Error{What: "tag: lacks the tag", Nearest: "/purge tag:product-7"}
 		}
 		return p.add(Object{Tag, rest})
 	case colon && prefix == "cpcode":
 		code := strings.TrimLeft(rest, "0")
 		if code == "" || len(code) > 18 || strings.Trim(code, "0123456789") != "" {
-			return &Mistake{What: rest + " is not a CP code", Nearest: "/purge cpcode:12345"}
+			return &Error{What: rest + " is not a CP code", Nearest: "/purge cpcode:12345"}
 		}
 		return p.add(Object{CPCode, code})
 	case colon && nearestPrefix(prefix) != "":
-		return &Mistake{What: "purgebot does not know " + scheme + ":", Nearest: "/purge " + nearestPrefix(prefix) + ":" + rest}
+		return &Error{What: "purgebot does not know " + scheme + ":", Nearest: "/purge " + nearestPrefix(prefix) + ":" + rest}
 	default:
 		return p.path(word)
 	}
 }
 
 func (p *parser) add(o Object) error {
-	for _, known := range p.c.Objects {
-		if known == o {
-			return nil
-		}
+	if slices.Contains(p.c.Objects, o) {
+		return nil
 	}
 	if len(p.c.Objects) == MaxObjects {
-		return &Mistake{What: "one comment names at most 500 objects", Nearest: "/purge content/docs/**"}
+		return &Error{What: "one comment names at most 500 objects", Nearest: "/purge content/docs/**"}
 	}
 	p.c.Objects = append(p.c.Objects, o)
 	return nil
@@ -230,13 +229,13 @@ func (p *parser) path(word string) error {
 	}
 	switch {
 	case glob == "":
-		return &Mistake{What: word + " names no file", Nearest: "/purge **"}
+		return &Error{What: word + " names no file", Nearest: "/purge **"}
 	case len(glob) > maxPath || strings.Count(glob, "{") > maxBraces || strings.Count(glob, "*") > 4*maxBraces:
-		return &Mistake{What: "the pattern is too long or has too many wildcards", Nearest: "/purge content/docs/**"}
+		return &Error{What: "the pattern is too long or has too many wildcards", Nearest: "/purge content/docs/**"}
 	case !doublestar.ValidatePattern(glob):
-		return &Mistake{What: word + " is not a pattern of files", Nearest: "/purge content/docs/**"}
+		return &Error{What: word + " is not a pattern of files", Nearest: "/purge content/docs/**"}
 	case len(p.c.Paths) == MaxPaths:
-		return &Mistake{What: "one comment names at most 50 patterns of files", Nearest: "/purge content/docs/**"}
+		return &Error{What: "one comment names at most 50 patterns of files", Nearest: "/purge content/docs/**"}
 	}
 	p.c.Paths = append(p.c.Paths, glob)
 	return nil
@@ -253,15 +252,15 @@ func (p *parser) flag(word string) error {
 	case name == "env":
 		if !assigned {
 			if len(p.words) == 0 {
-				return &Mistake{What: "--env lacks the environment", Nearest: "/purge --env production"}
+				return &Error{What: "--env lacks the environment", Nearest: "/purge --env production"}
 			}
 			value = p.next()
 		}
 		if value == "" || isFlag(value) || len(value) > maxEnv {
-			return &Mistake{What: "--env lacks the environment", Nearest: "/purge --env production"}
+			return &Error{What: "--env lacks the environment", Nearest: "/purge --env production"}
 		}
 		if p.c.Env != "" && !strings.EqualFold(p.c.Env, value) {
-			return &Mistake{What: "one comment purges one environment", Nearest: "/purge --env " + p.c.Env}
+			return &Error{What: "one comment purges one environment", Nearest: "/purge --env " + p.c.Env}
 		}
 		p.c.Env = value
 	case name == "delete" && !assigned:
@@ -269,7 +268,7 @@ func (p *parser) flag(word string) error {
 	case name == "dry-run" && !assigned:
 		p.c.DryRun = true
 	default:
-		return &Mistake{What: "purgebot does not know " + word, Nearest: "/purge --" + nearest(name, []string{"env NAME", "delete", "dry-run"})}
+		return &Error{What: "purgebot does not know " + word, Nearest: "/purge --" + nearest(name, []string{"env NAME", "delete", "dry-run"})}
 	}
 	return nil
 }
@@ -279,7 +278,7 @@ func (p *parser) finish() (Command, error) {
 		p.c.Verb = Purge
 	}
 	if p.c.Verb != Purge && (p.c.Delete || p.c.DryRun) {
-		return Command{}, &Mistake{
+		return Command{}, &Error{
 			What:    string(p.c.Verb) + " takes neither --delete nor --dry-run",
 			Nearest: "/purge " + string(p.c.Verb),
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/purgebot/purgebot/internal/command"
 )
 
@@ -29,15 +30,22 @@ func TestParse(t *testing.T) {
 		{"help", "/purge help", command.Command{Verb: command.Help}},
 		{"release with an environment", "/purge release --env staging", command.Command{Verb: command.Release, Env: "staging"}},
 		{"cancel, environment first", "/purge --env=staging cancel", command.Command{Verb: command.Cancel, Env: "staging"}},
-		{"URLs", "/purge https://www.acme.com/a/ HTTP://WWW.acme.com:80", command.Command{Verb: command.Purge,
-			Objects: urls("https://www.acme.com/a/", "http://www.acme.com/")}},
+		{"URLs", "/purge https://www.acme.com/a/ HTTP://WWW.acme.com:80", command.Command{
+			Verb:    command.Purge,
+			Objects: urls("https://www.acme.com/a/", "http://www.acme.com/"),
+		}},
 		{"a URL twice", "/purge https://a.com/x https://a.com:443/x#top", command.Command{Verb: command.Purge, Objects: urls("https://a.com/x")}},
 		{"tags and CP codes", "/purge tag:product-7  cpcode:0012345", command.Command{Verb: command.Purge, Objects: []command.Object{
-			{Kind: command.Tag, Value: "product-7"}, {Kind: command.CPCode, Value: "12345"}}}},
-		{"globs", "/purge content/docs/** ./a.md /b.md .github/x", command.Command{Verb: command.Purge,
-			Paths: []string{"content/docs/**", "a.md", "b.md", ".github/x"}}},
-		{"a name with spaces", `/purge "content/my file.md" --env='Preview – site'`, command.Command{Verb: command.Purge,
-			Paths: []string{"content/my file.md"}, Env: "Preview – site"}},
+			{Kind: command.Tag, Value: "product-7"}, {Kind: command.CPCode, Value: "12345"},
+		}}},
+		{"globs", "/purge content/docs/** ./a.md /b.md .github/x", command.Command{
+			Verb:  command.Purge,
+			Paths: []string{"content/docs/**", "a.md", "b.md", ".github/x"},
+		}},
+		{"a name with spaces", `/purge "content/my file.md" --env='Preview – site'`, command.Command{
+			Verb:  command.Purge,
+			Paths: []string{"content/my file.md"}, Env: "Preview – site",
+		}},
 		{"an apostrophe in a name", "/purge it's.md", command.Command{Verb: command.Purge, Paths: []string{"it's.md"}}},
 		{"a file called like a verb's neighbour", "/purge static", command.Command{Verb: command.Purge, Paths: []string{"static"}}},
 		{"flags", "/purge a.md --delete --dry-run --env prod", command.Command{Verb: command.Purge, Paths: []string{"a.md"}, Env: "prod", Delete: true, DryRun: true}},
@@ -82,7 +90,7 @@ func TestMistakes(t *testing.T) {
 		{"/purge hlep", "purgebot does not know hlep; did you mean /purge help?"},
 		{"/purge --dryrun", "purgebot does not know --dryrun; did you mean /purge --dry-run?"},
 		{"/purge -d", "purgebot does not know -d; did you mean /purge --delete?"},
-		{"/purge --enviroment x", "purgebot does not know --enviroment; did you mean /purge --env NAME?"},
+		{"/purge --envir x", "purgebot does not know --envir; did you mean /purge --env NAME?"},
 		{"/purge --env", "--env lacks the environment; did you mean /purge --env production?"},
 		{"/purge --env --delete", "--env lacks the environment; did you mean /purge --env production?"},
 		{"/purge --env a --env b", "one comment purges one environment; did you mean /purge --env a?"},
@@ -104,7 +112,7 @@ func TestMistakes(t *testing.T) {
 		{"/purge" + strings.Repeat(" a?b", 51), "one comment names at most 50 patterns of files; did you mean /purge content/docs/**?"},
 	} {
 		_, err := command.Parse(test.body)
-		var m *command.Mistake
+		var m *command.Error
 		if !errors.As(err, &m) || m.Public() != test.want {
 			t.Errorf("%.40q:\n got %v\nwant %s", test.body, err, test.want)
 		}
@@ -147,7 +155,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body string) {
 		c, err := command.Parse(body)
-		var m *command.Mistake
+		var m *command.Error
 		switch {
 		case errors.Is(err, command.ErrNone):
 			if strings.HasPrefix(body, "/purge ") {

@@ -15,16 +15,16 @@ const maxURL = 8 << 10
 // browserURL writes a URL as a browser requests it: scheme and host in lower
 // case, an IDN in punycode, no default port, no #fragment, "." and ".."
 // resolved, and what can't stand in a request line percent-encoded.
-func browserURL(word string) (string, *Mistake) {
+func browserURL(word string) (string, *Error) {
 	const example = "/purge https://www.acme.com/docs/"
 	scheme, rest, _ := strings.Cut(word, ":")
 	scheme = strings.ToLower(scheme)
 	rest, ok := strings.CutPrefix(rest, "//")
 	if !ok {
-		return "", &Mistake{What: word + " is not a URL", Nearest: example}
+		return "", &Error{What: word + " is not a URL", Nearest: example}
 	}
 	if len(word) > maxURL {
-		return "", &Mistake{What: "a URL has more than " + strconv.Itoa(maxURL) + " bytes", Nearest: example}
+		return "", &Error{What: "a URL has more than " + strconv.Itoa(maxURL) + " bytes", Nearest: example}
 	}
 	rest, _, _ = strings.Cut(rest, "#")
 	end := strings.IndexAny(rest, `/?\`)
@@ -33,7 +33,7 @@ func browserURL(word string) (string, *Mistake) {
 	}
 	host, ok := browserHost(scheme, rest[:end])
 	if !ok {
-		return "", &Mistake{What: rest[:end] + " is not a host that Akamai serves", Nearest: example}
+		return "", &Error{What: rest[:end] + " is not a host that Akamai serves", Nearest: example}
 	}
 	path, query, hasQuery := strings.Cut(rest[end:], "?")
 	out := scheme + "://" + host + encode(resolve(strings.ReplaceAll(path, `\`, "/")), pathSigns)
@@ -41,7 +41,7 @@ func browserURL(word string) (string, *Mistake) {
 		out += "?" + encode(query, querySigns)
 	}
 	if _, err := url.Parse(out); err != nil {
-		return "", &Mistake{What: word + " is not a URL", Nearest: example}
+		return "", &Error{What: word + " is not a URL", Nearest: example}
 	}
 	return out, nil
 }
@@ -108,7 +108,7 @@ func encode(s, signs string) string {
 	for i := range len(s) {
 		c := s[i]
 		switch {
-		case c == '%' && !(len(s) > i+2 && isHex(s[i+1]) && isHex(s[i+2])):
+		case c == '%' && !isEscape(s[i:]):
 			b.WriteString("%25")
 		case c <= ' ' || c >= 0x7f || strings.IndexByte(signs, c) >= 0:
 			b.Write([]byte{'%', hexDigits[c>>4], hexDigits[c&15]})
@@ -118,6 +118,9 @@ func encode(s, signs string) string {
 	}
 	return b.String()
 }
+
+// isEscape reports whether s begins with %XX.
+func isEscape(s string) bool { return len(s) > 2 && isHex(s[1]) && isHex(s[2]) }
 
 func isHex(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'

@@ -13,8 +13,8 @@ import (
 const commentPages = 30
 
 // FindComment finds this App's own comment on an issue or pull request whose
-// body holds the mark, among those made or changed since a moment. Somebody
-// else's comment with the same mark is none.
+// body holds the mark, among those made or changed since a moment. A person's
+// comment, or another App's, with the same mark is none.
 func (r *Repository) FindComment(ctx context.Context, issue int, mark string, since time.Time) (id int64, found bool, err error) {
 	c := call{
 		op:    fmt.Sprintf("list comments on #%d", issue),
@@ -25,13 +25,20 @@ func (r *Repository) FindComment(ctx context.Context, issue int, mark string, si
 		var page []struct {
 			ID   int64  `json:"id"`
 			Body string `json:"body"`
-			App  *struct {
+			User struct {
+				Type string `json:"type"`
+			} `json:"user"`
+			App *struct {
 				ID int64 `json:"id"`
 			} `json:"performed_via_github_app"`
 		}
 		header, err := r.do(ctx, c, &page)
 		for _, comment := range page {
-			if !found && comment.App != nil && comment.App.ID == r.app.id && strings.Contains(comment.Body, mark) {
+			ours := comment.User.Type == "Bot" // where GitHub names no App, as an older GHES
+			if comment.App != nil {
+				ours = comment.App.ID == r.app.id
+			}
+			if !found && ours && strings.Contains(comment.Body, mark) {
 				id, found = comment.ID, true
 			}
 		}

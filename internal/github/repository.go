@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Info is what GitHub says of a repository today; every field but ID may change.
@@ -18,6 +19,7 @@ type Info struct {
 	DefaultBranch string
 	Private       bool
 	Archived      bool
+	PushedAt      time.Time // when any branch or tag moved last; zero: never
 }
 
 // repositoryAnswer is a repository in GitHub's answers.
@@ -30,10 +32,12 @@ type repositoryAnswer struct {
 	DefaultBranch string `json:"default_branch"`
 	Private       bool   `json:"private"`
 	Archived      bool   `json:"archived"`
+
+	PushedAt time.Time `json:"pushed_at"`
 }
 
 func (a repositoryAnswer) info() Info {
-	return Info{a.ID, a.Owner.Login, a.Name, a.DefaultBranch, a.Private, a.Archived}
+	return Info{a.ID, a.Owner.Login, a.Name, a.DefaultBranch, a.Private, a.Archived, a.PushedAt}
 }
 
 // Info asks for the repository. After a rename or transfer GitHub redirects,

@@ -25,8 +25,14 @@ type client struct {
 	slots   chan struct{}
 
 	mu     sync.Mutex
-	paused time.Time // a rate limit's end
-	why    Error     // the refusal that began it
+	reads  pause // also holds up writes
+	writes pause
+}
+
+// pause is a rate limit that was met: until when, and the refusal that began it.
+type pause struct {
+	until time.Time
+	why   Error
 }
 
 // call is one request of the API.
@@ -90,7 +96,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 }
 
 func (c *client) once(ctx context.Context, call call, into any) (http.Header, *Error) {
-	if err := c.pause(call.op); err != nil {
+	if err := c.pause(call); err != nil {
 		return nil, err
 	}
 	select {
@@ -113,7 +119,7 @@ func (c *client) once(ctx context.Context, call call, into any) (http.Header, *E
 	resp, err := c.http.Do(req)
 	if err != nil {
 		failed := unanswered(ctx, call.op, err)
-		c.note(failed)
+		c.note(failed, false)
 		c.logCall(ctx, req, failed.Status, start)
 		return nil, failed
 	}
@@ -124,7 +130,7 @@ func (c *client) once(ctx context.Context, call call, into any) (http.Header, *E
 	c.logCall(ctx, req, resp.StatusCode, start)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		failed := refused(call.op, resp)
-		c.note(failed)
+		c.note(failed, call.method != "" && resp.Header.Get("X-Ratelimit-Remaining") != "0")
 		return nil, failed
 	}
 	if err := read(resp, into); err != nil {
@@ -175,26 +181,37 @@ func read(resp *http.Response, into any) error {
 
 // pause refuses a call during a rate limit: GitHub's documentation threatens
 // integrations that go on asking.
-func (c *client) pause(op string) *Error {
+func (c *client) pause(call call) *Error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	left := time.Until(c.paused)
+	met := c.reads
+	if call.method != "" && c.writes.until.After(met.until) {
+		met = c.writes
+	}
+	left := time.Until(met.until)
 	if left <= 0 {
 		return nil
 	}
-	e := c.why
-	e.Op, e.RetryAfter = op, max(left.Round(time.Millisecond), time.Millisecond)
+	e := met.why
+	e.Op, e.RetryAfter = call.op, max(left.Round(time.Millisecond), time.Millisecond)
 	return &e
 }
 
-func (c *client) note(e *Error) {
+// note begins a pause where an answer asks for one. A limit on writes alone,
+// 80 a minute and 500 an hour, holds up no read: what is to be purged must
+// not wait for what is to be said of it.
+func (c *client) note(e *Error, writesAlone bool) {
 	if e.kind != kindLimited {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if until := time.Now().Add(e.RetryAfter); until.After(c.paused) {
-		c.paused, c.why = until, *e
+	met := &c.reads
+	if writesAlone {
+		met = &c.writes
+	}
+	if until := time.Now().Add(e.RetryAfter); until.After(met.until) {
+		*met = pause{until, *e}
 	}
 }
 

@@ -188,6 +188,7 @@ type Purge struct {
 	OpenedAt    time.Time
 	DoneAt      time.Time // when Akamai's own estimate has passed; may lie ahead of the last answer
 	EndedBy     string    // who cancelled it
+	Paused      string    // why nothing of it is sent at the moment, in public words; "": nothing is wrong
 }
 
 // Counts counts a purge's targets.

@@ -55,6 +55,9 @@ func (j *judgement) again(t ledger.Target) string {
 	if refusal == "" {
 		refusal = unsendable(t.Kind, t.Object)
 	}
+	if refusal == "" && garbled(t.Path, t.Object) {
+		refusal = garbledReason
+	}
 	if refusal == "" && !j.grant.May(j.role, t.Kind, t.Action) {
 		if j.need == "" {
 			j.need, j.what = j.grant.Required(t.Kind, t.Action), deed(t.Kind, t.Action)

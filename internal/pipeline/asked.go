@@ -105,11 +105,15 @@ func (a *asking) place(ctx context.Context) (where place, answer *store.Answer, 
 	return where, nil, nil
 }
 
+// namesShown bounds how many environments a reply names.
+const namesShown = 50
+
 func choices(file *mapping.File) string {
 	names := environments(file)
 	if len(names) == 0 {
 		return "Name one with `--env NAME`."
 	}
+	names = names[:min(len(names), namesShown)]
 	for i, name := range names {
 		names[i] = report.Quote("--env " + name)
 	}
@@ -157,6 +161,9 @@ func (a *asking) wanted(ctx context.Context, where place) (*wanted, *store.Answe
 		Environment: where.env.Name, Owner: a.repo.Owner, Repo: a.repo.Name, DefaultBranch: a.repo.DefaultBranch,
 		Changes: slices.Values(changes),
 	})
+	if errors.Is(err, mapping.ErrTooLarge) || errors.Is(err, mapping.ErrTooSlow) { // no waiting changes that
+		return nil, refuse(report.Quote(err.Error())), nil
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -240,6 +247,8 @@ func (a *asking) judge(targets []mapping.Target) (need policy.Role, what string,
 		case !may:
 			t.Reason = fmt.Sprintf("to %s takes the role %s, and %s has %s", deed(t.Kind, t.Action),
 				a.grant.Required(t.Kind, t.Action), a.cmd.Login, a.role)
+		case garbled(t.Path, t.Object):
+			t.Reason = garbledReason
 		default:
 			t.Reason = unsendable(t.Kind, t.Object)
 		}

@@ -2,20 +2,205 @@ package pipeline
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
 
+	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/report"
 	"github.com/purgebot/purgebot/internal/store"
 	"github.com/purgebot/purgebot/webhook"
 )
 
 // checked reads a check run's event: another App's run that completed may be
-// a deployment; a button on one of ours was pressed.
+// a deployment; a button of one of ours was pressed.
 func (p *Pipeline) checked(ctx context.Context, repo ledger.Repository, e *webhook.CheckRun, d store.Delivery) (string, error) {
-	if e.AppID != p.GitHub.ID() {
-		if e.Action != "completed" {
-			return "another App's button", nil
-		}
+	switch {
+	case e.AppID == p.GitHub.ID() && e.Action == "completed":
+		return "our own", nil
+	case e.AppID != p.GitHub.ID() && e.Action == "completed":
 		return p.signalled(ctx, repo, checkSignal(e), d.ReceivedAt)
+	case e.AppID != p.GitHub.ID():
+		return "another App's button", nil
+	case e.Sender.Type != "User":
+		return "not by a person", nil
 	}
-	return "our own", nil
+	button := e.RequestedAction
+	if e.Action == "rerequested" {
+		button = "" // whatever there is to do again
+	}
+	meant := func(c store.Post) bool { return c.Context == e.Name && c.PurgeID == e.ExternalID }
+	return p.pressedOn(ctx, repo, e.HeadSHA, e.Sender, meant, button)
+}
+
+// suiteAgain does again all check runs of a commit.
+func (p *Pipeline) suiteAgain(ctx context.Context, repo ledger.Repository, e *webhook.CheckSuite) (string, error) {
+	switch {
+	case e.AppID != p.GitHub.ID():
+		return "another App's suite", nil
+	case e.Sender.Type != "User":
+		return "not by a person", nil
+	}
+	return p.pressedOn(ctx, repo, e.HeadSHA, e.Sender, func(store.Post) bool { return true }, "")
+}
+
+// pressedOn does what a button says to those check runs of a commit that are
+// meant. Which purge that is, the store knows; nothing in the event decides.
+func (p *Pipeline) pressedOn(ctx context.Context, repo ledger.Repository, sha string, by webhook.User, meant func(store.Post) bool, button string) (string, error) {
+	checks, err := p.Store.Checks(ctx, repo.ID, sha)
+	if err != nil {
+		return "", err
+	}
+	outcome := "no such check run"
+	for _, c := range checks {
+		if !meant(c) {
+			continue
+		}
+		if c.PurgeID == "" {
+			outcome, err = p.previewAgain(ctx, repo, c)
+		} else {
+			outcome, err = p.pressed(ctx, repo, c, by, button)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return outcome, nil
+}
+
+// previewAgain renders a preview anew. A merge queue's group says the same.
+func (p *Pipeline) previewAgain(ctx context.Context, repo ledger.Repository, c store.Post) (string, error) {
+	if c.Number != 0 {
+		return p.previewPull(ctx, repo, c.Number, c.SHA, true)
+	}
+	err := p.Store.WantCheck(ctx, store.Check{RepoID: c.RepoID, SHA: c.SHA, Name: c.Context, Words: c.Words}, true)
+	return "previewed", err
+}
+
+// pressed does what a button of a purge's check run says, if whoever pressed
+// it may: by the same rules as a comment's command. The answer is in the run.
+func (p *Pipeline) pressed(ctx context.Context, repo ledger.Repository, c store.Post, by webhook.User, button string) (string, error) {
+	purge, err := p.Store.Purge(ctx, c.PurgeID)
+	if err != nil {
+		return "", err
+	}
+	deed, known := map[string]store.Deed{
+		"": store.Retry, "retry": store.Retry, "release": store.Release, "cancel": store.Cancel,
+	}[button]
+	if !known {
+		return "no such button", nil
+	}
+	a := &asking{
+		Pipeline: p, repo: repo, grant: p.Policy.For(repo.FullName()),
+		cmd: store.Command{RepoID: repo.ID, Person: by.ID, Login: by.Login},
+	}
+	refusal, err := a.press(ctx, deed, purge)
+	if err != nil {
+		return "", err
+	}
+	outcome, note := string(deed), report.Acted(string(deed), by.Login, purge.Counts.Failed)
+	if refusal != "" {
+		outcome, note = "refused", report.NotPressed(by.Login, buttonLabel(deed), refusal)
+	}
+	p.Log.LogAttrs(ctx, slog.LevelInfo, "button pressed", slog.String("repository", repo.FullName()), slog.String("purge", purge.ID),
+		slog.String("button", string(deed)), slog.String("by", by.Login), slog.String("outcome", outcome))
+	return outcome, p.Store.NoteCheck(ctx, c.Surface, note)
+}
+
+func buttonLabel(deed store.Deed) string {
+	return strings.ToUpper(string(deed)[:1]) + string(deed)[1:]
+}
+
+// press does a deed, or says in Markdown why not.
+func (a *asking) press(ctx context.Context, deed store.Deed, purge ledger.Purge) (refusal string, err error) {
+	if a.role, err = a.roleOf(ctx, a.cmd.Login); err != nil {
+		return "", err
+	}
+	if !a.grant.Listed() {
+		return report.Unlisted(a.repo.FullName()), nil
+	}
+	if need := a.grant.Command(); !a.role.AtLeast(need) {
+		return a.denied(need, "purge").Words, nil
+	}
+	if deed == store.Release {
+		if need, what, err := a.needs(ctx, purge); err != nil || need != "" {
+			return a.denied(need, what).Words, err
+		}
+	}
+	j := &judgement{grant: a.grant, role: a.role, purge: purge}
+	err = a.actOn(ctx, deed, store.Act{Purge: purge.ID, By: a.cmd.Login}, j)
+	switch {
+	case !errors.Is(err, store.ErrNothing):
+		return "", err
+	case j.need != "":
+		return a.denied(j.need, j.what).Words, nil
+	case j.reason != "":
+		return report.Refusal("policy still refuses it: " + report.Quote(j.reason)), nil
+	default:
+		return report.Refusal(nothingTo(deed)), nil
+	}
+}
+
+// check renders a check run: a preview as it was found, or a purge as it is
+// now, if it has anything to read or to press.
+func (p *Pipeline) check(ctx context.Context, post store.Post, purge ledger.Purge, now time.Time) (w words, err error) {
+	if post.PurgeID == "" {
+		if err := json.Unmarshal([]byte(post.Words), &w.run); err != nil {
+			return w, fmt.Errorf("read what %s shows: %w", post.Surface, err)
+		}
+		w.shows = digest(post.Words)
+		return w, nil
+	}
+	c := report.PurgeCheck{Purge: purge, Note: post.Words, Link: p.page(purge)}
+	if post.RemoteID == 0 && !c.Wanted() {
+		w.shows = post.Posted
+		return w, nil
+	}
+	account, err := p.Store.Account(ctx, purge.ID, report.Listed)
+	if err != nil {
+		return w, err
+	}
+	c.Failed, c.Others, c.Akamai = account.Failed, account.Others, account.Akamai
+	if w.run, w.until = c.Check(now); post.RemoteID == 0 && !w.until.IsZero() {
+		w.shows = post.Posted // not before it has ended
+		return w, nil
+	}
+	shows, err := json.Marshal(w.run)
+	w.shows = digest(string(shows))
+	return w, err
+}
+
+func digest(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:])
+}
+
+// writeCheck changes the check run, or makes it. GitHub only ever adds
+// annotations: a run that had any is not changed but followed by another of
+// the same name, which GitHub shows instead.
+func (p *Pipeline) writeCheck(ctx context.Context, r *github.Repository, post *store.Post, run report.Check) (err error) {
+	c := github.CheckRun{
+		Name: post.Context, Status: run.Status, Conclusion: run.Conclusion, ExternalID: post.PurgeID,
+		Title: run.Title, Summary: run.Summary, Text: run.Text,
+	}
+	for _, a := range run.Annotations {
+		c.Annotations = append(c.Annotations, github.Annotation{
+			Path: a.Path, StartLine: a.Line, EndLine: a.Line, StartColumn: a.Column, EndColumn: a.Column, Level: a.Level, Message: a.Message,
+		})
+	}
+	for _, b := range run.Buttons {
+		c.Actions = append(c.Actions, github.CheckAction{Label: b.Label, Description: b.Description, Identifier: b.Identifier})
+	}
+	if post.RemoteID != 0 && post.PurgeID != "" {
+		return r.UpdateCheckRun(ctx, post.RemoteID, c)
+	}
+	c.HeadSHA = post.SHA
+	post.RemoteID, err = r.CreateCheckRun(ctx, c)
+	return err
 }

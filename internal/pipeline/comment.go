@@ -21,7 +21,7 @@ import (
 // What one person may ask for in one repository. What is more is not read;
 // it gets a reaction.
 const (
-	commandsMost   = 10
+	commandsMost   = 20
 	commandsWindow = time.Minute
 )
 
@@ -88,7 +88,7 @@ func (a *asking) do(ctx context.Context, mistake error) (*store.Answer, error) {
 	if need := a.grant.Command(); !a.role.AtLeast(need) {
 		return a.denied(need, "purge"), nil
 	}
-	if wrong := (*command.Mistake)(nil); errors.As(mistake, &wrong) {
+	if wrong := (*command.Error)(nil); errors.As(mistake, &wrong) {
 		return &store.Answer{Outcome: "mistake", Reaction: "confused", Words: report.Mistaken(wrong.What, wrong.Nearest)}, nil
 	}
 	switch a.asked.Verb {
@@ -110,15 +110,15 @@ func (a *asking) do(ctx context.Context, mistake error) (*store.Answer, error) {
 
 // roleOf asks GitHub what somebody may do here. Trouble that may pass, and
 // what the operator can mend, is an error; any other is no role at all.
-func (p *asking) roleOf(ctx context.Context, login string) (policy.Role, error) {
-	role, err := p.repository(p.repo).Permission(ctx, login)
+func (a *asking) roleOf(ctx context.Context, login string) (policy.Role, error) {
+	role, err := a.repository(a.repo).Permission(ctx, login)
 	if err == nil {
 		return policy.Role(role), nil
 	}
 	if passes(ctx, err) {
 		return policy.None, err
 	}
-	p.Log.LogAttrs(ctx, slogWarn, "permission can't be read: it counts as none", slog.String("login", login), errAttr(err))
+	a.Log.LogAttrs(ctx, slogWarn, "permission can't be read: it counts as none", slog.String("login", login), errAttr(err))
 	return policy.None, nil
 }
 
@@ -199,9 +199,9 @@ func nothingTo(deed store.Deed) string {
 		return "no purge is held here."
 	case store.Cancel:
 		return "no purge waits or is under way here."
-	default:
-		return "no purge has failed objects here."
+	case store.Retry:
 	}
+	return "no purge has failed objects here."
 }
 
 // meant finds the purge that is meant: of this pull request, else of the
@@ -276,7 +276,7 @@ func (a *asking) status(ctx context.Context) (*store.Answer, error) {
 		names = environments(file.file)
 	}
 	var envs []report.EnvironmentStatus
-	for _, name := range names {
+	for _, name := range names[:min(len(names), namesShown)] {
 		known, err := a.Store.FindEnvironment(ctx, a.repo.ID, name)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return nil, err

@@ -59,12 +59,14 @@ func (p *Pipeline) counts(ctx context.Context, repo ledger.Repository, e *webhoo
 	if err != nil {
 		return env, "", err
 	}
-	if file.file == nil {
-		return env, "", nil
+	var named mapping.Environment
+	ok := false
+	if file.file != nil {
+		named, ok = file.file.Environment(e.Environment)
 	}
-	named, ok := file.file.Environment(e.Environment)
 	if !ok {
-		return env, "", nil
+		outcome, err = p.ownGlob(ctx, repo, e)
+		return env, outcome, err
 	}
 	env = named
 	if len(env.Creators) > 0 && !slices.ContainsFunc(env.Creators, func(c string) bool { return strings.EqualFold(c, e.Creator) }) {
@@ -80,6 +82,26 @@ func (p *Pipeline) counts(ctx context.Context, repo ledger.Repository, e *webhoo
 		}
 	}
 	return env, "", nil
+}
+
+// ownGlob keeps out a commit whose own rules name its environment by a glob
+// that the default branch does not have: a commit can't authorise itself.
+func (p *Pipeline) ownGlob(ctx context.Context, repo ledger.Repository, e *webhook.DeploymentStatus) (outcome string, err error) {
+	own, err := p.rulesAt(ctx, repo, e.SHA)
+	if github.IsNotFound(err) || err == nil && own.file == nil {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	if named, ok := own.file.Environment(e.Environment); !ok || !named.Glob {
+		return "", nil
+	}
+	on, err := p.onBranch(ctx, repo, e.SHA, repo.DefaultBranch)
+	if err != nil || on {
+		return "", err
+	}
+	return e.SHA + " is not on " + repo.DefaultBranch, nil
 }
 
 // onBranch reports whether a commit is on a branch.

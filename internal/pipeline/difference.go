@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/purgebot/purgebot/internal/github"
@@ -185,7 +186,7 @@ func (p *Pipeline) mapChanges(ctx context.Context, repo ledger.Repository, env l
 		Rollback: rollback, Old: old.file, Changes: slices.Values(changes.Files),
 	}
 	plan, err := d.rules.file.Plan(q)
-	if errors.Is(err, mapping.ErrTooLarge) { // waits for better rules, like a broken file
+	if errors.Is(err, mapping.ErrTooLarge) || errors.Is(err, mapping.ErrTooSlow) { // waits for better rules, like a broken file
 		d.rules = rules{path: d.rules.path, fault: d.rules.path + ": " + err.Error()}
 		return nil
 	}
@@ -242,9 +243,23 @@ func judge(grant policy.Grant, targets []mapping.Target) []mapping.Target {
 			out[i].Reason = reason
 			continue
 		}
+		if garbled(t.Path, t.Object) {
+			out[i].Reason = garbledReason
+			continue
+		}
 		if err := purger.Check(purger.Kind(t.Kind), t.Object); err != nil {
 			out[i].Reason = err.Error()
 		}
 	}
 	return out
+}
+
+const garbledReason = "the file's name is not UTF-8, and GitHub does not tell its bytes"
+
+// garbled reports whether an object holds part of a file's name that JSON
+// could not hold, and in whose place GitHub sent a replacement character.
+func garbled(path, object string) bool {
+	const replacement, encoded = "\ufffd", "%EF%BF%BD"
+	return strings.Contains(path, replacement) &&
+		(strings.Contains(object, encoded) || strings.Contains(object, replacement))
 }

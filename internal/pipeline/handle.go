@@ -44,6 +44,9 @@ func (p *Pipeline) handle(ctx context.Context, job store.HandleJob) error {
 
 func (p *Pipeline) fact(ctx context.Context, event webhook.Event, d store.Delivery) (outcome string, err error) {
 	source := event.Source()
+	if outcome, is, err := p.reach(ctx, event); is || err != nil {
+		return outcome, err
+	}
 	if source.Repository.ID == 0 {
 		return "no repository", nil
 	}
@@ -53,6 +56,9 @@ func (p *Pipeline) fact(ctx context.Context, event webhook.Event, d store.Delive
 	})
 	if err != nil {
 		return "", err
+	}
+	if repo.Gone != "" {
+		return repo.Gone, nil
 	}
 	switch e := event.(type) {
 	case *webhook.Push:
@@ -67,6 +73,12 @@ func (p *Pipeline) fact(ctx context.Context, event webhook.Event, d store.Delive
 		return p.workflowRan(ctx, repo, e, d.ReceivedAt)
 	case *webhook.CheckRun:
 		return p.checked(ctx, repo, e, d)
+	case *webhook.CheckSuite:
+		return p.suiteAgain(ctx, repo, e)
+	case *webhook.PullRequest:
+		return p.pullChanged(ctx, repo, e)
+	case *webhook.MergeGroup:
+		return p.queued(ctx, repo, e)
 	default:
 		return "no use for it", nil
 	}

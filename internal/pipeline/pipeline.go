@@ -44,6 +44,7 @@ type Pipeline struct {
 	Config
 	rules rulesCache
 	bells bells
+	alarm alarm
 }
 
 // New makes a pipeline. It starts nothing: see Runner.

@@ -32,7 +32,7 @@ func (p *Pipeline) reconcile(ctx context.Context, job store.ReconcileJob) error 
 	case ledger.StepPlan, ledger.StepResend:
 	}
 	repo, err := p.Store.Repository(ctx, env.RepoID)
-	if err != nil {
+	if err != nil || repo.Gone != "" { // it goes on when that comes back
 		return err
 	}
 	var move store.Move

@@ -22,6 +22,7 @@ type words struct {
 	status github.Status   // of a status
 	body   string          // of a reply
 	react  github.Reaction // of a reaction; "": none yet
+	run    report.Check    // of a check run
 	shows  string          // tells one from another
 	until  time.Time       // when it changes by the clock alone; zero: never
 }
@@ -55,6 +56,16 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 	if err != nil {
 		return err
 	}
+	if repo.Gone != "" { // it goes on when that comes back
+		return p.Store.PutOff(ctx, post, now)
+	}
+	wait, err := p.Store.TakeWrite(ctx, repo.Installation, urgencyOf(post, w))
+	if err != nil {
+		return err
+	}
+	if wait > 0 {
+		return p.putOff(ctx, post, now, wait)
+	}
 	if err := p.write(ctx, repo, &post, w); err != nil {
 		return p.notPosted(ctx, post, err)
 	}
@@ -83,6 +94,8 @@ func (p *Pipeline) words(ctx context.Context, post store.Post, now time.Time) (w
 		return w, nil
 	case store.ReplyPost:
 		return p.reply(ctx, post, purge, now)
+	case store.CheckPost:
+		return p.check(ctx, post, purge, now)
 	case store.StatusPost:
 	}
 	s := report.Status{State: post.State, Description: report.Cut(post.Words, report.MaxDescription)}
@@ -137,6 +150,10 @@ func (p *Pipeline) write(ctx context.Context, repo ledger.Repository, post *stor
 	case store.ReplyPost:
 		attrs = append(attrs, slog.Int("number", post.Number), slog.Int64("to", post.Comment))
 		err = p.writeReply(ctx, r, post, w.body)
+	case store.CheckPost:
+		attrs = append(attrs, slog.String("sha", report.Short(post.SHA)), slog.String("name", post.Context),
+			slog.String("state", w.run.Status+" "+w.run.Conclusion), slog.String("words", w.run.Title))
+		err = p.writeCheck(ctx, r, post, w.run)
 	case store.StatusPost:
 		attrs = append(attrs, slog.String("sha", report.Short(post.SHA)), slog.String("context", post.Context),
 			slog.String("state", string(w.status.State)), slog.String("words", w.status.Description))

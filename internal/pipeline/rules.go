@@ -30,10 +30,10 @@ func (p *Pipeline) rulesAt(ctx context.Context, repo ledger.Repository, sha stri
 	file, found, err := p.repository(repo).RulesFile(ctx, sha)
 	var unusable *github.RulesFileError
 	switch {
+	case errors.Is(err, github.ErrTwoRulesFiles):
+		return p.rules.put(key, rules{path: mapping.RootPlace, fault: mapping.BothPlaces()[0].In(mapping.RootPlace)}), nil
 	case errors.As(err, &unusable):
 		return p.rules.put(key, rules{path: file.Path, fault: unusable.Public()}), nil
-	case errors.Is(err, github.ErrTwoRulesFiles):
-		return p.rules.put(key, rules{fault: github.ErrTwoRulesFiles.Error()}), nil
 	case err != nil:
 		return rules{}, err
 	case !found:

@@ -121,7 +121,7 @@ type EnvironmentStatus struct {
 	Known ledger.Environment // zero: nothing was ever heard of it
 }
 
-// Status is the reply to /purge status.
+// StatusReply is the reply to /purge status.
 func StatusReply(envs []EnvironmentStatus, unfinished []ledger.Purge, paused string, now time.Time) string {
 	var b strings.Builder
 	for _, e := range envs {

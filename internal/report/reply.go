@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,7 +63,7 @@ func headline(p ledger.Purge, now time.Time) string {
 
 func (r Reply) action() string {
 	seen := map[mapping.Action]bool{}
-	for _, t := range append(r.Failed[:len(r.Failed):len(r.Failed)], r.Others...) {
+	for _, t := range slices.Concat(r.Failed, r.Others) {
 		seen[t.Action] = true
 	}
 	switch {

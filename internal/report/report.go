@@ -34,9 +34,11 @@ func Purge(p ledger.Purge, now time.Time) Status {
 	c := p.Counts
 	switch {
 	case p.State == ledger.Held:
-		return status("pending", "held: %s; %s. To release: /purge release", Objects(c), p.Note)
+		return held(p)
 	case p.State == ledger.Cancelled:
 		return status("failure", "cancelled by %s, %d not purged", p.EndedBy, c.Total()-c.Accepted)
+	case p.State == ledger.Open && p.Paused != "":
+		return status("pending", "%d of %d purged%s, waiting: %s", c.Accepted, c.Total(), refused(c, ""), p.Paused)
 	case p.State == ledger.Open:
 		return status("pending", "%d of %d purged%s", c.Accepted, c.Total(), refused(c, ""))
 	case now.Before(p.DoneAt) && c.Accepted > 0:
@@ -50,6 +52,13 @@ func Purge(p ledger.Purge, now time.Time) Status {
 	default:
 		return status("success", "%s", join(fmt.Sprintf("%s purged in %s", Objects(c), Took(p)), p.Note, p.Start))
 	}
+}
+
+// held says how to let a purge go, and as much of why it waits as fits.
+func held(p ledger.Purge) Status {
+	how := ". /purge release, or purgebot release " + p.ID
+	why := Cut("held: "+join(Objects(p.Counts), p.Note), MaxDescription-utf8.RuneCountInString(how))
+	return status("pending", "%s%s", why, how)
 }
 
 func refused(c ledger.Counts, reason string) string {

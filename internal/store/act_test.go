@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/internal/store"
 	"github.com/purgebot/purgebot/mapping"
@@ -66,8 +67,10 @@ func claimTags(t *testing.T, s *store.Store) *store.Request {
 // planned is a purge that a person asked for, not opened yet.
 func planned(t *testing.T, s *store.Store, targets []mapping.Target) ledger.Purge {
 	t.Helper()
-	p, err := s.Begin(t.Context(), ledger.Purge{RepoID: repoID, EnvID: "env", Environment: "production", Cause: ledger.CauseComment,
-		By: "alice", Network: mapping.Production, Lane: ledger.LanePeople, Note: "12 deletes, policy holds more than 10"})
+	p, err := s.Begin(t.Context(), ledger.Purge{
+		RepoID: repoID, EnvID: "env", Environment: "production", Cause: ledger.CauseComment,
+		By: "alice", Network: mapping.Production, Lane: ledger.LanePeople, Note: "12 deletes, policy holds more than 10",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

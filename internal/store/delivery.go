@@ -16,6 +16,7 @@ type Delivery struct {
 	Body       []byte // JSON
 	ReceivedAt time.Time
 	HandledAt  time.Time // zero: not yet
+	Outcome    string    // what it came to, for the operator; "": not yet
 }
 
 // Receive makes a delivery durable and rings for it, in one transaction. It
@@ -49,8 +50,8 @@ func (s *Store) Delivery(ctx context.Context, guid string) (Delivery, error) {
 	err := s.read(ctx, func(t *tx) error {
 		var body []byte
 		var received, handled int64
-		err := t.row(ctx, `SELECT event, body, received_at, handled_at FROM delivery WHERE guid = $1`, guid).
-			Scan(&d.Event, &body, &received, &handled)
+		err := t.row(ctx, `SELECT event, body, received_at, handled_at, outcome FROM delivery WHERE guid = $1`, guid).
+			Scan(&d.Event, &body, &received, &handled, &d.Outcome)
 		if err != nil {
 			return missing(err)
 		}

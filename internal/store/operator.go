@@ -98,8 +98,8 @@ type Backlog struct {
 	HeldTargets int // their targets
 
 	Budget      []Bucket  // as modelled at the moment of reading; that of the requests first
-	PausedUntil time.Time // nothing is sent before; zero, or past: no pause
-	Words       string    // why it is paused
+	PausedUntil time.Time // nothing is sent before; zero: no trouble
+	Words       string    // why nothing is sent; "": no trouble
 }
 
 // Bucket is one of the account's token buckets.
@@ -167,19 +167,19 @@ func (s *Store) readBudget(ctx context.Context, t *tx, b *Backlog) error {
 	model := &budget{Budget: purger.NewBudget(now)}
 	err := t.each(ctx, func(r row) error {
 		var name, words string
-		var tokens float64
+		var read purger.Bucket
 		var at, paused int64
-		if err := r.Scan(&name, &tokens, &at, &paused, &words); err != nil {
+		if err := r.Scan(&name, &read.Tokens, &at, &read.Capacity, &read.PerSecond, &paused, &words); err != nil {
 			return err
 		}
-		bucket := model.bucket(name)
-		bucket.Tokens, bucket.At = tokens, when(at)
-		bucket.Refill(now)
+		read.At = when(at)
+		read.Refill(now)
+		*model.bucket(name) = read
 		if name == requestsBucket {
 			b.PausedUntil, b.Words = when(paused), words
 		}
 		return nil
-	}, `SELECT bucket, tokens, at, paused_until, words FROM budget`)
+	}, `SELECT bucket, tokens, at, capacity, per_second, paused_until, words FROM budget`)
 	for _, name := range []string{requestsBucket, string(purger.URL), string(purger.Tag), string(purger.CPCode)} {
 		b.Budget = append(b.Budget, Bucket{Name: name, Bucket: *model.bucket(name)})
 	}

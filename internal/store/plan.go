@@ -256,15 +256,7 @@ func (s *Store) closeCarried(ctx context.Context, t *tx, m Move, before ledger.P
 		m.Env.ID, ms(before.At), before.Status, ms(m.To.At), m.To.Status); err != nil {
 		return err
 	}
-	push, err := pushOf(ctx, t, m.Env.RepoID, m.To.SHA)
-	switch {
-	case err == nil:
-		if err := t.each(ctx, add, `SELECT p.after_sha FROM push p JOIN post o ON o.repo_id = p.repo_id AND o.sha = p.after_sha
-			WHERE p.repo_id = $1 AND p.branch = $2 AND p.at <= $3 AND o.env_id = $4 AND o.purge_id = ''`,
-			m.Env.RepoID, push.Branch, ms(push.At), m.Env.ID); err != nil {
-			return err
-		}
-	case !errors.Is(err, ErrNotFound):
+	if err := s.pushesBefore(ctx, t, m, add); err != nil {
 		return err
 	}
 	for _, sha := range m.Carried {
@@ -280,6 +272,33 @@ func (s *Store) closeCarried(ctx context.Context, t *tx, m Move, before ledger.P
 		}
 	}
 	return nil
+}
+
+// pushesBefore lists the commits with words of their own that were pushed
+// before the one that is live now. GitHub tells whole seconds: of those within
+// one, only what a push says that it moved from came before it.
+func (s *Store) pushesBefore(ctx context.Context, t *tx, m Move, add func(row) error) error {
+	push, err := pushOf(ctx, t, m.Env.RepoID, m.To.SHA)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	const spoken = `SELECT p.after_sha FROM push p JOIN post o ON o.repo_id = p.repo_id AND o.sha = p.after_sha
+		WHERE p.repo_id = $1 AND p.branch = $2 AND o.env_id = $3 AND o.purge_id = '' AND `
+	if err == nil {
+		err = t.each(ctx, add, spoken+`p.at < $4`, m.Env.RepoID, push.Branch, m.Env.ID, ms(push.At))
+	}
+	seen := map[string]bool{push.After: true} // a branch may move to and fro
+	for earlier := push; err == nil; {
+		earlier, err = pushOf(ctx, t, m.Env.RepoID, earlier.Before)
+		if errors.Is(err, ErrNotFound) || seen[earlier.After] || !earlier.At.Equal(push.At) || earlier.Branch != push.Branch {
+			return nil
+		}
+		seen[earlier.After] = true
+		if err == nil {
+			err = t.each(ctx, add, spoken+`p.after_sha = $4`, m.Env.RepoID, push.Branch, m.Env.ID, earlier.After)
+		}
+	}
+	return err
 }
 
 func short(sha string) string { return sha[:min(7, len(sha))] }

@@ -18,6 +18,7 @@ const (
 	StatusPost   PostKind = "status"   // a commit status of one context
 	ReplyPost    PostKind = "reply"    // a comment of ours on a pull request
 	ReactionPost PostKind = "reaction" // our reaction to a comment
+	CheckPost    PostKind = "check"    // a check run of one name on a commit
 )
 
 // A Post is one surface on GitHub.
@@ -115,10 +116,11 @@ func (s *Store) own(ctx context.Context, t *tx, e ledger.Environment, sha, conte
 		ON CONFLICT (surface) DO UPDATE SET purge_id = excluded.purge_id, version = post.version + 1
 		WHERE post.purge_id <= excluded.purge_id`,
 		name, e.RepoID, e.ID, sha, context, purge)
-	if err == nil {
-		t.rings(ReportJob{Surface: name})
+	if err != nil {
+		return err
 	}
-	return err
+	t.rings(ReportJob{Surface: name})
+	return s.ownCheck(ctx, t, e, sha, "Purge "+strings.TrimPrefix(context, "purge/"), purge)
 }
 
 // changed rings for every surface that speaks for a purge.

@@ -10,7 +10,7 @@ import (
 
 const purgeColumns = `id, key, repo_id, env_id, environment, cause, caused_by, from_sha, to_sha, to_deploy, to_status, to_at,
 	network, start, note, unmatched, lane, version, state, urls, tags, cpcodes, sent, accepted, failed, reason,
-	created_at, opened_at, done_at, ended_by`
+	created_at, opened_at, done_at, ended_by, COALESCE((SELECT words FROM budget WHERE bucket = 'requests'), '')`
 
 func scanPurge(r row) (p ledger.Purge, err error) {
 	var unmatched string
@@ -18,9 +18,12 @@ func scanPurge(r row) (p ledger.Purge, err error) {
 	err = r.Scan(&p.ID, &p.Key, &p.RepoID, &p.EnvID, &p.Environment, &p.Cause, &p.By, &p.From.SHA,
 		&p.To.SHA, &p.To.Deploy, &p.To.Status, &toAt, &p.Network, &p.Start, &p.Note, &unmatched, &p.Lane, &p.Version,
 		&p.State, &p.Counts.URLs, &p.Counts.Tags, &p.Counts.CPCodes, &p.Counts.Sent, &p.Counts.Accepted, &p.Counts.Failed,
-		&p.Reason, &created, &opened, &done, &p.EndedBy)
+		&p.Reason, &created, &opened, &done, &p.EndedBy, &p.Paused)
 	if err != nil {
 		return p, missing(err)
+	}
+	if p.State != ledger.Open {
+		p.Paused = ""
 	}
 	p.To.At, p.CreatedAt, p.OpenedAt, p.DoneAt = when(toAt), when(created), when(opened), when(done)
 	return p, json.Unmarshal([]byte(unmatched), &p.Unmatched)
@@ -107,7 +110,8 @@ func (s *Store) Queue(ctx context.Context) (q Queue, err error) {
 			Scan(&q.Deliveries, &q.Environments, &q.Targets, &q.Posts, &until, &words); err != nil {
 			return err
 		}
-		q.Pause = Pause{Paused: words != "" && until > now, Words: words}
+		// While one request probes, or nobody has yet, it is still paused.
+		q.Pause = Pause{Paused: words != "" && (until > now || q.Targets > 0), Words: words}
 		return nil
 	})
 	return q, err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/purger"
 )
 
@@ -19,18 +18,27 @@ type Request struct {
 	Attempt    int
 	LeaseUntil time.Time
 
-	// Where the request is half of one that was refused: Akamai's words on
-	// the other half, and whether other requests of the kind were accepted
-	// within the last minute.
-	SiblingWords   string
-	OthersAccepted bool
+	// Refused is set where the request, or the one that it is a part of, was
+	// refused and nothing was named.
+	Refused Refusal
 
 	purger.Request
 }
 
-// fullerFor is how long a deploy's request waits for tokens so that it can be
-// fuller. A person's request takes what is there.
-const fullerFor = 3 * time.Second
+// Refusal is what is known about a refusal that named nothing, while it is
+// not clear whether it was for the objects: Akamai answers 400 to too much
+// traffic too.
+type Refusal struct {
+	Since          time.Time // when the whole was refused; zero: it was not
+	Sibling        string    // Akamai's words when it refused the other half; "": it did not
+	SiblingWaits   bool      // for its first answer
+	OthersAccepted bool      // requests of the kind were accepted since, and within the last minute
+}
+
+// fillFor is how long a request may wait for tokens so that it can be fuller.
+// The objects' bucket decides how fast a long list goes, whatever the size of
+// the requests; of tags, a full one would take minutes.
+const fillFor = 20 * time.Second
 
 // Claim takes the next request of a kind that may be sent now: one that is
 // ready or whose lease is over, else a new one packed from the waiting
@@ -78,7 +86,7 @@ func (c *claim) take(ctx context.Context) (*Request, time.Duration, error) {
 	if ready == nil && len(open) == 0 {
 		return nil, c.nextReady(ctx), nil
 	}
-	if pause := c.budget.pausedFor(c.now); pause > 0 {
+	if pause := c.budget.pausedFor(); pause > 0 {
 		return nil, pause, nil
 	}
 	if ready != nil && (len(open) == 0 || ready.Lane <= open[0].lane) {
@@ -88,16 +96,25 @@ func (c *claim) take(ctx context.Context) (*Request, time.Duration, error) {
 }
 
 // ready finds a request that waits to be sent again.
-func (c *claim) ready(ctx context.Context) (*Request, error) {
-	r := &Request{Request: purger.Request{Kind: c.kind}}
-	err := missing(c.t.row(ctx, `SELECT id, network, action, lane, attempt FROM request
-		WHERE kind = $1 AND ((state = 'ready' AND next_at <= $2) OR (state = 'sending' AND lease_until <= $2))
+func (c *claim) ready(ctx context.Context) (*readyRequest, error) {
+	r := &readyRequest{Request: Request{Request: purger.Request{Kind: c.kind}}}
+	var refused int64
+	err := missing(c.t.row(ctx, `SELECT id, network, action, lane, attempt, parent, refused_at FROM request
+		WHERE kind = $1 AND state IN ('ready', 'sending')
+			AND ((state = 'ready' AND next_at <= $2) OR (state = 'sending' AND lease_until <= $2))
 		ORDER BY lane, next_at, id LIMIT 1`, string(c.kind), ms(c.now)).
-		Scan(&r.ID, &r.Network, &r.Action, &r.Lane, &r.Attempt))
+		Scan(&r.ID, &r.Network, &r.Action, &r.Lane, &r.Attempt, &r.parent, &refused))
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil //nolint:nilnil // no request is an answer
 	}
+	r.Refused.Since = when(refused)
 	return r, err
+}
+
+// readyRequest is a request that waits to be sent again.
+type readyRequest struct {
+	Request
+	parent string // the request that it is a half of
 }
 
 // nextReady is how long it is until a request that backs off, or whose lease
@@ -112,8 +129,11 @@ func (c *claim) nextReady(ctx context.Context) time.Duration {
 	return max(when(at).Sub(c.now), 10*time.Millisecond)
 }
 
-func (c *claim) resume(ctx context.Context, r *Request) (*Request, time.Duration, error) {
+func (c *claim) resume(ctx context.Context, r *readyRequest) (*Request, time.Duration, error) {
 	if err := c.family(ctx, r); err != nil {
+		return nil, 0, err
+	}
+	if err := c.dropCancelled(ctx, r.ID); err != nil {
 		return nil, 0, err
 	}
 	err := c.t.each(ctx, func(row row) error {
@@ -121,187 +141,84 @@ func (c *claim) resume(ctx context.Context, r *Request) (*Request, time.Duration
 		err := row.Scan(&object)
 		r.Objects = append(r.Objects, object)
 		return err
-	}, `SELECT DISTINCT object FROM target WHERE request_id = $1 AND state = 'claimed' ORDER BY object`, r.ID)
+	}, `SELECT DISTINCT object FROM target WHERE request_id = $1 AND request_id <> '' AND state = 'claimed' ORDER BY object`, r.ID)
 	if err != nil {
 		return nil, 0, err
 	}
-	if len(r.Objects) == 0 { // its purges were cancelled
+	n, most := len(r.Objects), int(c.budget.Objects(c.kind).Capacity)
+	switch {
+	case n == 0: // nothing of it is wanted any more
 		_, err := c.t.exec(ctx, `UPDATE request SET state = 'refused', words = 'cancelled', settled_at = $2 WHERE id = $1`, r.ID, ms(c.now))
 		c.t.rings(PurgeJob{Objects: string(c.kind)})
 		return nil, 0, err
+	case n > most && most > 0: // the account's bucket became smaller: it would never fit
+		return nil, 0, c.split(ctx, c.t, &r.Request, Settlement{At: most})
+	case !c.budget.Take(c.kind, n, c.budget.now):
+		return nil, c.budget.Wait(c.kind, n, c.budget.now), nil
 	}
-	if !c.budget.Take(c.kind, len(r.Objects), c.now) {
-		return nil, c.budget.Wait(c.kind, len(r.Objects), c.now), nil
-	}
+	c.budget.probe(c.lease)
 	if err := c.saveBudget(ctx, c.t, c.kind, c.budget); err != nil {
 		return nil, 0, err
 	}
 	r.Attempt++
 	r.LeaseUntil = c.now.Add(c.lease)
-	_, err = c.t.exec(ctx, `UPDATE request SET state = 'sending', attempt = $2, lease_until = $3, sent_at = $4 WHERE id = $1`,
-		r.ID, r.Attempt, ms(r.LeaseUntil), ms(c.now))
+	_, err = c.t.exec(ctx, `UPDATE request SET state = 'sending', attempt = $2, lease_until = $3, sent_at = $4, objects = $5 WHERE id = $1`,
+		r.ID, r.Attempt, ms(r.LeaseUntil), ms(c.now), n)
 	c.t.rings(PurgeJob{Objects: string(c.kind)})
-	return r, 0, err
+	return &r.Request, 0, err
 }
 
-// family reads what is known of a request's other half.
-func (c *claim) family(ctx context.Context, r *Request) error {
-	var others int
-	err := c.t.row(ctx, `SELECT COALESCE(MAX(s.words), ''), (SELECT COUNT(*) FROM request o
-			WHERE o.kind = $2 AND o.state = 'accepted' AND o.settled_at > $3)
-		FROM request r JOIN request s ON s.parent = r.parent AND s.id <> r.id AND s.state <> 'accepted'
-		WHERE r.id = $1 AND r.parent <> ''`, r.ID, string(c.kind), ms(c.now.Add(-time.Minute))).
-		Scan(&r.SiblingWords, &others)
-	r.OthersAccepted = others > 0
-	return err
-}
-
-// openPurge is a purge with targets that wait.
-type openPurge struct {
-	id      string
-	network purger.Network
-	lane    int
-}
-
-// purgesAtOnce bounds how many purges one request looks through.
-const purgesAtOnce = 100
-
-func (c *claim) open(ctx context.Context) (open []openPurge, err error) {
-	err = c.t.each(ctx, func(r row) error {
-		var p openPurge
-		err := r.Scan(&p.id, &p.network, &p.lane)
-		open = append(open, p)
+// dropCancelled takes out of a request what belongs to purges that were
+// cancelled while it was under way.
+func (c *claim) dropCancelled(ctx context.Context, request string) error {
+	dropped := map[string]int{}
+	err := c.t.each(ctx, countPurges(dropped), `UPDATE target SET state = 'dropped'
+		WHERE request_id = $1 AND request_id <> '' AND state = 'claimed'
+		AND purge_id IN (SELECT id FROM purge WHERE state = 'cancelled') RETURNING purge_id`, request)
+	if err != nil {
 		return err
-	}, `SELECT id, network, lane FROM purge p WHERE state = 'open' AND EXISTS
-			(SELECT 1 FROM target t WHERE t.purge_id = p.id AND t.kind = $1 AND t.state = 'waiting')
-		ORDER BY lane, urls + tags + cpcodes, id LIMIT $2`, string(c.kind), purgesAtOnce)
-	return open, err
-}
-
-// pack packs a new request. The first purge in line decides the network and
-// the action; the others fill it up.
-func (c *claim) pack(ctx context.Context, open []openPurge) (*Request, time.Duration, error) {
-	avail := c.budget.Available(c.kind, c.now)
-	if avail == 0 {
-		return nil, c.budget.Wait(c.kind, 1, c.now), nil
 	}
-	for _, action := range []purger.Action{"", purger.Delete} {
-		r, full, err := c.gather(ctx, open, action)
-		if err != nil {
-			return nil, 0, err
-		}
-		if len(r.Objects) == 0 {
-			continue // all of it waits for a delete of the same objects
-		}
-		if wait := c.fuller(r, avail); wait > 0 {
-			return nil, wait, nil
-		}
-		if len(r.Objects) > avail {
-			r.Objects, full = r.Objects[:avail], true
-		}
-		return c.start(ctx, r, full)
-	}
-	return nil, 0, nil
-}
-
-// fuller is how long a request should wait for tokens rather than go out
-// half empty.
-func (c *claim) fuller(r *Request, avail int) time.Duration {
-	if len(r.Objects) <= avail || r.Lane == ledger.LanePeople {
-		return 0
-	}
-	b := c.budget.Objects(c.kind)
-	want := min(len(r.Objects), max(1, int(b.PerSecond*fullerFor.Seconds())))
-	return c.budget.Wait(c.kind, want, c.now)
-}
-
-// gather collects objects, in line, that fit one request. full says that
-// more may wait.
-func (c *claim) gather(ctx context.Context, open []openPurge, action purger.Action) (r *Request, full bool, err error) {
-	r = &Request{Lane: open[0].lane, Request: purger.Request{Kind: c.kind, Network: open[0].network, Action: action}}
-	packer := purger.NewPacker(c.kind, int(c.budget.Objects(c.kind).Capacity))
-	seen := map[string]bool{}
-	for _, p := range open {
-		if p.network != r.Network {
-			full = true
-			continue
-		}
-		err := c.t.each(ctx, func(row row) error {
-			var object string
-			var action purger.Action
-			if err := row.Scan(&object, &action); err != nil {
-				return err
-			}
-			if r.Action == "" {
-				r.Action = action
-			}
-			if action != r.Action {
-				full = true
-				return nil
-			}
-			if seen[object] {
-				return nil
-			}
-			if !packer.Add(object) {
-				full = true
-				return errStop
-			}
-			seen[object] = true
-			r.Objects = append(r.Objects, object)
-			return nil
-		}, `SELECT object, action FROM target WHERE purge_id = $1 AND kind = $2 AND state = 'waiting' ORDER BY seq`,
-			p.id, string(c.kind))
-		if err := stopped(err); err != nil {
-			return nil, false, err
-		}
-		if packer.Bytes() > purger.MaxBody*99/100 {
-			full = true
-			break
-		}
-	}
-	if r.Action == purger.Invalidate {
-		err = c.leaveToDeletes(ctx, r)
-	}
-	return r, full, err
-}
-
-// leaveToDeletes takes out the objects that a waiting delete of an open purge
-// will carry: it does all that an invalidation would.
-func (c *claim) leaveToDeletes(ctx context.Context, r *Request) error {
-	deletes := map[string]bool{}
-	for part := range chunks(r.Objects, rowsAtOnce) {
-		args := append([]any{string(c.kind), string(r.Network)}, anys(part)...)
-		err := c.t.each(ctx, func(row row) error {
-			var object string
-			err := row.Scan(&object)
-			deletes[object] = true
-			return err
-		}, `SELECT t.object FROM target t JOIN purge p ON p.id = t.purge_id
-			WHERE t.kind = $1 AND t.network = $2 AND t.state = 'waiting' AND t.action = 'delete' AND p.state = 'open'
-			AND t.object IN `+list(3, len(part)), args...)
-		if err != nil {
+	for purge := range dropped {
+		if err := c.recount(ctx, c.t, purge); err != nil {
 			return err
 		}
 	}
-	if len(deletes) == 0 {
+	return nil
+}
+
+// family reads what is known of the refusal that a request was part of.
+func (c *claim) family(ctx context.Context, r *readyRequest) error {
+	f := &r.Refused
+	if f.Since.IsZero() {
 		return nil
 	}
-	rest := r.Objects[:0]
-	for _, o := range r.Objects {
-		if !deletes[o] {
-			rest = append(rest, o)
-		}
+	var accepted int
+	err := c.t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM request WHERE kind = $1 AND state = 'accepted' AND settled_at >= $2 LIMIT 1) x`,
+		string(c.kind), max(ms(f.Since), ms(c.now.Add(-time.Minute)))).Scan(&accepted)
+	if err != nil {
+		return err
 	}
-	r.Objects = rest
-	return nil
+	f.OthersAccepted = accepted > 0
+	if r.parent == "" {
+		return nil
+	}
+	var state string
+	err = missing(c.t.row(ctx, `SELECT state, refusal FROM request WHERE parent = $1 AND parent <> '' AND id <> $2`, r.parent, r.ID).
+		Scan(&state, &f.Sibling))
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	f.SiblingWaits = f.Sibling == "" && (state == "ready" || state == "sending")
+	return err
 }
 
 // start writes a new request as one that is being sent, and lets every
 // waiting target of its objects join.
 func (c *claim) start(ctx context.Context, r *Request, more bool) (*Request, time.Duration, error) {
-	if !c.budget.Take(c.kind, len(r.Objects), c.now) {
-		return nil, c.budget.Wait(c.kind, len(r.Objects), c.now), nil
+	if !c.budget.Take(c.kind, len(r.Objects), c.budget.now) {
+		return nil, c.budget.Wait(c.kind, len(r.Objects), c.budget.now), nil
 	}
+	c.budget.probe(c.lease)
 	if err := c.saveBudget(ctx, c.t, c.kind, c.budget); err != nil {
 		return nil, 0, err
 	}
@@ -322,7 +239,7 @@ func (c *claim) start(ctx context.Context, r *Request, more bool) (*Request, tim
 		}, `UPDATE target SET state = 'claimed', request_id = $1
 			WHERE kind = $2 AND network = $3 AND state = 'waiting' AND ($4 = 'delete' OR action = $4)
 			AND object IN `+list(5, len(part))+`
-			AND purge_id IN (SELECT id FROM purge WHERE state = 'open') RETURNING purge_id`, args...)
+			AND EXISTS (SELECT 1 FROM purge p WHERE p.id = target.purge_id AND p.state = 'open') RETURNING purge_id`, args...)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -338,63 +255,6 @@ func (c *claim) start(ctx context.Context, r *Request, more bool) (*Request, tim
 		c.t.rings(PurgeJob{Objects: string(c.kind)})
 	}
 	return r, 0, nil
-}
-
-// budget is the shared model of the account's buckets, with its pause.
-type budget struct {
-	*purger.Budget
-	pausedUntil time.Time
-	failures    int
-	words       string
-}
-
-func (b *budget) pausedFor(now time.Time) time.Duration { return max(0, b.pausedUntil.Sub(now)) }
-
-const requestsBucket = "requests"
-
-// loadBudget locks and reads the rows of the request bucket and of a kind's:
-// the lock is what makes claims of several replicas take turns.
-func (s *Store) loadBudget(ctx context.Context, t *tx, kind purger.Kind, now time.Time) (*budget, error) {
-	b := &budget{Budget: purger.NewBudget(now)}
-	for _, bucket := range []string{requestsBucket, string(kind)} {
-		into := b.bucket(bucket)
-		if _, err := t.exec(ctx, `INSERT INTO budget (bucket, tokens, at) VALUES ($1,$2,$3) ON CONFLICT (bucket) DO NOTHING`,
-			bucket, into.Tokens, ms(now)); err != nil {
-			return nil, err
-		}
-		var at, paused int64
-		var failures int
-		var words string
-		if err := t.row(ctx, `UPDATE budget SET bucket = bucket WHERE bucket = $1 RETURNING tokens, at, paused_until, failures, words`, bucket).
-			Scan(&into.Tokens, &at, &paused, &failures, &words); err != nil {
-			return nil, err
-		}
-		into.At = when(at)
-		if bucket == requestsBucket {
-			b.pausedUntil, b.failures, b.words = when(paused), failures, words
-		}
-	}
-	return b, nil
-}
-
-func (b *budget) bucket(name string) *purger.Bucket {
-	if name == requestsBucket {
-		return &b.Requests
-	}
-	return b.Objects(purger.Kind(name))
-}
-
-func (s *Store) saveBudget(ctx context.Context, t *tx, kind purger.Kind, b *budget) error {
-	for _, bucket := range []string{requestsBucket, string(kind)} {
-		from := b.bucket(bucket)
-		if _, err := t.exec(ctx, `UPDATE budget SET tokens = $2, at = $3 WHERE bucket = $1`,
-			bucket, from.Tokens, ms(from.At)); err != nil {
-			return err
-		}
-	}
-	_, err := t.exec(ctx, `UPDATE budget SET paused_until = $2, failures = $3, words = $4 WHERE bucket = $1`,
-		requestsBucket, ms(b.pausedUntil), b.failures, b.words)
-	return err
 }
 
 func anys(ss []string) []any {

@@ -144,7 +144,7 @@ CREATE TABLE purge (
   ended_by      TEXT   NOT NULL DEFAULT ''
 );
 CREATE INDEX purge_env ON purge (env_id, id);
-CREATE INDEX purge_state ON purge (state, lane, id);
+CREATE INDEX purge_line ON purge (state, lane, (urls + tags + cpcodes), id);
 
 CREATE TABLE target (
   purge_id   TEXT   NOT NULL,
@@ -160,8 +160,10 @@ CREATE TABLE target (
   request_id TEXT   NOT NULL DEFAULT '',
   PRIMARY KEY (purge_id, seq)
 );
-CREATE INDEX target_queue ON target (purge_id, kind, seq) WHERE state = 'waiting';
+CREATE INDEX target_queue ON target (purge_id, kind, action, seq) WHERE state = 'waiting';
 CREATE INDEX target_object ON target (kind, network, object) WHERE state = 'waiting';
+CREATE INDEX target_delete ON target (kind, network, object) WHERE state = 'waiting' AND action = 'delete';
+CREATE INDEX target_failed ON target (purge_id, seq) WHERE state = 'failed';
 CREATE INDEX target_request ON target (request_id) WHERE request_id <> '';
 
 CREATE TABLE request (
@@ -179,15 +181,21 @@ CREATE TABLE request (
   support_id  TEXT   NOT NULL DEFAULT '',
   words       TEXT   NOT NULL DEFAULT '', -- Akamai's, of the last answer
   parent      TEXT   NOT NULL DEFAULT '', -- the request that was split
+  refused_at  BIGINT NOT NULL DEFAULT 0, -- when it, or what it was split from, was first refused with nothing named
+  refusal     TEXT   NOT NULL DEFAULT '', -- Akamai's words, when it was refused with nothing named
   sent_at     BIGINT NOT NULL DEFAULT 0,
   settled_at  BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX request_due ON request (kind, next_at) WHERE state IN ('ready', 'sending');
+CREATE INDEX request_accepted ON request (kind, settled_at) WHERE state = 'accepted';
+CREATE INDEX request_parent ON request (parent) WHERE parent <> '';
 
 CREATE TABLE budget (
   bucket       TEXT   PRIMARY KEY, -- requests, url, tag, cpcode
   tokens       DOUBLE PRECISION NOT NULL,
   at           BIGINT NOT NULL,
+  capacity     DOUBLE PRECISION NOT NULL, -- as Akamai last said
+  per_second   DOUBLE PRECISION NOT NULL,
   paused_until BIGINT NOT NULL DEFAULT 0, -- nothing is sent before; requests' row pauses the account
   failures     BIGINT NOT NULL DEFAULT 0, -- answers in a row that say that Akamai is away
   words        TEXT   NOT NULL DEFAULT '' -- why it is paused

@@ -6,7 +6,6 @@ import (
 	"iter"
 	"time"
 
-	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/purger"
 )
 
@@ -32,6 +31,10 @@ type Settlement struct {
 
 	Pause time.Time // the account pauses until then; zero: it doesn't
 	Away  bool      // Akamai gave no answer, or one that says that it is away
+	Why   string    // with Pause and Away: why nothing is sent, in public words; "": Words say it
+
+	Refusal string    // Akamai's words, where it refused and named nothing
+	Since   time.Time // with Refusal: when it first refused the whole
 }
 
 // Settle settles a request in one transaction. It reports false when the
@@ -39,15 +42,20 @@ type Settlement struct {
 func (s *Store) Settle(ctx context.Context, r *Request, v Settlement) (ok bool, err error) {
 	err = s.write(ctx, func(t *tx) error {
 		now := s.now()
-		n, err := t.exec(ctx, `UPDATE request SET words = $3, settled_at = $4, support_id = $5 WHERE id = $1 AND attempt = $2 AND state = 'sending'`,
-			r.ID, r.Attempt, v.Answer.Words(), ms(now), v.Answer.SupportID)
+		b, err := s.loadBudget(ctx, t, r.Kind, now) // its lock comes first here as in Claim
+		if err != nil {
+			return err
+		}
+		n, err := t.exec(ctx, `UPDATE request SET words = $3, settled_at = $4, support_id = $5, refusal = $6, refused_at = $7
+			WHERE id = $1 AND attempt = $2 AND state = 'sending'`,
+			r.ID, r.Attempt, v.Answer.Words(), ms(now), v.Answer.SupportID, v.Refusal, max(ms(v.Since), ms(r.Refused.Since)))
 		if err != nil {
 			return err
 		}
 		if ok = n == 1; !ok {
 			return nil
 		}
-		if err := s.correct(ctx, t, r, v, now); err != nil {
+		if err := s.heard(ctx, t, r, v, b); err != nil {
 			return err
 		}
 		switch v.Verdict {
@@ -60,7 +68,7 @@ func (s *Store) Settle(ctx context.Context, r *Request, v Settlement) (ok bool, 
 		case Fail:
 			return s.fail(ctx, t, r, v)
 		case Split:
-			return s.split(ctx, t, r, v.At)
+			return s.split(ctx, t, r, v)
 		}
 		return fmt.Errorf("unknown verdict %q", v.Verdict)
 	})
@@ -70,22 +78,21 @@ func (s *Store) Settle(ctx context.Context, r *Request, v Settlement) (ok bool, 
 	return ok, nil
 }
 
-func (s *Store) correct(ctx context.Context, t *tx, r *Request, v Settlement, now time.Time) error {
-	b, err := s.loadBudget(ctx, t, r.Kind, now)
-	if err != nil {
+// heard corrects the shared budget. Where that begins or ends a pause, the
+// words of every open purge change; the sweep rings for them, a few at a time.
+func (s *Store) heard(ctx context.Context, t *tx, r *Request, v Settlement, b *budget) error {
+	var others int
+	if err := t.row(ctx, `SELECT COUNT(*) FROM request WHERE state IN ('ready', 'sending') AND state = 'sending' AND kind = $1 AND id <> $2`,
+		string(r.Kind), r.ID).Scan(&others); err != nil {
 		return err
 	}
-	b.Settle(r.Kind, len(r.Objects), v.Answer, now)
-	b.pausedUntil, b.words = v.Pause, ""
-	if !v.Pause.IsZero() {
-		b.words = v.Words
+	before := b.words
+	b.heard(r.Kind, len(r.Objects), v, others == 0)
+	if err := s.saveBudget(ctx, t, r.Kind, b); err != nil || b.words == before {
+		return err
 	}
-	if !v.Away {
-		b.failures = 0
-	} else if b.failures++; ledger.Circuit(b.failures) > 0 {
-		b.pausedUntil, b.words = now.Add(ledger.Circuit(b.failures)), v.Words
-	}
-	return s.saveBudget(ctx, t, r.Kind, b)
+	_, err := t.exec(ctx, `UPDATE post SET version = version + 1, rung_at = 0 WHERE purge_id IN (SELECT id FROM purge WHERE state = 'open')`)
+	return err
 }
 
 func (s *Store) accept(ctx context.Context, t *tx, r *Request, a purger.Answer, now time.Time) error {
@@ -94,7 +101,7 @@ func (s *Store) accept(ctx context.Context, t *tx, r *Request, a purger.Answer, 
 	}
 	counts := map[string]int{}
 	if err := t.each(ctx, countPurges(counts), `UPDATE target SET state = 'accepted'
-		WHERE request_id = $1 AND state = 'claimed' RETURNING purge_id`, r.ID); err != nil {
+		WHERE request_id = $1 AND request_id <> '' AND state = 'claimed' RETURNING purge_id`, r.ID); err != nil {
 		return err
 	}
 	for purge, n := range counts {
@@ -135,12 +142,15 @@ func (s *Store) fail(ctx context.Context, t *tx, r *Request, v Settlement) error
 	for part := range chunks(v.Objects, rowsAtOnce) {
 		args := append([]any{r.ID, v.Words}, anys(part)...)
 		if err := t.each(ctx, countPurges(counts), `UPDATE target SET state = 'failed', reason = $2
-			WHERE request_id = $1 AND state = 'claimed' AND object IN `+list(3, len(part))+` RETURNING purge_id`, args...); err != nil {
+			WHERE request_id = $1 AND request_id <> '' AND state = 'claimed' AND object IN `+list(3, len(part))+` RETURNING purge_id`, args...); err != nil {
 			return err
 		}
 	}
 	for purge, n := range counts {
 		if err := s.progress(ctx, t, purge, 0, n, v.Words, s.now()); err != nil {
+			return err
+		}
+		if err := s.setAside(ctx, t, purge, r, v); err != nil {
 			return err
 		}
 	}
@@ -154,24 +164,25 @@ func (s *Store) fail(ctx context.Context, t *tx, r *Request, v Settlement) error
 	return err
 }
 
-func (s *Store) split(ctx context.Context, t *tx, r *Request, at int) error {
-	if at <= 0 || at >= len(r.Objects) {
-		return fmt.Errorf("can't split %d objects at %d", len(r.Objects), at)
+// split makes two requests of one. Halves of a refused one remember that.
+func (s *Store) split(ctx context.Context, t *tx, r *Request, v Settlement) error {
+	if v.At <= 0 || v.At >= len(r.Objects) {
+		return fmt.Errorf("can't split %d objects at %d", len(r.Objects), v.At)
 	}
 	if _, err := t.exec(ctx, `UPDATE request SET state = 'split' WHERE id = $1`, r.ID); err != nil {
 		return err
 	}
-	for _, half := range [][]string{r.Objects[:at], r.Objects[at:]} {
+	for _, half := range [][]string{r.Objects[:v.At], r.Objects[v.At:]} {
 		id := s.ids.new(s.now())
-		if _, err := t.exec(ctx, `INSERT INTO request (id, kind, network, action, lane, state, objects, parent)
-			VALUES ($1,$2,$3,$4,$5,'ready',$6,$7)`,
-			id, string(r.Kind), string(r.Network), string(r.Action), r.Lane, len(half), r.ID); err != nil {
+		if _, err := t.exec(ctx, `INSERT INTO request (id, kind, network, action, lane, state, objects, parent, refused_at)
+			VALUES ($1,$2,$3,$4,$5,'ready',$6,$7,$8)`,
+			id, string(r.Kind), string(r.Network), string(r.Action), r.Lane, len(half), r.ID, max(ms(v.Since), ms(r.Refused.Since))); err != nil {
 			return err
 		}
 		for part := range chunks(half, rowsAtOnce) {
 			args := append([]any{r.ID, id}, anys(part)...)
 			if _, err := t.exec(ctx, `UPDATE target SET request_id = $2
-				WHERE request_id = $1 AND state = 'claimed' AND object IN `+list(3, len(part)), args...); err != nil {
+				WHERE request_id = $1 AND request_id <> '' AND state = 'claimed' AND object IN `+list(3, len(part)), args...); err != nil {
 				return err
 			}
 		}

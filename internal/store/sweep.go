@@ -66,12 +66,12 @@ const present = ` AND repo_id NOT IN (SELECT id FROM repo WHERE gone <> '')`
 
 func dues() []due {
 	return []due{
-		{"delivery", "guid", `handled_at = 0 AND next_at <= $2 AND $1 > 0`,
+		{"delivery", "guid", `handled_at = 0 AND next_at <= $2 AND CAST($1 AS BIGINT) > 0`,
 			func(id string) river.JobArgs { return HandleJob{GUID: id} }},
 		{"environment", "id", `desired_sha <> '' AND fault = '' AND due_at <= $1 AND next_at <= $2 AND desired_at <= $2
 			AND (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status)` + present,
 			func(id string) river.JobArgs { return ReconcileJob{EnvID: id} }},
-		{"post", "surface", `version > posted_version AND next_at <= $1 AND lease_until <= $1 AND $2 > 0` + present,
+		{"post", "surface", `version > posted_version AND next_at <= $1 AND lease_until <= $1 AND CAST($2 AS BIGINT) > 0` + present,
 			func(id string) river.JobArgs { return ReportJob{Surface: id} }},
 	}
 }
@@ -115,10 +115,12 @@ func (s *Store) sweepQueue(ctx context.Context, now time.Time) error {
 			err := r.Scan(&kind)
 			kinds = append(kinds, kind)
 			return err
-		}, `SELECT kind FROM request WHERE (state = 'ready' AND next_at <= $1) OR (state = 'sending' AND lease_until <= $1)
-			UNION SELECT k.kind FROM (SELECT 'url' AS kind UNION SELECT 'tag' UNION SELECT 'cpcode') k
-			WHERE EXISTS (SELECT 1 FROM target t JOIN purge p ON p.id = t.purge_id
-				WHERE t.kind = k.kind AND t.state = 'waiting' AND p.state = 'open')`, ms(now))
+		}, `SELECT k.kind FROM (SELECT 'url' AS kind UNION ALL SELECT 'tag' UNION ALL SELECT 'cpcode') k
+			WHERE NOT EXISTS (SELECT 1 FROM budget WHERE bucket = 'requests' AND paused_until > $1)
+			AND (EXISTS (SELECT 1 FROM request r WHERE r.kind = k.kind AND r.state IN ('ready', 'sending')
+					AND ((r.state = 'ready' AND r.next_at <= $1) OR (r.state = 'sending' AND r.lease_until <= $1)))
+				OR EXISTS (SELECT 1 FROM purge p WHERE p.state = 'open' AND EXISTS
+					(SELECT 1 FROM target t WHERE t.purge_id = p.id AND t.kind = k.kind AND t.state = 'waiting')))`, ms(now))
 	})
 	if err == nil && len(kinds) > 0 {
 		err = s.write(ctx, func(t *tx) error {
@@ -176,7 +178,7 @@ func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
 		{`DELETE FROM purge WHERE id IN (SELECT id FROM purge WHERE state IN ('done', 'cancelled') AND created_at < $1
 			AND NOT EXISTS (SELECT 1 FROM target WHERE target.purge_id = purge.id) LIMIT $2)`, purges},
 		{`DELETE FROM request WHERE id IN (SELECT id FROM request WHERE state NOT IN ('ready', 'sending') AND settled_at < $1
-			AND NOT EXISTS (SELECT 1 FROM target WHERE target.request_id = request.id) LIMIT $2)`, purges},
+			AND NOT EXISTS (SELECT 1 FROM target WHERE target.request_id = request.id AND target.request_id <> '') LIMIT $2)`, purges},
 		{`DELETE FROM post WHERE surface IN (SELECT surface FROM post WHERE version = posted_version AND next_at < $1
 			AND NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = post.purge_id) LIMIT $2)`, purges},
 	} {

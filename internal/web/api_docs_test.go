@@ -2,8 +2,11 @@ package web
 
 import (
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -99,4 +102,28 @@ func fieldsOf(doc reflect.Type) (all, required []string) {
 	slices.Sort(all)
 	slices.Sort(required)
 	return all, required
+}
+
+// docs/operations.md speaks of metrics that there are.
+func TestOperationsPageNamesMetrics(t *testing.T) {
+	text, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := serveAPI(t, apiSecret)
+	pages, err := New(Config{Store: s.store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := httptest.NewRecorder()
+	pages.metrics.ServeHTTP(got, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	named := regexp.MustCompile(`purgebot_[a-z_]+`).FindAllString(string(text), -1)
+	if len(named) == 0 {
+		t.Error("the page names no metric")
+	}
+	for _, name := range named {
+		if !strings.Contains(got.Body.String(), "\n"+name+" ") {
+			t.Errorf("there is no metric %s", name)
+		}
+	}
 }

@@ -42,13 +42,12 @@ func (a *API) status(r *http.Request) (any, error) {
 		}
 		doc.Environments = append(doc.Environments, one)
 	}
-	backlog, err := a.Store.Queue(ctx)
-	if err != nil {
-		return nil, err
+	counts, err := a.Store.Queue(ctx)
+	if err != nil || !counts.Pause.Paused {
+		return doc, err
 	}
-	if backlog.Pause.Paused {
-		doc.Pause, err = a.pause(ctx)
-	}
+	b, err := a.Store.Backlog(ctx)
+	doc.Pause = pauseDoc(counts, b)
 	return doc, err
 }
 
@@ -78,19 +77,12 @@ func (a *API) environment(ctx context.Context, p store.Place) (Environment, erro
 	return doc, err
 }
 
-func (a *API) pause(ctx context.Context) (*Pause, error) {
-	b, err := a.Store.Backlog(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return a.pauseDoc(b), nil
-}
-
-func (a *API) pauseDoc(b store.Backlog) *Pause {
-	if b.Words == "" || !b.PausedUntil.After(a.Now()) {
+// pauseDoc tells why nothing is sent; nil: it is.
+func pauseDoc(counts store.Queue, b store.Backlog) *Pause {
+	if !counts.Pause.Paused {
 		return nil
 	}
-	return &Pause{Until: b.PausedUntil, Words: b.Words}
+	return &Pause{Until: b.PausedUntil, Words: counts.Pause.Words}
 }
 
 // queue tells what waits and how full the budget is.
@@ -107,7 +99,7 @@ func (a *API) queue(r *http.Request) (any, error) {
 	doc := Queue{
 		At: a.Now().UTC(), Deliveries: counts.Deliveries, Environments: counts.Environments, Statuses: counts.Posts,
 		Waiting: []Waiting{}, Requests: requestDocs(b.Requests), Held: Held{Purges: b.Held, Objects: b.HeldTargets},
-		Budget: budgetDocs(b.Budget), Pause: a.pauseDoc(b), Purges: []Purge{},
+		Budget: budgetDocs(b.Budget), Pause: pauseDoc(counts, b), Purges: []Purge{},
 	}
 	for _, w := range b.Waiting {
 		doc.Waiting = append(doc.Waiting, Waiting{Kind: string(w.Kind), Lane: laneName(w.Lane), Objects: w.Targets, Since: w.Since})

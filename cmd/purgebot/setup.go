@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// setupCmd is purgebot setup: GitHub's manifest flow. The operator's browser
+// posts what the App should be to GitHub, which sends it back here with a
+// code that is good for the App's credentials, once and for an hour.
+type setupCmd struct {
+	PublicURL    string `name:"public-url" required:"" help:"Where GitHub and people's browsers will find the server, such as https://purgebot.acme.com." placeholder:"URL"`
+	Organization string `help:"Make the App this organization's (default: your own)." placeholder:"ORG"`
+	Name         string `help:"The App's name, of which there is one in the world; GitHub's page lets you change it (default: purgebot, with the organization)."`
+	GitHubURL    string `name:"github-url" default:"https://github.com" help:"GitHub's pages."`
+	APIURL       string `name:"api-url" help:"GitHub's REST API (default: that of github-url)." placeholder:"URL"`
+	Out          string `default:"purgebot.yaml" help:"The configuration to write; the App's key, app.pem, goes beside it. A file that exists is never overwritten." placeholder:"FILE"`
+	Listen       string `default:"127.0.0.1:0" help:"Where the browser comes back to, on loopback."`
+}
+
+// setupTime is how long GitHub keeps a code.
+const setupTime = time.Hour
+
+// keyFile is the name of the App's key, beside the configuration.
+const keyFile = "app.pem"
+
+func (c *setupCmd) Run(ctx context.Context, std streams) error {
+	s, err := c.prepare()
+	if err != nil {
+		return usage("%w", err)
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", c.Listen, err)
+	}
+	s.here = "http://" + listener.Addr().String()
+	ctx, cancel := context.WithTimeout(ctx, setupTime)
+	defer cancel()
+	server := &http.Server{Handler: s.routes(), ReadHeaderTimeout: headerTime}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+
+	fmt.Fprintf(std.out, "Open this address in a browser on this machine, within an hour, and follow it:\n\n  %s/\n\n", s.here)
+	select {
+	case <-ctx.Done():
+		err = errors.New("setup ended before anybody came back from GitHub; nothing was written")
+	case end := <-s.ended:
+		if err = end.err; err == nil {
+			fmt.Fprint(std.out, end.told)
+		}
+	}
+	closing, stop := context.WithTimeout(context.WithoutCancel(ctx), headerTime)
+	defer stop()
+	err = errors.Join(err, server.Shutdown(closing)) // after the browser has its page
+	if end := <-served; !errors.Is(end, http.ErrServerClosed) {
+		err = errors.Join(err, end)
+	}
+	return err
+}
+
+// prepare checks everything that can be checked before a browser is asked.
+func (c *setupCmd) prepare() (*setup, error) {
+	public, err := webAddress("--public-url", c.PublicURL)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := webAddress("--github-url", c.GitHubURL)
+	if err != nil {
+		return nil, err
+	}
+	api := apiOf(pages)
+	if c.APIURL != "" {
+		if api, err = webAddress("--api-url", c.APIURL); err != nil {
+			return nil, err
+		}
+	}
+	if api.Scheme == "http" && !loopback(api.Hostname()) {
+		return nil, fmt.Errorf("the App's key would come in the clear from %s; use https", api)
+	}
+	if host, _, err := net.SplitHostPort(c.Listen); err != nil || !loopback(host) {
+		return nil, fmt.Errorf("--listen %s is not HOST:PORT on loopback: GitHub's code must reach this machine alone", c.Listen)
+	}
+	if strings.ContainsAny(c.Organization, "/?# ") {
+		return nil, fmt.Errorf("--organization %q is not an organization's name", c.Organization)
+	}
+	files := setupFiles{config: c.Out, key: filepath.Join(filepath.Dir(c.Out), keyFile)}
+	if err := files.free(); err != nil {
+		return nil, err
+	}
+	name := c.Name
+	if name == "" {
+		name = strings.TrimSuffix("purgebot-"+c.Organization, "-")
+	}
+	return &setup{
+		name: name, organization: c.Organization, public: public, pages: pages, api: api,
+		files: files, state: rand.Text(), ended: make(chan setupEnd, 1), http: &http.Client{Timeout: askTime},
+	}, nil
+}
+
+// webAddress parses an address that others can be put behind.
+func webAddress(flag, text string) (*url.URL, error) {
+	u, err := url.Parse(strings.TrimRight(text, "/"))
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("%s %q is not of the form https://HOST", flag, text)
+	}
+	return u, nil
+}
+
+// apiOf is where the API of a GitHub is: github.com and ghe.com have a host
+// of their own for it, a GitHub Enterprise Server a path.
+func apiOf(pages *url.URL) *url.URL {
+	if host := pages.Hostname(); host == "github.com" || strings.HasSuffix(host, ".ghe.com") {
+		return &url.URL{Scheme: "https", Host: "api." + pages.Host}
+	}
+	return pages.JoinPath("api", "v3")
+}
+
+// setupFiles are the files that setup writes.
+type setupFiles struct{ config, key string }
+
+// free tells whether both can be made.
+func (f setupFiles) free() error {
+	for _, name := range []string{f.config, f.key} {
+		if _, err := os.Lstat(name); err == nil {
+			return fmt.Errorf("%s exists, and setup overwrites nothing: move it away, or name another file with --out", name)
+		}
+	}
+	if e := folderExamined("", filepath.Dir(f.config)); e.mark == markBad {
+		return fmt.Errorf("%s: %s", f.config, e.words)
+	}
+	return nil
+}
+
+// writeNew makes a file that the owner alone can read, and overwrites none.
+func writeNew(name, content string) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator names the file
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(content)
+	return errors.Join(err, f.Sync(), f.Close())
+}

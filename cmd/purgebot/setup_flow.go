@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+)
+
+// setup is one run of the manifest flow.
+type setup struct {
+	name, organization string
+	public, pages, api *url.URL
+	files              setupFiles
+	state              string // proves that who comes back was sent from here
+	here               string // our own address
+
+	http  *http.Client
+	taken atomic.Bool // a code came: there is one
+	ended chan setupEnd
+}
+
+// setupEnd is how it ended: what to tell the operator, or what went wrong.
+type setupEnd struct {
+	told string
+	err  error
+}
+
+// manifest is what GitHub is to make,
+// https://docs.github.com/apps/sharing-github-apps/registering-a-github-app-from-a-manifest.
+type manifest struct {
+	Name        string            `json:"name"`
+	URL         string            `json:"url"`
+	Description string            `json:"description"`
+	Hook        manifestHook      `json:"hook_attributes"`
+	RedirectURL string            `json:"redirect_url"`
+	Public      bool              `json:"public"`
+	Permissions map[string]string `json:"default_permissions"`
+	Events      []string          `json:"default_events"`
+}
+
+type manifestHook struct {
+	URL    string `json:"url"`
+	Active bool   `json:"active"`
+}
+
+// manifest asks for what doctor looks for, and no more.
+func (s *setup) manifest() manifest {
+	m := manifest{
+		Name: s.name, URL: s.public.String(), Description: "Purges Akamai's cache when a site is deployed.",
+		Hook:        manifestHook{URL: s.public.JoinPath("webhook").String(), Active: true},
+		RedirectURL: s.here + "/callback", Permissions: map[string]string{"metadata": "read"},
+	}
+	for _, p := range neededPermissions() {
+		m.Permissions[p.name] = p.level
+	}
+	for _, e := range neededEvents() {
+		m.Events = append(m.Events, e.name)
+	}
+	return m
+}
+
+// action is where the manifest is posted.
+func (s *setup) action() string {
+	to := s.pages.JoinPath("settings", "apps", "new")
+	if s.organization != "" {
+		to = s.pages.JoinPath("organizations", s.organization, "settings", "apps", "new")
+	}
+	to.RawQuery = url.Values{"state": {s.state}}.Encode()
+	return to.String()
+}
+
+func (s *setup) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.start)
+	mux.HandleFunc("GET /callback", s.callback)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A name that leads here by another's doing must not read the state.
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil || !loopback(host) {
+			http.Error(w, "this is for a browser on this machine", http.StatusForbidden)
+			return
+		}
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; base-uri 'none'; frame-ancestors 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		mux.ServeHTTP(w, r)
+	})
+}
+
+const setupPage = `<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>purgebot setup</title>
+<h1>purgebot setup</h1>
+{{if .Done}}<p>{{.Done}}</p>{{else}}
+<p>GitHub will ask you to confirm the App and its name. It gets the fewest permissions with which purgebot works:</p>
+<ul>{{range $name, $level := .Manifest.Permissions}}<li>{{$name}}: {{$level}}</li>{{end}}</ul>
+<p>GitHub will deliver its webhooks to {{.Manifest.Hook.URL}}.</p>
+<form action="{{.Action}}" method="post">
+<input type="hidden" name="manifest" value="{{.JSON}}">
+<button type="submit">Create the GitHub App</button>
+</form>{{end}}
+</html>
+`
+
+func showSetup(w http.ResponseWriter, code int, data any) {
+	page := template.Must(template.New("").Parse(setupPage))
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(code)
+	_ = page.Execute(w, data) // who went away can't be told
+}
+
+func (s *setup) start(w http.ResponseWriter, _ *http.Request) {
+	m := s.manifest()
+	text, err := json.Marshal(m)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	showSetup(w, http.StatusOK, map[string]any{"Manifest": m, "JSON": string(text), "Action": s.action(), "Done": ""})
+}
+
+// callback takes the code that GitHub sent the browser back with.
+func (s *setup) callback(w http.ResponseWriter, r *http.Request) {
+	code, state := r.URL.Query().Get("code"), r.URL.Query().Get("state")
+	tell := func(status int, words string) { showSetup(w, status, map[string]any{"Done": words}) }
+	switch {
+	case subtle.ConstantTimeCompare([]byte(state), []byte(s.state)) != 1:
+		tell(http.StatusBadRequest, "This did not come from the form of this setup: open the address that purgebot printed.")
+		return
+	case code == "":
+		tell(http.StatusBadRequest, "GitHub sent no code.")
+		return
+	case s.taken.Swap(true):
+		tell(http.StatusConflict, "A code came already: look at the terminal.")
+		return
+	}
+	told, err := s.finish(context.WithoutCancel(r.Context()), code) // the code is good once
+	if err != nil {
+		tell(http.StatusBadGateway, "It did not work: "+err.Error())
+	} else {
+		tell(http.StatusOK, "Done. You can close this page; the terminal says what is next.")
+	}
+	s.ended <- setupEnd{told, err}
+}
+
+// setupApp is what GitHub gives for a code. The client's secret, for people who
+// sign in, is not kept.
+type setupApp struct {
+	ID            int64   `json:"id"`
+	Name          string  `json:"name"`
+	PEM           string  `json:"pem"`
+	WebhookSecret *string `json:"webhook_secret"` // null: the App has none
+	HTMLURL       string  `json:"html_url"`
+}
+
+// finish fetches the App's credentials and writes them.
+func (s *setup) finish(ctx context.Context, code string) (told string, err error) {
+	app, err := s.exchange(ctx, code)
+	if err != nil {
+		return "", fmt.Errorf("fetch the App's credentials: %w; if the App is there, delete it on GitHub and run setup again", err)
+	}
+	secret, made := "", app.WebhookSecret == nil || *app.WebhookSecret == ""
+	if made {
+		secret = rand.Text() + rand.Text()
+	} else {
+		secret = *app.WebhookSecret
+	}
+	if err := writeNew(s.files.key, app.PEM); err != nil {
+		return "", fmt.Errorf("write the App's key: %w; make another key on the App's page, %s", err, app.HTMLURL)
+	}
+	if err := writeNew(s.files.config, s.configuration(app, secret)); err != nil {
+		return "", fmt.Errorf("write the configuration: %w; the App's key is in %s, its id is %d", err, s.files.key, app.ID)
+	}
+	return s.next(app, made), nil
+}
+
+func (s *setup) exchange(ctx context.Context, code string) (app setupApp, err error) {
+	to := s.api.JoinPath("app-manifests", url.PathEscape(code), "conversions")
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to.String(), http.NoBody)
+	if err != nil {
+		return app, err
+	}
+	req.Header.Set("Accept", "application/vnd.github+json")
+	req.Header.Set("User-Agent", "purgebot")
+	res, err := s.http.Do(req)
+	if err != nil {
+		return app, errors.New("no answer from " + s.api.Host + ": " + reason(err).Error()) // without the code
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	switch {
+	case err != nil:
+		return app, fmt.Errorf("read the answer of %s: %w", s.api.Host, err)
+	case res.StatusCode == http.StatusNotFound:
+		return app, errors.New("GitHub does not know the code: it is good once, for an hour")
+	case res.StatusCode != http.StatusCreated:
+		return app, fmt.Errorf("%s answers %d", s.api.Host, res.StatusCode)
+	}
+	if err := json.Unmarshal(text, &app); err != nil {
+		return app, fmt.Errorf("%s sent no JSON", s.api.Host)
+	}
+	if block, _ := pem.Decode([]byte(app.PEM)); block == nil || app.ID <= 0 {
+		return app, fmt.Errorf("%s sent an App without an id or a key", s.api.Host)
+	}
+	return app, nil
+}
+
+// configuration is the file that the server begins with. It allows nothing
+// yet.
+func (s *setup) configuration(app setupApp, secret string) string {
+	return fmt.Sprintf(`# The GitHub App %s, %s
+# Written by purgebot setup; docs/configuration.md explains every key.
+listen: 127.0.0.1:8080
+public_url: %q
+database: sqlite:./purgebot.db
+github:
+  api_url: %q
+  app_id: %d
+  private_key_file: %s
+  webhook_secrets: [%q]
+
+# Akamai's credentials: without this section the AKAMAI_* variables, else
+# ~/.edgerc.
+# akamai:
+#   edgerc: ~/.edgerc
+#   section: default
+
+# Who may purge what. Nothing is allowed that is not listed.
+policy: []
+#  - repositories: ["acme/*"]
+#    hosts: ["www.acme.com"]
+#    tags: ["acme-*"]
+`, oneLine(app.Name), oneLine(app.HTMLURL), s.public, s.api, app.ID, keyFile, secret)
+}
+
+// next tells what was made and what is left to do.
+func (s *setup) next(app setupApp, madeSecret bool) string {
+	var b strings.Builder
+	page := oneLine(app.HTMLURL)
+	fmt.Fprintf(&b, "The GitHub App %s (id %d) is made: %s\nWrote %s and %s.\n\nNext:\n",
+		oneLine(app.Name), app.ID, page, s.files.config, s.files.key)
+	if madeSecret {
+		fmt.Fprintf(&b, "  - GitHub made no webhook secret. Set the one under webhook_secrets in %s on the App's settings page.\n", s.files.config)
+	}
+	fmt.Fprintf(&b, "  - Install the App where your sites' repositories are: %s/installations/new\n", page)
+	fmt.Fprintf(&b, "  - Write under policy in %s what may be purged, and where Akamai's credentials are.\n", s.files.config)
+	fmt.Fprintf(&b, "  - Look whether all is well: purgebot doctor --config %s\n", s.files.config)
+	return b.String()
+}

@@ -1,0 +1,178 @@
+package pipeline
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/purgebot/purgebot/internal/github"
+	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/webhook"
+)
+
+// Why a repository is gone, in public words.
+const (
+	goneDeleted     = "the repository was deleted"
+	goneHidden      = "the GitHub App can't see the repository: it was deleted, or taken from the App's installation"
+	goneRemoved     = "the repository was taken from the GitHub App's installation"
+	goneSuspended   = "the GitHub App's installation is suspended"
+	goneUninstalled = "the GitHub App was uninstalled"
+)
+
+// follow asks GitHub for every repository that the App may see: one call for
+// a hundred. Names, installations and default branches in the ledger follow;
+// what is not there any more is gone, and what is there again is back.
+func (p *Pipeline) follow(ctx context.Context) (map[int64]github.Info, error) {
+	installations, err := p.GitHub.Installations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	infos, of := map[int64]github.Info{}, map[int64]int64{}
+	suspended := map[int64]bool{}
+	for _, i := range installations {
+		if suspended[i.ID] = i.Suspended; i.Suspended {
+			continue
+		}
+		list, err := p.GitHub.Repositories(ctx, i.ID)
+		if err != nil {
+			return nil, err // nothing is gone only because a list is short
+		}
+		for _, info := range list {
+			infos[info.ID], of[info.ID] = info, i.ID
+		}
+	}
+	known, err := p.Store.AllRepositories(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, repo := range known {
+		info, there := infos[repo.ID]
+		switch {
+		case there:
+			err = p.followOne(ctx, repo, info, of[repo.ID])
+			delete(of, repo.ID)
+		case suspended[repo.Installation]:
+			err = p.gone(ctx, goneSuspended, repo.ID)
+		default:
+			err = p.gone(ctx, goneHidden, repo.ID)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for id, installation := range of { // never heard of
+		if err := p.meet(ctx, infos[id], installation); err != nil {
+			return nil, err
+		}
+	}
+	return infos, nil
+}
+
+func (p *Pipeline) followOne(ctx context.Context, repo ledger.Repository, info github.Info, installation int64) error {
+	now := ledger.Repository{
+		ID: repo.ID, Owner: info.Owner, Name: info.Name, Installation: installation, DefaultBranch: info.DefaultBranch,
+		FirstSeen: repo.FirstSeen, Compared: repo.Compared, Gone: repo.Gone,
+	}
+	if now != repo {
+		p.Log.LogAttrs(ctx, slog.LevelInfo, "repository changed", slog.String("repository", now.FullName()),
+			slog.String("before", repo.FullName()), slog.Int64("installation", installation))
+		if _, err := p.Store.SeeRepository(ctx, now); err != nil {
+			return err
+		}
+	}
+	if repo.Gone == "" {
+		return nil
+	}
+	return p.back(ctx, repo.ID)
+}
+
+// meet notes a repository that no webhook told of, if policy lists it: what
+// is deployed there from now on is not missed.
+func (p *Pipeline) meet(ctx context.Context, info github.Info, installation int64) error {
+	repo := ledger.Repository{
+		ID: info.ID, Owner: info.Owner, Name: info.Name, Installation: installation, DefaultBranch: info.DefaultBranch, FirstSeen: p.Now(),
+	}
+	if info.Archived || !p.Policy.For(repo.FullName()).Listed() {
+		return nil
+	}
+	_, err := p.Store.SeeRepository(ctx, repo)
+	return err
+}
+
+// gone lets the work of repositories wait, and says so once.
+func (p *Pipeline) gone(ctx context.Context, why string, ids ...int64) error {
+	ids, err := p.Store.Gone(ctx, why, ids...)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		p.logReach(ctx, slogWarn, "repository is gone: its work waits until it comes back", id, slog.String("why", why))
+	}
+	return nil
+}
+
+// back lets the work of repositories go on.
+func (p *Pipeline) back(ctx context.Context, ids ...int64) error {
+	ids, err := p.Store.Back(ctx, ids...)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		p.logReach(ctx, slog.LevelInfo, "repository is back: its work goes on", id)
+	}
+	return nil
+}
+
+func (p *Pipeline) logReach(ctx context.Context, level slog.Level, words string, id int64, attrs ...slog.Attr) {
+	name := slog.Int64("repository_id", id)
+	if repo, err := p.Store.Repository(ctx, id); err == nil {
+		name = slog.String("repository", repo.FullName())
+	}
+	p.Log.LogAttrs(ctx, level, words, append(attrs, name)...)
+}
+
+// reach notes what an event says of where the App may go. It reports false
+// for every other event.
+func (p *Pipeline) reach(ctx context.Context, event webhook.Event) (outcome string, is bool, err error) {
+	switch e := event.(type) {
+	case *webhook.Installation:
+		return "installation " + e.Action, true, p.installed(ctx, e)
+	case *webhook.InstallationRepositories:
+		removed := make([]int64, 0, len(e.Removed))
+		for _, r := range e.Removed {
+			removed = append(removed, r.ID)
+		}
+		if err := p.gone(ctx, goneRemoved, removed...); err != nil {
+			return "", true, err
+		}
+		return "repositories " + e.Action, true, p.Store.Hasten(ctx, choreDeployments)
+	case *webhook.Repository:
+		if e.Action != "deleted" {
+			return "", false, nil // its names were noted with the event itself
+		}
+		return "repository deleted", true, p.gone(ctx, goneDeleted, e.Source().Repository.ID)
+	default:
+		return "", false, nil
+	}
+}
+
+// installed follows an installation. What it may see now is asked of GitHub,
+// at once: an event that came late may be wrong by now.
+func (p *Pipeline) installed(ctx context.Context, e *webhook.Installation) error {
+	why := ""
+	switch e.Action {
+	case "deleted":
+		why = goneUninstalled
+	case "suspend":
+		why = goneSuspended
+	default:
+		return p.Store.Hasten(ctx, choreDeployments)
+	}
+	ids, err := p.Store.RepositoriesOf(ctx, e.Source().Installation)
+	if err != nil {
+		return err
+	}
+	if err := p.gone(ctx, why, ids...); err != nil {
+		return err
+	}
+	return p.Store.Hasten(ctx, choreDeployments)
+}

@@ -1,0 +1,79 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+)
+
+// tail is what is kept free for the words that say that something was cut.
+const tail = 300
+
+// A budget is a Markdown text of a bounded size. What does not fit is left
+// out as a whole, from the first such part on: no tag stays open, no table is
+// torn, and the end says so.
+type budget struct {
+	b    strings.Builder
+	left int // bytes
+	full bool
+	lost int // rows that were left out
+}
+
+// add writes a part, or nothing of it.
+func (w *budget) add(part string) bool {
+	if w.full || len(part) > w.left {
+		w.full = true
+		return false
+	}
+	w.left -= len(part)
+	w.b.WriteString(part)
+	return true
+}
+
+// list writes one line an item. A long list is folded.
+func (w *budget) list(items []string, before string) {
+	if len(items) == 0 {
+		return
+	}
+	w.rows(len(items) > folds, amount(len(items), "line", "lines"), "", len(items), func(i int) string { return before + items[i] + "\n" })
+}
+
+// table writes a table, folded or not.
+func (w *budget) table(fold bool, head []string, rows [][]string) {
+	line := func(cells []string) string { return "| " + strings.Join(cells, " | ") + " |\n" }
+	w.rows(fold, amount(len(rows), "row", "rows"), line(head)+strings.Repeat("| --- ", len(head))+"|\n", len(rows),
+		func(i int) string { return line(rows[i]) })
+}
+
+// rows writes as many rows as fit between what stands before and behind them.
+func (w *budget) rows(fold bool, summary, head string, n int, row func(int) string) {
+	open, end := head, "\n"
+	if fold {
+		open, end = "<details><summary>"+summary+"</summary>\n\n"+head, "\n</details>\n\n"
+	}
+	if n == 0 || w.full || len(open)+len(row(0))+len(end) > w.left {
+		w.full, w.lost = true, w.lost+n
+		return
+	}
+	w.left -= len(end)
+	w.add(open)
+	for i := range n {
+		if !w.add(row(i)) {
+			w.lost += n - i
+			break
+		}
+	}
+	w.b.WriteString(end)
+}
+
+// done gives the text; if any of it was cut, its last line says so, and where
+// the whole is.
+func (w *budget) done(whole string) string {
+	if w.full {
+		words := "**Cut here:** GitHub takes no more"
+		if w.lost > 0 {
+			words += fmt.Sprintf(", %s left out", plural(w.lost, "1 line is", fmt.Sprintf("%d lines are", w.lost)))
+		}
+		w.b.WriteString(strings.TrimRight(words+". "+whole, " ") + "\n")
+	}
+	return strings.TrimRight(w.b.String(), "\n")
+}

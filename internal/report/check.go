@@ -1,0 +1,134 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/purgebot/purgebot/internal/ledger"
+)
+
+// CheckName is the name of the check run of an environment's purge.
+func CheckName(environment string) string { return "Purge " + environment }
+
+// PurgeCheck is the check run on a deployed commit whose purge failed in
+// part, or waits for a person.
+type PurgeCheck struct {
+	Purge  ledger.Purge
+	Failed []ledger.Target // the first ones
+	Others []ledger.Target // the first ones that did not fail
+	Akamai []string        // ids of Akamai's requests, the first ones
+	Link   string          // of the purge's page; "": none
+	Note   string          // Markdown of ours: the answer to who pressed a button last
+}
+
+// Wanted reports whether a purge has something to read or to press, although
+// GitHub shows no check run of it yet. One that is under way may end well.
+func (c PurgeCheck) Wanted() bool {
+	p := c.Purge
+	return p.State == ledger.Held || p.State == ledger.Done && p.Counts.Failed > 0
+}
+
+// Check renders the run at a moment. While the purge is under way it says no
+// numbers, so that it is written once and not at each step: the commit status
+// has them.
+func (c PurgeCheck) Check(now time.Time) (run Check, until time.Time) {
+	p := c.Purge
+	run = Check{Status: "completed", Title: c.title(now)}
+	switch {
+	case p.State == ledger.Held:
+		run.Conclusion, run.Buttons = "action_required", []Button{releaseButton(), cancelButton()}
+	case p.State == ledger.Cancelled:
+		run.Conclusion = "cancelled"
+	case p.State == ledger.Open:
+		run.Status = "in_progress"
+	case now.Before(p.DoneAt) && p.Counts.Accepted > 0:
+		run.Status, until = "in_progress", p.DoneAt
+	case p.Counts.Failed > 0:
+		run.Conclusion, run.Buttons = "failure", []Button{retryButton()}
+	default:
+		run.Conclusion = "success"
+	}
+	run.Summary = c.summary(run, now)
+	return run, until
+}
+
+func retryButton() Button {
+	return Button{Label: "Retry", Description: "Send what failed once more", Identifier: "retry"}
+}
+
+func releaseButton() Button {
+	return Button{Label: "Release", Description: "Send the purge that is held", Identifier: "release"}
+}
+
+func cancelButton() Button {
+	return Button{Label: "Cancel", Description: "Drop what was not sent", Identifier: "cancel"}
+}
+
+// underWay reports whether the purge has more to come by itself.
+func (c PurgeCheck) underWay(now time.Time) bool {
+	p := c.Purge
+	return p.State == ledger.Open || p.State == ledger.Done && now.Before(p.DoneAt) && p.Counts.Accepted > 0
+}
+
+func (c PurgeCheck) title(now time.Time) string {
+	if c.underWay(now) {
+		return Objects(c.Purge.Counts) + " under way"
+	}
+	return Purge(c.Purge, now).Description
+}
+
+func (c PurgeCheck) summary(run Check, now time.Time) string {
+	p := c.Purge
+	w := &budget{left: MaxCheckText - tail}
+	head := headline(p, now)
+	if c.underWay(now) {
+		head = Objects(p.Counts) + " under way"
+	}
+	r := Reply{Purge: p, Failed: c.Failed, Others: c.Others, Akamai: c.Akamai, Link: c.Link}
+	w.add("**" + head + "**\n\n" + byWhom(p, r.action()) + "\n\n")
+	if c.Note != "" {
+		w.add(c.Note + "\n\n")
+	}
+	if !c.underWay(now) && len(c.Failed) > 0 {
+		w.add("### Refused\n\n" + targetList(c.Failed, p.Counts.Failed) + "\n\n")
+	}
+	if todo := c.todo(run); todo != "" {
+		w.add("### What to do\n\n" + todo + "\n\n")
+	}
+	if trail := r.trail(now); trail != "" && !c.underWay(now) {
+		w.add(trail + "\n")
+	}
+	return w.done("")
+}
+
+// todo says what helps. Whoever may comment may press.
+func (c PurgeCheck) todo(run Check) string {
+	switch {
+	case c.Purge.State == ledger.Held:
+		return "Look at what it would purge, then press **Release** or **Cancel** above, or comment `/purge release` or " +
+			"`/purge cancel` on a pull request. Nothing goes out until then; later deployments purge on their own."
+	case run.Conclusion != "failure":
+		return ""
+	}
+	var hints []string
+	if reasons := reasonsOf(c.Failed); strings.Contains(reasons, "policy") {
+		hints = append(hints, "What policy refuses, purgebot's operator can allow, or the rules need not ask for it.")
+	}
+	return strings.Join(append(hints, "Mend what is named above, then press **Retry**, or comment `/purge retry` on a pull request: "+
+		"only what failed goes out again, judged by the policy of that moment. What succeeded stays purged."), " ")
+}
+
+func reasonsOf(targets []ledger.Target) string {
+	var all []string
+	for _, t := range targets {
+		all = append(all, t.Reason)
+	}
+	return strings.Join(all, "\n")
+}
+
+// NotPressed is the answer in the check run to somebody whose press of a
+// button did nothing. what is Markdown of ours.
+func NotPressed(login, button, what string) string {
+	return fmt.Sprintf("%s pressed **%s**. %s", Quote(login), button, what)
+}

@@ -1,0 +1,298 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/mapping"
+)
+
+// PreviewName is the name of the check run on a pull request.
+const PreviewName = "Purge preview"
+
+// MaxCheckText is how many characters GitHub takes in a check run's summary,
+// and as many in its text. They are counted here in bytes: never fewer.
+const MaxCheckText = 65_535
+
+// Check is a check run in words.
+type Check struct {
+	Status      string // in_progress or completed
+	Conclusion  string // of a completed one: success, neutral, failure, …
+	Title       string
+	Summary     string // Markdown of at most MaxCheckText characters
+	Text        string // Markdown of at most MaxCheckText characters
+	Annotations []Annotation
+	Buttons     []Button
+}
+
+// Annotation is a remark on a line of a file.
+type Annotation struct {
+	Path         string
+	Line, Column int    // counted from 1; column 0: the whole line
+	Level        string // failure, warning or notice
+	Message      string // as plain text
+}
+
+// Button is a button of a check run. GitHub takes three of them.
+type Button struct {
+	Label       string // at most 20 characters
+	Description string // at most 40 characters
+	Identifier  string // at most 20 characters
+}
+
+// Preview is what merging a pull request and deploying it would purge.
+type Preview struct {
+	Base         string // the branch that it goes to
+	SHA          string // the head of that branch, by whose rules the files go
+	Files        int    // that it changes
+	Cut          bool   // GitHub lists no more files than those
+	Fault        string // why the base's rules can't be used; "": they can, or there are none
+	Environments []PreviewEnvironment
+	Unmatched    []string      // changed files that no rule matches
+	Rules        *PreviewRules // of the pull request itself; nil: it leaves them alone
+}
+
+// PreviewEnvironment is what an environment would purge.
+type PreviewEnvironment struct {
+	Name    string
+	Network mapping.Network
+	Targets []mapping.Target // those that would be refused carry a reason
+	Limit   *mapping.Limit   // that applies; nil: none
+	URLs    int              // before a limit replaced them
+	Held    string           // why it would wait for a person; "": it would not
+	Fault   string           // why there are no targets; "": there are
+}
+
+// PreviewRules is what a pull request's own rules file says. It is shown,
+// and never followed.
+type PreviewRules struct {
+	Path    string
+	Gone    bool   // the pull request takes the file away
+	Fault   string // why it can't be read at all; "": it can
+	Faults  mapping.Faults
+	Changes []RulesChange
+}
+
+// RulesChange is what an environment would purge of the same files by the
+// pull request's rules, and would not by today's, and the other way round.
+type RulesChange struct {
+	Environment   string
+	More, Less    []mapping.Target
+	Added         bool // an environment that today's rules don't name
+	Dropped       bool // one that the pull request's rules don't name
+	BeyondCompare string
+}
+
+// broken reports whether the pull request's rules would stop every purge.
+func (r *PreviewRules) broken() bool {
+	return r != nil && !r.Gone && (r.Fault != "" || r.Faults.HasErrors())
+}
+
+// Check renders the preview. It is neutral, and never stands in a merge's
+// way, unless the pull request's rules file is broken.
+func (p Preview) Check() Check {
+	c := Check{Status: "completed", Conclusion: "neutral", Title: p.title()}
+	if p.Rules.broken() {
+		c.Conclusion = "failure"
+	}
+	c.Annotations = p.Rules.annotations()
+	c.Summary = p.summary()
+	c.Text = p.text()
+	return c
+}
+
+func (p Preview) title() string {
+	if p.Rules.broken() {
+		n := max(1, len(p.Rules.Faults.Errors()))
+		return fmt.Sprintf("%s in the rules file", amount(n, "fault", "faults"))
+	}
+	var parts []string
+	for _, e := range p.Environments {
+		c := e.counts()
+		if c.Total() > 0 {
+			part := Objects(c) + " in " + plain(e.Name)
+			if e.Held != "" {
+				part += ", held"
+			}
+			parts = append(parts, part)
+		}
+	}
+	switch {
+	case p.Fault != "":
+		return "The rules on " + plain(p.Base) + " can't be used"
+	case len(parts) == 0:
+		return "Nothing to purge"
+	}
+	return Cut("Would purge "+strings.Join(parts, "; "), MaxDescription)
+}
+
+// plain is somebody else's text where no Markdown is read.
+func plain(s string) string { return asleep(strings.Map(harmless, strings.ToValidUTF8(s, "\uFFFD"))) }
+
+// counts counts the targets that can be sent.
+func (e PreviewEnvironment) counts() (c ledger.Counts) {
+	for _, t := range e.Targets {
+		if t.Reason == "" {
+			c.Add(t.Kind)
+		}
+	}
+	return c
+}
+
+func (e PreviewEnvironment) refused() (all []mapping.Target) {
+	for _, t := range e.Targets {
+		if t.Reason != "" {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+// summary has the counts first.
+func (p Preview) summary() string {
+	w := &budget{left: MaxCheckText - tail}
+	switch {
+	case p.Fault != "":
+		w.add("The rules on " + Quote(p.Base) + " can't be used, so deployments from there wait: " + Quote(p.Fault) + "\n\n")
+	case len(p.Environments) == 0 && p.SHA == "":
+		w.add("There is no rules file on " + Quote(p.Base) + " yet.\n\n")
+	case len(p.Environments) == 0:
+		w.add("The rules name no environment that follows " + Quote(p.Base) + ".\n\n")
+	default:
+		w.add(p.table())
+	}
+	if p.Cut {
+		w.add(fmt.Sprintf("**This is a part.** GitHub lists no more than the first %s of a pull request; "+
+			"the deployment itself will know all of them.\n\n", amount(p.Files, "file", "files")))
+	}
+	p.Rules.write(w)
+	if len(p.Environments) > 0 {
+		w.add(fmt.Sprintf("By the rules at the head of %s (%s). A deployment purges as well what other commits changed "+
+			"since the last one. `/purge --dry-run` in a comment asks again.\n\n", Quote(p.Base), Quote(Short(p.SHA))))
+	}
+	if len(p.Unmatched) > 0 {
+		w.add(fmt.Sprintf("### No rule matches %s\n\n", amount(len(p.Unmatched), "changed file", "changed files")))
+		w.list(slices.Collect(quoted(p.Unmatched)), "- ")
+	}
+	return w.done("")
+}
+
+// table is the counts of each environment.
+func (p Preview) table() string {
+	var b strings.Builder
+	b.WriteString("| environment | network | would purge | |\n| --- | --- | --- | --- |\n")
+	for _, e := range p.Environments {
+		fmt.Fprintf(&b, "| %s | %s | **%s** | %s |\n", Quote(e.Name), e.Network, e.amount(), e.remarks())
+	}
+	b.WriteString("\n")
+	return b.String()
+}
+
+func (e PreviewEnvironment) amount() string {
+	c := e.counts()
+	deletes := 0
+	for _, t := range e.Targets {
+		if t.Reason == "" && t.Action == mapping.Delete {
+			deletes++
+		}
+	}
+	s := Objects(c)
+	switch {
+	case deletes == 0:
+	case deletes == c.Total():
+		s += ", deleted"
+	default:
+		s += fmt.Sprintf(", %d of them deleted", deletes)
+	}
+	return s
+}
+
+func (e PreviewEnvironment) remarks() string {
+	var all []string
+	switch {
+	case e.Fault != "":
+		all = append(all, Quote(e.Fault))
+	case e.Held != "":
+		all = append(all, "would wait until somebody releases it: "+Quote(e.Held))
+	case e.Limit != nil && !e.Limit.Hold:
+		all = append(all, fmt.Sprintf("instead of %s: the rules' limit is %d", amount(e.URLs, "URL", "URLs"), e.Limit.Over))
+	}
+	if n := len(e.refused()); n > 0 {
+		all = append(all, fmt.Sprintf("%d more would be refused", n))
+	}
+	return strings.Join(all, "; ")
+}
+
+// folds is the number of rows from which a table is folded.
+const folds = 10
+
+// text has a table for each rule of each environment.
+func (p Preview) text() string {
+	w := &budget{left: MaxCheckText - tail}
+	for _, e := range p.Environments {
+		if len(e.Targets) == 0 {
+			continue
+		}
+		w.add(fmt.Sprintf("## %s\n\n", Quote(e.Name)))
+		for _, r := range byRule(e.Targets) {
+			w.add(fmt.Sprintf("### %s: %s\n\n", Quote(r.name), amount(len(r.targets), "object", "objects")))
+			w.table(len(r.targets) > folds, []string{"object", "first changed file"}, targetRows(r.targets))
+		}
+		if refused := e.refused(); len(refused) > 0 {
+			w.add(fmt.Sprintf("### Would be refused: %d\n\n", len(refused)))
+			w.table(len(refused) > folds, []string{"object", "why"}, refusedRows(refused))
+		}
+	}
+	return w.done("`purgebot plan` lists all of it, from a local clone.")
+}
+
+func targetRows(targets []mapping.Target) (rows [][]string) {
+	for _, t := range targets {
+		object := Quote(Object(t.Kind, t.Object))
+		if t.Action == mapping.Delete {
+			object += " (delete)"
+		}
+		rows = append(rows, []string{object, quoteOrNothing(t.Path)})
+	}
+	return rows
+}
+
+func refusedRows(targets []mapping.Target) (rows [][]string) {
+	for _, t := range targets {
+		rows = append(rows, []string{Quote(Object(t.Kind, t.Object)), Quote(t.Reason)})
+	}
+	return rows
+}
+
+func quoteOrNothing(s string) string {
+	if s == "" {
+		return ""
+	}
+	return Quote(s)
+}
+
+type ruleTargets struct {
+	name    string
+	targets []mapping.Target
+}
+
+// byRule sorts the targets that can be sent under their rules, in the order
+// in which the rules come up.
+func byRule(targets []mapping.Target) (rules []ruleTargets) {
+	at := map[string]int{}
+	for _, t := range targets {
+		if t.Reason != "" {
+			continue
+		}
+		i, ok := at[t.Rule]
+		if !ok {
+			i = len(rules)
+			at[t.Rule] = i
+			rules = append(rules, ruleTargets{name: t.Rule})
+		}
+		rules[i].targets = append(rules[i].targets, t)
+	}
+	return rules
+}

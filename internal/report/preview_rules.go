@@ -1,0 +1,122 @@
+package report
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/purgebot/purgebot/mapping"
+)
+
+// How many faults of a file are shown: at their lines, for which GitHub takes
+// 50 a request, and in the summary. Nobody reads more.
+const (
+	maxAnnotations = 200
+	maxFaults      = 50
+)
+
+// annotations puts each fault on its line.
+func (r *PreviewRules) annotations() (all []Annotation) {
+	switch {
+	case r == nil:
+		return nil
+	case r.Fault != "":
+		return []Annotation{{Path: r.Path, Line: 1, Level: "failure", Message: r.Fault}}
+	}
+	for _, f := range r.Faults[:min(len(r.Faults), maxAnnotations)] {
+		level := "warning"
+		if f.Severity == mapping.Error {
+			level = "failure"
+		}
+		all = append(all, Annotation{Path: r.Path, Line: max(1, f.Line), Column: f.Column, Level: level, Message: f.Message})
+	}
+	return all
+}
+
+// write tells of the pull request's own rules.
+func (r *PreviewRules) write(w *budget) {
+	if r == nil {
+		return
+	}
+	w.add(fmt.Sprintf("### This pull request changes %s\n\n", Quote(r.Path)))
+	errors := r.Faults.Errors()
+	warnings := len(r.Faults) - len(errors)
+	switch {
+	case r.Gone:
+		w.add("It takes the rules away: from its deployment on, nothing is purged.\n\n")
+		return
+	case r.Fault != "":
+		w.add("**It can't be used**, and every deployment with it would wait: " + Quote(r.Fault) + "\n\n")
+		return
+	case len(errors) > 0:
+		w.add(fmt.Sprintf("**%s.** A deployment with this file would wait until a good one comes.\n\n", amount(len(errors), "error", "errors")))
+	case warnings > 0:
+		w.add(fmt.Sprintf("It is valid and its tests pass, with %s.\n\n", amount(warnings, "warning", "warnings")))
+	default:
+		w.add("It is valid, and its tests pass.\n\n")
+	}
+	w.list(slices.Collect(r.faultLines()), "- ")
+	if len(errors) > 0 {
+		return
+	}
+	if len(r.Changes) == 0 {
+		w.add("For the files of this pull request its rules give the same objects as today's.\n\n")
+		return
+	}
+	w.add("What its rules would change for the files of this pull request:\n\n")
+	for _, c := range r.Changes {
+		c.write(w)
+	}
+}
+
+func (r *PreviewRules) faultLines() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, f := range r.Faults[:min(len(r.Faults), maxFaults)] {
+			if !yield(Quote(f.In(r.Path))) {
+				return
+			}
+		}
+	}
+}
+
+func (c RulesChange) write(w *budget) {
+	head := Quote(c.Environment)
+	switch {
+	case c.Added:
+		head += ", which is new"
+	case c.Dropped:
+		head += ", which it does not name any more"
+	}
+	if c.BeyondCompare != "" {
+		w.add("- " + head + ": " + Quote(c.BeyondCompare) + "\n")
+		return
+	}
+	w.add(fmt.Sprintf("**%s**: %d more, %d less\n\n", head, len(c.More), len(c.Less)))
+	var rows [][]string
+	for _, side := range []struct {
+		sign    string
+		targets []mapping.Target
+	}{{"+", c.More}, {"−", c.Less}} {
+		for _, t := range side.targets {
+			object := Quote(Object(t.Kind, t.Object))
+			if t.Action == mapping.Delete {
+				object += " (delete)"
+			}
+			rows = append(rows, []string{side.sign, object, Quote(t.Rule)})
+		}
+	}
+	if len(rows) > 0 {
+		w.table(len(rows) > folds, []string{"", "object", "rule"}, rows)
+	}
+}
+
+// quoted quotes one text after the other.
+func quoted(all []string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, s := range all {
+			if !yield(Quote(s)) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/purgebot/purgebot/internal/ledger"
+)
+
+// A Check is a check run that no purge speaks for: a preview.
+type Check struct {
+	RepoID int64
+	SHA    string
+	Name   string
+	Number int    // of the pull request; 0: none, or several
+	Words  string // what it shows, as the pipeline writes it down
+}
+
+// CheckSurface names the surface of a check run.
+func CheckSurface(repo int64, sha, name string) string {
+	return string(CheckPost) + "/" + strconv.FormatInt(repo, 10) + "/" + sha + "/" + name
+}
+
+// WantCheck wants a check run. One that says the same already stays as it
+// is, unless it is wanted afresh: somebody asked for a new one.
+func (s *Store) WantCheck(ctx context.Context, c Check, afresh bool) error {
+	name := CheckSurface(c.RepoID, c.SHA, c.Name)
+	again := 0
+	if afresh {
+		again = 1
+	}
+	err := s.write(ctx, func(t *tx) error {
+		n, err := t.exec(ctx, `INSERT INTO post (surface, repo_id, env_id, sha, context, purge_id, state, words, at, version, number)
+			VALUES ($1,$2,'',$3,$4,'','',$5,0,1,$6)
+			ON CONFLICT (surface) DO UPDATE SET words = excluded.words, version = post.version + 1,
+				posted = CASE WHEN $7 = 1 THEN '' ELSE post.posted END
+			WHERE post.purge_id = '' AND (post.words <> excluded.words OR $7 = 1)`,
+			name, c.RepoID, c.SHA, c.Name, c.Words, c.Number, again)
+		if err == nil && n > 0 {
+			t.rings(ReportJob{Surface: name})
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("want check run %s of %s: %w", c.Name, c.SHA, err)
+	}
+	return nil
+}
+
+// ownCheck gives the check run of a deployed commit to a purge. Whether there
+// is anything to show is decided when it is posted.
+func (s *Store) ownCheck(ctx context.Context, t *tx, e ledger.Environment, sha, check, purge string) error {
+	name := CheckSurface(e.RepoID, sha, check)
+	_, err := t.exec(ctx, `INSERT INTO post (surface, repo_id, env_id, sha, context, purge_id, state, words, at, version)
+		VALUES ($1,$2,$3,$4,$5,$6,'','',0,1)
+		ON CONFLICT (surface) DO UPDATE SET purge_id = excluded.purge_id, words = '', version = post.version + 1
+		WHERE post.purge_id <= excluded.purge_id`,
+		name, e.RepoID, e.ID, sha, check, purge)
+	if err == nil {
+		t.rings(ReportJob{Surface: name})
+	}
+	return err
+}
+
+// NoteCheck adds words of ours, in Markdown, to the check run of a purge: the
+// answer to whoever pressed a button there.
+func (s *Store) NoteCheck(ctx context.Context, surface, words string) error {
+	err := s.write(ctx, func(t *tx) error {
+		n, err := t.exec(ctx, `UPDATE post SET words = $2, version = version + 1 WHERE surface = $1 AND purge_id <> ''`, surface, words)
+		if err == nil && n > 0 {
+			t.rings(ReportJob{Surface: surface})
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("note on %s: %w", surface, err)
+	}
+	return nil
+}
+
+// Checks lists the check runs of a commit that GitHub shows.
+func (s *Store) Checks(ctx context.Context, repo int64, sha string) (posts []Post, err error) {
+	prefix := CheckSurface(repo, sha, "")
+	err = s.read(ctx, func(t *tx) error {
+		return t.each(ctx, func(r row) error {
+			p := Post{RepoID: repo, SHA: sha}
+			err := r.Scan(&p.Surface, &p.Context, &p.PurgeID, &p.Words, &p.Number, &p.RemoteID)
+			posts = append(posts, p)
+			return err
+		}, `SELECT surface, context, purge_id, words, number, remote_id FROM post
+			WHERE surface >= $1 AND surface < $2 AND remote_id <> 0 ORDER BY surface`,
+			prefix, strings.TrimSuffix(prefix, "/")+"0") // "0" follows "/"
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list check runs of %s: %w", sha, err)
+	}
+	return posts, nil
+}

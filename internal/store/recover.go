@@ -1,0 +1,259 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/purgebot/purgebot/internal/ledger"
+)
+
+// Chore is something that one process does for all from time to time, and has
+// claimed.
+type Chore struct {
+	Name  string
+	Last  time.Time // when the last one that got through began; zero: never
+	fence int
+}
+
+// Hasten makes chores due now.
+func (s *Store) Hasten(ctx context.Context, names ...string) error {
+	err := s.write(ctx, func(t *tx) error {
+		for _, name := range names {
+			if _, err := t.exec(ctx, `INSERT INTO chore (name) VALUES ($1) ON CONFLICT (name) DO UPDATE SET next_at = 0`, name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("make chores due: %w", err)
+	}
+	return nil
+}
+
+// ClaimChore takes a chore that is due and that nobody does, for the length
+// of a lease. ok is false if there is nothing to do.
+func (s *Store) ClaimChore(ctx context.Context, name string, lease time.Duration) (c Chore, ok bool, err error) {
+	now := ms(s.now())
+	c.Name = name
+	err = s.read(ctx, func(t *tx) error {
+		var due int
+		err := t.row(ctx, `SELECT COUNT(*) FROM chore WHERE name = $1 AND next_at <= $2 AND lease_until <= $2`, name, now).Scan(&due)
+		ok = due == 1
+		return err
+	})
+	if err == nil && ok {
+		err = s.write(ctx, func(t *tx) error {
+			ok = false
+			return t.each(ctx, func(r row) error {
+				var last int64
+				err := r.Scan(&last, &c.fence)
+				c.Last, ok = when(last), true
+				return err
+			}, `UPDATE chore SET lease_until = $3, next_at = $2, fence = fence + 1 WHERE name = $1 AND next_at <= $2 AND lease_until <= $2
+				RETURNING last_at, fence`, name, now, ms(s.now().Add(lease)))
+		})
+	}
+	if err != nil {
+		return c, false, fmt.Errorf("claim %s: %w", name, err)
+	}
+	return c, ok, nil
+}
+
+// RenewChore lengthens a claim. ErrNotFound: somebody else has it now.
+func (s *Store) RenewChore(ctx context.Context, c Chore, lease time.Duration) error {
+	err := s.write(ctx, func(t *tx) error {
+		return affected(t.exec(ctx, `UPDATE chore SET lease_until = $3 WHERE name = $1 AND fence = $2`,
+			c.Name, c.fence, ms(s.now().Add(lease))))
+	})
+	if err != nil {
+		return fmt.Errorf("renew %s: %w", c.Name, err)
+	}
+	return nil
+}
+
+// ChoreDone ends a claim. began is what Last is to be next time; zero leaves
+// it as it was, since there is more to do. Whoever lost the claim ends nothing.
+func (s *Store) ChoreDone(ctx context.Context, c Chore, began, next time.Time) error {
+	if began.IsZero() {
+		began = c.Last
+	}
+	err := s.write(ctx, func(t *tx) error {
+		_, err := t.exec(ctx, `UPDATE chore SET lease_until = 0, last_at = $3,
+			next_at = CASE WHEN next_at = 0 THEN 0 ELSE $4 END WHERE name = $1 AND fence = $2`,
+			c.Name, c.fence, ms(began), ms(next))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("end %s: %w", c.Name, err)
+	}
+	return nil
+}
+
+// Repositories lists the repositories that are not gone: first those with an
+// environment, of them first the one whose deployments were compared longest
+// ago.
+func (s *Store) Repositories(ctx context.Context) (repos []ledger.Repository, err error) {
+	return s.repositories(ctx, `WHERE gone = ''
+		ORDER BY CASE WHEN EXISTS (SELECT 1 FROM environment e WHERE e.repo_id = repo.id) THEN 0 ELSE 1 END, compared_at, id`)
+}
+
+// AllRepositories lists every repository that was ever heard of.
+func (s *Store) AllRepositories(ctx context.Context) (repos []ledger.Repository, err error) {
+	return s.repositories(ctx, `ORDER BY id`)
+}
+
+func (s *Store) repositories(ctx context.Context, where string) (repos []ledger.Repository, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		return t.each(ctx, func(r row) error {
+			var one ledger.Repository
+			var seen, compared int64
+			err := r.Scan(&one.ID, &one.Owner, &one.Name, &one.Installation, &one.DefaultBranch, &seen, &compared, &one.Gone)
+			one.FirstSeen, one.Compared = when(seen), when(compared)
+			repos = append(repos, one)
+			return err
+		}, `SELECT id, owner, name, installation, default_branch, first_seen_at, compared_at, gone FROM repo `+where)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list repositories: %w", err)
+	}
+	return repos, nil
+}
+
+// Gone notes that repositories can't be read or written any more, and why, in
+// public words: their work waits until they come back. It gives those that
+// were not gone before.
+func (s *Store) Gone(ctx context.Context, why string, ids ...int64) (gone []int64, err error) {
+	now := ms(s.now())
+	err = s.write(ctx, func(t *tx) error {
+		for _, id := range ids {
+			n, err := t.exec(ctx, `UPDATE repo SET gone = $2, gone_at = $3 WHERE id = $1 AND gone = ''`, id, why, now)
+			if err != nil {
+				return err
+			}
+			if n > 0 {
+				gone = append(gone, id)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("note that repositories are gone: %w", err)
+	}
+	return gone, nil
+}
+
+// Back notes that repositories are there again, and makes the work that waited
+// for them due. It gives those that were gone.
+func (s *Store) Back(ctx context.Context, ids ...int64) (back []int64, err error) {
+	err = s.write(ctx, func(t *tx) error {
+		for _, id := range ids {
+			n, err := t.exec(ctx, `UPDATE repo SET gone = '' WHERE id = $1 AND gone <> ''`, id)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				continue
+			}
+			back = append(back, id)
+			for _, table := range []string{"environment", "post"} {
+				if _, err := t.exec(ctx, `UPDATE `+table+` SET next_at = 0, rung_at = 0, tries = 0 WHERE repo_id = $1`, id); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("note that repositories are back: %w", err)
+	}
+	return back, nil
+}
+
+// RepositoriesOf lists the ids of an installation's repositories.
+func (s *Store) RepositoriesOf(ctx context.Context, installation int64) (ids []int64, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		return t.each(ctx, func(r row) error {
+			var id int64
+			err := r.Scan(&id)
+			ids = append(ids, id)
+			return err
+		}, `SELECT id FROM repo WHERE installation = $1`, installation)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list repositories of installation %d: %w", installation, err)
+	}
+	return ids, nil
+}
+
+// Compared notes up to when a repository's deployments were compared.
+func (s *Store) Compared(ctx context.Context, repo int64, began time.Time) error {
+	return s.write(ctx, func(t *tx) error {
+		_, err := t.exec(ctx, `UPDATE repo SET compared_at = $2 WHERE id = $1 AND compared_at < $2`, repo, ms(began))
+		return err
+	})
+}
+
+// KnownStatus reports whether the ledger has a deployment status.
+func (s *Store) KnownStatus(ctx context.Context, id int64) (known bool, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		var n int
+		err := t.row(ctx, `SELECT COUNT(*) FROM deploy WHERE status_id = $1`, id).Scan(&n)
+		known = n > 0
+		return err
+	})
+	return known, err
+}
+
+// PushedEnvironments lists the environments of a repository that follow a
+// branch: what is desired there came by a push.
+func (s *Store) PushedEnvironments(ctx context.Context, repo int64) (envs []ledger.Environment, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		return t.each(ctx, func(r row) error {
+			e, err := scanEnvironment(r)
+			envs = append(envs, e)
+			return err
+		}, `SELECT `+environmentColumns+` FROM environment WHERE repo_id = $1 AND desired_sha <> '' AND desired_deploy = 0`, repo)
+	})
+	return envs, err
+}
+
+// Arrived reports whether the ledger has a delivery.
+func (s *Store) Arrived(ctx context.Context, guid string) (arrived bool, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		var n int
+		err := t.row(ctx, `SELECT COUNT(*) FROM delivery WHERE guid = $1`, guid).Scan(&n)
+		arrived = n > 0
+		return err
+	})
+	return arrived, err
+}
+
+// Asked reports which attempt of a delivery GitHub was asked last to repeat,
+// and how often it was asked; zeros: never.
+func (s *Store) Asked(ctx context.Context, guid string) (attempt int64, times int, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		return t.each(ctx, func(r row) error { return r.Scan(&attempt, &times) },
+			`SELECT attempt, times FROM redelivery WHERE guid = $1`, guid)
+	})
+	return attempt, times, err
+}
+
+// Ask notes that GitHub is asked to repeat an attempt, and forgets what was
+// asked before a moment.
+func (s *Store) Ask(ctx context.Context, guid string, attempt int64, forget time.Time) error {
+	err := s.write(ctx, func(t *tx) error {
+		if _, err := t.exec(ctx, `DELETE FROM redelivery WHERE asked_at < $1`, ms(forget)); err != nil {
+			return err
+		}
+		_, err := t.exec(ctx, `INSERT INTO redelivery (guid, attempt, times, asked_at) VALUES ($1,$2,1,$3)
+			ON CONFLICT (guid) DO UPDATE SET attempt = excluded.attempt, times = redelivery.times + 1, asked_at = excluded.asked_at`,
+			guid, attempt, ms(s.now()))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("note the redelivery of %s: %w", guid, err)
+	}
+	return nil
+}

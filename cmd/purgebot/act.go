@@ -31,7 +31,8 @@ type cancelCmd struct{ actFlags }
 
 func (c *retryCmd) Run(ctx context.Context, std streams) error   { return c.act(ctx, std, "retry") }
 func (c *releaseCmd) Run(ctx context.Context, std streams) error { return c.act(ctx, std, "release") }
-func (c *cancelCmd) Run(ctx context.Context, std streams) error  { return c.act(ctx, std, "cancel") }
+
+func (c *cancelCmd) Run(ctx context.Context, std streams) error { return c.act(ctx, std, "cancel") }
 
 func (c *actFlags) act(ctx context.Context, std streams, verb string) error {
 	id := strings.TrimRight(c.Purge, "/")

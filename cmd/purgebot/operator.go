@@ -145,7 +145,7 @@ func (o *operator) try(ctx context.Context, token, method, path string, query ur
 	if err != nil {
 		return fmt.Errorf("no server answers at %s: is purgebot serve running? (%w)", o.server, reason(err))
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }() // it was read; nothing is left to fail
 	return o.read(res, into)
 }
 

@@ -246,7 +246,12 @@ func newLife(w *world, random *rand.Rand, first string) *life {
 	for _, env := range []string{"production", "staging"} {
 		l.successes[env] = []success{{sha: first}}
 	}
-	w.github.Route(func(standin.GitHubDelivery) standin.GitHubRoute { return standin.GitHubRoute(l.route.Load()) })
+	w.github.Route(func(d standin.GitHubDelivery) standin.GitHubRoute {
+		if d.Event != "push" && !strings.HasPrefix(d.Event, "deployment") {
+			return standin.GitHubSend // what purgebot itself brought about; when is not the seed's to say
+		}
+		return standin.GitHubRoute(l.route.Load())
+	})
 	return l
 }
 

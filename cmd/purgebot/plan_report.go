@@ -149,11 +149,11 @@ func (r *planReport) text(explain bool) string {
 		fmt.Fprintf(&b, "  %s %s: %s%s\n", f.Kind, printable(f.Object), f.Reason, because(true, f.Rule, f.Path))
 	}
 	if len(r.Unmatched) > 0 {
-		warning := ""
+		words := "No rule matches"
 		if r.Warn {
-			warning = "Warning: "
+			words = "Warning: no rule matches"
 		}
-		fmt.Fprintf(&b, "\n%sno rule matches %s:\n", warning, plural(len(r.Unmatched), "changed file"))
+		fmt.Fprintf(&b, "\n%s %s:\n", words, plural(len(r.Unmatched), "changed file"))
 	}
 	for _, path := range r.Unmatched {
 		fmt.Fprintf(&b, "  %s\n", printable(path))

@@ -171,10 +171,9 @@ func (s *setup) finish(ctx context.Context, code string) (told string, err error
 	if err != nil {
 		return "", fmt.Errorf("fetch the App's credentials: %w; if the App is there, delete it on GitHub and run setup again", err)
 	}
-	secret, made := "", app.WebhookSecret == nil || *app.WebhookSecret == ""
-	if made {
-		secret = rand.Text() + rand.Text()
-	} else {
+	made := app.WebhookSecret == nil || *app.WebhookSecret == ""
+	secret := rand.Text() + rand.Text()
+	if !made {
 		secret = *app.WebhookSecret
 	}
 	if err := writeNew(s.files.key, app.PEM); err != nil {
@@ -188,17 +187,17 @@ func (s *setup) finish(ctx context.Context, code string) (told string, err error
 
 func (s *setup) exchange(ctx context.Context, code string) (app setupApp, err error) {
 	to := s.api.JoinPath("app-manifests", url.PathEscape(code), "conversions")
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to.String(), http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to.String(), http.NoBody) //nolint:gosec // the operator names the host
 	if err != nil {
 		return app, err
 	}
 	req.Header.Set("Accept", "application/vnd.github+json")
 	req.Header.Set("User-Agent", "purgebot")
-	res, err := s.http.Do(req)
+	res, err := s.http.Do(req) //nolint:gosec // the operator names the host
 	if err != nil {
 		return app, errors.New("no answer from " + s.api.Host + ": " + reason(err).Error()) // without the code
 	}
-	defer res.Body.Close()
+	defer func() { _ = res.Body.Close() }() // it was read; nothing is left to fail
 	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	switch {
 	case err != nil:

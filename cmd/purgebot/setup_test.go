@@ -120,7 +120,7 @@ func startSetup(t *testing.T, args ...string) *running {
 // get opens a page, as a browser that follows redirects.
 func (s *running) get(address string) (int, string) {
 	s.t.Helper()
-	return s.read(http.Get(address)) //nolint:bodyclose // read closes it
+	return s.read(http.Get(address))
 }
 
 func (s *running) read(res *http.Response, err error) (int, string) {
@@ -153,7 +153,7 @@ func TestSetup(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "purgebot.yaml")
 	s := startSetup(t, "--public-url", "https://purgebot.acme.com/", "--github-url", g.URL, "--organization", "acme", "--out", out)
 	action, fields := s.form()
-	code, page := s.read(http.PostForm(action, fields)) //nolint:bodyclose // read closes it
+	code, page := s.read(http.PostForm(action, fields))
 	end := <-s.ended
 	if code != http.StatusOK || !strings.Contains(page, "Done.") || end.code != exitDone || end.err != "" {
 		t.Fatalf("%d, %s\n%+v", code, page, end)
@@ -212,7 +212,7 @@ func TestSetupWithoutAWebhookSecret(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "mine.yaml")
 	s := startSetup(t, "--public-url", "https://purgebot.acme.com", "--github-url", g.URL, "--name", "purge & co", "--out", out)
 	action, fields := s.form()
-	s.read(http.PostForm(action, fields)) //nolint:bodyclose // read closes it
+	s.read(http.PostForm(action, fields))
 	end := <-s.ended
 	if end.code != exitDone || !strings.Contains(end.out, "GitHub made no webhook secret. Set the one under webhook_secrets in "+out) {
 		t.Errorf("%+v", end)
@@ -253,7 +253,7 @@ func TestSetupChecksWhoComesBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	req.Host = "rebound.evil.com:80"
-	if code, page := s.read(http.DefaultClient.Do(req)); code != http.StatusForbidden || strings.Contains(page, state) { //nolint:bodyclose // read closes it
+	if code, page := s.read(http.DefaultClient.Do(req)); code != http.StatusForbidden || strings.Contains(page, state) {
 		t.Errorf("by another name: %d, %s", code, page)
 	}
 	if len(g.codes) != 1 {

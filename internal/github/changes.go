@@ -91,7 +91,9 @@ func (r *Repository) Changes(ctx context.Context, from, to string, remembered *T
 // ahead of its base, where the merge base is the base itself, and with fewer
 // files than it lists. An empty Way says that it is no answer.
 func (r *Repository) compared(ctx context.Context, from, to string) (Changes, error) {
-	answer, err := r.comparePage(ctx, from, to, 1, 1)
+	// Without paging: that a page of one commit lists every file all the same
+	// is documented, and costs a purge if it is not so.
+	answer, err := r.comparePage(ctx, from, to, 0, 0)
 	if err != nil {
 		_, operator := OperatorFault(err)
 		if e, ok := errors.AsType[*Error](err); !ok || operator || e.kind == kindLimited || ctx.Err() != nil {
@@ -221,10 +223,12 @@ func (r *Repository) comparePage(ctx context.Context, base, head string, size, p
 	}
 	var answer compareAnswer
 	c := call{
-		op:    "compare " + base + " with " + head,
-		path:  "compare/" + base + "..." + head,
-		query: url.Values{"per_page": {strconv.Itoa(size)}, "page": {strconv.Itoa(page)}},
-		slow:  true,
+		op:   "compare " + base + " with " + head,
+		path: "compare/" + base + "..." + head,
+		slow: true,
+	}
+	if size > 0 {
+		c.query = url.Values{"per_page": {strconv.Itoa(size)}, "page": {strconv.Itoa(page)}}
 	}
 	_, err := r.do(ctx, c, &answer)
 	return answer, err

@@ -28,24 +28,51 @@ func TestJudgedAnew(t *testing.T) {
 		target mapping.Target
 		want   string // the beginning; "": it goes out
 	}{
-		{"Akamai refused it", ledger.CauseDeploy, policy.Write, nil,
-			mapping.Target{Kind: mapping.URL, Object: "https://www.acme.com/a", Action: mapping.Invalidate, Reason: "unauthorized arl"}, ""},
-		{"policy allows it now", ledger.CauseComment, policy.Write, nil,
-			mapping.Target{Kind: mapping.Tag, Object: "acme-a", Action: mapping.Invalidate, Reason: "policy does not allow tag acme-a"}, ""},
-		{"policy refuses it still", ledger.CauseComment, policy.Admin, nil,
-			mapping.Target{Kind: mapping.Tag, Object: "b", Action: mapping.Invalidate, Reason: "x"}, "policy does not allow tag b"},
-		{"the role is not enough: the reason stays", ledger.CauseDeploy, policy.Write, nil,
-			mapping.Target{Kind: mapping.CPCode, Object: "12345", Action: mapping.Invalidate, Reason: "unauthorized cpcode"}, "unauthorized cpcode"},
-		{"the role is not enough, and nothing failed", ledger.CauseDeploy, policy.Write, nil,
-			mapping.Target{Kind: mapping.CPCode, Object: "12345", Action: mapping.Invalidate}, "this takes the role admin"},
-		{"what deployments may not", ledger.CauseDeploy, policy.Admin, noDeployDeletes,
-			mapping.Target{Kind: mapping.URL, Object: "https://www.acme.com/a", Action: mapping.Delete}, "policy does not allow deployments"},
-		{"what deployments may not, and people may", ledger.CauseComment, policy.Admin, noDeployDeletes,
-			mapping.Target{Kind: mapping.URL, Object: "https://www.acme.com/a", Action: mapping.Delete}, ""},
-		{"it can't be sent at all", ledger.CauseDeploy, policy.Admin, nil,
-			mapping.Target{Kind: mapping.URL, Object: "https://www.acme.com/../a", Action: mapping.Invalidate, Reason: "x"}, `the URL has a "." or ".." folder`},
-		{"dots in a query mean nothing", ledger.CauseDeploy, policy.Admin, nil,
-			mapping.Target{Kind: mapping.URL, Object: "https://www.acme.com/a?x=/../b", Action: mapping.Invalidate, Reason: "x"}, ""},
+		{
+			"Akamai refused it", ledger.CauseDeploy, policy.Write, nil,
+			mapping.Target{Kind: mapping.URL, Object: "https://www.acme.com/a", Action: mapping.Invalidate, Reason: "unauthorized arl"},
+			"",
+		},
+		{
+			"policy allows it now", ledger.CauseComment, policy.Write, nil,
+			mapping.Target{Kind: mapping.Tag, Object: "acme-a", Action: mapping.Invalidate, Reason: "policy does not allow tag acme-a"},
+			"",
+		},
+		{
+			"policy refuses it still", ledger.CauseComment, policy.Admin, nil,
+			mapping.Target{Kind: mapping.Tag, Object: "b", Action: mapping.Invalidate, Reason: "x"},
+			"policy does not allow tag b",
+		},
+		{
+			"the role is not enough: the reason stays", ledger.CauseDeploy, policy.Write, nil,
+			mapping.Target{Kind: mapping.CPCode, Object: "12345", Action: mapping.Invalidate, Reason: "unauthorized cpcode"},
+			"unauthorized cpcode",
+		},
+		{
+			"the role is not enough, and nothing failed", ledger.CauseDeploy, policy.Write, nil,
+			mapping.Target{Kind: mapping.CPCode, Object: "12345", Action: mapping.Invalidate},
+			"this takes the role admin",
+		},
+		{
+			"what deployments may not", ledger.CauseDeploy, policy.Admin, noDeployDeletes,
+			mapping.Target{Kind: mapping.URL, Object: "https://www.acme.com/a", Action: mapping.Delete},
+			"policy does not allow deployments",
+		},
+		{
+			"what deployments may not, and people may", ledger.CauseComment, policy.Admin, noDeployDeletes,
+			mapping.Target{Kind: mapping.URL, Object: "https://www.acme.com/a", Action: mapping.Delete},
+			"",
+		},
+		{
+			"it can't be sent at all", ledger.CauseDeploy, policy.Admin, nil,
+			mapping.Target{Kind: mapping.URL, Object: "https://www.acme.com/../a", Action: mapping.Invalidate, Reason: "x"},
+			`the URL has a "." or ".." folder`,
+		},
+		{
+			"dots in a query mean nothing", ledger.CauseDeploy, policy.Admin, nil,
+			mapping.Target{Kind: mapping.URL, Object: "https://www.acme.com/a?x=/../b", Action: mapping.Invalidate, Reason: "x"},
+			"",
+		},
 	} {
 		j := &judgement{grant: grantOf(test.change), role: test.role, purge: ledger.Purge{Cause: test.cause}}
 		got := j.again(ledger.Target{Target: test.target, Fate: ledger.Failed})

@@ -111,6 +111,9 @@ func (p Preview) title() string {
 	var parts []string
 	for _, e := range p.Environments {
 		c := e.counts()
+		if e.Fault != "" {
+			parts = append(parts, "too much in "+plain(e.Name))
+		}
 		if c.Total() > 0 {
 			part := Objects(c) + " in " + plain(e.Name)
 			if e.Held != "" {
@@ -191,6 +194,9 @@ func (p Preview) table() string {
 }
 
 func (e PreviewEnvironment) amount() string {
+	if e.Fault != "" {
+		return "too much"
+	}
 	c := e.counts()
 	deletes := 0
 	for _, t := range e.Targets {

@@ -88,7 +88,7 @@ func (c RulesChange) write(w *budget) {
 		head += ", which it does not name any more"
 	}
 	if c.BeyondCompare != "" {
-		w.add("- " + head + ": " + Quote(c.BeyondCompare) + "\n")
+		w.add("**" + head + "**: " + Quote(c.BeyondCompare) + "\n\n")
 		return
 	}
 	w.add(fmt.Sprintf("**%s**: %d more, %d less\n\n", head, len(c.More), len(c.Less)))

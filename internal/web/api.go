@@ -138,21 +138,21 @@ func (a *API) answers(do func(*http.Request) (any, error)) http.Handler {
 	})
 }
 
-// apiProblem is an error with its HTTP status and words for people.
-type apiProblem struct {
+// problemError is an error with its HTTP status and words for people.
+type problemError struct {
 	code  int
 	words string
 }
 
-func (p *apiProblem) Error() string { return p.words }
+func (p *problemError) Error() string { return p.words }
 
 func problem(code int, format string, args ...any) error {
-	return &apiProblem{code, fmt.Sprintf(format, args...)}
+	return &problemError{code, fmt.Sprintf(format, args...)}
 }
 
 // refuse writes an error: its public words, or that the log has it.
 func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	if p, ok := errors.AsType[*apiProblem](err); ok {
+	if p, ok := errors.AsType[*problemError](err); ok {
 		writeJSON(w, p.code, Problem{p.words})
 		return
 	}

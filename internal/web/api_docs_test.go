@@ -85,15 +85,15 @@ func documents(doc reflect.Type, into map[string]reflect.Type) {
 		return
 	}
 	into[doc.Name()] = doc
-	for i := range doc.NumField() {
-		documents(doc.Field(i).Type, into)
+	for field := range doc.Fields() {
+		documents(field.Type, into)
 	}
 }
 
 // fieldsOf are a document's JSON names, and those that are never left out.
 func fieldsOf(doc reflect.Type) (all, required []string) {
-	for i := range doc.NumField() {
-		name, options, _ := strings.Cut(doc.Field(i).Tag.Get("json"), ",")
+	for field := range doc.Fields() {
+		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
 		all = append(all, name)
 		if options != "omitzero" {
 			required = append(required, name)

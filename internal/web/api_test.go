@@ -50,8 +50,15 @@ func serveAPI(t *testing.T, secrets ...string) *served {
 	return &served{t, s, server}
 }
 
-// call makes a request and gives the answer's status and body.
-func (s *served) call(method, path, body string, header ...string) (*http.Response, string) {
+// answer is an answer with its body.
+type answer struct {
+	Status     string
+	StatusCode int
+	Header     http.Header
+}
+
+// call makes a request and gives the answer and its body.
+func (s *served) call(method, path, body string, header ...string) (answer, string) {
 	s.Helper()
 	req, err := http.NewRequestWithContext(s.Context(), method, s.http.URL+path, strings.NewReader(body))
 	if err != nil {
@@ -69,7 +76,7 @@ func (s *served) call(method, path, body string, header ...string) (*http.Respon
 	if err != nil {
 		s.Fatal(err)
 	}
-	return res, string(text)
+	return answer{res.Status, res.StatusCode, res.Header}, string(text)
 }
 
 func bearer(secret string) []string {

@@ -73,7 +73,7 @@ func (w *world) spawn(config string) *process {
 	if err := os.Symlink(self, name); err != nil {
 		w.t.Fatal(err)
 	}
-	p := &process{w: w, cmd: exec.Command(name, "serve", "--config", config, "--log", "json")} //nolint:noctx // it is killed by hand
+	p := &process{w: w, cmd: exec.Command(name, "serve", "--config", config, "--log", "json")}
 	out, err := p.cmd.StderrPipe()
 	if err != nil {
 		w.t.Fatal(err)
@@ -138,7 +138,7 @@ func TestKilledBetweenAkamaisAnswerAndTheSettling(t *testing.T) {
 func TestKilledAtRandom(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // repeatable
+	random := rand.New(rand.NewPCG(seed, 1))
 	w, first := newWorld(t, nil)
 	w.deploy("production", first, "success")
 	config := w.files()

@@ -85,7 +85,7 @@ func repositoryName(folder string) string {
 
 // graft writes the commits anew with the rules file in each of them.
 func (r *replay) graft(ctx context.Context, dir, rules string) error {
-	src, err := os.ReadFile(rules)
+	src, err := os.ReadFile(rules) //nolint:gosec // a path of the user's own
 	if err != nil {
 		return usage("read rules: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+
 	"github.com/purgebot/purgebot/internal/config"
 	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/pipeline"
@@ -36,6 +37,7 @@ type serverConfig struct {
 	now       func() time.Time
 
 	statusEvery time.Duration // see pipeline.Config; 0: its default
+	unpaced     bool
 	retention   config.Retention
 }
 
@@ -89,7 +91,7 @@ func newServer(ctx context.Context, cfg serverConfig) (_ *server, err error) {
 	s.pipeline = pipeline.New(pipeline.Config{
 		Store: s.store, GitHub: app, Akamai: akamai, Policy: cfg.policy,
 		PublicURL: strings.TrimSuffix(s.cfg.publicURL, "/"),
-		Now:       cfg.now, Log: cfg.log, StatusEvery: cfg.statusEvery,
+		Now:       cfg.now, Log: cfg.log, StatusEvery: cfg.statusEvery, Unpaced: cfg.unpaced,
 		KeepDeliveries: cfg.retention.Deliveries, KeepPurges: cfg.retention.Purges,
 	})
 	handler, err := s.routes()

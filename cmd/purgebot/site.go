@@ -25,7 +25,7 @@ func newSite(ctx context.Context, dir string) (*site, error) {
 
 // git runs git in the repository, without the user's own configuration.
 func (s *site) git(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd := exec.CommandContext(ctx, "git", args...) //nolint:gosec // git, with arguments of ours
 	cmd.Dir = s.dir
 	cmd.Env = append(
 		os.Environ(), "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_NOSYSTEM=1",

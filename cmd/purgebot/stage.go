@@ -9,10 +9,12 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/akamai/AkamaiOPEN-edgegrid-golang/v7/pkg/edgegrid"
+
 	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/policy"
 	"github.com/purgebot/purgebot/internal/standin"
@@ -116,6 +118,7 @@ func (s *stage) serverConfig() serverConfig {
 			AccessToken: c.AccessToken, MaxBody: edgegrid.MaxBodySize,
 		})},
 		policy: s.cfg.policy, log: s.cfg.log, statusEvery: s.cfg.statusEvery,
+		unpaced: !s.cfg.limits.Enforce,
 	}
 }
 
@@ -152,8 +155,8 @@ func (s *stage) stop() error {
 // close strikes the stage.
 func (s *stage) close(ctx context.Context) error {
 	err := s.stop()
-	for i := len(s.closers) - 1; i >= 0; i-- {
-		err = errors.Join(err, s.closers[i](ctx))
+	for _, closer := range slices.Backward(s.closers) {
+		err = errors.Join(err, closer(ctx))
 	}
 	s.closers = nil
 	return err

@@ -16,7 +16,7 @@ func (d *demo) play(ctx context.Context) error {
 		return err
 	}
 	d.say("A site in git, cached by Akamai: %s. Both services are stand-ins on this machine, the server is the real one.", d.stage.fullName())
-	if _, err := d.deploy(ctx, "production", first, "success"); err != nil { // before purgebot came
+	if err := d.deploy(ctx, "production", first, "success"); err != nil { // before purgebot came
 		return err
 	}
 	if err := d.stage.start(context.WithoutCancel(ctx)); err != nil {
@@ -24,7 +24,7 @@ func (d *demo) play(ctx context.Context) error {
 	}
 	d.say("purgebot serves at http://%s", d.stage.server.addr())
 
-	second, err := d.pushed(ctx, first)
+	second, err := d.pushed(ctx)
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (d *demo) play(ctx context.Context) error {
 	return d.staged(ctx, first, second)
 }
 
-func (d *demo) pushed(ctx context.Context, first string) (string, error) {
+func (d *demo) pushed(ctx context.Context) (string, error) {
 	d.step("An editor merges: a price changes, a page is renamed, one goes, one comes.")
 	second, err := d.site.commit(ctx, "New prices", map[string]string{
 		"content/shop/prices.md": "12 EUR", "content/about/team.md": removed, "content/about/people.md": "Ann, Bob",
@@ -60,7 +60,7 @@ func (d *demo) pushed(ctx context.Context, first string) (string, error) {
 	d.purged(ctx, "", "", "", "", "")
 
 	d.step("Its deployment fails: nothing is purged.")
-	if _, err := d.deploy(ctx, "production", second, "failure"); err != nil {
+	if err := d.deploy(ctx, "production", second, "failure"); err != nil {
 		return "", err
 	}
 	d.status(ctx, second, "production", "success", "deploy failed, 12 URLs, 1 tag wait for the next one")
@@ -70,7 +70,7 @@ func (d *demo) pushed(ctx context.Context, first string) (string, error) {
 
 func (d *demo) deployed(ctx context.Context, first, second string) error {
 	d.step("The next deployment succeeds: exactly the difference is purged.")
-	if _, err := d.deploy(ctx, "production", second, "success"); err != nil {
+	if err := d.deploy(ctx, "production", second, "success"); err != nil {
 		return err
 	}
 	d.status(ctx, second, "production", "success", "12 URLs, 1 tag purged in ")
@@ -97,7 +97,7 @@ func (d *demo) refused(ctx context.Context, second string) (string, error) {
 	if err := d.push(ctx, third); err != nil {
 		return "", err
 	}
-	if _, err := d.deploy(ctx, "production", third, "success"); err != nil {
+	if err := d.deploy(ctx, "production", third, "success"); err != nil {
 		return "", err
 	}
 	d.status(ctx, third, "production", "failure", "5 purged, 1 refused: unauthorized arl")
@@ -108,7 +108,7 @@ func (d *demo) refused(ctx context.Context, second string) (string, error) {
 
 func (d *demo) rolledBack(ctx context.Context, third, second string) error {
 	d.step("The scoop was wrong: the commit before is deployed again. A rollback deletes, since an old file may answer \"not modified\".")
-	if _, err := d.deploy(ctx, "production", second, "success"); err != nil {
+	if err := d.deploy(ctx, "production", second, "success"); err != nil {
 		return err
 	}
 	d.status(ctx, second, "production", "success", "6 URLs purged in ")
@@ -167,12 +167,12 @@ func (d *demo) reaction(ctx context.Context, comment int64, content string) {
 
 func (d *demo) staged(ctx context.Context, first, second string) error {
 	d.step("Staging is deployed for the first time, by the commit's second job too: Akamai's staging network is purged, and once more for the later job.")
-	if _, err := d.deploy(ctx, "staging", second, "success"); err != nil {
+	if err := d.deploy(ctx, "staging", second, "success"); err != nil {
 		return err
 	}
 	d.status(ctx, second, "staging", "success", "6 URLs, 1 tag purged in ")
 	d.purged(ctx, first, second, "staging", "staging", "invalidate")
-	if _, err := d.deploy(ctx, "staging", second, "success"); err != nil {
+	if err := d.deploy(ctx, "staging", second, "success"); err != nil {
 		return err
 	}
 	d.status(ctx, second, "staging", "success", "6 URLs, 1 tag purged in 1 s (deployed again)")
@@ -185,13 +185,13 @@ func (d *demo) push(ctx context.Context, sha string) error {
 	return err
 }
 
-func (d *demo) deploy(ctx context.Context, environment, sha, state string) (int64, error) {
+func (d *demo) deploy(ctx context.Context, environment, sha, state string) error {
 	id, err := d.stage.github.Deploy(ctx, d.stage.fullName(), standin.GitHubDeployment{
 		SHA: sha, Environment: environment, Creator: "github-actions[bot]",
 	})
 	if err != nil {
-		return 0, fmt.Errorf("deploy %.7s to %s: %w", sha, environment, err)
+		return fmt.Errorf("deploy %.7s to %s: %w", sha, environment, err)
 	}
 	_, err = d.stage.github.DeployStatus(ctx, d.stage.fullName(), id, standin.GitHubDeploymentStatus{State: state})
-	return id, err
+	return err
 }

@@ -178,7 +178,7 @@ func TestTokenEndsInTheMiddle(t *testing.T) {
 // Where GitHub's limits on writes are near, words wait and purges don't, and
 // a person is answered first.
 func TestPeopleAreAnsweredFirst(t *testing.T) {
-	w, first := newWorld(t, nil)
+	w, first := newWorld(t, func(c *stageConfig) { c.limits.Enforce = true })
 	w.people()
 	w.deploy("production", first, "success")
 	w.begin()

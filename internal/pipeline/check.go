@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/purgebot/purgebot/internal/github"
@@ -106,15 +106,11 @@ func (p *Pipeline) pressed(ctx context.Context, repo ledger.Repository, c store.
 	}
 	outcome, note := string(deed), report.Acted(string(deed), by.Login, purge.Counts.Failed)
 	if refusal != "" {
-		outcome, note = "refused", report.NotPressed(by.Login, buttonLabel(deed), refusal)
+		outcome, note = "refused", report.NotPressed(by.Login, cmp.Or(button, "re-run"), refusal)
 	}
 	p.Log.LogAttrs(ctx, slog.LevelInfo, "button pressed", slog.String("repository", repo.FullName()), slog.String("purge", purge.ID),
 		slog.String("button", string(deed)), slog.String("by", by.Login), slog.String("outcome", outcome))
 	return outcome, p.Store.NoteCheck(ctx, c.Surface, note)
-}
-
-func buttonLabel(deed store.Deed) string {
-	return strings.ToUpper(string(deed)[:1]) + string(deed)[1:]
 }
 
 // press does a deed, or says in Markdown why not.

@@ -168,7 +168,7 @@ func (p *Pipeline) remembered(ctx context.Context, env ledger.Environment) (*git
 	tree := new(github.Tree)
 	if err := tree.UnmarshalBinary(listing); err != nil {
 		p.Log.LogAttrs(ctx, slogWarn, "remembered tree can't be read; GitHub is asked instead", errAttr(err))
-		return nil, nil //nolint:nilerr,nilnil // it is only a shortcut
+		return nil, nil //nolint:nilnil // it is only a shortcut
 	}
 	return tree, nil
 }

@@ -24,12 +24,25 @@ func urgencyOf(post store.Post, w words) ledger.Urgency {
 	return ledger.LastWord
 }
 
-// putOff gives a surface back that GitHub's limits leave no room for. Whoever
-// waits for the same moment comes back spread over a while.
-func (p *Pipeline) putOff(ctx context.Context, post store.Post, now time.Time, wait time.Duration) error {
-	wait += rand.N(min(wait, 10*time.Second)) //nolint:gosec // jitter needs no secrecy
-	if err := p.Store.PutOff(ctx, post, now.Add(wait)); err != nil {
-		return err
+// progressWait is how long progress waits at most before it is looked at
+// again: by then it may be a last word.
+const progressWait = 5 * time.Second
+
+// pace takes one of the writes that GitHub allows, or puts the surface off for
+// as long as it gives. Whoever waits for the same moment comes back spread
+// over a while.
+func (p *Pipeline) pace(ctx context.Context, repo ledger.Repository, post store.Post, w words, now time.Time) (time.Duration, error) {
+	if p.Unpaced {
+		return 0, nil
 	}
-	return again{wait}
+	urgency := urgencyOf(post, w)
+	wait, err := p.Store.TakeWrite(ctx, repo.Installation, urgency)
+	if err != nil || wait == 0 {
+		return 0, err
+	}
+	wait += rand.N(min(wait, 10*time.Second)) //nolint:gosec // jitter needs no secrecy
+	if urgency == ledger.Progress {
+		wait = min(wait, progressWait)
+	}
+	return wait, p.Store.PutOff(ctx, post, now.Add(wait))
 }

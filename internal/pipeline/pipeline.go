@@ -34,6 +34,8 @@ type Config struct {
 	// StatusEvery is the least time between two writes of one commit status.
 	// GitHub allows 80 writes a minute and 500 an hour.
 	StatusEvery time.Duration
+	// Unpaced leaves out the limits on writes: a GitHub that has none.
+	Unpaced bool
 
 	// How long deliveries and purges are kept once they are done; 0: for ever.
 	KeepDeliveries, KeepPurges time.Duration
@@ -160,7 +162,7 @@ func (r retryPolicy) NextRetry(job *rivertype.JobRow) time.Time {
 // to a third so that many don't come back at once.
 func backoff(n int) time.Duration {
 	d := min(time.Second<<min(n, 10), 2*time.Minute)
-	return d - rand.N(d/3)
+	return d - rand.N(d/3) //nolint:gosec // spreads load, guards nothing
 }
 
 // bells remembers the doorbells of this process that wait for a moment, so

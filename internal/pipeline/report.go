@@ -59,12 +59,12 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 	if repo.Gone != "" { // it goes on when that comes back
 		return p.Store.PutOff(ctx, post, now)
 	}
-	wait, err := p.Store.TakeWrite(ctx, repo.Installation, urgencyOf(post, w))
+	wait, err := p.pace(ctx, repo, post, w, now)
 	if err != nil {
 		return err
 	}
 	if wait > 0 {
-		return p.putOff(ctx, post, now, wait)
+		return again{wait}
 	}
 	if err := p.write(ctx, repo, &post, w); err != nil {
 		return p.notPosted(ctx, post, err)

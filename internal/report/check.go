@@ -128,7 +128,7 @@ func reasonsOf(targets []ledger.Target) string {
 }
 
 // NotPressed is the answer in the check run to somebody whose press of a
-// button did nothing. what is Markdown of ours.
+// button did nothing. The button and what are ours, in Markdown.
 func NotPressed(login, button, what string) string {
-	return fmt.Sprintf("%s pressed **%s**. %s", Quote(login), button, what)
+	return fmt.Sprintf("%s pressed *%s*. %s", Quote(login), button, what)
 }

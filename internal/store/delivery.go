@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
@@ -127,8 +128,8 @@ func pack(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer enc.Close()
-	return enc.EncodeAll(b, nil), nil
+	packed := enc.EncodeAll(b, nil)
+	return packed, enc.Close()
 }
 
 func unpack(b []byte) ([]byte, error) {

@@ -93,6 +93,9 @@ func TestBacklog(t *testing.T) {
 
 		r := claim(t, s)
 		b = read()
+		if len(b.Waiting) != 1 || b.Waiting[0].Kind != mapping.Tag {
+			t.Errorf("what a request took waits no longer: %+v", b.Waiting)
+		}
 		if diff := cmp.Diff([]store.Flying{{Kind: mapping.URL, State: "sending", Requests: 1, Objects: 30}}, b.Requests); diff != "" {
 			t.Errorf("requests (-want +got):\n%s", diff)
 		}

@@ -55,12 +55,18 @@ func (s *Store) AddTargets(ctx context.Context, p ledger.Purge, targets []mappin
 	return nil
 }
 
-// rowsAtOnce keeps a statement under SQLite's 32,766 parameters.
-const rowsAtOnce = 400
+// SQLite's driver takes time for a statement that grows with the square of
+// its parameters: 4,000 of them cost a hundred times as much for each row as
+// 100. insertAtOnce bounds a statement that has all columns of a row,
+// rowsAtOnce one that lists a single column.
+const (
+	insertAtOnce = 16
+	rowsAtOnce   = 100
+)
 
 func insertTargets(ctx context.Context, t *tx, p ledger.Purge, seq int, targets []mapping.Target) error {
 	for len(targets) > 0 {
-		n := min(rowsAtOnce, len(targets))
+		n := min(insertAtOnce, len(targets))
 		var q strings.Builder
 		q.WriteString(`INSERT INTO target (purge_id, seq, kind, network, action, object, rule, path, reason, state) VALUES `)
 		args := make([]any, 0, n*10)
@@ -172,8 +178,10 @@ func (s *Store) speak(ctx context.Context, t *tx, m Move, e ledger.Environment) 
 		}
 		return s.own(ctx, t, e, m.To.SHA, m.Context, m.Purge.ID)
 	case m.Words != "":
-		return s.announce(ctx, t, Announcement{RepoID: e.RepoID, EnvID: e.ID, SHA: m.To.SHA, Context: m.Context,
-			State: "success", Words: m.Words, At: m.To.At})
+		return s.announce(ctx, t, Announcement{
+			RepoID: e.RepoID, EnvID: e.ID, SHA: m.To.SHA, Context: m.Context,
+			State: "success", Words: m.Words, At: m.To.At,
+		})
 	default:
 		return nil
 	}

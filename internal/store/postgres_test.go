@@ -18,7 +18,7 @@ func postgresDatabase(t *testing.T, server string) string {
 	if err != nil {
 		t.Fatalf("PURGEBOT_TEST_POSTGRES: %v", err)
 	}
-	name := fmt.Sprintf("purgebot_test_%d", rand.Uint64()) //nolint:gosec // only a name
+	name := fmt.Sprintf("purgebot_test_%d", rand.Uint64())
 	if _, err := conn.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
 		t.Fatal(err)
 	}

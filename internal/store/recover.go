@@ -81,7 +81,7 @@ func (s *Store) ChoreDone(ctx context.Context, c Chore, began, next time.Time) e
 	}
 	err := s.write(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, `UPDATE chore SET lease_until = 0, last_at = $3,
-			next_at = CASE WHEN next_at = 0 THEN 0 ELSE $4 END WHERE name = $1 AND fence = $2`,
+			next_at = CASE WHEN next_at = 0 THEN next_at ELSE CAST($4 AS BIGINT) END WHERE name = $1 AND fence = $2`,
 			c.Name, c.fence, ms(began), ms(next))
 		return err
 	})

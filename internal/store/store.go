@@ -62,8 +62,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s := &Store{now: cfg.Now, log: cfg.Log, engine: eng}
 	if err := eng.migrate(ctx); err != nil {
-		eng.close()
-		return nil, fmt.Errorf("migrate database: %w", err)
+		return nil, errors.Join(fmt.Errorf("migrate database: %w", err), eng.close())
 	}
 	return s, nil
 }
@@ -95,15 +94,12 @@ type Runner interface {
 func (s *Store) NewRunner(cfg *river.Config) (Runner, error) { return s.runner(cfg) }
 
 func openEngine(ctx context.Context, url string, log *slog.Logger) (engine, error) {
+	path, sqlite := strings.CutPrefix(url, "sqlite:")
+	path = strings.TrimPrefix(path, "//")
 	switch {
-	case strings.HasPrefix(url, "sqlite:"):
-		path := strings.TrimPrefix(url, "sqlite:")
-		if strings.HasPrefix(path, "//") {
-			path = strings.TrimPrefix(path, "//")
-		}
-		if path == "" {
-			return nil, errors.New(`open database: "sqlite:" lacks a path`)
-		}
+	case sqlite && path == "":
+		return nil, errors.New(`open database: "sqlite:" lacks a path`)
+	case sqlite:
 		return openSQLite(ctx, path, log)
 	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
 		return openPostgres(ctx, url, log)
@@ -125,8 +121,9 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*sqliteEngi
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
-	if f, err := os.OpenFile(abs, os.O_CREATE|os.O_RDWR, 0o600); err == nil { // for the owner alone; SQLite tells what is wrong
-		f.Close()
+	// For the owner alone. If that fails, SQLite says better what is wrong.
+	if f, err := os.OpenFile(abs, os.O_CREATE|os.O_RDWR, 0o600); err == nil { //nolint:gosec // the operator's own path
+		_ = f.Close()
 	}
 	// WAL with synchronous=FULL: a commit is on disk when it returns, which
 	// is what a 202 to GitHub promises. Immediate transactions wait for the
@@ -143,13 +140,11 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*sqliteEngi
 	db.SetMaxOpenConns(8)
 	db.SetMaxIdleConns(8)
 	if err := db.PingContext(ctx); err != nil {
-		db.Close()
-		return nil, fmt.Errorf("open database %s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), db.Close())
 	}
 	jobs, err := river.NewClient(riversqlite.New(db), inserter(log))
 	if err != nil {
-		db.Close()
-		return nil, fmt.Errorf("open job queue: %w", err)
+		return nil, errors.Join(fmt.Errorf("open job queue: %w", err), db.Close())
 	}
 	return &sqliteEngine{path: abs, db: db, jobs: jobs}, nil
 }

@@ -45,7 +45,7 @@ func engines(t *testing.T, test func(t *testing.T, open func(now func() time.Tim
 		test(t, func(now func() time.Time) *store.Store { return open(t, "sqlite:"+path, now) })
 	})
 	t.Run("postgres", func(t *testing.T) {
-		server := os.Getenv("PURGEBOT_TEST_POSTGRES")
+		server := os.Getenv("PURGEBOT_TEST_POSTGRES") //nolint:forbidigo // the tests' own setting
 		if server == "" {
 			t.Skip("PURGEBOT_TEST_POSTGRES is not set: not tried on PostgreSQL")
 		}
@@ -88,8 +88,10 @@ func urls(n int) []mapping.Target {
 // deploy moves the environment to a commit with a purge of targets.
 func deploy(t *testing.T, s *store.Store, e ledger.Environment, targets []mapping.Target) ledger.Purge {
 	t.Helper()
-	p, err := s.Begin(t.Context(), ledger.Purge{RepoID: repoID, EnvID: e.ID, Environment: e.Name, Cause: ledger.CauseDeploy,
-		To: e.Desired, Network: mapping.Production, Lane: ledger.LaneDeploy})
+	p, err := s.Begin(t.Context(), ledger.Purge{
+		RepoID: repoID, EnvID: e.ID, Environment: e.Name, Cause: ledger.CauseDeploy,
+		To: e.Desired, Network: mapping.Production, Lane: ledger.LaneDeploy,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

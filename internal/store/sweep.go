@@ -66,13 +66,19 @@ const present = ` AND repo_id NOT IN (SELECT id FROM repo WHERE gone <> '')`
 
 func dues() []due {
 	return []due{
-		{"delivery", "guid", `handled_at = 0 AND next_at <= $2 AND CAST($1 AS BIGINT) > 0`,
-			func(id string) river.JobArgs { return HandleJob{GUID: id} }},
-		{"environment", "id", `desired_sha <> '' AND fault = '' AND due_at <= $1 AND next_at <= $2 AND desired_at <= $2
+		{
+			"delivery", "guid", `handled_at = 0 AND next_at <= $2 AND CAST($1 AS BIGINT) > 0`,
+			func(id string) river.JobArgs { return HandleJob{GUID: id} },
+		},
+		{
+			"environment", "id", `desired_sha <> '' AND fault = '' AND due_at <= $1 AND next_at <= $2 AND desired_at <= $2
 			AND (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status)` + present,
-			func(id string) river.JobArgs { return ReconcileJob{EnvID: id} }},
-		{"post", "surface", `version > posted_version AND next_at <= $1 AND lease_until <= $1 AND CAST($2 AS BIGINT) > 0` + present,
-			func(id string) river.JobArgs { return ReportJob{Surface: id} }},
+			func(id string) river.JobArgs { return ReconcileJob{EnvID: id} },
+		},
+		{
+			"post", "surface", `version > posted_version AND next_at <= $1 AND lease_until <= $1 AND CAST($2 AS BIGINT) > 0` + present,
+			func(id string) river.JobArgs { return ReportJob{Surface: id} },
+		},
 	}
 }
 

@@ -87,12 +87,11 @@ func (s sqlQuerier) exec(ctx context.Context, query string, args ...any) (int64,
 }
 
 func (s sqlQuerier) each(ctx context.Context, f func(row) error, query string, args ...any) error {
-	rs, err := s.q.QueryContext(ctx, query, args...)
+	rs, err := s.q.QueryContext(ctx, query, args...) //nolint:rowserrcheck // scanAll checks it
 	if err != nil {
 		return err
 	}
-	defer rs.Close()
-	return scanAll(rs, f)
+	return errors.Join(scanAll(rs, f), rs.Close())
 }
 
 func (s sqlQuerier) row(ctx context.Context, query string, args ...any) row {
@@ -132,16 +131,6 @@ func scanAll(rs rows, f func(row) error) error {
 		}
 	}
 	return rs.Err()
-}
-
-// stop ends an each early without an error of its own.
-var errStop = errors.New("stop")
-
-func stopped(err error) error {
-	if errors.Is(err, errStop) {
-		return nil
-	}
-	return err
 }
 
 // list is "($from,$from+1,…)" for n parameters.

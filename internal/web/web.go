@@ -118,7 +118,7 @@ func (w *Web) purge(c echo.Context) error {
 	if page.Repository, err = w.Store.Repository(ctx, p.RepoID); err != nil {
 		return w.failed(c, err)
 	}
-	from, _ := strconv.ParseInt(c.QueryParam("from"), 10, 64) //nolint:errcheck // anything else is the first page
+	from, _ := strconv.ParseInt(c.QueryParam("from"), 10, 64) // anything else is the first page
 	if page.Targets, err = w.Store.Targets(ctx, p.ID, max(from, 0), pageTargets+1); err != nil {
 		return w.failed(c, err)
 	}

@@ -1,0 +1,195 @@
+package store_test
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/store"
+)
+
+// One replica does a chore at a time; one that dies is followed by another,
+// and settles nothing that is not its own any more.
+func TestChore(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		clock := newClock()
+		one, other := open(clock.Now), open(clock.Now)
+		ctx := t.Context()
+		claim := func(s *store.Store) (store.Chore, bool) {
+			t.Helper()
+			c, ok, err := s.ClaimChore(ctx, "compare", time.Minute)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c, ok
+		}
+		if _, ok := claim(one); ok {
+			t.Fatal("claimed what nobody made due")
+		}
+		if err := one.Hasten(ctx, "compare", "other"); err != nil {
+			t.Fatal(err)
+		}
+		dead, ok := claim(one)
+		if _, twice := claim(other); !ok || twice {
+			t.Fatalf("claimed by one: %v, by the other as well: %v", ok, twice)
+		}
+		clock.Advance(50 * time.Second)
+		if err := one.RenewChore(ctx, dead, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		clock.Advance(50 * time.Second)
+		if _, ok := claim(other); ok {
+			t.Fatal("claimed though the lease was renewed")
+		}
+		clock.Advance(11 * time.Second)
+		c, ok := claim(other)
+		if !ok || !c.Last.IsZero() {
+			t.Fatalf("after the lease: %v, %+v", ok, c)
+		}
+		if err := one.RenewChore(ctx, dead, time.Minute); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("renewed a lost claim: %v", err)
+		}
+		began := clock.Now()
+		if err := one.ChoreDone(ctx, dead, began.Add(time.Hour), began); err != nil {
+			t.Fatal(err)
+		}
+		if err := other.ChoreDone(ctx, c, began, began.Add(10*time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		clock.Advance(9 * time.Minute)
+		if _, ok := claim(one); ok {
+			t.Fatal("claimed before it was due")
+		}
+		clock.Advance(time.Minute)
+		if c, ok = claim(one); !ok || !c.Last.Equal(began) {
+			t.Fatalf("when due: %v, last %v, want %v", ok, c.Last, began)
+		}
+		if err := other.Hasten(ctx, "compare"); err != nil { // something came up meanwhile
+			t.Fatal(err)
+		}
+		if err := one.ChoreDone(ctx, c, time.Time{}, clock.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if c, ok = claim(one); !ok || !c.Last.Equal(began) {
+			t.Errorf("after it was hastened at work: %v, last %v, want %v", ok, c.Last, began)
+		}
+	})
+}
+
+// Replicas share what GitHub lets an installation write.
+func TestTakeWriteAcrossReplicas(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		clock := newClock()
+		replicas := []*store.Store{open(clock.Now), open(clock.Now)}
+		var taken atomic.Int64
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				for range 12 {
+					wait, err := replicas[i%2].TakeWrite(t.Context(), 7, ledger.LastWord)
+					if err != nil {
+						t.Error(err)
+					}
+					if wait == 0 {
+						taken.Add(1)
+					}
+				}
+			})
+		}
+		all.Wait()
+		if n := taken.Load(); n != 72 {
+			t.Errorf("%d writes in a minute, want 72", n)
+		}
+		if wait, err := replicas[0].TakeWrite(t.Context(), 8, ledger.LastWord); wait != 0 || err != nil {
+			t.Errorf("another installation waits %v, %v", wait, err)
+		}
+		clock.Advance(time.Minute)
+		if wait, err := replicas[1].TakeWrite(t.Context(), 7, ledger.LastWord); wait != 0 || err != nil {
+			t.Errorf("after a minute: %v, %v", wait, err)
+		}
+	})
+}
+
+func TestGoneAndBack(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		clock := newClock()
+		s := open(clock.Now)
+		ctx := t.Context()
+		see := func(at time.Time) ledger.Repository {
+			t.Helper()
+			r, err := s.SeeRepository(ctx, ledger.Repository{ID: 5, Owner: "acme", Name: "site", Installation: 3, DefaultBranch: "main", FirstSeen: at})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r
+		}
+		early := clock.Now()
+		see(early)
+		due := func() int {
+			t.Helper()
+			repos, err := s.Repositories(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(repos)
+		}
+		clock.Advance(time.Minute)
+		ids, err := s.RepositoriesOf(ctx, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone, err := s.Gone(ctx, "the repository was deleted", append(ids, 99)...)
+		if diff := cmp.Diff([]int64{5}, gone); diff != "" || err != nil {
+			t.Errorf("gone: %v %s", err, diff)
+		}
+		if gone, err = s.Gone(ctx, "again", 5); len(gone) != 0 || err != nil {
+			t.Errorf("gone once more: %v, %v", gone, err)
+		}
+		if r := see(early.Add(time.Second)); r.Gone != "the repository was deleted" || due() != 0 {
+			t.Errorf("an event that came late brings it back: %+v", r)
+		}
+		if r := see(clock.Now().Add(time.Second)); r.Gone != "" || due() != 1 {
+			t.Errorf("a new event does not bring it back: %+v", r)
+		}
+		if _, err := s.Gone(ctx, "hidden", 5); err != nil {
+			t.Fatal(err)
+		}
+		back, err := s.Back(ctx, 5, 99)
+		if diff := cmp.Diff([]int64{5}, back); diff != "" || err != nil || due() != 1 {
+			t.Errorf("back: %v %s", err, diff)
+		}
+	})
+}
+
+func TestAskedRedeliveries(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		clock := newClock()
+		s := open(clock.Now)
+		ctx := t.Context()
+		want := func(guid string, attempt int64, times int) {
+			t.Helper()
+			if a, n, err := s.Asked(ctx, guid); a != attempt || n != times || err != nil {
+				t.Errorf("%s was asked for %d times, last attempt %d (%v), want %d and %d", guid, n, a, err, times, attempt)
+			}
+		}
+		ask := func(guid string, attempt int64) {
+			t.Helper()
+			if err := s.Ask(ctx, guid, attempt, clock.Now().Add(-time.Hour)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want("a", 0, 0)
+		ask("a", 1)
+		ask("a", 2)
+		want("a", 2, 2)
+		clock.Advance(61 * time.Minute)
+		ask("b", 3)
+		want("a", 0, 0)
+		want("b", 3, 1)
+	})
+}

@@ -48,9 +48,12 @@ const (
 type folder struct {
 	layers []*layer
 	asks   bool               // some names lead elsewhere than others
+	names  bool               // some files are waited for by name
 	next   map[string]*folder // by name
 	other  *folder            // for the names that no place waits for; nil: not made yet
 	answer map[string]*answer // by a file's extension; "": any that no step names
+	ext    string             // the last extension asked for …
+	last   *answer            // … and its answer
 }
 
 // An answer is what the files of a folder with one extension match.
@@ -112,7 +115,12 @@ func (x *index) matchWithin(path string, dst []int, work *int) []int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.work = *work
-	defer func() { *work = x.work }()
+	dst = x.find(path, dst)
+	*work = x.work
+	return dst
+}
+
+func (x *index) find(path string, dst []int) []int {
 	if x.size > maxIndexSize {
 		x.forget()
 	}
@@ -168,12 +176,11 @@ func (x *index) candidates(f *folder, base, ext string, dst []int) []int {
 			dst = append(dst, s.glob)
 		}
 	}
-	for _, l := range f.layers {
-		if len(l.file) == 0 {
-			continue
-		}
-		for _, p := range l.file[base] {
-			dst = append(dst, x.steps[p].glob)
+	if f.names {
+		for _, l := range f.layers {
+			for _, p := range l.file[base] {
+				dst = append(dst, x.steps[p].glob)
+			}
 		}
 	}
 	if len(dst) > n {
@@ -185,15 +192,22 @@ func (x *index) candidates(f *folder, base, ext string, dst []int) []int {
 
 // answer finds or makes what f says of files with an extension.
 func (x *index) answer(f *folder, ext string) *answer {
-	if a := f.answer[ext]; a != nil {
-		return a
+	if f.last != nil && ext == f.ext {
+		return f.last
 	}
+	asked := ext
 	if !x.exts[ext] {
 		ext = ""
-		if a := f.answer[""]; a != nil {
-			return a
-		}
 	}
+	a := f.answer[ext]
+	if a == nil {
+		a = x.newAnswer(f, ext)
+	}
+	f.ext, f.last = asked, a
+	return a
+}
+
+func (x *index) newAnswer(f *folder, ext string) *answer {
 	a := new(answer)
 	for _, l := range f.layers {
 		for _, p := range l.eachFile {
@@ -337,6 +351,7 @@ func (x *index) join(layers []*layer, places []int) *folder {
 		f = &folder{layers: layers}
 		for _, l := range layers {
 			f.asks = f.asks || len(l.names)+len(l.some) > 0
+			f.names = f.names || len(l.file) > 0
 		}
 		x.folders[string(k)] = f
 		x.size += len(layers) + 1

@@ -107,15 +107,11 @@ func (s *step) ext() string {
 // baseAndExtension gives the last segment of a path, and the last dot in it
 // with what follows.
 func baseAndExtension(path string) (base, ext string) {
-	for i := len(path) - 1; i >= 0; i-- {
-		switch {
-		case path[i] == '/':
-			return path[i+1:], ext
-		case path[i] == '.' && ext == "":
-			ext = path[i:]
-		}
+	base = path[strings.LastIndexByte(path, '/')+1:]
+	if dot := strings.LastIndexByte(base, '.'); dot >= 0 {
+		ext = base[dot:]
 	}
-	return path, ext
+	return base, ext
 }
 
 // fit matches the tokens of one segment. It is enough to go back to the last

@@ -120,26 +120,30 @@ func joinColons(tokens yamltoken.Tokens) yamltoken.Tokens {
 	var open []yamltoken.Type // brackets and braces
 	for i := 0; i < len(tokens); i++ {
 		tk := tokens[i]
-		switch tk.Type {
-		case yamltoken.SequenceStartType, yamltoken.MappingStartType:
-			open = append(open, tk.Type)
-		case yamltoken.SequenceEndType, yamltoken.MappingEndType:
-			open = open[:max(len(open)-1, 0)]
-		}
-		inList := len(open) > 0 && open[len(open)-1] == yamltoken.SequenceStartType
-		if inList && i+2 < len(tokens) && isOneWord(tk, tokens[i+1], tokens[i+2]) {
-			colon, rest := tokens[i+1], tokens[i+2]
-			tk.Type, tk.CharacterType, tk.Value = yamltoken.StringType, yamltoken.CharacterTypeMiscellaneous, tk.Value+colon.Value+rest.Value
-			tk.Origin += colon.Origin + rest.Origin
-			tk.Next = rest.Next
-			if rest.Next != nil {
-				rest.Next.Prev = tk
-			}
+		out = append(out, tk)
+		n := len(open)
+		switch t := tk.Type; {
+		case t == yamltoken.SequenceStartType || t == yamltoken.MappingStartType:
+			open = append(open, t)
+		case t == yamltoken.SequenceEndType || t == yamltoken.MappingEndType:
+			open = open[:max(n-1, 0)]
+		case n == 0 || open[n-1] != yamltoken.SequenceStartType || i+2 >= len(tokens):
+		case isOneWord(tk, tokens[i+1], tokens[i+2]):
+			join(tk, tokens[i+1], tokens[i+2])
 			i += 2
 		}
-		out = append(out, tk)
 	}
 	return out
+}
+
+// join makes one token of three.
+func join(key, colon, rest *yamltoken.Token) {
+	key.Type, key.CharacterType = yamltoken.StringType, yamltoken.CharacterTypeMiscellaneous
+	key.Value += colon.Value + rest.Value
+	key.Origin += colon.Origin + rest.Origin
+	if key.Next = rest.Next; key.Next != nil {
+		key.Next.Prev = key
+	}
 }
 
 // isOneWord reports whether two texts without quotes and a colon touch.

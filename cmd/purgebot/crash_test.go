@@ -184,3 +184,37 @@ func TestKilledAtRandom(t *testing.T) {
 		last = sha
 	}
 }
+
+// Credentials that Akamai refuses pause the account and lose nothing; the
+// mended .edgerc is read without a restart.
+func TestMendedCredentialsNeedNoRestart(t *testing.T) {
+	w, first := newWorld(t, nil)
+	w.deploy("production", first, "success")
+	config := w.files()
+	edgerc := filepath.Join(w.cfg.dir, "edgerc")
+	good, err := os.ReadFile(edgerc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := strings.Replace(string(good), "client_secret = ", "client_secret = x", 1)
+	if bad == string(good) {
+		t.Fatalf("no client_secret in\n%s", good)
+	}
+	if err := os.WriteFile(edgerc, []byte(bad), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := w.spawn(config)
+	second := w.commit("second", map[string]string{"content/index/home.md": "2"})
+	w.deploy("production", second, "success")
+	ctx, cancel := context.WithTimeout(t.Context(), waitTime)
+	defer cancel()
+	for metrics := ""; !strings.Contains(metrics, "purgebot_akamai_paused 1"); {
+		if metrics, err = fetch(ctx, "http://"+p.addr+"/metrics"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(edgerc, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.await(second, "production", "success", "2 URLs purged")
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -194,7 +195,11 @@ func TestRecoverFailedDeliveries(t *testing.T) {
 	w.push(fourth) // its announcement is told of by the webhook alone
 	w.begin()
 	w.await(third, "production", "success", "2 URLs purged")
-	w.await(fourth, "production", "success", "2 URLs wait for production to deploy")
+	w.eventually("what waits is announced", func() bool {
+		return slices.ContainsFunc(w.github.Statuses(w.fullName(), fourth), func(s standin.GitHubStatus) bool {
+			return strings.HasSuffix(s.Description, " URLs wait for production to deploy")
+		})
+	})
 	w.settled()
 	w.wantSent(urls("production", "/index/home/")...)
 

@@ -22,8 +22,13 @@ func (c *serveCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return usage("%w", err)
 	}
-	credentials, err := purger.LoadCredentials(cfg.Akamai.Edgerc, cfg.Akamai.Section, os.Getenv)
-	if err != nil {
+	akamai := func() (purger.Config, error) {
+		credentials, err := purger.LoadCredentials(cfg.Akamai.Edgerc, cfg.Akamai.Section, os.Getenv)
+		return purger.Config{
+			Credentials: credentials, BaseURL: cfg.Akamai.BaseURL, AccountSwitchKey: cfg.Akamai.AccountSwitchKey,
+		}, err
+	}
+	if _, err := akamai(); err != nil {
 		return usage("akamai: %w", err)
 	}
 	log, err := c.logger(std)
@@ -39,9 +44,7 @@ func (c *serveCmd) Run(ctx context.Context, std streams) error {
 		github: github.Config{
 			APIURL: cfg.GitHub.APIURL, AppID: cfg.GitHub.AppID, PrivateKey: []byte(cfg.GitHub.PrivateKey.Reveal()), Log: log,
 		},
-		akamai: purger.Config{
-			Credentials: credentials, BaseURL: cfg.Akamai.BaseURL, AccountSwitchKey: cfg.Akamai.AccountSwitchKey,
-		},
+		akamai: akamai,
 		policy: cfg.Policy, retention: cfg.Retention,
 		log: log,
 	})

@@ -31,7 +31,7 @@ type serverConfig struct {
 	database  string
 	secrets   []string // the webhook's
 	github    github.Config
-	akamai    purger.Config
+	akamai    func() (purger.Config, error) // asked again when credentials are in doubt
 	policy    policy.Policy
 	log       *slog.Logger
 	now       func() time.Time
@@ -69,7 +69,7 @@ func newServer(ctx context.Context, cfg serverConfig) (_ *server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	akamai, err := purger.New(cfg.akamai)
+	akamai, err := newAkamaiClient(cfg.akamai, cfg.log)
 	if err != nil {
 		return nil, err
 	}

@@ -109,17 +109,21 @@ func (s *stage) listen(ctx context.Context, h http.Handler) (string, error) {
 
 // serverConfig is how the server on this stage is configured.
 func (s *stage) serverConfig() serverConfig {
-	c := s.akamai.Credentials()
 	return serverConfig{
 		listen: s.cfg.listen, database: "sqlite:" + filepath.Join(s.cfg.dir, "purgebot.db"), secrets: []string{s.secret},
 		github: github.Config{APIURL: s.githubURL, AppID: s.github.AppID(), PrivateKey: s.github.PrivateKeyPEM(), Log: s.cfg.log},
-		akamai: purger.Config{BaseURL: s.akamaiURL, Credentials: purger.NewCredentials(edgegrid.Config{
-			Host: "akab-standin.luna.akamaiapis.net", ClientToken: c.ClientToken, ClientSecret: c.ClientSecret,
-			AccessToken: c.AccessToken, MaxBody: edgegrid.MaxBodySize,
-		})},
+		akamai: s.akamaiConfig,
 		policy: s.cfg.policy, log: s.cfg.log, statusEvery: s.cfg.statusEvery,
 		unpaced: !s.cfg.limits.Enforce,
 	}
+}
+
+func (s *stage) akamaiConfig() (purger.Config, error) {
+	c := s.akamai.Credentials()
+	return purger.Config{BaseURL: s.akamaiURL, Credentials: purger.NewCredentials(edgegrid.Config{
+		Host: "akab-standin.luna.akamaiapis.net", ClientToken: c.ClientToken, ClientSecret: c.ClientSecret,
+		AccessToken: c.AccessToken, MaxBody: edgegrid.MaxBodySize,
+	})}, nil
 }
 
 // start starts the server and points GitHub's webhook at it.

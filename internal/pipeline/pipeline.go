@@ -25,7 +25,7 @@ import (
 type Config struct {
 	Store     *store.Store
 	GitHub    *github.App
-	Akamai    *purger.Client
+	Akamai    Sender
 	Policy    policy.Policy
 	PublicURL string // of the pages that statuses link to, without a slash at its end
 	Now       func() time.Time
@@ -39,6 +39,11 @@ type Config struct {
 
 	// How long deliveries and purges are kept once they are done; 0: for ever.
 	KeepDeliveries, KeepPurges time.Duration
+}
+
+// Sender makes one attempt at a request to Akamai; purger.Client is one.
+type Sender interface {
+	Send(ctx context.Context, r purger.Request) purger.Answer
 }
 
 // Pipeline does the work between the webhook and Akamai.

@@ -23,7 +23,7 @@ type index struct {
 	globs []*glob
 	sure  []bool // by glob: a candidate matches
 	steps []step
-	exts  map[string]bool // the extensions that steps name
+	exts  map[string]string // the extensions that steps name, by themselves
 
 	mu      sync.Mutex
 	root    *folder
@@ -34,6 +34,9 @@ type index struct {
 	last    *folder            // … its folder, …
 	odd     bool               // … and whether it has an empty segment
 	key     []byte             // see numbersKey
+	places  []int              // scratch of enter, …
+	own     []int              // … of join, …
+	joined  []*layer           // … and of beyond
 	work    int                // of the path that is being matched; see glob.cost
 }
 
@@ -81,7 +84,7 @@ type layer struct {
 }
 
 func newIndex(globs []*glob) *index {
-	x := &index{globs: globs, exts: make(map[string]bool), steps: make([]step, 0, 5*len(globs))}
+	x := &index{globs: globs, exts: make(map[string]string), steps: make([]step, 0, 5*len(globs))}
 	for i, g := range globs {
 		rows := [][]step{{{kind: allBelow}}}
 		fits := len(x.steps)+g.parsed.tokens <= maxIndexSteps
@@ -93,7 +96,7 @@ func newIndex(globs []*glob) *index {
 			for _, s := range row {
 				s.glob = i
 				x.steps = append(x.steps, s)
-				x.exts[s.ext()] = true
+				x.exts[s.ext()] = s.ext()
 			}
 			x.steps[len(x.steps)-1].last = true
 		}
@@ -195,15 +198,14 @@ func (x *index) answer(f *folder, ext string) *answer {
 	if f.last != nil && ext == f.ext {
 		return f.last
 	}
-	asked := ext
-	if !x.exts[ext] {
-		ext = ""
-	}
-	a := f.answer[ext]
+	own, known := x.exts[ext] // not a part of the path, which need not be kept
+	a := f.answer[own]
 	if a == nil {
-		a = x.newAnswer(f, ext)
+		a = x.newAnswer(f, own)
 	}
-	f.ext, f.last = asked, a
+	if known {
+		f.ext, f.last = own, a
+	}
 	return a
 }
 
@@ -260,7 +262,7 @@ func (x *index) enter(f *folder, segment string) *folder {
 	if next := f.next[segment]; next != nil {
 		return next
 	}
-	var places []int
+	places := x.places[:0]
 	for _, l := range f.layers {
 		places = append(places, l.names[segment]...)
 		places = x.fitting(l.some[0], segment, places)
@@ -275,6 +277,7 @@ func (x *index) enter(f *folder, segment string) *folder {
 	if len(places) > 0 {
 		next = x.beyond(f, places)
 	}
+	x.places = places
 	if f.next == nil {
 		f.next = make(map[string]*folder)
 	}
@@ -297,13 +300,14 @@ func (x *index) fitting(some []int, segment string, places []int) []int {
 // beyond gives the folder in f whose name leads to places, and to where all
 // names lead.
 func (x *index) beyond(f *folder, places []int) *folder {
-	var layers []*layer
+	layers := x.joined[:0]
 	for _, l := range f.layers {
 		if l.stay != nil && !slices.Contains(layers, l.stay) {
 			layers = append(layers, l.stay)
 		}
 		places = append(places, l.each...)
 	}
+	x.joined = layers
 	return x.join(layers, places)
 }
 
@@ -324,7 +328,7 @@ func (x *index) forget() {
 // join gives the one folder with these layers, and one more of those places
 // that are in none of them.
 func (x *index) join(layers []*layer, places []int) *folder {
-	var own []int
+	own := x.own[:0]
 	for _, p := range places {
 		for ; x.steps[p].kind == anyFolders; p++ {
 			own = append(own, p)
@@ -341,14 +345,15 @@ func (x *index) join(layers []*layer, places []int) *folder {
 		slices.Sort(own)
 		layers = append(layers, x.layer(slices.Compact(own)))
 	}
-	ids := make([]int, 0, len(layers))
+	ids := own[:0]
 	for _, l := range layers {
 		ids = append(ids, l.id)
 	}
+	x.own = ids
 	k := x.numbersKey(ids)
 	f := x.folders[string(k)]
 	if f == nil {
-		f = &folder{layers: layers}
+		f = &folder{layers: slices.Clone(layers)}
 		for _, l := range layers {
 			f.asks = f.asks || len(l.names)+len(l.some) > 0
 			f.names = f.names || len(l.file) > 0
@@ -365,6 +370,7 @@ func (x *index) layer(places []int) *layer {
 	if l := x.layers[string(k)]; l != nil {
 		return l
 	}
+	places = slices.Clone(places)
 	l := &layer{id: len(x.layers), places: places}
 	x.layers[string(k)] = l
 	x.size += 2 * len(places)

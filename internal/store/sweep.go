@@ -185,6 +185,8 @@ func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
 			AND NOT EXISTS (SELECT 1 FROM target WHERE target.purge_id = purge.id) LIMIT $2)`, purges},
 		{`DELETE FROM request WHERE id IN (SELECT id FROM request WHERE state NOT IN ('ready', 'sending') AND settled_at < $1
 			AND NOT EXISTS (SELECT 1 FROM target WHERE target.request_id = request.id AND target.request_id <> '') LIMIT $2)`, purges},
+		{`DELETE FROM command WHERE (repo_id, comment_id) IN (SELECT repo_id, comment_id FROM command WHERE outcome <> '' AND at < $1
+			AND NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = command.purge_id) LIMIT $2)`, purges},
 		{`DELETE FROM post WHERE surface IN (SELECT surface FROM post WHERE version = posted_version AND next_at < $1
 			AND NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = post.purge_id) LIMIT $2)`, purges},
 	} {

@@ -93,7 +93,7 @@ func (r *reader) checkExcluded(ru *rule) {
 		return
 	}
 	for _, g := range ru.match {
-		if !slices.ContainsFunc(ru.exclude, func(x *glob) bool { return covers(x.pattern, g.pattern) }) {
+		if !slices.ContainsFunc(ru.exclude, func(x *glob) bool { return covers(x, g) }) {
 			return
 		}
 	}
@@ -102,7 +102,11 @@ func (r *reader) checkExcluded(ru *rule) {
 
 // covers reports whether every path that inner fits, outer fits too, as far
 // as that is plain to see.
-func covers(outer, inner string) bool {
+func covers(o, i *glob) bool {
+	outer, inner := o.pattern, i.pattern
+	if !strings.HasPrefix(inner, o.head) || !strings.HasSuffix(inner, o.tail) { // most of them
+		return false
+	}
 	if outer == inner || outer == "**" || outer == "**/*" {
 		return true
 	}
@@ -258,7 +262,7 @@ func coversMatch(outer, inner *rule) bool {
 		return slices.EqualFunc(outer.match, inner.match, func(a, b *glob) bool { return a.pattern == b.pattern })
 	}
 	for _, g := range inner.match {
-		if !slices.ContainsFunc(outer.match, func(o *glob) bool { return covers(o.pattern, g.pattern) }) {
+		if !slices.ContainsFunc(outer.match, func(o *glob) bool { return covers(o, g) }) {
 			return false
 		}
 	}

@@ -57,7 +57,10 @@ func (r *reader) readEnvironment(p yamlPair) {
 	r.file.environments = append(r.file.environments, e)
 }
 
-func isGlob(name string) bool { return strings.ContainsAny(name, `*?[{\`) }
+// globMeta begins whatever in a glob is not itself.
+const globMeta = `*?[{\`
+
+func isGlob(name string) bool { return strings.ContainsAny(name, globMeta) }
 
 func (r *reader) readEnvironmentFields(n *yamlNode, e *Environment) {
 	got := r.fields(n, "the environment "+quote(e.Key),

@@ -28,6 +28,8 @@ const (
 // or the path ends before an optional brace, doublestar gives up early.)
 type glob struct {
 	pattern string
+	head    string // what stands before the first wildcard …
+	tail    string // … and behind the last
 	numbers int
 	parsed  sequence
 	plain   []token // the tokens of a pattern without braces
@@ -42,7 +44,11 @@ func compileGlob(pattern string) (*glob, error) {
 	}
 	p := globParser{rest: pattern}
 	parsed, err := p.pattern()
-	g := &glob{pattern: pattern, numbers: p.numbers, parsed: parsed, exact: !p.vague}
+	g := &glob{pattern: pattern, head: pattern, tail: pattern, numbers: p.numbers, parsed: parsed, exact: !p.vague}
+	if i := strings.IndexAny(pattern, globMeta); i >= 0 {
+		g.head = pattern[:i]
+		g.tail = pattern[strings.LastIndexAny(pattern, globMeta+"]}")+1:]
+	}
 	if err == nil {
 		err = g.inspect()
 	}

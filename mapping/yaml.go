@@ -460,7 +460,7 @@ func syntaxWords(e *yaml.SyntaxError, line string) string {
 	case unquotedGlob(line):
 		return "a value that begins with *, {, [, @, % or & must stand in quotes, as \"**/*.md\""
 	case has("sequence end token"), has("']'"):
-		return "the list that opens with [ is not closed with ], or a comma is missing before this"
+		return "the list that opens with [ is not closed with ], or a comma is missing before this (put text with braces in quotes)"
 	case has("'}'"), has("flow map"), has("mapping end"):
 		return "the { is not closed with }, or a comma is missing before this (put text with braces in quotes)"
 	case has("mapping value is not allowed"):

@@ -105,9 +105,13 @@ func TestGitHubInTrouble(t *testing.T) {
 	random := newSeed(t)
 	second := http.Header{"Retry-After": {"1"}}
 	troubles := []standin.GitHubFault{
-		{Drop: true}, {LoseAnswer: true}, {Status: http.StatusInternalServerError}, {Status: http.StatusServiceUnavailable},
+		{Drop: true},
+		{LoseAnswer: true},
+		{Status: http.StatusInternalServerError},
+		{Status: http.StatusServiceUnavailable},
 		{Status: http.StatusUnauthorized, Body: `{"message":"Bad credentials"}`},
-		limitedAnswer(http.StatusForbidden, second), limitedAnswer(http.StatusTooManyRequests, second),
+		limitedAnswer(http.StatusForbidden, second),
+		limitedAnswer(http.StatusTooManyRequests, second),
 		{Status: http.StatusForbidden, Header: http.Header{
 			"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {fmt.Sprint(time.Now().Unix())},
 		}, Body: `{"message":"API rate limit exceeded for installation ID 1."}`},
@@ -199,4 +203,49 @@ func TestPeopleAreAnsweredFirst(t *testing.T) {
 	if n := len(w.github.Statuses(w.fullName(), "")); n != before {
 		t.Errorf("%d statuses were posted though there was no room", n-before)
 	}
+}
+
+// A merge train: a push and a deployment with every commit, far more words
+// than GitHub takes in a minute. It refuses none, and the purges don't wait.
+func TestMergeTrain(t *testing.T) {
+	w, first := newWorld(t, func(c *stageConfig) { c.limits = standin.GitHubLimits{Enforce: true, PointsPerMinute: 100_000} })
+	w.deploy("production", first, "success")
+	w.begin()
+	const earlier, room = 50, 78 - 50 // of this minute's writes
+	for range earlier {
+		if wait, err := w.server.store.TakeWrite(t.Context(), 1, ledger.LastWord); wait > 0 || err != nil {
+			t.Fatal(wait, err)
+		}
+	}
+	last := first
+	for i := range 12 {
+		last = w.commit(fmt.Sprint(i), map[string]string{fmt.Sprintf("content/train/p%d.md", i): "x"})
+		w.push(last)
+		w.deploy("production", last, "success")
+		w.deploy("staging", last, "success")
+	}
+	for _, env := range []string{"production", "staging"} {
+		w.eventually(env+" is purged", func() bool {
+			e, err := w.server.store.FindEnvironment(t.Context(), 1, env)
+			return err == nil && e.Live.SHA == last
+		})
+	}
+	w.eventually("all was sent", func() bool {
+		q, err := w.server.store.Queue(t.Context())
+		return err == nil && q.Environments+q.Targets == 0
+	})
+	written, refused := 0, 0
+	for _, c := range w.github.Calls() {
+		if c.Method != http.MethodPost || !strings.HasPrefix(c.Path, "/repos/") {
+			continue
+		}
+		if written++; c.Status >= 400 {
+			refused++
+		}
+	}
+	q, err := w.server.store.Queue(t.Context())
+	if err != nil || written > room || refused > 0 || q.Posts == 0 {
+		t.Errorf("%d writes, %d refused, %d wait (%v)", written, refused, q.Posts, err)
+	}
+	t.Logf("%d writes, %d surfaces wait", written, q.Posts)
 }

@@ -123,6 +123,9 @@ func (p *Pipeline) onBranch(ctx context.Context, repo ledger.Repository, sha, br
 
 // deployFailed says on the commit that nothing was purged, and what waits.
 func (p *Pipeline) deployFailed(ctx context.Context, repo ledger.Repository, known ledger.Environment, env mapping.Environment, d ledger.Deploy) error {
+	if !known.Live.IsZero() && !d.After(known.Live) { // what is live since covers it
+		return p.overtaken(ctx, repo, known, env, d)
+	}
 	words, err := p.forecast(ctx, repo, known, ledger.Point{SHA: d.SHA}, report.DeployFailed)
 	if err != nil || words == nil {
 		return err

@@ -13,10 +13,8 @@ import (
 // urgencyOf says how long words may wait where GitHub's limits on writes are
 // near.
 func urgencyOf(post store.Post, w words) ledger.Urgency {
-	switch post.Kind() {
-	case store.ReplyPost, store.ReactionPost:
+	if kind := post.Kind(); kind == store.ReplyPost || kind == store.ReactionPost {
 		return ledger.Person
-	default:
 	}
 	if post.PurgeID != "" && (!w.until.IsZero() || w.status.State == github.StatePending) {
 		return ledger.Progress

@@ -12,13 +12,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+
 	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/internal/policy"
 	"github.com/purgebot/purgebot/internal/store"
 	"github.com/purgebot/purgebot/purger"
-	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/rivertype"
 )
 
 // Config is what a pipeline works with.

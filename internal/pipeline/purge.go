@@ -68,12 +68,16 @@ func (p *Pipeline) purge(ctx context.Context, job store.PurgeJob) error {
 
 // later waits for a moment when something may be sent, if nobody else does.
 func (p *Pipeline) later(ctx context.Context, kind string, wait time.Duration) error {
-	now, step := p.Now(), min(wait, soon)
+	step := min(wait, soon)
+	if step > early {
+		step -= early
+	}
+	now := p.Now()
 	if wait == 0 || !p.bells.wait(kind, now, now.Add(step)) {
 		return nil
 	}
 	if step > early {
-		return again{step - early}
+		return again{step}
 	}
 	timer := time.NewTimer(step)
 	defer timer.Stop()

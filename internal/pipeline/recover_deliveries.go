@@ -26,10 +26,10 @@ const (
 	redeliveriesMost = 5
 )
 
-// urgency orders the events that purgebot has a use for: first what a person
+// rank orders the events that purgebot has a use for: first what a person
 // waits for, then what decides what can be reached, then what else no
 // comparison finds, then what one does find. 0: no use for it.
-func urgency(event string) int {
+func rank(event string) int {
 	switch event {
 	case "issue_comment", "check_run", "check_suite":
 		return 1
@@ -82,7 +82,7 @@ func (p *Pipeline) redeliver(ctx context.Context, c store.Chore, began time.Time
 // here and that GitHub was not asked for already, the most urgent first.
 func (p *Pipeline) missed(ctx context.Context, failed []github.Delivery) (missed []github.Delivery, err error) {
 	for _, d := range failed {
-		if urgency(d.Event) == 0 {
+		if rank(d.Event) == 0 {
 			continue
 		}
 		arrived, err := p.Store.Arrived(ctx, d.GUID)
@@ -97,6 +97,6 @@ func (p *Pipeline) missed(ctx context.Context, failed []github.Delivery) (missed
 			missed = append(missed, d)
 		}
 	}
-	slices.SortStableFunc(missed, func(a, b github.Delivery) int { return cmp.Compare(urgency(a.Event), urgency(b.Event)) })
+	slices.SortStableFunc(missed, func(a, b github.Delivery) int { return cmp.Compare(rank(a.Event), rank(b.Event)) })
 	return missed, nil
 }

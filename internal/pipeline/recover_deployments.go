@@ -7,13 +7,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/internal/report"
 	"github.com/purgebot/purgebot/internal/store"
 	"github.com/purgebot/purgebot/mapping"
 	"github.com/purgebot/purgebot/webhook"
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -28,7 +29,11 @@ const (
 func (p *Pipeline) compare(ctx context.Context, c store.Chore, began time.Time) (done bool, after time.Duration, err error) {
 	infos, err := p.follow(ctx)
 	if err != nil {
-		return false, 0, err
+		if _, waitable := github.RetryAfter(err); waitable || ctx.Err() != nil {
+			return false, 0, err
+		}
+		// What the ledger knows can be compared all the same.
+		p.Log.LogAttrs(ctx, slogWarn, "can't list what the App may see", errAttr(err))
 	}
 	repos, err := p.Store.Repositories(ctx)
 	if err != nil {

@@ -22,6 +22,11 @@ const (
 // a hundred. Names, installations and default branches in the ledger follow;
 // what is not there any more is gone, and what is there again is back.
 func (p *Pipeline) follow(ctx context.Context) (map[int64]github.Info, error) {
+	// Read first: what a webhook tells of meanwhile is not gone.
+	known, err := p.Store.AllRepositories(ctx)
+	if err != nil {
+		return nil, err
+	}
 	installations, err := p.GitHub.Installations(ctx)
 	if err != nil {
 		return nil, err
@@ -40,10 +45,6 @@ func (p *Pipeline) follow(ctx context.Context) (map[int64]github.Info, error) {
 			infos[info.ID], of[info.ID] = info, i.ID
 		}
 	}
-	known, err := p.Store.AllRepositories(ctx)
-	if err != nil {
-		return nil, err
-	}
 	for _, repo := range known {
 		info, there := infos[repo.ID]
 		switch {
@@ -52,8 +53,8 @@ func (p *Pipeline) follow(ctx context.Context) (map[int64]github.Info, error) {
 			delete(of, repo.ID)
 		case suspended[repo.Installation]:
 			err = p.gone(ctx, goneSuspended, repo.ID)
-		default:
-			err = p.gone(ctx, goneHidden, repo.ID)
+		case repo.Gone == "":
+			err = p.hidden(ctx, repo)
 		}
 		if err != nil {
 			return nil, err
@@ -85,6 +86,16 @@ func (p *Pipeline) followOne(ctx context.Context, repo ledger.Repository, info g
 	return p.back(ctx, repo.ID)
 }
 
+// hidden asks for a repository that no list has. It is gone if GitHub does not
+// show it either.
+func (p *Pipeline) hidden(ctx context.Context, repo ledger.Repository) error {
+	_, err := p.repository(repo).Info(ctx)
+	if _, operator := github.OperatorFault(err); operator || github.IsNotFound(err) {
+		return p.gone(ctx, goneHidden, repo.ID)
+	}
+	return err
+}
+
 // meet notes a repository that no webhook told of, if policy lists it: what
 // is deployed there from now on is not missed.
 func (p *Pipeline) meet(ctx context.Context, info github.Info, installation int64) error {
@@ -105,7 +116,8 @@ func (p *Pipeline) gone(ctx context.Context, why string, ids ...int64) error {
 		return err
 	}
 	for _, id := range ids {
-		p.logReach(ctx, slogWarn, "repository is gone: its work waits until it comes back", id, slog.String("why", why))
+		p.Log.LogAttrs(ctx, slogWarn, "repository is gone: its work waits until it comes back",
+			p.nameOf(ctx, id), slog.String("why", why))
 	}
 	return nil
 }
@@ -117,17 +129,17 @@ func (p *Pipeline) back(ctx context.Context, ids ...int64) error {
 		return err
 	}
 	for _, id := range ids {
-		p.logReach(ctx, slog.LevelInfo, "repository is back: its work goes on", id)
+		p.Log.LogAttrs(ctx, slog.LevelInfo, "repository is back: its work goes on", p.nameOf(ctx, id))
 	}
 	return nil
 }
 
-func (p *Pipeline) logReach(ctx context.Context, level slog.Level, words string, id int64, attrs ...slog.Attr) {
-	name := slog.Int64("repository_id", id)
-	if repo, err := p.Store.Repository(ctx, id); err == nil {
-		name = slog.String("repository", repo.FullName())
+func (p *Pipeline) nameOf(ctx context.Context, id int64) slog.Attr {
+	repo, err := p.Store.Repository(ctx, id)
+	if err != nil {
+		return slog.Int64("repository_id", id)
 	}
-	p.Log.LogAttrs(ctx, level, words, append(attrs, name)...)
+	return slog.String("repository", repo.FullName())
 }
 
 // reach notes what an event says of where the App may go. It reports false
@@ -158,7 +170,7 @@ func (p *Pipeline) reach(ctx context.Context, event webhook.Event) (outcome stri
 // installed follows an installation. What it may see now is asked of GitHub,
 // at once: an event that came late may be wrong by now.
 func (p *Pipeline) installed(ctx context.Context, e *webhook.Installation) error {
-	why := ""
+	var why string
 	switch e.Action {
 	case "deleted":
 		why = goneUninstalled

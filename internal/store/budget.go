@@ -91,15 +91,20 @@ func (b *budget) probe(lease time.Duration) {
 // only falls with an answer's figures, which know nothing of the requests
 // that are under way; where there are none it is what the answer says, so
 // that tokens lost to a crash or to a late answer come back.
-func (b *budget) heard(kind purger.Kind, objects int, v Settlement, alone bool) {
+func (b *budget) heard(kind purger.Kind, objects int, v Settlement, alone bool, later int) {
 	b.Settle(kind, objects, v.Answer, b.now)
 	limits := v.Answer.Limits
 	bucket := b.Objects(kind)
 	switch {
+	case v.Answer.Lost: // Akamai may have accepted it, and charged
+		bucket.Tokens = max(0, bucket.Tokens-float64(objects))
+		b.Requests.Tokens = max(0, b.Requests.Tokens-1)
 	case v.Answer.Verdict == purger.Limited && limits.Objects.Remaining == nil && limits.Requests.Remaining == nil:
 		bucket.Tokens = 0 // more of the same would be refused too
 	case alone && limits.Objects.Remaining != nil:
 		bucket.Tokens = min(bucket.Capacity, *limits.Objects.Remaining)
+	case limits.Objects.Remaining != nil:
+		bucket.Tokens = max(0, min(bucket.Tokens, *limits.Objects.Remaining-float64(later)))
 	}
 	b.trouble(v)
 }

@@ -133,6 +133,7 @@ func TestRequestsAreFullWhereEnoughWaits(t *testing.T) {
 				test.fill(t, s)
 				for i := range test.full {
 					if test.empty && i > 0 {
+						c.Advance(nothing(t, s)) // until there is a token at all
 						c.Advance(nothing(t, s))
 					}
 					r := claim(t, s)

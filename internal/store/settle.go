@@ -81,13 +81,14 @@ func (s *Store) Settle(ctx context.Context, r *Request, v Settlement) (ok bool, 
 // heard corrects the shared budget. Where that begins or ends a pause, the
 // words of every open purge change; the sweep rings for them, a few at a time.
 func (s *Store) heard(ctx context.Context, t *tx, r *Request, v Settlement, b *budget) error {
-	var others int
-	if err := t.row(ctx, `SELECT COUNT(*) FROM request WHERE state IN ('ready', 'sending') AND state = 'sending' AND kind = $1 AND id <> $2`,
-		string(r.Kind), r.ID).Scan(&others); err != nil {
+	var others, later int
+	if err := t.row(ctx, `SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN lease_until > $3 OR (lease_until = $3 AND id > $2) THEN objects ELSE 0 END), 0) AS BIGINT)
+		FROM request WHERE state IN ('ready', 'sending') AND state = 'sending' AND kind = $1 AND id <> $2`,
+		string(r.Kind), r.ID, ms(r.LeaseUntil)).Scan(&others, &later); err != nil {
 		return err
 	}
 	before := b.words
-	b.heard(r.Kind, len(r.Objects), v, others == 0)
+	b.heard(r.Kind, len(r.Objects), v, others == 0, later)
 	if err := s.saveBudget(ctx, t, r.Kind, b); err != nil || b.words == before {
 		return err
 	}

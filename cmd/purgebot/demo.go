@@ -308,9 +308,8 @@ func fetch(ctx context.Context, url string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 10<<20))
-	if err == nil && resp.StatusCode != http.StatusOK {
+	if err = errors.Join(err, resp.Body.Close()); err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s answers %s", url, resp.Status)
 	}
 	return string(body), err

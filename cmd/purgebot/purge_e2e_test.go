@@ -75,26 +75,17 @@ func (w *world) metric(line string) bool {
 func TestTroubleWithAkamai(t *testing.T) {
 	for name, test := range map[string]struct {
 		trouble func(*standin.Akamai)
-		mend    func(*standin.Akamai, standin.AkamaiCredentials)
+		mend    func(*standin.Akamai)
 		words   string
 	}{
-		"credentials": {
-			func(a *standin.Akamai) {
-				c := a.Credentials()
-				c.ClientSecret = "another"
-				a.SetCredentials(c)
-			},
-			func(a *standin.Akamai, c standin.AkamaiCredentials) { a.SetCredentials(c) },
-			"0 of 2 purged, waiting: Akamai does not accept our credentials",
-		},
 		"clock": {
 			func(a *standin.Akamai) { a.SetClockSkew(time.Hour) },
-			func(a *standin.Akamai, _ standin.AkamaiCredentials) { a.SetClockSkew(0) },
+			func(a *standin.Akamai) { a.SetClockSkew(0) },
 			"0 of 2 purged, waiting: this server's clock differs from Akamai's",
 		},
 		"grant": {
 			func(a *standin.Akamai) { a.SetGranted(false) },
-			func(a *standin.Akamai, _ standin.AkamaiCredentials) { a.SetGranted(true) },
+			func(a *standin.Akamai) { a.SetGranted(true) },
 			"0 of 2 purged, waiting: our Akamai API client may not purge",
 		},
 		"everything refused alike": {
@@ -103,7 +94,7 @@ func TestTroubleWithAkamai(t *testing.T) {
 					return standin.AkamaiFault{Status: http.StatusBadRequest, Body: "<html>Bad Request</html>"}
 				})
 			},
-			func(a *standin.Akamai, _ standin.AkamaiCredentials) { a.Fault(nil) },
+			func(a *standin.Akamai) { a.Fault(nil) },
 			"0 of 2 purged, waiting: Akamai refuses everything alike",
 		},
 	} {
@@ -111,9 +102,8 @@ func TestTroubleWithAkamai(t *testing.T) {
 			var log logLines
 			w, first := newWorld(t, func(c *stageConfig) { c.log = slog.New(slog.NewTextHandler(&log, nil)) })
 			w.deploy("production", first, "success")
-			good := w.akamai.Credentials()
-			test.trouble(w.akamai)
 			forward := w.ahead()
+			test.trouble(w.akamai)
 			second := w.commit("second", map[string]string{"content/index/home.md": "2"})
 			w.deploy("production", second, "success")
 			w.await(second, "production", "pending", test.words)
@@ -128,7 +118,7 @@ func TestTroubleWithAkamai(t *testing.T) {
 			}
 			w.wantSent()
 
-			test.mend(w.akamai, good)
+			test.mend(w.akamai)
 			forward.Add(int64(20 * time.Second))
 			w.await(second, "production", "success", "2 URLs purged")
 			w.wantSent("production invalidate url https://www.acme.com/index/home/", "production invalidate url https://m.acme.com/index/home/")

@@ -43,6 +43,7 @@ type stage struct {
 	server *server
 
 	githubURL, akamaiURL string
+	credentials          standin.AkamaiCredentials
 	secret               string
 	closers              []func(context.Context) error
 	started              atomic.Bool
@@ -75,6 +76,7 @@ func newStage(ctx context.Context, cfg stageConfig) (_ *stage, err error) {
 		return nil, err
 	}
 	s.akamai = standin.NewAkamai(cfg.akamai)
+	s.credentials = s.akamai.Credentials()
 	s.akamaiURL, err = s.listen(ctx, s.akamai)
 	return s, err
 }
@@ -118,8 +120,10 @@ func (s *stage) serverConfig() serverConfig {
 	}
 }
 
+// akamaiConfig has the credentials of the beginning: the stand-in may come to
+// refuse them.
 func (s *stage) akamaiConfig() (purger.Config, error) {
-	c := s.akamai.Credentials()
+	c := s.credentials
 	return purger.Config{BaseURL: s.akamaiURL, Credentials: purger.NewCredentials(edgegrid.Config{
 		Host: "akab-standin.luna.akamaiapis.net", ClientToken: c.ClientToken, ClientSecret: c.ClientSecret,
 		AccessToken: c.AccessToken, MaxBody: edgegrid.MaxBodySize,

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/purgebot/purgebot/internal/github"
@@ -35,8 +36,13 @@ func (p *Pipeline) checked(ctx context.Context, repo ledger.Repository, e *webho
 	if e.Action == "rerequested" {
 		button = "" // whatever there is to do again
 	}
-	meant := func(c store.Post) bool { return c.Context == e.Name && c.PurgeID == e.ExternalID }
-	return p.pressedOn(ctx, repo, e.HeadSHA, e.Sender, meant, button)
+	checks, err := p.Store.Checks(ctx, repo.ID, e.HeadSHA, e.Name)
+	if err != nil {
+		return "", err
+	}
+	// A run that shows another purge than the one of now was pressed too late.
+	checks = slices.DeleteFunc(checks, func(c store.Post) bool { return c.PurgeID != e.ExternalID })
+	return p.pressedOn(ctx, repo, checks, e.Sender, button)
 }
 
 // suiteAgain does again all check runs of a commit.
@@ -47,21 +53,20 @@ func (p *Pipeline) suiteAgain(ctx context.Context, repo ledger.Repository, e *we
 	case e.Sender.Type != "User":
 		return "not by a person", nil
 	}
-	return p.pressedOn(ctx, repo, e.HeadSHA, e.Sender, func(store.Post) bool { return true }, "")
-}
-
-// pressedOn does what a button says to those check runs of a commit that are
-// meant. Which purge that is, the store knows; nothing in the event decides.
-func (p *Pipeline) pressedOn(ctx context.Context, repo ledger.Repository, sha string, by webhook.User, meant func(store.Post) bool, button string) (string, error) {
-	checks, err := p.Store.Checks(ctx, repo.ID, sha)
+	checks, err := p.Store.Checks(ctx, repo.ID, e.HeadSHA, "")
 	if err != nil {
 		return "", err
 	}
-	outcome := "no such check run"
+	// Only those that are shown were meant.
+	checks = slices.DeleteFunc(checks, func(c store.Post) bool { return c.RemoteID == 0 })
+	return p.pressedOn(ctx, repo, checks, e.Sender, "")
+}
+
+// pressedOn does what a button says to check runs. Which purges they are of,
+// the store knows: nothing in the event decides.
+func (p *Pipeline) pressedOn(ctx context.Context, repo ledger.Repository, checks []store.Post, by webhook.User, button string) (outcome string, err error) {
+	outcome = "no such check run"
 	for _, c := range checks {
-		if !meant(c) {
-			continue
-		}
 		if c.PurgeID == "" {
 			outcome, err = p.previewAgain(ctx, repo, c)
 		} else {

@@ -152,6 +152,6 @@ func (p *Pipeline) overtaken(ctx context.Context, repo ledger.Repository, known 
 	words := report.Carried(known.Live.SHA)
 	return p.Store.Announce(ctx, store.Announcement{
 		RepoID: repo.ID, EnvID: known.ID, SHA: d.SHA, Context: report.Context(contextName(env)),
-		State: words.State, Words: words.Description, At: known.Live.At,
+		State: words.State, Words: words.Description, At: known.Live.At.Add(time.Millisecond),
 	})
 }

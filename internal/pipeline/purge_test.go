@@ -8,8 +8,6 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-func figure(n float64) *float64 { return &n }
-
 // What becomes of a request after each kind of answer.
 func TestSettle(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
@@ -40,10 +38,10 @@ func TestSettle(t *testing.T) {
 		"accepted": {request: four, answer: purger.Answer{Verdict: purger.Accepted}, want: store.Accept},
 
 		"limited, nothing said":           {request: four, answer: limited(nil), want: store.Again, after: 5 * time.Second, before: 5 * time.Second},
-		"limited, some left":              {request: four, answer: limited(figure(3)), want: store.Split, at: 3},
-		"limited, none left":              {request: four, answer: limited(figure(0)), want: store.Again},
-		"limited, enough left":            {request: four, answer: limited(figure(9)), attempt: 1, want: store.Again},
-		"limited again, enough left":      {request: four, answer: limited(figure(9)), attempt: 3, want: store.Again, after: time.Second, before: 2 * time.Second},
+		"limited, some left":              {request: four, answer: limited(new(3.0)), want: store.Split, at: 3},
+		"limited, none left":              {request: four, answer: limited(new(0.0)), want: store.Again},
+		"limited, enough left":            {request: four, answer: limited(new(9.0)), attempt: 1, want: store.Again},
+		"limited again, enough left":      {request: four, answer: limited(new(9.0)), attempt: 3, want: store.Again, after: time.Second, before: 2 * time.Second},
 		"limited, told when":              {request: four, answer: purger.Answer{Verdict: purger.Limited, RetryAfter: time.Minute}, want: store.Again, after: time.Minute, before: time.Minute},
 		"too large":                       {request: four, answer: purger.Answer{Verdict: purger.TooLarge}, want: store.Split, at: 2},
 		"one object is too large":         {request: one, answer: purger.Answer{Verdict: purger.TooLarge}, want: store.Fail},

@@ -21,6 +21,10 @@ const (
 	redeliveriesAtOnce = 60
 	redeliveriesAgain  = time.Minute
 
+	// redeliveriesFound bounds, within that, what the comparison of
+	// deployments finds as well: each brings a few calls of its own.
+	redeliveriesFound = 15
+
 	// redeliveriesMost is how often one delivery is asked for: one that this
 	// server can't take the first times is no use.
 	redeliveriesMost = 5
@@ -60,7 +64,7 @@ func (p *Pipeline) redeliver(ctx context.Context, c store.Chore, began time.Time
 	if err != nil {
 		return false, 0, err
 	}
-	now := missed[:min(len(missed), redeliveriesAtOnce)]
+	now := atOnce(missed)
 	for _, d := range now {
 		// Noted first: if GitHub's answer is lost, it may have been asked.
 		if err := p.Store.Ask(ctx, d.GUID, d.ID, began.Add(-deliveriesKept)); err != nil {
@@ -76,6 +80,17 @@ func (p *Pipeline) redeliver(ctx context.Context, c store.Chore, began time.Time
 		return false, redeliveriesAgain, nil
 	}
 	return true, 0, nil
+}
+
+// atOnce is what one round asks for, of deliveries that are sorted by rank.
+func atOnce(missed []github.Delivery) []github.Delivery {
+	urgent := 0
+	for _, d := range missed {
+		if rank(d.Event) < rank("deployment_status") {
+			urgent++
+		}
+	}
+	return missed[:min(len(missed), redeliveriesAtOnce, urgent+redeliveriesFound)]
 }
 
 // missed leaves of failed deliveries those that are of use, that never came

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/purgebot/purgebot/internal/ledger"
 )
@@ -80,18 +79,20 @@ func (s *Store) NoteCheck(ctx context.Context, surface, words string) error {
 	return nil
 }
 
-// Checks lists the check runs of a commit that GitHub shows.
-func (s *Store) Checks(ctx context.Context, repo int64, sha string) (posts []Post, err error) {
-	prefix := CheckSurface(repo, sha, "")
+// Checks lists the check runs of a commit, of one name or, with "", of all;
+// those too that GitHub does not show, or of which it is not noted yet.
+func (s *Store) Checks(ctx context.Context, repo int64, sha, name string) (posts []Post, err error) {
+	where, args := `surface = $1`, []any{CheckSurface(repo, sha, name)}
+	if name == "" { // a scan, for a button that is hardly ever pressed
+		where, args = `repo_id = $1 AND sha = $2 AND surface LIKE 'check/%'`, []any{repo, sha}
+	}
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
 			p := Post{RepoID: repo, SHA: sha}
 			err := r.Scan(&p.Surface, &p.Context, &p.PurgeID, &p.Words, &p.Number, &p.RemoteID)
 			posts = append(posts, p)
 			return err
-		}, `SELECT surface, context, purge_id, words, number, remote_id FROM post
-			WHERE surface >= $1 AND surface < $2 AND remote_id <> 0 ORDER BY surface`,
-			prefix, strings.TrimSuffix(prefix, "/")+"0") // "0" follows "/"
+		}, `SELECT surface, context, purge_id, words, number, remote_id FROM post WHERE `+where+` ORDER BY surface`, args...)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list check runs of %s: %w", sha, err)

@@ -280,7 +280,8 @@ func (s *Store) closeCarried(ctx context.Context, t *tx, m Move, before ledger.P
 	for sha := range shas {
 		if err := s.announce(ctx, t, Announcement{
 			RepoID: m.Env.RepoID, EnvID: m.Env.ID, SHA: sha, Context: m.Context,
-			State: "success", Words: "purged with " + short(m.To.SHA), At: m.To.At,
+			State: "success", Words: "purged with " + short(m.To.SHA),
+			At: m.To.At.Add(time.Millisecond), // after all that happened within GitHub's second
 		}); err != nil {
 			return err
 		}

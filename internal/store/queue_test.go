@@ -52,8 +52,6 @@ func nothing(t *testing.T, s *store.Store) time.Duration {
 	return wait
 }
 
-func figure(n float64) *float64 { return &n }
-
 // answered accepts a request and says how full the bucket of its objects is.
 func answered(limit, perSecond, remaining float64) store.Settlement {
 	v := accepted
@@ -226,9 +224,9 @@ func TestLimitedAnswers(t *testing.T) {
 		want   int // objects of the next new request
 	}{
 		"nothing said: wait for the tokens":  {purger.Limits{}, 10 * time.Second, 1e6},
-		"what is left counts":                {purger.Limits{Objects: purger.Level{Remaining: figure(40)}}, 0, 40},
-		"more left than the model thinks":    {purger.Limits{Objects: purger.Level{Remaining: figure(9999)}}, 0, 1e6},
-		"a bucket that is smaller than this": {purger.Limits{Objects: purger.Level{Limit: figure(50), Remaining: figure(50)}}, 0, 50},
+		"what is left counts":                {purger.Limits{Objects: purger.Level{Remaining: new(40.0)}}, 0, 40},
+		"more left than the model thinks":    {purger.Limits{Objects: purger.Level{Remaining: new(9999.0)}}, 0, 1e6},
+		"a bucket that is smaller than this": {purger.Limits{Objects: purger.Level{Limit: new(50.0), Remaining: new(50.0)}}, 0, 50},
 	} {
 		t.Run(name, func(t *testing.T) {
 			engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
@@ -324,7 +322,7 @@ func TestOneRequestProbesAfterAPause(t *testing.T) {
 	}{
 		"accepted":                  {accepted, true},
 		"refused an object":         {store.Settlement{Verdict: store.Fail, Objects: []string{"https://www.example.com/00000/"}, Words: "unauthorized arl"}, true},
-		"limited":                   {store.Settlement{Verdict: store.Again, Answer: purger.Answer{Verdict: purger.Limited, Limits: purger.Limits{Objects: purger.Level{Remaining: figure(9999)}}}}, true},
+		"limited":                   {store.Settlement{Verdict: store.Again, Answer: purger.Answer{Verdict: purger.Limited, Limits: purger.Limits{Objects: purger.Level{Remaining: new(9999.0)}}}}, true},
 		"away":                      {store.Settlement{Verdict: store.Again, Away: true, Why: "Akamai does not answer"}, false},
 		"still no good credentials": {store.Settlement{Verdict: store.Again, Why: "credentials"}, false},
 	} {

@@ -231,7 +231,9 @@ func (w *world) git(args ...string) string {
 // git's own difference and a naive reading of testRules.
 func (w *world) compare(from, to string) {
 	w.t.Helper()
-	w.github.Push(w.t.Context(), w.fullName(), "main", to, standin.GitHubPushOptions{Quiet: true})
+	if _, err := w.github.Push(w.t.Context(), w.fullName(), "main", to, standin.GitHubPushOptions{Quiet: true}); err != nil {
+		w.t.Fatal(err)
+	}
 	w.deploy("production", to, "success")
 	w.settled()
 	changes, err := gitDifference(w.t.Context(), w.site.dir, from, to)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/purgebot/purgebot/internal/policy"
 	"github.com/purgebot/purgebot/internal/standin"
 )

@@ -123,8 +123,9 @@ func TestDeploymentsOfSeveralJobs(t *testing.T) {
 	sha := w.page("new")
 	var jobs []int64
 	for range 4 {
-		jobs = append(jobs, w.deployed(standin.GitHubDeployment{SHA: sha, Environment: "production", Creator: "walt", WorkflowRun: 9001,
-			RequiredContexts: []string{}}))
+		jobs = append(jobs, w.deployed(standin.GitHubDeployment{
+			SHA: sha, Environment: "production", Creator: "walt", WorkflowRun: 9001, RequiredContexts: []string{},
+		}))
 	}
 	for _, job := range jobs {
 		w.says(job, standin.GitHubDeploymentStatus{State: "in_progress"})

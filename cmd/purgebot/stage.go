@@ -65,7 +65,7 @@ func newStage(ctx context.Context, cfg stageConfig) (_ *stage, err error) {
 			err = errors.Join(err, s.close(context.WithoutCancel(ctx)))
 		}
 	}()
-	s.github, err = standin.NewGitHub(standin.GitHubConfig{
+	s.github, err = standin.NewGitHub(standin.GitHubConfig{ //nolint:contextcheck // it reads a local repository
 		WebhookSecret: s.secret, Repositories: []standin.GitHubRepository{cfg.repo}, Limits: cfg.limits, Now: s.now,
 	})
 	if err != nil {

@@ -26,8 +26,7 @@ func TestDocumentedCommands(t *testing.T) {
 		if !strings.HasPrefix(shown, "/purge") {
 			shown = "/purge " + shown // the flags
 		}
-		verbs := strings.Split(strings.TrimPrefix(shown, "/purge"), " | ")
-		for _, v := range verbs {
+		for v := range strings.SplitSeq(strings.TrimPrefix(shown, "/purge"), " | ") {
 			all = append(all, "/purge "+strings.TrimSpace(v))
 		}
 	}

@@ -75,7 +75,7 @@ func (c PurgeCheck) title(now time.Time) string {
 	if c.underWay(now) {
 		return Objects(c.Purge.Counts) + " under way"
 	}
-	return Purge(c.Purge, now).Description
+	return plain(Purge(c.Purge, now).Description)
 }
 
 func (c PurgeCheck) summary(run Check, now time.Time) string {

@@ -16,30 +16,32 @@ const PreviewName = "Purge preview"
 // and as many in its text. They are counted here in bytes: never fewer.
 const MaxCheckText = 65_535
 
-// Check is a check run in words.
+// Check is a check run in words. Its JSON is how a preview is kept until it
+// is posted.
 type Check struct {
-	Status      string // in_progress or completed
-	Conclusion  string // of a completed one: success, neutral, failure, …
-	Title       string
-	Summary     string // Markdown of at most MaxCheckText characters
-	Text        string // Markdown of at most MaxCheckText characters
-	Annotations []Annotation
-	Buttons     []Button
+	Status      string       `json:"status"`     // in_progress or completed
+	Conclusion  string       `json:"conclusion"` // of a completed one: success, neutral, failure, …
+	Title       string       `json:"title"`
+	Summary     string       `json:"summary"` // Markdown of at most MaxCheckText characters
+	Text        string       `json:"text"`    // Markdown of at most MaxCheckText characters
+	Annotations []Annotation `json:"annotations"`
+	Buttons     []Button     `json:"buttons"`
 }
 
 // Annotation is a remark on a line of a file.
 type Annotation struct {
-	Path         string
-	Line, Column int    // counted from 1; column 0: the whole line
-	Level        string // failure, warning or notice
-	Message      string // as plain text
+	Path    string `json:"path"`
+	Line    int    `json:"line"`    // counted from 1
+	Column  int    `json:"column"`  // counted from 1; 0: the whole line
+	Level   string `json:"level"`   // failure, warning or notice
+	Message string `json:"message"` // as plain text
 }
 
 // Button is a button of a check run. GitHub takes three of them.
 type Button struct {
-	Label       string // at most 20 characters
-	Description string // at most 40 characters
-	Identifier  string // at most 20 characters
+	Label       string `json:"label"`       // at most 20 characters
+	Description string `json:"description"` // at most 40 characters
+	Identifier  string `json:"identifier"`  // at most 20 characters
 }
 
 // Preview is what merging a pull request and deploying it would purge.

@@ -28,8 +28,10 @@ const smuggled = "](https://evil.example) @octocat #1 <img src=x> ` | <!-- \u202
 
 func TestPreviewWords(t *testing.T) {
 	deleted := mapping.Target{Kind: mapping.Tag, Object: "acme-shell", Action: mapping.Delete, Rule: "shell", Path: "layouts/base.html"}
-	refused := mapping.Target{Kind: mapping.URL, Object: "https://www.other.com/", Action: mapping.Invalidate, Rule: "other", Path: "x",
-		Reason: "policy does not allow host www.other.com for acme/site"}
+	refused := mapping.Target{
+		Kind: mapping.URL, Object: "https://www.other.com/", Action: mapping.Invalidate, Rule: "other", Path: "x",
+		Reason: "policy does not allow host www.other.com for acme/site",
+	}
 	base := report.Preview{Base: "main", SHA: "0123456789abcdef0123456789abcdef01234567", Files: 3}
 	for name, change := range map[string]func(*report.Preview){
 		"preview": func(p *report.Preview) {
@@ -45,8 +47,10 @@ func TestPreviewWords(t *testing.T) {
 		"preview-limit": func(p *report.Preview) {
 			p.Environments = []report.PreviewEnvironment{
 				{Name: "production", Network: mapping.Production, Targets: []mapping.Target{deleted}, URLs: 2400, Limit: &mapping.Limit{Over: 2000}},
-				{Name: "staging", Network: mapping.Staging, Targets: pages(2), URLs: 2, Limit: &mapping.Limit{Over: 1, Hold: true},
-					Held: "2 URLs, the rules hold more than 1"},
+				{
+					Name: "staging", Network: mapping.Staging, Targets: pages(2), URLs: 2, Limit: &mapping.Limit{Over: 1, Hold: true},
+					Held: "2 URLs, the rules hold more than 1",
+				},
 			}
 		},
 		"preview-huge": func(p *report.Preview) {
@@ -57,7 +61,7 @@ func TestPreviewWords(t *testing.T) {
 		"preview-rules-broken": func(p *report.Preview) {
 			p.Environments = []report.PreviewEnvironment{{Name: "production", Network: mapping.Production}}
 			p.Rules = &report.PreviewRules{Path: "purge-rules.yaml", Faults: mapping.Faults{
-				{Line: 3, Column: 7, Severity: mapping.Error, Message: `unknown key "netwrok"; did you mean "network"?`},
+				{Line: 3, Column: 7, Severity: mapping.Error, Message: `unknown key "hots"; did you mean "hosts"?`},
 				{Line: 9, Column: 1, Severity: mapping.Warning, Message: "this rule can never match"},
 			}}
 		},

@@ -159,7 +159,7 @@ type player struct {
 }
 
 // appKey is one key pair for all tests: to make one takes long.
-var appKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) }) //nolint:gochecknoglobals // see above
+var appKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
 
 func play(t *testing.T, cfg standin.GitHubConfig) *player {
 	t.Helper()

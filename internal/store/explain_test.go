@@ -161,7 +161,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 		}
 	})
 	t.Run("postgres", func(t *testing.T) {
-		server := os.Getenv("PURGEBOT_TEST_POSTGRES")
+		server := os.Getenv("PURGEBOT_TEST_POSTGRES") //nolint:forbidigo // the tests' own setting
 		if server == "" {
 			t.Skip("PURGEBOT_TEST_POSTGRES is not set: not tried on PostgreSQL")
 		}

@@ -91,7 +91,8 @@ func (s sqlQuerier) each(ctx context.Context, f func(row) error, query string, a
 	if err != nil {
 		return err
 	}
-	return errors.Join(scanAll(rs, f), rs.Close())
+	defer rs.Close() //nolint:errcheck // scanAll has read to the end, or has an error of its own
+	return scanAll(rs, f)
 }
 
 func (s sqlQuerier) row(ctx context.Context, query string, args ...any) row {

@@ -78,6 +78,14 @@ func TestCheckRunRetry(t *testing.T) {
 		w.run(second, "Purge production", "success", "`walt` pressed *re-run*. Nothing was done: no purge has failed objects here.")
 		w.wantSent()
 	})
+	t.Run("re-run all checks", func(t *testing.T) {
+		w.in(t)
+		w.send("check_suite", "rerequested", "mona", map[string]any{"check_suite": map[string]any{
+			"id": 1, "head_sha": second, "head_branch": "main", "app": map[string]any{"id": w.github.AppID()},
+		}})
+		w.run(second, "Purge production", "success", "`mona` pressed *re-run*.")
+		w.wantSent()
+	})
 	if n := len(w.runs("", "Purge production")); n != 1 {
 		t.Errorf("%d runs", n)
 	}

@@ -31,7 +31,9 @@ type process struct {
 
 // files writes what an operator would: the configuration, the App's key and
 // the .edgerc.
-func (w *world) files() (config string) {
+func (w *world) files() (config string) { return w.filesWith("sqlite:./purgebot.db") }
+
+func (w *world) filesWith(database string) (config string) {
 	w.t.Helper()
 	dir := w.cfg.dir
 	write := func(name, content string) {
@@ -43,7 +45,7 @@ func (w *world) files() (config string) {
 	write("edgerc", w.akamai.EdgercSection("purge", "akab-standin.luna.akamaiapis.net"))
 	write("purgebot.yaml", fmt.Sprintf(`listen: 127.0.0.1:0
 public_url: http://127.0.0.1:1
-database: sqlite:./purgebot.db
+database: %s
 github:
   api_url: %s
   app_id: %d
@@ -57,7 +59,7 @@ policy:
   - repositories: ["acme/*"]
     hosts: ["*.acme.com"]
     tags: ["acme-*"]
-`, w.githubURL, w.github.AppID(), w.secret, w.akamaiURL))
+`, database, w.githubURL, w.github.AppID(), w.secret, w.akamaiURL))
 	return filepath.Join(dir, "purgebot.yaml")
 }
 

@@ -116,7 +116,7 @@ func TestGitHubInTrouble(t *testing.T) {
 			"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {fmt.Sprint(time.Now().Unix())},
 		}, Body: `{"message":"API rate limit exceeded for installation ID 1."}`},
 	}
-	dice := make(chan standin.GitHubFault, 150)
+	dice := make(chan standin.GitHubFault, 80)
 	for range cap(dice) {
 		fault := standin.GitHubFault{}
 		if random.IntN(12) == 0 {

@@ -147,7 +147,7 @@ func (w *worker[T]) Work(ctx context.Context, job *river.Job[T]) error {
 		level = slog.LevelWarn
 	}
 	after, deferred := w.p.Store.Defer(context.WithoutCancel(ctx), job.Args, func(tries int) time.Duration {
-		return max(asked, backoff(tries))
+		return pause(asked, tries)
 	})
 	w.p.Log.LogAttrs(ctx, level, "job will be tried again", slog.String("job", job.Kind),
 		slog.Any("args", job.Args), slog.Duration("after", after), slog.Any("err", err))
@@ -169,6 +169,15 @@ func (r retryPolicy) NextRetry(job *rivertype.JobRow) time.Time {
 func backoff(n int) time.Duration {
 	d := min(time.Second<<min(n, 10), 2*time.Minute)
 	return d - rand.N(d/3) //nolint:gosec // spreads load, guards nothing
+}
+
+// pause is how long to wait after so many tries: as long as GitHub asked for,
+// spread over a second, or a growing backoff where it named no time.
+func pause(asked time.Duration, tries int) time.Duration {
+	if asked > 0 {
+		return asked + rand.N(time.Second) //nolint:gosec // spreads load, guards nothing
+	}
+	return backoff(tries)
 }
 
 // bells remembers the doorbells of this process that wait for a moment, so

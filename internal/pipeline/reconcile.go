@@ -95,7 +95,7 @@ func (p *Pipeline) plan(ctx context.Context, repo ledger.Repository, env ledger.
 		return store.Move{}, err
 	}
 	move.Context, move.Hold = report.Context(contextName(d.env)), d.hold
-	by, err := p.Store.Creator(ctx, env.Desired.Status)
+	by, err := p.Store.Creator(ctx, env.ID, env.Desired.Status)
 	if err != nil {
 		return store.Move{}, err
 	}
@@ -176,7 +176,7 @@ func (p *Pipeline) resend(ctx context.Context, repo ledger.Repository, env ledge
 	if err != nil {
 		return store.Move{}, err
 	}
-	by, err := p.Store.Creator(ctx, env.Desired.Status)
+	by, err := p.Store.Creator(ctx, env.ID, env.Desired.Status)
 	if err != nil {
 		return store.Move{}, err
 	}

@@ -103,7 +103,7 @@ func (p *Pipeline) compareOne(ctx context.Context, repo ledger.Repository, info 
 
 // recoverSuccess does with a success what its webhook would have done.
 func (p *Pipeline) recoverSuccess(ctx context.Context, repo ledger.Repository, d github.Deployment) (recovered bool, err error) {
-	known, err := p.Store.KnownStatus(ctx, d.StatusID)
+	known, err := p.Store.KnownStatus(ctx, repo.ID, d.StatusID)
 	if err != nil || known {
 		return false, err
 	}
@@ -114,7 +114,7 @@ func (p *Pipeline) recoverSuccess(ctx context.Context, repo ledger.Repository, d
 	if err != nil {
 		return false, err
 	}
-	if recovered, err = p.Store.KnownStatus(ctx, d.StatusID); recovered {
+	if recovered, err = p.Store.KnownStatus(ctx, repo.ID, d.StatusID); recovered {
 		p.Log.LogAttrs(ctx, slog.LevelInfo, "recovered: a deployment that no webhook told of",
 			slog.String("repository", repo.FullName()), slog.String("environment", d.Environment),
 			slog.String("sha", report.Short(d.SHA)), slog.Int64("deployment", d.ID), slog.Time("at", d.CreatedAt),

@@ -196,7 +196,7 @@ func (p *Pipeline) notPosted(ctx context.Context, post store.Post, err error) er
 	if !waitable && !mendable {
 		return p.Store.GiveUpPost(context.WithoutCancel(ctx), post)
 	}
-	next := p.Now().Add(max(after, backoff(post.Tries)))
+	next := p.Now().Add(pause(after, post.Tries))
 	if err := p.Store.NotPosted(context.WithoutCancel(ctx), post, next); err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func (s *Store) Desire(ctx context.Context, repo int64, name string, d ledger.De
 		}
 		if d.Status != 0 {
 			if _, err := t.exec(ctx, `INSERT INTO deploy (status_id, env_id, deploy_id, sha, state, creator, recorded_at)
-				VALUES ($1,$2,$3,$4,$5,$6,$7) ON CONFLICT (status_id) DO NOTHING`,
+				VALUES ($1,$2,$3,$4,$5,$6,$7) ON CONFLICT (env_id, status_id) DO NOTHING`,
 				d.Status, e.ID, d.Deploy, d.SHA, d.State, d.Creator, ms(d.At)); err != nil {
 				return err
 			}
@@ -92,11 +92,11 @@ func (s *Store) Desire(ctx context.Context, repo int64, name string, d ledger.De
 	return e, moved, nil
 }
 
-// Creator is the login of whoever made a deployment status; "" if the ledger
-// does not know the status.
-func (s *Store) Creator(ctx context.Context, status int64) (login string, err error) {
+// Creator is the login of whoever made a deployment status in an environment;
+// "" if the ledger does not know the status.
+func (s *Store) Creator(ctx context.Context, env string, status int64) (login string, err error) {
 	err = s.read(ctx, func(t *tx) error {
-		return missing(t.row(ctx, `SELECT creator FROM deploy WHERE status_id = $1`, status).Scan(&login))
+		return missing(t.row(ctx, `SELECT creator FROM deploy WHERE env_id = $1 AND status_id = $2`, env, status).Scan(&login))
 	})
 	if errors.Is(err, ErrNotFound) {
 		err = nil

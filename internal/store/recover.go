@@ -195,11 +195,13 @@ func (s *Store) Compared(ctx context.Context, repo int64, began time.Time) error
 	})
 }
 
-// KnownStatus reports whether the ledger has a deployment status.
-func (s *Store) KnownStatus(ctx context.Context, id int64) (known bool, err error) {
+// KnownStatus reports whether the ledger has a deployment status of a
+// repository.
+func (s *Store) KnownStatus(ctx context.Context, repo, id int64) (known bool, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		var n int
-		err := t.row(ctx, `SELECT COUNT(*) FROM deploy WHERE status_id = $1`, id).Scan(&n)
+		err := t.row(ctx, `SELECT COUNT(*) FROM environment e JOIN deploy d ON d.env_id = e.id
+			WHERE e.repo_id = $1 AND d.status_id = $2 AND d.deploy_id <> 0`, repo, id).Scan(&n)
 		known = n > 0
 		return err
 	})

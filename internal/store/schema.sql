@@ -90,13 +90,14 @@ CREATE TABLE tree (
 );
 
 CREATE TABLE deploy (
-  status_id   BIGINT PRIMARY KEY,
+  status_id   BIGINT NOT NULL, -- of a deployment, or of what else triggers: ids of one kind in one environment
   env_id      TEXT   NOT NULL,
   deploy_id   BIGINT NOT NULL,
   sha         TEXT   NOT NULL,
   state       TEXT   NOT NULL,
   creator     TEXT   NOT NULL,
-  recorded_at BIGINT NOT NULL
+  recorded_at BIGINT NOT NULL,
+  PRIMARY KEY (env_id, status_id)
 );
 CREATE INDEX deploy_env ON deploy (env_id, recorded_at);
 

@@ -1,0 +1,74 @@
+package store_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/purgebot/purgebot/internal/store"
+)
+
+// claimCheck claims a check run's surface; zero if there is nothing to write.
+func claimCheck(t *testing.T, s *store.Store, name string) store.Post {
+	t.Helper()
+	p, err := s.ClaimPost(t.Context(), name, time.Minute)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestChecks(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		sha := strings.Repeat("a", 40)
+		want := func(words string, afresh bool) {
+			t.Helper()
+			if err := s.WantCheck(t.Context(), store.Check{RepoID: repoID, SHA: sha, Name: "Purge preview", Number: 7, Words: words}, afresh); err != nil {
+				t.Fatal(err)
+			}
+		}
+		preview := store.CheckSurface(repoID, sha, "Purge preview")
+		want("one", false)
+		p := claimCheck(t, s, preview)
+		if p.Kind() != store.CheckPost || p.Words != "one" || p.Number != 7 || p.Context != "Purge preview" || p.SHA != sha {
+			t.Fatalf("claimed %+v", p)
+		}
+		p.RemoteID = 42
+		if err := s.Posted(t.Context(), p, "shown", true, c.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if want("one", false); claimCheck(t, s, preview).Version != 0 {
+			t.Error("the same words are written again")
+		}
+		if want("one", true); claimCheck(t, s, preview).Posted != "" {
+			t.Error("wanted afresh, and yet GitHub shows it already")
+		}
+
+		purge := deploy(t, s, environment(t, s, c.Now(), sha, 1, 1), tags("no", "bad", "good"))
+		all, err := s.Checks(t.Context(), repoID, sha, "")
+		if err != nil || len(all) != 2 || all[0].Context != "Purge preview" || all[0].RemoteID != 42 || all[1].PurgeID != purge.ID {
+			t.Fatalf("the commit's: %+v, %v", all, err)
+		}
+		one, err := s.Checks(t.Context(), repoID, sha, all[1].Context)
+		if err != nil || len(one) != 1 || one[0].Surface != all[1].Surface {
+			t.Fatalf("of one name: %+v, %v", one, err)
+		}
+		before := claimCheck(t, s, one[0].Surface).Version
+		if err := s.NoteCheck(t.Context(), one[0].Surface, "walt may not"); err != nil {
+			t.Fatal(err)
+		}
+		c.Advance(2 * time.Minute)
+		if p := claimCheck(t, s, one[0].Surface); p.Words != "walt may not" || p.Version <= before {
+			t.Errorf("noted: %+v", p)
+		}
+		if err := s.NoteCheck(t.Context(), preview, "x"); err != nil {
+			t.Fatal(err)
+		}
+		if p, _ := s.Checks(t.Context(), repoID, sha, "Purge preview"); p[0].Words != "one" {
+			t.Errorf("a preview was noted on: %+v", p)
+		}
+	})
+}

@@ -41,10 +41,12 @@ func (c *clock) Advance(d time.Duration) {
 // where PURGEBOT_TEST_POSTGRES names a server.
 func engines(t *testing.T, test func(t *testing.T, open func(now func() time.Time) *store.Store)) {
 	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
 		path := filepath.Join(t.TempDir(), "purgebot.db")
 		test(t, func(now func() time.Time) *store.Store { return open(t, "sqlite:"+path, now) })
 	})
 	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
 		server := os.Getenv("PURGEBOT_TEST_POSTGRES") //nolint:forbidigo // the tests' own setting
 		if server == "" {
 			t.Skip("PURGEBOT_TEST_POSTGRES is not set: not tried on PostgreSQL")

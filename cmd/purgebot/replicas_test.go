@@ -21,7 +21,7 @@ import (
 // PURGEBOT_TEST_POSTGRES names, and drops it after the test.
 func postgres(t *testing.T) string {
 	t.Helper()
-	server := os.Getenv("PURGEBOT_TEST_POSTGRES") //nolint:forbidigo // the tests' own setting
+	server := os.Getenv("PURGEBOT_TEST_POSTGRES")
 	if server == "" {
 		t.Skip("PURGEBOT_TEST_POSTGRES is not set: not tried on PostgreSQL")
 	}

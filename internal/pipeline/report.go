@@ -14,8 +14,12 @@ import (
 	"github.com/purgebot/purgebot/internal/store"
 )
 
-// postLease is how long a surface is held while GitHub is asked.
-const postLease = 90 * time.Second
+const (
+	// postTime bounds one writing; it is below the lease, which is how long a
+	// replica's death holds up what it was writing.
+	postTime  = 12 * time.Second
+	postLease = 15 * time.Second
+)
 
 // words is what one surface shows at a moment.
 type words struct {
@@ -66,7 +70,9 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 	if wait > 0 {
 		return again{wait}
 	}
-	if err := p.write(ctx, repo, &post, w); err != nil {
+	writing, cancel := context.WithTimeout(ctx, postTime)
+	defer cancel()
+	if err := p.write(writing, repo, &post, w); err != nil {
 		return p.notPosted(ctx, post, err)
 	}
 	return p.Store.Posted(ctx, post, w.shows, w.until.IsZero(), next)
@@ -192,6 +198,9 @@ func (p *Pipeline) writeReply(ctx context.Context, r *github.Repository, post *s
 func (p *Pipeline) notPosted(ctx context.Context, post store.Post, err error) error {
 	after, waitable := github.RetryAfter(err)
 	_, mendable := github.OperatorFault(err)
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		waitable = true // our own end, or a slow GitHub: it says nothing of the surface
+	}
 	p.Log.LogAttrs(ctx, slogWarn, "not posted", slog.String("surface", post.Surface), errAttr(err))
 	if !waitable && !mendable {
 		return p.Store.GiveUpPost(context.WithoutCancel(ctx), post)

@@ -17,7 +17,7 @@ test: ## run the tests, which mostly wait, many at once; needs Go and git alone
 	$(GO) test -shuffle=on -parallel 12 ./...
 	@[ -n "$$PURGEBOT_TEST_POSTGRES" ] || echo "not tried on PostgreSQL: PURGEBOT_TEST_POSTGRES names no server"
 
-race: ## run the tests with the race detector (needs a C compiler)
+race: ## run all tests with the race detector (some minutes; needs a C compiler)
 	$(GO) test -race -shuffle=on -parallel 12 ./...
 
 lint: ## run every linter

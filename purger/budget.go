@@ -168,6 +168,27 @@ func (b *Budget) Settle(k Kind, n int, a Answer, now time.Time) {
 	objects.settle(n, a.Verdict == Accepted, a.Limits.Objects, now)
 }
 
+// Aged is what the figures of an answer have become after a while in which
+// nothing was taken: an answer may have to wait before it can be settled.
+func (b *Budget) Aged(k Kind, l Limits, d time.Duration) Limits {
+	return Limits{Requests: l.Requests.aged(d, b.Requests.PerSecond), Objects: l.Objects.aged(d, b.Objects(k).PerSecond)}
+}
+
+func (l Level) aged(d time.Duration, perSecond float64) Level {
+	if d <= 0 || l.Remaining == nil || l.unlimited() {
+		return l
+	}
+	if l.PerSecond != nil && *l.PerSecond > 0 {
+		perSecond = *l.PerSecond
+	}
+	left := *l.Remaining + d.Seconds()*perSecond
+	if l.Limit != nil && *l.Limit > 0 {
+		left = min(left, *l.Limit-1) // full would read as: not charged at all
+	}
+	l.Remaining = &left
+	return l
+}
+
 // Level is what an answer says of one bucket; nil where it says nothing.
 type Level struct {
 	Limit     *float64 // the bucket's capacity

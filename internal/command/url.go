@@ -9,7 +9,7 @@ import (
 	"golang.org/x/net/idna"
 )
 
-// maxURL is in bytes; no cache holds an object under a longer one.
+// maxURL is in bytes, once encoded; no cache holds an object under a longer one.
 const maxURL = 8 << 10
 
 // browserURL writes a URL as a browser requests it: scheme and host in lower
@@ -22,9 +22,6 @@ func browserURL(word string) (string, *Error) {
 	rest, ok := strings.CutPrefix(rest, "//")
 	if !ok {
 		return "", &Error{What: word + " is not a URL", Nearest: example}
-	}
-	if len(word) > maxURL {
-		return "", &Error{What: "a URL has more than " + strconv.Itoa(maxURL) + " bytes", Nearest: example}
 	}
 	rest, _, _ = strings.Cut(rest, "#")
 	end := strings.IndexAny(rest, `/?\`)
@@ -39,6 +36,9 @@ func browserURL(word string) (string, *Error) {
 	out := scheme + "://" + host + encode(resolve(strings.ReplaceAll(path, `\`, "/")), pathSigns)
 	if hasQuery {
 		out += "?" + encode(query, querySigns)
+	}
+	if len(out) > maxURL {
+		return "", &Error{What: "a URL has more than " + strconv.Itoa(maxURL) + " bytes", Nearest: example}
 	}
 	if _, err := url.Parse(out); err != nil {
 		return "", &Error{What: word + " is not a URL", Nearest: example}

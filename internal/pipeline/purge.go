@@ -49,14 +49,21 @@ const (
 
 // purge sends the next request of a kind of object: claim, send once, settle.
 func (p *Pipeline) purge(ctx context.Context, job store.PurgeJob) error {
-	kind := purger.Kind(job.Objects)
-	r, wait, err := p.Store.Claim(ctx, kind, lease)
-	if err != nil {
-		return err
+	for {
+		r, wait, err := p.Store.Claim(ctx, purger.Kind(job.Objects), lease)
+		if err != nil {
+			return err
+		}
+		if r != nil {
+			return p.send(ctx, r)
+		}
+		if now, err := p.later(ctx, job.Objects, wait); !now {
+			return err
+		}
 	}
-	if r == nil {
-		return p.later(ctx, job.Objects, wait)
-	}
+}
+
+func (p *Pipeline) send(ctx context.Context, r *store.Request) error {
 	sending, cancel := context.WithTimeout(ctx, sendTime)
 	answer := p.Akamai.Send(sending, r.Request)
 	cancel()
@@ -66,26 +73,27 @@ func (p *Pipeline) purge(ctx context.Context, job store.PurgeJob) error {
 	return p.settled(ctx, r, settlement)
 }
 
-// later waits for a moment when something may be sent, if nobody else does.
-func (p *Pipeline) later(ctx context.Context, kind string, wait time.Duration) error {
+// later waits for a moment when something may be sent, if nobody else does,
+// and says that it has come; or puts the job off until shortly before.
+func (p *Pipeline) later(ctx context.Context, kind string, wait time.Duration) (now bool, err error) {
 	step := min(wait, soon)
 	if step > early {
 		step -= early
 	}
-	now := p.Now()
-	if wait == 0 || !p.bells.wait(kind, now, now.Add(step)) {
-		return nil
+	at := p.Now()
+	if wait == 0 || !p.bells.wait(kind, at, at.Add(step)) {
+		return false, nil
 	}
 	if step > early {
-		return again{step}
+		return false, again{step}
 	}
 	timer := time.NewTimer(step)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	case <-timer.C:
-		return again{time.Millisecond}
+		return true, nil
 	}
 }
 
@@ -102,7 +110,7 @@ func (p *Pipeline) settled(ctx context.Context, r *store.Request, v store.Settle
 
 // settle decides what becomes of a request after an answer. It is pure.
 func settle(r *store.Request, a purger.Answer, now time.Time) store.Settlement {
-	v := store.Settlement{Verdict: store.Again, Answer: a, Words: a.Words(), Next: now}
+	v := store.Settlement{Verdict: store.Again, Answer: a, Heard: now, Words: a.Words(), Next: now}
 	switch a.Verdict {
 	case purger.Accepted:
 		v.Verdict = store.Accept

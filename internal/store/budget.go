@@ -86,25 +86,30 @@ func (b *budget) probe(lease time.Duration) {
 	}
 }
 
+// flight is what stands around an answer and its figures don't show.
+type flight struct {
+	alone bool          // no other request was under way between its claim and now
+	later int           // objects of the requests under way that were claimed after it
+	age   time.Duration // of the answer: settling waits its turn
+}
+
 // heard draws the conclusions from an answer that are about everything: the
 // figures of the buckets, and whether Akamai takes requests at all. The model
 // only falls with an answer's figures, which know nothing of the requests
-// that are under way; where there are none it is what the answer says, so
+// that are under way; where there were none it is what the answer says, so
 // that tokens lost to a crash or to a late answer come back.
-func (b *budget) heard(kind purger.Kind, objects int, v Settlement, alone bool, later int) {
-	b.Settle(kind, objects, v.Answer, b.now)
-	limits := v.Answer.Limits
-	bucket := b.Objects(kind)
+func (b *budget) heard(kind purger.Kind, objects int, v Settlement, f flight) {
+	answer := v.Answer
+	answer.Limits = b.Aged(kind, answer.Limits, f.age)
+	b.Settle(kind, objects, answer, b.now)
+	bucket, left := b.Objects(kind), answer.Limits.Objects.Remaining
 	switch {
-	case v.Answer.Lost: // Akamai may have accepted it, and charged
-		bucket.Tokens = max(0, bucket.Tokens-float64(objects))
-		b.Requests.Tokens = max(0, b.Requests.Tokens-1)
-	case v.Answer.Verdict == purger.Limited && limits.Objects.Remaining == nil && limits.Requests.Remaining == nil:
+	case answer.Verdict == purger.Limited && left == nil && answer.Limits.Requests.Remaining == nil:
 		bucket.Tokens = 0 // more of the same would be refused too
-	case alone && limits.Objects.Remaining != nil:
-		bucket.Tokens = min(bucket.Capacity, *limits.Objects.Remaining)
-	case limits.Objects.Remaining != nil:
-		bucket.Tokens = max(0, min(bucket.Tokens, *limits.Objects.Remaining-float64(later)))
+	case f.alone && left != nil:
+		bucket.Tokens = min(bucket.Capacity, *left)
+	case left != nil:
+		bucket.Tokens = max(0, min(bucket.Tokens, *left-float64(f.later)))
 	}
 	b.trouble(v)
 }

@@ -217,6 +217,40 @@ func TestTokensOfADeadClaimComeBack(t *testing.T) {
 	})
 }
 
+// An answer is settled when its turn comes, which may be late: it knows
+// nothing of what was sent since, and the buckets filled since.
+func TestFiguresOfALateAnswer(t *testing.T) {
+	t.Run("do not bring back what others took since", func(t *testing.T) {
+		engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+			c := newClock()
+			s := open(c.Now)
+			opened(t, s, ledger.LaneLarge, urls(9000))
+			slow := claim(t, s)
+			quick := claim(t, s)
+			settle(t, s, quick, answered(2000, 0.1, 100))
+			settle(t, s, slow, answered(2000, 0.1, 1400)) // was accepted before
+			if r := claim(t, s); len(r.Objects) != 100 {
+				t.Errorf("%d objects; 100 tokens are left", len(r.Objects))
+			}
+		})
+	})
+	t.Run("have grown since", func(t *testing.T) {
+		engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+			c := newClock()
+			s := open(c.Now)
+			opened(t, s, ledger.LaneLarge, urls(9000))
+			r := claim(t, s)
+			v := answered(10_000, 20, 0)
+			v.Heard = c.Now()
+			c.Advance(30 * time.Second)
+			settle(t, s, r, v)
+			if r := claim(t, s); len(r.Objects) != 600 {
+				t.Errorf("%d objects, 30 s after an answer that left nothing", len(r.Objects))
+			}
+		})
+	})
+}
+
 func TestLimitedAnswers(t *testing.T) {
 	for name, test := range map[string]struct {
 		limits purger.Limits

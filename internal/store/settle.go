@@ -24,6 +24,7 @@ const (
 type Settlement struct {
 	Verdict Verdict
 	Answer  purger.Answer // corrects the shared budget
+	Heard   time.Time     // when the answer came: its figures are of then
 	Objects []string      // for Fail; all of the request's objects end it
 	Words   string        // why, in public words
 	Next    time.Time     // for Again
@@ -81,14 +82,23 @@ func (s *Store) Settle(ctx context.Context, r *Request, v Settlement) (ok bool, 
 // heard corrects the shared budget. Where that begins or ends a pause, the
 // words of every open purge change; the sweep rings for them, a few at a time.
 func (s *Store) heard(ctx context.Context, t *tx, r *Request, v Settlement, b *budget) error {
-	var others, later int
+	var f flight
+	var sending, since int
 	if err := t.row(ctx, `SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN lease_until > $3 OR (lease_until = $3 AND id > $2) THEN objects ELSE 0 END), 0) AS BIGINT)
 		FROM request WHERE state IN ('ready', 'sending') AND state = 'sending' AND kind = $1 AND id <> $2`,
-		string(r.Kind), r.ID, ms(r.LeaseUntil)).Scan(&others, &later); err != nil {
+		string(r.Kind), r.ID, ms(r.LeaseUntil)).Scan(&sending, &f.later); err != nil {
 		return err
 	}
+	if err := t.row(ctx, `SELECT COUNT(*) FROM request WHERE kind = $1 AND state = 'accepted'
+		AND settled_at >= (SELECT sent_at FROM request WHERE id = $2)`, string(r.Kind), r.ID).Scan(&since); err != nil {
+		return err
+	}
+	f.alone = sending+since == 0
+	if !v.Heard.IsZero() {
+		f.age = s.now().Sub(v.Heard)
+	}
 	before := b.words
-	b.heard(r.Kind, len(r.Objects), v, others == 0, later)
+	b.heard(r.Kind, len(r.Objects), v, f)
 	if err := s.saveBudget(ctx, t, r.Kind, b); err != nil || b.words == before {
 		return err
 	}

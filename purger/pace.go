@@ -252,6 +252,9 @@ func (r *run) front(pieces ...*piece) { r.queue = append(pieces, r.queue...) }
 
 // skip says whether an object's host has had its refusals, and sets it aside.
 func (r *run) skip(object string) bool {
+	if len(r.hosts) == 0 {
+		return false
+	}
 	host := hostOf(r.request.Kind, object)
 	if host == "" || r.hosts[host] < maxRefusals {
 		return false
@@ -261,7 +264,7 @@ func (r *run) skip(object string) bool {
 }
 
 func (r *run) dropSkipped(p *piece) {
-	kept := p.objects[:0:0]
+	var kept []string // nil: all of them
 	for i, object := range p.objects {
 		switch {
 		case r.skip(object):

@@ -83,8 +83,11 @@ type API interface {
 // The error is an [*ObjectError] if one object can't be sent at all, and
 // otherwise says that the whole is longer than MaxBody.
 func (r Request) Body() ([]byte, error) {
-	body := []byte(objectsOpen)
-	body, err := r.appendObjects(body)
+	size := len(objectsOpen) + len(objectsClose)
+	for _, object := range r.Objects {
+		size += len(object) + len(`"",`)
+	}
+	body, err := r.appendObjects(append(make([]byte, 0, min(size, MaxBody)), objectsOpen...))
 	if err != nil {
 		return nil, err
 	}

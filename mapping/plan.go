@@ -51,6 +51,11 @@ type Query struct {
 	Old *File
 
 	Changes iter.Seq[Change] // ranged over once; nil: none
+
+	// Named are URLs that the same purge has beside those of the changes:
+	// limits count them. They are no targets of the plan, and no limit
+	// replaces them.
+	Named []string
 }
 
 // Plan is what a change purges, and why.
@@ -60,7 +65,7 @@ type Plan struct {
 	Targets       []Target // distinct; by kind (URLs, tags, CP codes), then by object; failed ones carry a Reason
 	Unmatched     []string // changed paths that no rule matches, sorted
 	WarnUnmatched bool     // the file asks to be warned of them
-	URLs          int      // distinct URLs that can be sent, before a limit replaced them
+	URLs          int      // distinct URLs that can be sent, the named ones too, before a limit replaced them
 	Limit         *Limit   // the limit that applied; nil: none
 	Held          bool     // the whole purge waits until someone releases it
 }
@@ -114,7 +119,7 @@ func (f *File) plan(q Query, left *bounds) (Plan, error) {
 			}
 		}
 	}
-	p.limit(q.Rollback)
+	p.limit(q)
 	p.finish()
 	return p.plan, nil
 }
@@ -130,7 +135,10 @@ type side struct {
 
 func newSide(f *File, env Environment, q Query) *side {
 	s := &side{file: f, hosts: env.Hosts, applies: make([]bool, len(f.rules))}
-	s.values = values{env: q.Environment, owner: q.Owner, repo: q.Repo, branch: cmp.Or(env.Branch, q.DefaultBranch)}
+	s.values = values{env: env.Key, owner: q.Owner, repo: q.Repo, branch: cmp.Or(env.Branch, q.DefaultBranch)}
+	if env.Glob {
+		s.values.env = q.Environment
+	}
 	for i := range f.rules {
 		s.applies[i] = f.rules[i].appliesTo(q.Environment)
 	}
@@ -264,10 +272,14 @@ func (s *side) hostsFor(t *objectTemplate) []string {
 }
 
 // limit applies the largest limit that the URLs exceed.
-func (p *planner) limit(rollback bool) {
-	urls := 0
+func (p *planner) limit(q Query) {
+	named := map[string]bool{}
+	for _, u := range q.Named {
+		named[u] = true
+	}
+	urls := len(named)
 	for _, t := range p.targets.list {
-		if t.Kind == URL && t.Reason == "" {
+		if t.Kind == URL && t.Reason == "" && !named[t.Object] {
 			urls++
 		}
 	}
@@ -277,7 +289,7 @@ func (p *planner) limit(rollback bool) {
 		if urls <= l.over {
 			continue
 		}
-		p.plan.Limit = &Limit{Over: l.over, Hold: l.hold, Waived: l.hold && rollback}
+		p.plan.Limit = &Limit{Over: l.over, Hold: l.hold, Waived: l.hold && q.Rollback}
 		switch {
 		case p.plan.Limit.Waived:
 			p.plan.Action = p.file.action

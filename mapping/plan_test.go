@@ -241,6 +241,7 @@ limits:
 	for _, c := range []struct {
 		name     string
 		changes  []Change
+		named    []string
 		rollback bool
 		urls     int
 		want     []string // nil: the URLs stay
@@ -263,10 +264,19 @@ limits:
 			name: "a rollback over a limit", changes: files(3), rollback: true, urls: 6, limit: &Limit{Over: 4}, action: Delete,
 			want: []string{"tag:mine", "tag:site", "cpcode:1"},
 		},
+		{
+			name: "named URLs count once, and are not replaced", changes: files(1), named: []string{"https://www.acme.com/d0/f", "https://x/", "https://x/"},
+			urls: 3, limit: &Limit{Over: 2}, action: Invalidate,
+			want: []string{"tag:all-d0", "tag:mine", "tag:on-m.acme.com", "tag:on-www.acme.com", "cpcode:1", "cpcode:7"},
+		},
+		{
+			name: "named URLs alone", named: []string{"https://1/", "https://2/", "https://3/", "https://4/", "https://5/", "https://6/", "https://7/"},
+			urls: 7, limit: &Limit{Over: 6, Hold: true}, action: Invalidate, want: []string{},
+		},
 		{name: "what can't be sent is not counted", changes: []Change{{"bad/x#", Added}}, urls: 2, action: Invalidate},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			plan, err := file.Plan(Query{Environment: "production", Rollback: c.rollback, Changes: slices.Values(c.changes)})
+			plan, err := file.Plan(Query{Environment: "production", Rollback: c.rollback, Changes: slices.Values(c.changes), Named: c.named})
 			if err != nil {
 				t.Fatal(err)
 			}

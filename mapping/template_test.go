@@ -74,7 +74,7 @@ func TestTemplates(t *testing.T) {
 		{"**", "https://{host}/{name}|{ext}", "x.y/file.", www + "/file.|"},
 		{"**", "https://{host}/{name}|{ext}", ".a.b", www + "/.a|b"},
 		{"**", "https://{host}/{{{path}}}", "a", www + "/{a}"},
-		{"**", "https://{host}/{env}/{owner}/{repo}/{branch}", "a", www + "/Production/acme/site/trunk"},
+		{"**", "https://{host}/{env}/{owner}/{repo}/{branch}", "a", www + "/production/acme/site/trunk"}, // as the file spells it, whatever GitHub says
 		{"**", "https://{host}/{host}?h={host}", "a", www + "/www.acme.com?h=www.acme.com"},
 		{"**", "HTTPS://WWW.Müller.de:8443/ü%20?ü=ä", "a", "https://www.xn--mller-kva.de:8443/%C3%BC%20?%C3%BC=%C3%A4"},
 		{"**", "http://{host}", "a", "http://www.acme.com"},

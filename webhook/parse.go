@@ -19,8 +19,8 @@ import (
 // whoever sent it. Unknown fields and unknown values of state or conclusion
 // are fine: GitHub adds some from time to time.
 func Parse(event string, body []byte) (Event, error) {
-	if err := object(body); err != nil {
-		return nil, err
+	if !opensObject(body) {
+		return nil, object(body)
 	}
 	var (
 		parsed Event
@@ -52,9 +52,12 @@ func Parse(event string, body []byte) (Event, error) {
 	case "merge_group":
 		parsed, err = parseMergeGroup(body)
 	case "ping":
-		return &Ping{}, nil
+		parsed, err = &Ping{}, object(body)
 	default:
-		return &Ignored{Event: event}, nil
+		parsed, err = &Ignored{Event: event}, object(body)
+	}
+	if _, syntax := errors.AsType[*json.SyntaxError](err); syntax {
+		return nil, err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", event, err)
@@ -62,24 +65,30 @@ func Parse(event string, body []byte) (Event, error) {
 	return parsed, nil
 }
 
+// opensObject tells whether body, if it is JSON, is an object.
+func opensObject(body []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{"))
+}
+
 // object tells whether body is one JSON object, whatever it holds.
 func object(body []byte) error {
-	if !json.Valid(body) {
-		err := json.Unmarshal(body, new(json.RawMessage)) // for its words alone
-		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
-			return fmt.Errorf("the body is not JSON: %w (at byte %d of %d)", syntax, syntax.Offset, len(body))
-		}
-		return fmt.Errorf("the body is not JSON: %w", err)
+	if err := decode(body, new(json.RawMessage)); err != nil {
+		return err
 	}
-	if trimmed := bytes.TrimLeft(body, " \t\r\n"); trimmed[0] != '{' {
-		return fmt.Errorf("the body is a JSON %s, not an object", jsonType(trimmed))
+	if !opensObject(body) {
+		return fmt.Errorf("the body is a JSON %s, not an object", jsonType(bytes.TrimLeft(body, " \t\r\n")))
 	}
 	return nil
 }
 
-// decode reads body, which is a JSON object, into the struct that w points to.
+// decode reads body, which is a JSON object or not JSON, into what w points
+// to. Reading a push once takes longer than storing it: so that it is valid
+// is found out on the way.
 func decode(body []byte, w any) error {
 	err := json.Unmarshal(body, w)
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Errorf("the body is not JSON: %w (at byte %d of %d)", syntax, syntax.Offset, len(body))
+	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		name := strings.TrimPrefix(wrong.Field, "origin.") // the embedded struct is ours, not GitHub's
 		return fmt.Errorf("%s is a JSON %s where %s belongs", name, wrong.Value, want(wrong.Type))

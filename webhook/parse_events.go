@@ -15,6 +15,9 @@ func parsePush(body []byte) (Event, error) {
 		Deleted bool   `json:"deleted"`
 		Forced  bool   `json:"forced"`
 	}
+	if lean, ok := trim(body, "commits", "head_commit"); ok {
+		body = lean
+	}
 	if err := decode(body, &w); err != nil {
 		return nil, err
 	}

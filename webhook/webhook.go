@@ -35,7 +35,11 @@ const (
 
 	// storeTime is what Store may take of that at most, so that its failure
 	// can still be answered.
-	storeTime = 8 * time.Second
+	storeTime = 5 * time.Second
+
+	// trusted is how many bytes are made ready because a client says that
+	// it sends so many.
+	trusted = 256 << 10
 
 	// maxHeader bounds the event's name and the delivery's id.
 	maxHeader = 255
@@ -60,7 +64,9 @@ type Config struct {
 
 	// Store makes a delivery durable before it returns, and tells whether the
 	// GUID is new. It must not wait for the network beyond the database. Its
-	// context ends after eight seconds, not when GitHub hangs up.
+	// context ends after five seconds, not when GitHub hangs up; then the
+	// answer is 503 even if Store does not return. What it stores later is
+	// known when GitHub delivers it again.
 	Store func(context.Context, Delivery) (isNew bool, err error)
 
 	Now func() time.Time // default: time.Now
@@ -115,10 +121,7 @@ func (r *receiver) serve(c echo.Context) error {
 	req := c.Request()
 	a := r.receive(c)
 	level := slog.LevelInfo
-	switch {
-	case a.code >= 500:
-		level = slog.LevelError
-	case a.code >= 400:
+	if a.code >= 400 { // never an error: an outage of the store would be one with every delivery
 		level = slog.LevelWarn
 	}
 	attrs := []slog.Attr{
@@ -184,7 +187,7 @@ func (r *receiver) receive(c echo.Context) answer {
 func (r *receiver) keep(ctx context.Context, d Delivery) answer {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
-	isNew, err := r.store(ctx, d)
+	isNew, err := r.stored(ctx, d)
 	switch {
 	case err != nil:
 		return answer{
@@ -196,6 +199,26 @@ func (r *receiver) keep(ctx context.Context, d Delivery) answer {
 		return answer{code: http.StatusOK, message: "delivery " + d.GUID + " is known already"}
 	default:
 		return answer{code: http.StatusAccepted, message: "delivery " + d.GUID + " accepted"}
+	}
+}
+
+// stored waits for Store as long as ctx allows, and no longer: a disk that
+// hangs heeds no context.
+func (r *receiver) stored(ctx context.Context, d Delivery) (isNew bool, err error) {
+	type result struct {
+		isNew bool
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		isNew, err := r.store(ctx, d)
+		done <- result{isNew, err}
+	}()
+	select {
+	case r := <-done:
+		return r.isNew, r.err
+	case <-ctx.Done():
+		return false, ctx.Err()
 	}
 }
 
@@ -214,8 +237,9 @@ func readBody(c echo.Context) ([]byte, *answer) {
 		}
 		return nil, tooLarge
 	}
-	raw, err := io.ReadAll(http.MaxBytesReader(c.Response(), req.Body, MaxBody))
-	if err != nil {
+	var raw bytes.Buffer
+	raw.Grow(int(min(max(req.ContentLength, 0), trusted)) + bytes.MinRead) // for the whole of a usual one
+	if _, err := raw.ReadFrom(http.MaxBytesReader(c.Response(), req.Body, MaxBody)); err != nil {
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			return nil, tooLarge
 		}
@@ -231,7 +255,7 @@ func readBody(c echo.Context) ([]byte, *answer) {
 	if limited {
 		_ = conn.SetReadDeadline(time.Time{}) // or the connection is cut while Store works
 	}
-	return raw, nil
+	return raw.Bytes(), nil
 }
 
 // authentic holds the signature against each secret. ValidateSignature alone

@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -283,6 +284,29 @@ func TestStoreFails(t *testing.T) {
 	if !strings.Contains(log.String(), "disk full") {
 		t.Errorf("the log lacks the cause: %s", &log)
 	}
+}
+
+// A store that hangs and heeds no context, as a disk can, does not keep GitHub
+// waiting.
+func TestStoreHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hanging := make(chan struct{})
+		defer close(hanging)
+		h, err := webhook.New(webhook.Config{Secrets: []string{current}, Store: func(context.Context, webhook.Delivery) (bool, error) {
+			<-hanging
+			return true, nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		began, rec := time.Now(), httptest.NewRecorder()
+		if err := h(echo.New().NewContext(delivery(t, "/webhook", "push", pushJSON), rec)); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); rec.Code != http.StatusServiceUnavailable || took > 6*time.Second {
+			t.Errorf("answered %d after %v, want 503 well before GitHub's 10 s", rec.Code, took)
+		}
+	})
 }
 
 // A hang-up of GitHub's must not undo what is on its way into the store.

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"fmt"
+	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/purgebot/purgebot/internal/standin"
@@ -201,4 +204,209 @@ func TestCheckRunOfADeploymentThatCameAgain(t *testing.T) {
 	again := w.deployed(standin.GitHubDeployment{SHA: second, RequiredContexts: []string{}}) // the failed status would stop it
 	w.says(again, standin.GitHubDeploymentStatus{State: "success"})
 	w.run(second, "Purge production", "success", "2 URLs purged in ")
+}
+
+// A deployment that overtakes a held purge goes out on its own. What is held
+// is as stale as before: it stays held, and its status says so and waits for
+// nobody.
+func TestHeldPurgeThatIsOvertaken(t *testing.T) {
+	w, held, run := newHeld(t)
+	next := w.commit("next", map[string]string{"content/about/us.md": "new", "purge-rules.yaml": testRules})
+	w.push(next)
+	w.deploy("production", next, "success")
+	w.await(next, "production", "success", "2 URLs purged in ")
+	w.wantSent("production invalidate url https://www.acme.com/about/us/", "production invalidate url https://m.acme.com/about/us/")
+	last := w.await(held, "production", "failure", "held, overtaken by "+next[:7]+": 2 URLs, 1 tag not purged. /purge release, or purgebot release "+run.ExternalID)
+	if len(last.Description) > 140 {
+		t.Errorf("%d characters: %s", len(last.Description), last.Description)
+	}
+	run = w.run(held, "Purge production", "action_required", "held, overtaken by "+next[:7], "press **Release** or **Cancel**")
+	w.press(run, "release", "mona")
+	w.await(held, "production", "success", "2 URLs, 1 tag purged in ")
+	w.wantSent("production delete url https://www.acme.com/index/home/", "production delete url https://m.acme.com/index/home/",
+		"production delete tag acme-shell")
+}
+
+// A rollback purges all that the held purge would: nothing of it is left.
+func TestHeldPurgeThatIsCovered(t *testing.T) {
+	w, first := newWorld(t, nil)
+	w.deploy("production", first, "success")
+	w.begin()
+	w.people()
+	held := w.commit("second", map[string]string{"purge-rules.yaml": holdRules, "content/index/home.md": "new"})
+	w.push(held)
+	w.deploy("production", held, "success")
+	w.await(held, "production", "pending", "held: 2 URLs")
+	run := w.run(held, "Purge production", "action_required", "Held: 2 URLs")
+	w.deploy("production", first, "success")
+	w.await(first, "production", "success", "2 URLs purged in ")
+	w.await(held, "production", "success", "purged with "+first[:7])
+	if last := w.run(held, "Purge production", "success", "purged with "+first[:7]); buttons(last) != "" || last.ID != run.ID {
+		t.Errorf("the run: %+v", last)
+	}
+	w.wantSent("production delete url https://www.acme.com/index/home/", "production delete url https://m.acme.com/index/home/")
+	number := w.pull("topic", map[string]string{"notes.txt": "x"}, nil)
+	w.reacted(w.say(number, "mona", "/purge release"), "eyes", "confused")
+	w.replied(number, "no purge is held here")
+}
+
+// A run that GitHub made and whose id was never noted, as after a crash, is
+// found again and not made twice.
+func TestCheckRunWhoseAnswerIsLost(t *testing.T) {
+	w, first := newWorld(t, nil)
+	w.deploy("production", first, "success")
+	w.begin()
+	w.people()
+	var lost, torn atomic.Int64
+	w.github.Fault(func(r *http.Request) standin.GitHubFault {
+		switch {
+		case r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/check-runs"):
+			return standin.GitHubFault{LoseAnswer: lost.Add(1)%2 == 1}
+		case r.Method == http.MethodPatch && strings.Contains(r.URL.Path, "/check-runs/"):
+			return standin.GitHubFault{LoseAnswer: torn.Add(1) == 1}
+		}
+		return standin.GitHubFault{}
+	})
+	t.Run("of a purge", func(t *testing.T) {
+		w.in(t)
+		const bad = "https://m.acme.com/index/home/"
+		w.akamai.Refuse(bad, 0, "")
+		second := w.commit("second", map[string]string{"content/index/home.md": "new"})
+		w.deploy("production", second, "success")
+		run := w.run(second, "Purge production", "failure", "1 purged, 1 refused")
+		w.akamai.Allow(bad)
+		w.settled()
+		w.press(run, "retry", "walt") // its id is known now
+		last := w.run(second, "Purge production", "success", "2 URLs purged in ")
+		if n := len(w.runs(second, "Purge production")); n != 1 || last.ID != run.ID || lost.Load() != 1 {
+			t.Errorf("%d runs, made by %d requests", n, lost.Load())
+		}
+	})
+	t.Run("of a preview with more annotations than one request takes", func(t *testing.T) {
+		w.in(t)
+		lost.Store(0)
+		torn.Store(0)
+		rules, faults := testRules, 120
+		for i := range faults {
+			rules += fmt.Sprintf("  - name: bad %d\n    match: x/*\n    tags: [\"{7}\"]\n", i)
+		}
+		w.pull("topic", map[string]string{"purge-rules.yaml": rules}, nil)
+		sha := w.git("rev-parse", "topic")
+		w.run(sha, "Purge preview", "failure", fmt.Sprintf("%d faults in the rules file", faults))
+		w.settled()
+		all := w.runs(sha, "Purge preview")
+		if len(all) != 1 || lost.Load() != 1 || torn.Load() < 2 {
+			t.Fatalf("%d runs, made by %d requests and changed by %d", len(all), lost.Load(), torn.Load())
+		}
+		lines := map[int]bool{}
+		for _, a := range all[0].Annotations {
+			lines[a.StartLine] = true
+		}
+		if len(all[0].Annotations) != faults || len(lines) != faults {
+			t.Errorf("%d annotations on %d lines for %d faults", len(all[0].Annotations), len(lines), faults)
+		}
+		if _, err := w.github.Rerequest(t.Context(), all[0].ID, "walt"); err != nil {
+			t.Fatal(err)
+		}
+		w.awaits("a run of its own for the re-run", func() bool { return len(w.runs(sha, "Purge preview")) == 2 })
+	})
+	if calls := w.github.UnknownCalls(); len(calls) > 0 {
+		t.Errorf("unknown calls: %v", calls)
+	}
+}
+
+// Buttons and comments of one person in one repository are limited together.
+func TestCheckRunButtonsAreLimited(t *testing.T) {
+	w, sha, run := newHeld(t)
+	number := w.pull("topic", map[string]string{"notes.txt": "x"}, nil)
+	w.reacted(w.say(number, "rita", "/purge status"), "eyes", "confused")
+	w.handled()
+	w.github.ResetCalls()
+	for range 20 {
+		w.press(run, "release", "rita")
+	}
+	w.handled()
+	asked := 0
+	for _, c := range w.github.Calls() {
+		if strings.HasSuffix(c.Path, "/rita/permission") {
+			asked++
+		}
+	}
+	if asked != 19 {
+		t.Errorf("after a comment %d of 20 presses were read, want 19", asked)
+	}
+	w.reacted(w.say(number, "rita", "/purge status"), "confused")
+	w.press(run, "release", "mona")
+	w.await(sha, "production", "success", "2 URLs, 1 tag purged in ")
+}
+
+// A status is written when its words change and at no other time, whatever is
+// told twice and however many requests a purge takes.
+func TestStatusIsWrittenWhenItsWordsChange(t *testing.T) {
+	w, first := newWorld(t, nil)
+	w.deploy("production", first, "success")
+	w.begin()
+	w.people()
+	const bad = "https://m.acme.com/files/0007.css"
+	w.akamai.Refuse(bad, 0, "")
+	files := map[string]string{"layouts/base.html": "new"}
+	for i := range 1500 {
+		files[fmt.Sprintf("static/files/%04d.css", i)] = "x"
+	}
+	second := w.commit("second", files)
+	w.push(second)
+	deployment := w.deploy("production", second, "success")
+	w.await(second, "production", "failure", "3000 purged, 1 refused")
+	w.state(deployment, "success") // once more, by another status
+	w.akamai.Allow(bad)
+	w.press(w.run(second, "Purge production", "failure"), "retry", "walt")
+	w.await(second, "production", "success", "3000 URLs, 1 tag purged in ")
+	w.settled()
+	last := map[string]standin.GitHubStatus{}
+	writes := map[string]int{}
+	for _, s := range w.github.Statuses(w.fullName(), "") {
+		key := s.SHA + " " + s.Context
+		if before := last[key]; before.State == s.State && before.Description == s.Description {
+			t.Errorf("%s was written twice: %s %q", key, s.State, s.Description)
+		}
+		last[key] = s
+		writes[key]++
+	}
+	if n := writes[second+" purge/production"]; n < 4 || n > 25 {
+		t.Errorf("%d writes of one status", n)
+	}
+}
+
+// An environment called "preview" has a check run of the same name as a pull
+// request's preview, often on the same commit: neither takes the other's place.
+func TestCheckRunOfAnEnvironmentCalledPreview(t *testing.T) {
+	w, _ := newWorld(t, nil)
+	w.push(w.commit("rules", map[string]string{"purge-rules.yaml": strings.ReplaceAll(testRules, "  staging:", "  preview:")}))
+	w.begin()
+	w.people()
+	const bad = "https://staging.acme.com/index/home/"
+	w.akamai.Refuse(bad, 0, "")
+	w.pull("topic", map[string]string{"content/index/home.md": "new"}, nil)
+	sha := w.git("rev-parse", "topic")
+	preview := w.run(sha, "Purge preview", "neutral", "2 URLs in production; 1 URL in preview")
+	w.deploy("preview", sha, "success")
+	run := w.run(sha, "Purge preview", "failure", "0 purged, 1 refused")
+	if all := w.runs(sha, "Purge preview"); len(all) != 2 || all[0].ID != preview.ID || all[0].Conclusion != "neutral" || buttons(run) != "retry" {
+		t.Fatalf("the runs: %+v", all)
+	}
+	if _, err := w.github.Rerequest(t.Context(), preview.ID, "walt"); err != nil {
+		t.Fatal(err)
+	}
+	w.awaits("the preview anew", func() bool { return len(w.runs(sha, "Purge preview")) == 3 })
+	w.akamai.Allow(bad)
+	w.press(run, "retry", "walt")
+	w.await(sha, "preview", "success", "1 URL purged in ")
+	w.settled()
+	var conclusions []string
+	for _, c := range w.runs(sha, "Purge preview") {
+		conclusions = append(conclusions, c.Conclusion)
+	}
+	if got := strings.Join(conclusions, " "); got != "neutral success neutral" {
+		t.Errorf("the runs end as %s", got)
+	}
 }

@@ -27,7 +27,7 @@ func TestCommentRetryAfterAkamaiRefused(t *testing.T) {
 	w.reacted(w.say(number, "walt", "/purge retry"), "eyes", "rocket")
 	w.replied(number, "`walt` tries 1 object again.", "**2 URLs purged in")
 	w.wantSent("production invalidate url " + bad)
-	w.reacted(first, "eyes", "confused", "rocket") // its own reply says so too
+	w.reacted(first, "eyes", "rocket") // what was said first is taken back; its own reply says so too
 	w.awaits("the first reply to say so", func() bool {
 		return strings.Contains(w.replies(number)[0].Body, "**2 URLs purged in")
 	})
@@ -124,6 +124,17 @@ func TestCommentHeldByTheRules(t *testing.T) {
 	if n := len(w.sent()); n != 4 {
 		t.Errorf("%d objects sent", n)
 	}
+
+	// What is named directly counts with what files map to, each URL once.
+	const a, b = "https://www.acme.com/a/", "https://www.acme.com/b/"
+	w.reacted(w.say(number, "walt", "/purge content/about/us.md https://www.acme.com/about/us/ "+a), "eyes", "rocket")
+	w.replied(number, "**3 URLs purged in")
+	w.wantSent("production invalidate url https://www.acme.com/about/us/", "production invalidate url https://m.acme.com/about/us/",
+		"production invalidate url "+a)
+	comment = w.say(number, "walt", "/purge content/about/us.md tag:acme-x "+a+" "+b)
+	w.replied(number, "**Held: 4 URLs, 1 tag**", "`4 URLs, the rules hold more than 3`")
+	w.reacted(comment, "eyes")
+	w.wantSent()
 }
 
 func TestCommentRetryByThePolicyOfThatMoment(t *testing.T) {

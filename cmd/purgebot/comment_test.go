@@ -120,7 +120,7 @@ func (w *world) handled() {
 	w.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.After(20 * time.Second); ; {
+	for deadline := time.After(waitTime); ; {
 		q, err := w.server.store.Queue(w.t.Context())
 		if err != nil {
 			w.t.Fatal(err)
@@ -138,7 +138,7 @@ func (w *world) handled() {
 
 func (w *world) awaits(what string, done func() bool) bool {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), waitTime)
 	defer cancel()
 	err := w.github.Await(ctx, done)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/purgebot/purgebot/internal/policy"
 	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
 const waitTime = time.Minute // far more than anything takes
@@ -77,6 +78,9 @@ func newWorld(t *testing.T, change func(*stageConfig)) (*world, string) {
 	}
 	if change != nil {
 		change(&cfg)
+	}
+	if cfg.database == "" {
+		storetest.Migrated(t, filepath.Join(cfg.dir, "purgebot.db"))
 	}
 	if w.stage, err = newStage(t.Context(), cfg); err != nil {
 		t.Fatal(err)

@@ -204,7 +204,7 @@ func TestHealthcheck(t *testing.T) {
 
 func TestMigrate(t *testing.T) {
 	w, _ := newWorld(t, nil)
-	config := w.files()
+	config := w.filesWith("sqlite:./new.db")
 	got := runPurge(t, "", "migrate", "--config", config)
 	if got.code != exitDone || !strings.HasPrefix(got.out, "Migrated: tables 0 → ") {
 		t.Errorf("a new database: %+v", got)
@@ -213,7 +213,7 @@ func TestMigrate(t *testing.T) {
 	if got.code != exitDone || !strings.HasPrefix(got.out, "The schema is up to date: tables ") {
 		t.Errorf("once more: %+v", got)
 	}
-	if err := os.WriteFile(filepath.Join(w.cfg.dir, "purgebot.db"), []byte(strings.Repeat("no database ", 1000)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(w.cfg.dir, "new.db"), []byte(strings.Repeat("no database ", 1000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if got := runPurge(t, "", "migrate", "--config", config); got.code != exitFailed || got.out != "" {

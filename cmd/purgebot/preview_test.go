@@ -3,12 +3,15 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/purgebot/purgebot/internal/policy"
 	"github.com/purgebot/purgebot/internal/standin"
 )
 
@@ -190,6 +193,36 @@ limits:
 		"2 more would be refused", "### Would be refused: 2", "policy does not allow host www.other.com")
 }
 
+// An operator may want more than a good rules file before a merge.
+func TestPreviewThatFailsByPolicy(t *testing.T) {
+	w, _ := newWorld(t, func(c *stageConfig) {
+		c.policy[0].Previews.Fail = []policy.Concern{policy.Refused, policy.Held, policy.Unmatched}
+	})
+	w.push(w.commit("rules", map[string]string{"purge-rules.yaml": testRules + `  - name: other
+    match: other/**
+    urls: ["https://www.other.com/{1}"]
+limits: [{over: 3, instead: hold}]
+`}))
+	w.begin()
+	const fails = "**Fails by the operator's policy:** "
+	for branch, test := range map[string]struct {
+		files      map[string]string
+		conclusion string
+		words      string
+	}{
+		"good":      {map[string]string{"content/a/a.md": "x"}, "neutral", ""},
+		"refused":   {map[string]string{"other/a.md": "x"}, "failure", fails + "2 objects would be refused."},
+		"held":      {map[string]string{"content/a/a.md": "y", "content/a/b.md": "x"}, "failure", fails + "a purge would wait for a person."},
+		"unmatched": {map[string]string{"notes.txt": "x"}, "failure", fails + "1 changed file matches no rule."},
+	} {
+		w.pull(branch, test.files, nil)
+		run := w.run(w.git("rev-parse", branch), "Purge preview", test.conclusion, test.words)
+		if failed := strings.Contains(run.Summary, fails); failed != (test.words != "") {
+			t.Errorf("%s:\n%s", branch, run.Summary)
+		}
+	}
+}
+
 func TestPreviewOfAHugePullRequest(t *testing.T) {
 	w, _ := newWorld(t, nil)
 	w.begin()
@@ -204,6 +237,34 @@ func TestPreviewOfAHugePullRequest(t *testing.T) {
 			t.Errorf("a text of %d bytes, with %d tags open", len(text), strings.Count(text, "<details>")-strings.Count(text, "</details>"))
 		}
 	}
+	_, link, _ := strings.Cut(run.Text, "[All of it](")
+	link, _, _ = strings.Cut(link, ")")
+	if run.DetailsURL != link {
+		t.Errorf("details_url is %q, the text links to %q", run.DetailsURL, link)
+	}
+	listing := w.page200(link)
+	if n := strings.Count(listing, "\ninvalidate\thttps://"); n != 9000 { // two hosts, and one of staging
+		t.Errorf("the listing has %d objects", n)
+	}
+}
+
+// page200 reads a page of the server's.
+func (w *world) page200(address string) string {
+	w.t.Helper()
+	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, address, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusOK || !strings.HasPrefix(answer.Header.Get("Content-Type"), "text/plain") {
+		w.t.Errorf("%s: %s, %s, %v", address, answer.Status, answer.Header.Get("Content-Type"), err)
+	}
+	return string(body)
 }
 
 func TestPreviewOfAForkAndOfAMergeQueue(t *testing.T) {

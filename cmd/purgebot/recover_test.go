@@ -5,14 +5,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/internal/standin"
 )
 
@@ -258,89 +257,6 @@ func TestRecoverADeliveryThatFailsAgain(t *testing.T) {
 	}
 }
 
-// A server with many repositories finds what was missed within its bounds.
-// PURGEBOT_TEST_REPOSITORIES says how many; the issue speaks of 500.
-func TestRecoverManyRepositories(t *testing.T) {
-	many := 60
-	if s := os.Getenv("PURGEBOT_TEST_REPOSITORIES"); s != "" {
-		many, _ = strconv.Atoi(s)
-	}
-	changed := many / 5
-	var said logged
-	w, first := newWorld(t, withLog(&said))
-	repos := make([]standin.GitHubRepository, many)
-	for i := range repos {
-		repos[i] = standin.GitHubRepository{ID: int64(i + 1), Owner: "acme", Name: fmt.Sprintf("site%d", i), Dir: w.site.dir}
-	}
-	crowd, err := standin.NewGitHub(standin.GitHubConfig{WebhookSecret: w.secret, Repositories: repos, Now: w.now})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.closers = append(w.closers, func(context.Context) error { return crowd.Close() })
-	w.github = crowd
-	if w.githubURL, err = w.listen(t.Context(), crowd); err != nil {
-		t.Fatal(err)
-	}
-	deploy := func(i int, sha string) {
-		t.Helper()
-		id, err := crowd.Deploy(t.Context(), "acme/"+repos[i].Name, standin.GitHubDeployment{SHA: sha, Environment: "production"})
-		if err == nil {
-			_, err = crowd.DeployStatus(t.Context(), "acme/"+repos[i].Name, id, standin.GitHubDeploymentStatus{State: "success"})
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	for i := range repos {
-		deploy(i, first)
-	}
-	w.begin()
-	w.eventually("every repository is known", func() bool {
-		known, err := w.server.store.Repositories(t.Context())
-		return err == nil && len(known) == many
-	})
-	if err := w.stop(); err != nil {
-		t.Fatal(err)
-	}
-	second := w.commit("second", map[string]string{"content/index/home.md": "2"})
-	crowd.Route(func(standin.GitHubDelivery) standin.GitHubRoute { return standin.GitHubDrop })
-	for i := range changed {
-		deploy(i*many/changed, second)
-	}
-	crowd.ResetCalls()
-	began := time.Now()
-	w.begin()
-	w.eventually("everything is purged", func() bool {
-		return strings.Contains(said.String()[strings.LastIndex(said.String(), "msg=serving"):], "recovered="+strconv.Itoa(changed))
-	})
-	w.settled()
-	calls := map[string]int{}
-	for _, c := range crowd.Calls() {
-		calls[c.Method+" "+c.Route]++
-	}
-	n := len(crowd.Calls())
-	statuses := calls["POST POST /repos/{owner}/{repo}/statuses/{sha}"] // as many as the words change while it goes on
-	t.Logf("%d repositories, %d changed: %d calls in %v\n%v", many, changed, n, time.Since(began), calls)
-	if most := 10 + many + 10*changed; n-statuses > most {
-		t.Errorf("%d calls beside the statuses, want at most %d", n-statuses, most)
-	}
-	if statuses > 4*changed {
-		t.Errorf("%d statuses for %d commits", statuses, changed)
-	}
-	purged := 0
-	for i := range changed {
-		for _, s := range crowd.Statuses("acme/"+repos[i*many/changed].Name, second) {
-			if s.State == "success" && strings.HasPrefix(s.Description, "2 URLs purged") {
-				purged++
-				break
-			}
-		}
-	}
-	if purged != changed {
-		t.Errorf("%d of %d were purged", purged, changed)
-	}
-}
-
 // Where the App may go, the ledger follows: what is gone waits without noise,
 // and goes on when it is back.
 func TestRepositoriesGoAndComeBack(t *testing.T) {
@@ -373,10 +289,14 @@ func TestRepositoriesGoAndComeBack(t *testing.T) {
 	}
 	w.cfg.repo.Name = "pages"
 	w.recompare(&said)
-	repo, err := w.server.store.Repository(ctx, 1)
-	if err != nil || repo.FullName() != "acme/pages" {
-		t.Errorf("after a rename the ledger has %+v, %v", repo, err)
+	ledgerHas := func(what string, holds func(ledger.Repository) bool) {
+		t.Helper()
+		w.eventually(what, func() bool {
+			repo, err := w.server.store.Repository(ctx, 1)
+			return err == nil && holds(repo)
+		})
 	}
+	ledgerHas("the rename is known", func(r ledger.Repository) bool { return r.FullName() == "acme/pages" })
 	third := w.commit("third", map[string]string{"content/index/home.md": "3"})
 	w.deploy("production", third, "success")
 	w.await(third, "production", "success", "2 URLs purged")
@@ -386,9 +306,7 @@ func TestRepositoriesGoAndComeBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.recompare(&said)
-	if repo, err = w.server.store.Repository(ctx, 1); err != nil || !strings.Contains(repo.Gone, "can't see the repository") {
-		t.Errorf("after its end the ledger has %+v, %v", repo, err)
-	}
+	ledgerHas("its end is known", func(r ledger.Repository) bool { return strings.Contains(r.Gone, "can't see the repository") })
 }
 
 // Redirects lead reads to a renamed repository, but no writes: the words

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,7 +20,7 @@ import (
 
 // postgres makes a database of its own on the server that
 // PURGEBOT_TEST_POSTGRES names, and drops it after the test.
-func postgres(t *testing.T) string {
+func postgres(t testing.TB) string {
 	t.Helper()
 	server := os.Getenv("PURGEBOT_TEST_POSTGRES")
 	if server == "" {
@@ -108,4 +109,48 @@ func TestReplicasShareTheWork(t *testing.T) {
 		}
 	}
 	w.wantSent(want...)
+}
+
+// Of two replicas, one is killed or freezes at a random moment after it took
+// a webhook. The other one goes on by itself, and within the time of a lease.
+func TestReplicaGoesOn(t *testing.T) {
+	const (
+		takeover = 15 * time.Second // promised
+		slack    = 5 * time.Second  // of a slow machine
+	)
+	random := newSeed(t)
+	w, first := newWorld(t, nil)
+	url := postgres(t)
+	w.deploy("production", first, "success")
+	l := newLoad(w)
+	config := w.filesWith(url)
+	replicas := []*process{w.spawn(config), w.spawn(config)}
+	for i := range 4 {
+		victim := random.IntN(2)
+		after := time.Duration(random.IntN(250)) * time.Millisecond
+		w.github.SetWebhook("http://"+replicas[random.IntN(2)].addr+"/webhook", w.secret)
+		l.deployStep()
+		w.github.SetWebhook("http://"+replicas[1-victim].addr+"/webhook", w.secret)
+		frozen := i%2 == 1
+		if frozen {
+			<-time.After(after)
+			l.stops = append(l.stops, time.Now())
+			replicas[victim].signal(syscall.SIGSTOP)
+		} else {
+			l.killAfter(after, replicas[victim])
+		}
+		page := l.steps[len(l.steps)-1].page
+		l.lastIsPurged()
+		if took := l.accepted(page)[0].Sub(l.stops[i]); took > takeover+slack {
+			t.Errorf("stop %d (frozen: %t, %v after the webhook): the other one went on after %v", i, frozen, after, took)
+		}
+		if frozen {
+			replicas[victim].signal(syscall.SIGCONT)
+		} else {
+			replicas[victim] = w.spawn(config)
+		}
+	}
+	db := beside(t, url)
+	w.atRest(db)
+	l.check(db())
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,11 +40,13 @@ type serverConfig struct {
 	statusEvery time.Duration // see pipeline.Config; 0: its default
 	unpaced     bool
 	retention   config.Retention
+	drain       time.Duration // for requests and jobs at work, when the server stops; 0: drainTime
 }
 
 const (
 	headerTime   = 10 * time.Second // headers within this, or the connection is cut
 	drainTime    = 20 * time.Second // for requests and jobs at work, after SIGTERM
+	cutTime      = 10 * time.Second // for those that are cut off then
 	idleTime     = 2 * time.Minute
 	maxHeaderLen = 64 << 10
 )
@@ -114,7 +117,11 @@ func (s *server) routes() (http.Handler, error) {
 	receive, err := webhook.New(webhook.Config{
 		Secrets: s.cfg.secrets, Now: s.cfg.now, Log: s.cfg.log,
 		Store: func(ctx context.Context, d webhook.Delivery) (bool, error) {
-			return s.store.Receive(ctx, store.Delivery{GUID: d.GUID, Event: d.Event, Body: d.Body, ReceivedAt: d.ReceivedAt})
+			fresh, err := s.store.Receive(ctx, store.Delivery{GUID: d.GUID, Event: d.Event, Body: d.Body, ReceivedAt: d.ReceivedAt})
+			if err != nil || ctx.Err() != nil {
+				s.pipeline.Refused()
+			}
+			return fresh, err
 		},
 	})
 	if err != nil {
@@ -127,7 +134,7 @@ func (s *server) routes() (http.Handler, error) {
 	}
 	pages.Routes(e)
 	e.Any("/api/*", echo.WrapHandler(web.NewAPI(web.APIConfig{
-		Store: s.store, Secrets: s.cfg.secrets, Judge: s.pipeline.Judge,
+		Store: s.store, Secrets: s.cfg.secrets, Judge: s.pipeline.Judge, Act: s.pipeline.Act,
 		PublicURL: strings.TrimSuffix(s.cfg.publicURL, "/"), Now: s.cfg.now, Log: s.cfg.log,
 	})))
 	return e, nil
@@ -151,6 +158,7 @@ func (s *server) run(ctx context.Context) error {
 	sweep, stopSweep := context.WithCancel(ctx)
 	sweeping.Go(func() { s.pipeline.Sweep(sweep) })
 	sweeping.Go(func() { s.pipeline.Recover(sweep) })
+	sweeping.Go(func() { s.store.Checkpoint(sweep) })
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.listener) }()
 	s.cfg.log.LogAttrs(ctx, slog.LevelInfo, "serving", slog.String("address", s.addr()), slog.String("version", version()))
@@ -160,14 +168,14 @@ func (s *server) run(ctx context.Context) error {
 	case err = <-served:
 		err = fmt.Errorf("serve: %w", err)
 	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(s.cfg.drain, drainTime))
 	defer cancel()
 	err = errors.Join(err, s.http.Shutdown(drain))
 	stopSweep()
 	sweeping.Wait()
 	if stop := runner.Stop(drain); stop != nil {
 		s.cfg.log.LogAttrs(ctx, slog.LevelWarn, "jobs did not end in time; they run again at the next start")
-		cut, cancel := context.WithTimeout(context.WithoutCancel(ctx), headerTime)
+		cut, cancel := context.WithTimeout(context.WithoutCancel(ctx), cutTime)
 		defer cancel()
 		if stop := runner.StopAndCancel(cut); stop != nil {
 			err = errors.Join(err, fmt.Errorf("stop jobs: %w", stop))

@@ -23,7 +23,7 @@ import (
 
 // stageConfig is what plays on a stage.
 type stageConfig struct {
-	dir    string // the server's database
+	dir    string // the server's database, if database is ""
 	listen string // of the server; "" is a free port on loopback
 	repo   standin.GitHubRepository
 	policy policy.Policy
@@ -31,7 +31,9 @@ type stageConfig struct {
 	limits standin.GitHubLimits
 	log    *slog.Logger
 
-	statusEvery time.Duration
+	database       string           // the server's; "" is SQLite in dir
+	now, serverNow func() time.Time // GitHub's clock, and the server's; nil: time.Now
+	statusEvery    time.Duration
 }
 
 // stage is the whole world on loopback: the stand-ins for GitHub and Akamai,
@@ -59,6 +61,12 @@ func newStage(ctx context.Context, cfg stageConfig) (_ *stage, err error) {
 	if cfg.listen == "" {
 		cfg.listen = "127.0.0.1:0"
 	}
+	if cfg.database == "" {
+		cfg.database = "sqlite:" + filepath.Join(cfg.dir, "purgebot.db")
+	}
+	if cfg.now == nil {
+		cfg.now = time.Now
+	}
 	s := &stage{cfg: cfg, secret: rand.Text()}
 	defer func() {
 		if err != nil {
@@ -85,9 +93,9 @@ func newStage(ctx context.Context, cfg stageConfig) (_ *stage, err error) {
 // happened before is before.
 func (s *stage) now() time.Time {
 	if s.started.Load() {
-		return time.Now()
+		return s.cfg.now()
 	}
-	return time.Now().Add(-time.Hour)
+	return s.cfg.now().Add(-time.Hour)
 }
 
 // listen serves a stand-in on a free port of loopback.
@@ -112,8 +120,8 @@ func (s *stage) listen(ctx context.Context, h http.Handler) (string, error) {
 // serverConfig is how the server on this stage is configured.
 func (s *stage) serverConfig() serverConfig {
 	return serverConfig{
-		listen: s.cfg.listen, database: "sqlite:" + filepath.Join(s.cfg.dir, "purgebot.db"), secrets: []string{s.secret},
-		github: github.Config{APIURL: s.githubURL, AppID: s.github.AppID(), PrivateKey: s.github.PrivateKeyPEM(), Log: s.cfg.log},
+		listen: s.cfg.listen, database: s.cfg.database, now: s.cfg.serverNow, secrets: []string{s.secret},
+		github: github.Config{APIURL: s.githubURL, AppID: s.github.AppID(), PrivateKey: s.github.PrivateKeyPEM(), Unpaced: !s.cfg.limits.Enforce, Log: s.cfg.log},
 		akamai: s.akamaiConfig,
 		policy: s.cfg.policy, log: s.cfg.log, statusEvery: s.cfg.statusEvery,
 		unpaced: !s.cfg.limits.Enforce,

@@ -92,7 +92,7 @@ func (w *triggered) wantOutcome(event, want string) {
 	w.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.After(20 * time.Second); ; {
+	for deadline := time.After(waitTime); ; {
 		found, others := w.counts(event, want)
 		if found {
 			return
@@ -322,4 +322,41 @@ func TestTriggerByAPolicyThatCountsOthers(t *testing.T) {
 	w.status(sha, "netlify/acme", "success", "netlify[bot]")
 	w.await(sha, "netlify", "success", "1 URL purged in ")
 	w.wantSent("production invalidate url https://netlify.acme.com/first/")
+}
+
+// Where an environment starts, only such an earlier deployment counts as would
+// have moved it: by whom the rules on the default branch name, and by what
+// they say triggers.
+func TestFirstPurgeStartsFromADeploymentThatCounts(t *testing.T) {
+	const rules = `version: 1
+environments:
+  production: {hosts: [www.acme.com], creators: [walt]}
+  pushed: {hosts: [pushed.acme.com], trigger: push}
+rules:
+  - match: content/**.md
+    urls: ["https://{host}/{1}/"]
+`
+	w, _ := newWorld(t, nil)
+	live := w.commit("live", map[string]string{"purge-rules.yaml": rules, "content/live.md": "live"})
+	w.push(live)
+	w.says(w.deployed(standin.GitHubDeployment{SHA: live, Creator: "walt", RequiredContexts: []string{}}), standin.GitHubDeploymentStatus{State: "success"})
+	claimed := w.commit("claimed", map[string]string{"content/claimed.md": "claimed"})
+	w.push(claimed)
+	for _, environment := range []string{"production", "pushed"} {
+		w.says(w.deployed(standin.GitHubDeployment{SHA: claimed, Environment: environment, Creator: "mallory", RequiredContexts: []string{}}),
+			standin.GitHubDeploymentStatus{State: "success"})
+	}
+	w.push(w.commit("between", map[string]string{"content/between.md": "between"}))
+	w.begin()
+	now := w.page("now")
+	w.await(now, "pushed", "success", "1 URL purged in ")
+	for _, c := range w.github.Calls() {
+		if strings.Contains(c.Query, "environment=pushed") {
+			t.Errorf("asked for deployments that trigger nothing: %s?%s", c.Path, c.Query)
+		}
+	}
+	w.says(w.deployed(standin.GitHubDeployment{SHA: now, Creator: "walt", RequiredContexts: []string{}}), standin.GitHubDeploymentStatus{State: "success"})
+	w.await(now, "production", "success", "3 URLs purged in ")
+	w.wantSent("production invalidate url https://www.acme.com/claimed/", "production invalidate url https://www.acme.com/between/",
+		"production invalidate url https://www.acme.com/now/", "production invalidate url https://pushed.acme.com/now/")
 }

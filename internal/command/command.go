@@ -48,6 +48,16 @@ func (c Command) Everything() bool {
 	return c.Verb == Purge && len(c.Paths) == 0 && len(c.Objects) == 0
 }
 
+// URLs lists the URLs that were named directly.
+func (c Command) URLs() (urls []string) {
+	for _, o := range c.Objects {
+		if o.Kind == URL {
+			urls = append(urls, o.Value)
+		}
+	}
+	return urls
+}
+
 // Kind is the kind of an object, as Akamai names it.
 type Kind string
 

@@ -75,6 +75,7 @@ func TestNoCommand(t *testing.T) {
 	for _, body := range []string{
 		"", "hello", "please /purge", "> /purge", "    /purge", "\t/purge", "`/purge`", "```\n/purge\n```", "\n/purge",
 		"/purged", "/purge-all", "/purge:now", "/PURGE", "//purge", "<!-- /purge -->", "/purge/a",
+		"\ufeff/purge", "\u200b/purge", "/purge\u200b help", "/purge\u2028help", "\u202e/purge", "／purge", "/\u0440urge", // not the letters, or more than they
 	} {
 		if c, err := command.Parse(body); !errors.Is(err, command.ErrNone) {
 			t.Errorf("%q: %+v, %v", body, c, err)
@@ -142,6 +143,29 @@ func TestBrowserURL(t *testing.T) {
 		if err != nil || len(c.Objects) != 1 || c.Objects[0].Value != want {
 			t.Errorf("%s: %+v, %v; want %s", in, c.Objects, err, want)
 		}
+	}
+}
+
+// What looks like something else is told apart: a host in letters of another
+// script, marks that turn the text, look-alikes of a verb or of a prefix.
+func TestLookAlikes(t *testing.T) {
+	for in, want := range map[string]string{
+		"/purge https://www.\u0430cme.com/":       "https://www.xn--cme-5cd.com/",
+		"/purge https://www.acme.com/\u202egpj.a": "https://www.acme.com/%E2%80%AEgpj.a",
+		"/purge https://www.acme.com/a\u200bb":    "https://www.acme.com/a%E2%80%8Bb",
+		"/purge https://www.acme.com\uff0fevil":   "",
+		"/purge https://www.acme.com\u2044evil":   "https://www.acme.xn--comevil-3d7c/", // a host of its own, which no policy allows
+	} {
+		c, err := command.Parse(in)
+		switch {
+		case want == "" && err == nil:
+			t.Errorf("%q: %+v", in, c)
+		case want != "" && (err != nil || len(c.Objects) != 1 || c.Objects[0].Value != want):
+			t.Errorf("%q: %+v, %v; want %s", in, c, err, want)
+		}
+	}
+	if c, err := command.Parse("/purge c\u0430ncel"); err != nil || c.Verb != command.Purge || len(c.Paths) != 1 {
+		t.Errorf("a look-alike of a verb: %+v, %v; want a file's name, which there is none of", c, err)
 	}
 }
 

@@ -86,6 +86,7 @@ policy:
     comments: {permission: triage, delete: admin, cpcode: maintain}
     deploys: {creators: ["github-actions[bot]"], delete: false, cpcode: false}
     hold_over: {delete: 10, cpcode: 2}
+    previews: {fail: [refused, unmatched]}
   - repositories: ["octo/site"]
     comments: {delete: admin}
 retention: {deliveries: 7d, purges: 1d12h}
@@ -116,6 +117,7 @@ func TestLoadFile(t *testing.T) {
 				Comments: policy.Comments{Permission: policy.Triage, Delete: policy.Admin, CPCode: policy.Maintain},
 				Deploys:  policy.Deploys{Creators: []string{"github-actions[bot]"}},
 				HoldOver: policy.HoldOver{Delete: 10, CPCode: 2},
+				Previews: policy.Previews{Fail: []policy.Concern{policy.Refused, policy.Unmatched}},
 			},
 			{
 				Repositories: []string{"octo/site"},
@@ -293,7 +295,7 @@ func TestFaults(t *testing.T) {
 			[]string{
 				`FILE:2: unknown key "lisen": known here are listen, public_url, database, github, akamai, policy, retention`,
 				`FILE:12: unknown key "akamai.sectoin": known here are edgerc, section, account_switch_key, base_url`,
-				`FILE:18: unknown key "tag": known here are repositories, hosts, tags, cpcodes, comments, deploys, hold_over`,
+				`FILE:18: unknown key "tag": known here are repositories, hosts, tags, cpcodes, comments, deploys, hold_over, previews`,
 				`FILE:22: unknown key "deletes": known here are delete, cpcode`,
 			},
 		},
@@ -347,7 +349,7 @@ func TestFaults(t *testing.T) {
 		},
 		{
 			"a key twice", full + "listen: :1\n", nil,
-			[]string{`FILE:26: "listen" is written twice, first in line 2`},
+			[]string{`FILE:27: "listen" is written twice, first in line 2`},
 		},
 		{
 			"URLs",
@@ -386,7 +388,7 @@ func TestFaults(t *testing.T) {
 				`PURGEBOT_GITHUB_PRIVATE_KEY: the GitHub App's private key is not PEM: it begins with -----BEGIN RSA PRIVATE KEY-----`,
 				`PURGEBOT_GITHUB_WEBHOOK_SECRETS: webhook secret 2 of 3 is empty: anybody's request would count as GitHub's`,
 				`PURGEBOT_LISTEN: listen "8080" is not HOST:PORT, as in 127.0.0.1:8080 or :8080`,
-				`PURGEBOT_POLICY: line 2: unknown key "host": known here are repositories, hosts, tags, cpcodes, comments, deploys, hold_over`,
+				`PURGEBOT_POLICY: line 2: unknown key "host": known here are repositories, hosts, tags, cpcodes, comments, deploys, hold_over, previews`,
 				`PURGEBOT_RETENTION_PURGES: "soon" is not a time above 0, as in 30d or 12h`,
 			},
 		},

@@ -83,6 +83,9 @@ func (l *loader) policyEntry(n *node) (policy.Entry, bool) {
 				key{"cpcode", l.count(&e.HoldOver.CPCode)},
 			)
 		}},
+		key{"previews", func(n *node) {
+			l.fields(n, "previews.", places, key{"fail", l.concerns(&e.Previews.Fail)})
+		}},
 	)
 	if len(l.faults) > before {
 		return e, false
@@ -98,6 +101,16 @@ func (l *loader) policyEntry(n *node) (policy.Entry, bool) {
 		l.fault(at.at, "%s: %s", f.Key, f.Message)
 	}
 	return e, len(l.faults) == before
+}
+
+func (l *loader) concerns(to *[]policy.Concern) func(*node) {
+	return func(n *node) {
+		var names []string
+		l.list(&names)(n)
+		for _, name := range names {
+			*to = append(*to, policy.Concern(name))
+		}
+	}
 }
 
 func (l *loader) role(to *policy.Role) func(*node) {

@@ -91,6 +91,9 @@ func (r *Repository) Changes(ctx context.Context, from, to string, remembered *T
 // ahead of its base, where the merge base is the base itself, and with fewer
 // files than it lists. An empty Way says that it is no answer.
 func (r *Repository) compared(ctx context.Context, from, to string) (Changes, error) {
+	if c, ok := r.app.comparisons.get(r, from, to); ok {
+		return c, nil
+	}
 	// Without paging: that a page of one commit lists every file all the same
 	// is documented, and costs a purge if it is not so.
 	answer, err := r.comparePage(ctx, from, to, 0, 0)
@@ -106,16 +109,59 @@ func (r *Repository) compared(ctx context.Context, from, to string) (Changes, er
 		}
 		return Changes{}, nil
 	}
-	c := Changes{Relation: answer.Status}
-	whole := answer.Status == Ahead && answer.MergeBase.SHA == from &&
-		len(answer.Files) > 0 && len(answer.Files) < compareFiles
+	return answer.changes(from), nil
+}
+
+// changes is what the comparison tells for sure of a head and its base.
+func (a *compareAnswer) changes(base string) Changes {
+	c := Changes{Relation: a.Status}
+	whole := a.Status == Ahead && a.MergeBase.SHA == base &&
+		len(a.Files) > 0 && len(a.Files) < compareFiles
 	if !whole {
-		return c, nil
+		return c
 	}
-	if files, ok := fileChanges(answer.Files); ok {
+	if files, ok := fileChanges(a.Files); ok {
 		c.Files, c.Way = files, WayCompare
 	}
-	return c, nil
+	return c
+}
+
+// ChangesToBranch finds a branch's head, and the difference to it from a
+// commit if GitHub's comparison tells it for sure; else the Way is empty. It
+// is one call, and [Repository.Changes] from the one to the other costs none
+// for a while after it. Not found: there is no such branch.
+func (r *Repository) ChangesToBranch(ctx context.Context, from, branch string) (head string, c Changes, err error) {
+	// By its full name: a tag of the same name must not be taken for it.
+	answer, err := r.compareRefs(ctx, from, "refs/heads/"+branch)
+	if err == nil {
+		if head = answer.head(from); head != "" {
+			if head == from {
+				return head, Changes{Way: WaySame, Relation: Identical}, nil
+			}
+			c = answer.changes(from)
+			r.app.comparisons.put(r, from, head, c)
+			return head, c, nil
+		}
+	} else if e, ok := errors.AsType[*Error](err); !ok || e.kind != kindNotFound && e.Status < 500 {
+		return "", Changes{}, err
+	}
+	// The commit may be gone, the comparison too large for GitHub, or it lists
+	// not all commits: the branch itself tells.
+	head, err = r.Head(ctx, branch)
+	return head, Changes{}, err
+}
+
+// head is the commit that was compared with the base; "" if it is not told.
+func (a *compareAnswer) head(base string) string {
+	switch {
+	case a.Status == Identical:
+		return base
+	case a.Status == Behind:
+		return a.MergeBase.SHA
+	case len(a.Commits) > 0 && len(a.Commits) == a.Ahead:
+		return a.Commits[len(a.Commits)-1].SHA // the oldest first
+	}
+	return ""
 }
 
 // bothTrees reads the two trees at once. A nil tree is one that GitHub
@@ -221,17 +267,62 @@ func (r *Repository) comparePage(ctx context.Context, base, head string, size, p
 			return compareAnswer{}, fmt.Errorf("compare commits of %s: %w", r, err)
 		}
 	}
-	var answer compareAnswer
-	c := call{
-		op:   "compare " + base + " with " + head,
-		path: "compare/" + base + "..." + head,
-		slow: true,
-	}
+	c := compareCall(base, head)
 	if size > 0 {
 		c.query = url.Values{"per_page": {strconv.Itoa(size)}, "page": {strconv.Itoa(page)}}
 	}
+	var answer compareAnswer
 	_, err := r.do(ctx, c, &answer)
 	return answer, err
+}
+
+// compareRefs compares a commit with what a reference points to.
+func (r *Repository) compareRefs(ctx context.Context, base, ref string) (answer compareAnswer, err error) {
+	if _, err := ParseID(base); err != nil {
+		return compareAnswer{}, fmt.Errorf("compare with %s of %s: %w", ref, r, err)
+	}
+	_, err = r.do(ctx, compareCall(base, ref), &answer)
+	return answer, err
+}
+
+func compareCall(base, head string) call {
+	return call{
+		op:   "compare " + base + " with " + head,
+		path: "compare/" + base + "..." + escapePath(head),
+		slow: true,
+	}
+}
+
+// comparisons keeps what was found out about pairs of commits, which never
+// changes.
+type comparisons struct {
+	mu  sync.Mutex
+	all map[comparisonKey]Changes
+}
+
+type comparisonKey struct {
+	installation int64 // each sees only what itself was shown
+	repository   string
+	from, to     string
+}
+
+// comparisonsKept bounds them; a comparison lists at most 300 files.
+const comparisonsKept = 256
+
+func (c *comparisons) get(r *Repository, from, to string) (Changes, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	found, ok := c.all[comparisonKey{r.installation, r.String(), from, to}]
+	return found, ok
+}
+
+func (c *comparisons) put(r *Repository, from, to string, found Changes) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all == nil || len(c.all) >= comparisonsKept {
+		c.all = make(map[comparisonKey]Changes, comparisonsKept)
+	}
+	c.all[comparisonKey{r.installation, r.String(), from, to}] = found
 }
 
 // unrelated knows the 404 by which GitHub says that two commits have no common

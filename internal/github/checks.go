@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	gh "github.com/google/go-github/v60/github"
@@ -85,6 +86,45 @@ func (r *Repository) UpdateCheckRun(ctx context.Context, id int64, c CheckRun) e
 			return err
 		}
 	}
+}
+
+// checkPages bounds how far FindCheckRun reads: GitHub keeps 1,000 check runs
+// of one name in a suite.
+const checkPages = 10
+
+// FindCheckRun finds this App's check run of a name on a commit by its
+// external id: the newest, and how many annotations it has.
+// https://docs.github.com/rest/checks/runs#list-check-runs-for-a-git-reference
+func (r *Repository) FindCheckRun(ctx context.Context, sha, name, externalID string) (id int64, annotations int, found bool, err error) {
+	c := call{
+		op:   "list check runs " + name + " of " + sha,
+		path: "commits/" + url.PathEscape(sha) + "/check-runs",
+		query: url.Values{
+			"check_name": {name}, "app_id": {strconv.FormatInt(r.app.id, 10)}, "filter": {"all"},
+		},
+	}
+	_, err = pages(c, checkPages, func(c call) (http.Header, error) {
+		var page struct {
+			Runs []struct {
+				ID         int64  `json:"id"`
+				ExternalID string `json:"external_id"`
+				App        struct {
+					ID int64 `json:"id"`
+				} `json:"app"`
+				Output struct {
+					Annotations int `json:"annotations_count"`
+				} `json:"output"`
+			} `json:"check_runs"`
+		}
+		header, err := r.do(ctx, c, &page)
+		for _, run := range page.Runs {
+			if run.App.ID == r.app.id && run.ExternalID == externalID && run.ID > id {
+				id, annotations, found = run.ID, run.Output.Annotations, true
+			}
+		}
+		return header, err
+	}, func() bool { return !found })
+	return id, annotations, found, err
 }
 
 func splitAnnotations(all []Annotation) (first, rest []Annotation) {

@@ -83,7 +83,7 @@ func (r *Repository) LastSuccess(ctx context.Context, environment string, before
 		return d.StatusID != exceptStatus && d.CreatedAt.Before(before) && (accept == nil || accept(d))
 	}
 	for _, filter := range []string{"", environment} {
-		last, found, err = r.lastSuccess(ctx, environment, filter, wanted)
+		last, found, err = r.lastSuccess(ctx, environment, filter, before, wanted)
 		if found || err != nil {
 			return last, found, err
 		}
@@ -91,7 +91,7 @@ func (r *Repository) LastSuccess(ctx context.Context, environment string, before
 	return Deployment{}, false, nil
 }
 
-func (r *Repository) lastSuccess(ctx context.Context, environment, filter string, wanted func(Deployment) bool) (last Deployment, found bool, err error) {
+func (r *Repository) lastSuccess(ctx context.Context, environment, filter string, before time.Time, wanted func(Deployment) bool) (last Deployment, found bool, err error) {
 	err = r.deployments(ctx, filter, func(page []deploymentAnswer) (bool, error) {
 		page = slices.DeleteFunc(page, func(d deploymentAnswer) bool { return !d.isOf(environment) })
 		slices.SortStableFunc(page, func(a, b deploymentAnswer) int { return b.touched().Compare(a.touched()) })
@@ -99,7 +99,10 @@ func (r *Repository) lastSuccess(ctx context.Context, environment, filter string
 			if found && d.touched().Before(last.CreatedAt) {
 				break // none of its statuses is later
 			}
-			successes, err := r.successes(ctx, d, environment)
+			if !d.CreatedAt.Before(before) {
+				continue // and so are all its statuses
+			}
+			successes, err := r.statuses(ctx, d, environment, "success")
 			if err != nil {
 				return false, err
 			}
@@ -119,23 +122,25 @@ func later(a, b Deployment) int {
 	return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), cmp.Compare(a.StatusID, b.StatusID))
 }
 
-// Deployments lists the successes that GitHub recorded for an environment, or
-// for all if it is empty, at or after a moment, the oldest first. A success
-// that came more than a day after its deployment was made is only seen while
-// that is among the newest 100.
-func (r *Repository) Deployments(ctx context.Context, environment string, since time.Time) ([]Deployment, error) {
+// Deployments lists the successes and failures that GitHub recorded for an
+// environment, or for all if it is empty, at or after a moment, the oldest
+// first. One that came more than a day after its deployment was made is only
+// seen while that is among the newest 100. seen, which may be nil, says up to
+// when a deployment's statuses are known: it is not asked for what is not newer.
+func (r *Repository) Deployments(ctx context.Context, environment string, since time.Time, seen func(deployment int64) time.Time) ([]Deployment, error) {
 	since = since.Truncate(time.Second) // GitHub records whole seconds
 	var all []Deployment
 	err := r.deployments(ctx, "", func(page []deploymentAnswer) (bool, error) {
 		for _, d := range page {
-			if !d.isOf(environment) || d.touched().Before(since) {
+			touched := d.touched()
+			if !d.isOf(environment) || touched.Before(since) || seen != nil && !touched.After(seen(d.ID)) {
 				continue
 			}
-			successes, err := r.successes(ctx, d, environment)
+			decided, err := r.statuses(ctx, d, environment, "success", "failure", "error")
 			if err != nil {
 				return false, err
 			}
-			for _, s := range successes {
+			for _, s := range decided {
 				if !s.CreatedAt.Before(since) {
 					all = append(all, s)
 				}
@@ -169,8 +174,8 @@ func (r *Repository) deployments(ctx context.Context, environment string, each f
 	return err
 }
 
-// successes reads one deployment's successful statuses for an environment.
-func (r *Repository) successes(ctx context.Context, d deploymentAnswer, environment string) ([]Deployment, error) {
+// statuses reads one deployment's statuses of certain states for an environment.
+func (r *Repository) statuses(ctx context.Context, d deploymentAnswer, environment string, states ...string) ([]Deployment, error) {
 	var all []Deployment
 	c := call{
 		op:   "list statuses of deployment " + strconv.FormatInt(d.ID, 10),
@@ -181,7 +186,7 @@ func (r *Repository) successes(ctx context.Context, d deploymentAnswer, environm
 		header, err := r.do(ctx, c, &page)
 		for _, s := range page {
 			name := cmp.Or(s.Environment, d.Environment)
-			if s.State != "success" || environment != "" && !strings.EqualFold(name, environment) {
+			if !slices.Contains(states, s.State) || environment != "" && !strings.EqualFold(name, environment) {
 				continue
 			}
 			all = append(all, Deployment{

@@ -34,7 +34,7 @@ func TestDeployments(t *testing.T) {
 		t.Errorf("before any deployment: %v, %v", found, err)
 	}
 	old, oldSuccess := deploy(0, "Production", "in_progress", "success")
-	deploy(1, "production", "in_progress", "failure")
+	_, failure := deploy(1, "production", "in_progress", "failure")
 	deploy(2, "preview", "success")
 	newer, newerSuccess := deploy(3, "production", "queued", "success")
 	_, last := deploy(2, "production", "in_progress", "success")
@@ -51,21 +51,31 @@ func TestDeployments(t *testing.T) {
 	check("only some", future, 0, func(d github.Deployment) bool { return d.ID == old && d.Creator == "octocat" }, oldSuccess)
 	check("before all", past, 0, nil, 0)
 
-	all, err := repository.Deployments(t.Context(), "production", past)
+	all, err := repository.Deployments(t.Context(), "production", past, nil)
 	var ids []int64
 	for _, d := range all {
 		ids = append(ids, d.StatusID)
 	}
-	if want := []int64{oldSuccess, newerSuccess, last}; !slices.Equal(ids, want) || err != nil {
-		t.Errorf("the successes of production are %v, %v; want %v", ids, err, want)
+	if want := []int64{oldSuccess, failure, newerSuccess, last}; !slices.Equal(ids, want) || err != nil {
+		t.Fatalf("what decided production is %v, %v; want %v", ids, err, want)
 	}
-	if all[1].ID != newer || all[1].SHA != h.commits[3] || all[1].Environment != "production" || all[1].State != "success" {
-		t.Errorf("a deployment is told as %+v", all[1])
+	if all[1].State != "failure" || all[2].ID != newer || all[2].SHA != h.commits[3] ||
+		all[2].Environment != "production" || all[2].State != "success" {
+		t.Errorf("deployments are told as %+v", all)
 	}
-	if all, err := repository.Deployments(t.Context(), "", past); len(all) != 4 || err != nil {
-		t.Errorf("of all environments: %d, %v; want 4", len(all), err)
+	if all, err := repository.Deployments(t.Context(), "", past, nil); len(all) != 5 || err != nil {
+		t.Errorf("of all environments: %d, %v; want 5", len(all), err)
 	}
-	if all, err := repository.Deployments(t.Context(), "", future); len(all) != 0 || err != nil {
+	seen := func(deployment int64) time.Time {
+		if deployment == old {
+			return time.Now()
+		}
+		return past
+	}
+	if all, err := repository.Deployments(t.Context(), "production", past, seen); len(all) != 3 || err != nil {
+		t.Errorf("beside the one that was seen: %d, %v; want 3", len(all), err)
+	}
+	if all, err := repository.Deployments(t.Context(), "", future, nil); len(all) != 0 || err != nil {
 		t.Errorf("since the future: %v, %v", all, err)
 	}
 }
@@ -116,7 +126,7 @@ func TestDeploymentsOverPages(t *testing.T) {
 	if !found || d.ID != first || err != nil {
 		t.Errorf("found %v %+v, %v; want deployment %d on the third page", found, d, err, first)
 	}
-	all, err := repository.Deployments(t.Context(), "production", time.Now().Add(-time.Hour))
+	all, err := repository.Deployments(t.Context(), "production", time.Now().Add(-time.Hour), nil)
 	if len(all) != 1 || err != nil {
 		t.Errorf("%d successes, %v; want the one on the third page", len(all), err)
 	}

@@ -58,6 +58,8 @@ type Config struct {
 	Timeout time.Duration
 	// UserAgent names the program to GitHub; "": "purgebot".
 	UserAgent string
+	// Unpaced sends calls as fast as they come, whatever limits GitHub tells of.
+	Unpaced bool
 	// Log gets one debug line a request; nil: none.
 	Log *slog.Logger
 }
@@ -70,9 +72,12 @@ type App struct {
 	transport http.RoundTripper
 	timeout   time.Duration
 	userAgent string
+	unpaced   bool
 	log       *slog.Logger
 	cache     *cache
 	own       *client // authenticated as the App, by JWT
+
+	comparisons comparisons
 
 	mu            sync.Mutex
 	installations map[int64]*client
@@ -99,6 +104,7 @@ func New(cfg Config) (*App, error) {
 		key:           key,
 		timeout:       cfg.Timeout,
 		userAgent:     cfg.UserAgent,
+		unpaced:       cfg.Unpaced,
 		log:           cfg.Log,
 		cache:         newCache(cacheBytes),
 		installations: map[int64]*client{},
@@ -118,7 +124,8 @@ func New(cfg Config) (*App, error) {
 		tr = defaultTransport()
 	}
 	a.transport = &headers{next: tr, userAgent: a.userAgent}
-	a.own = a.newClient(ghinstallation.NewAppsTransportFromPrivateKey(a.transport, a.id, a.key))
+	spent := new(points)
+	a.own = a.newClient(spent, a.paced(spent, ghinstallation.NewAppsTransportFromPrivateKey(a.transport, a.id, a.key)))
 	return a, nil
 }
 
@@ -180,7 +187,15 @@ func privateKey(pem []byte) (*rsa.PrivateKey, error) {
 	return key, nil
 }
 
-func (a *App) newClient(auth http.RoundTripper) *client {
+// paced counts what goes through a transport.
+func (a *App) paced(spent *points, next http.RoundTripper) http.RoundTripper {
+	if a.unpaced {
+		return next
+	}
+	return &paced{points: spent, next: next}
+}
+
+func (a *App) newClient(spent *points, auth http.RoundTripper) *client {
 	// go-github's own sending is not used, so no HTTP client is given to it.
 	builder := gh.NewClient(nil)
 	builder.BaseURL = a.base
@@ -190,6 +205,7 @@ func (a *App) newClient(auth http.RoundTripper) *client {
 		http:    &http.Client{Transport: auth, CheckRedirect: sameHost},
 		timeout: a.timeout,
 		log:     a.log,
+		points:  spent,
 		slots:   make(chan struct{}, concurrentReads),
 	}
 }
@@ -201,7 +217,8 @@ func (a *App) installation(id int64) *client {
 	defer a.mu.Unlock()
 	c, ok := a.installations[id]
 	if !ok {
-		c = a.newClient(&cached{cache: a.cache, scope: id, next: newTokens(a, id)})
+		spent := new(points)
+		c = a.newClient(spent, &cached{cache: a.cache, scope: id, next: a.paced(spent, newTokens(a, id))})
 		a.installations[id] = c
 	}
 	return c

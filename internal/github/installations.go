@@ -1,6 +1,7 @@
 package github
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -42,23 +43,10 @@ const listPages = 100
 func (a *App) Installations(ctx context.Context) ([]Installation, error) {
 	var all []Installation
 	more, err := pages(call{op: "list installations", path: "app/installations"}, listPages, func(c call) (http.Header, error) {
-		var page []struct {
-			ID      int64 `json:"id"`
-			Account struct {
-				Login string `json:"login"`
-				Slug  string `json:"slug"` // of an enterprise
-			} `json:"account"`
-			SuspendedAt *time.Time        `json:"suspended_at"`
-			Permissions map[string]string `json:"permissions"`
-			Events      []string          `json:"events"`
-		}
+		var page []installationAnswer
 		header, err := a.own.do(ctx, c, &page)
 		for _, i := range page {
-			account := i.Account.Login
-			if account == "" {
-				account = i.Account.Slug
-			}
-			all = append(all, Installation{i.ID, account, i.SuspendedAt != nil, i.Permissions, i.Events})
+			all = append(all, i.installation())
 		}
 		return header, err
 	}, func() bool { return true })
@@ -66,6 +54,37 @@ func (a *App) Installations(ctx context.Context) ([]Installation, error) {
 		err = fmt.Errorf("list installations: there are more than %d", len(all))
 	}
 	return all, err
+}
+
+// InstallationOf asks which installation has a repository; not found: the App
+// does not see it.
+func (a *App) InstallationOf(ctx context.Context, owner, name string) (i Installation, found bool, err error) {
+	path, err := repositoryPath(owner, name)
+	if err != nil {
+		return i, false, fmt.Errorf("find installation of %s/%s: %w", owner, name, err)
+	}
+	var answer installationAnswer
+	_, err = a.own.do(ctx, call{op: "find installation of " + owner + "/" + name, path: path + "/installation"}, &answer)
+	if IsNotFound(err) {
+		return i, false, nil
+	}
+	return answer.installation(), err == nil, err
+}
+
+// installationAnswer is an installation in GitHub's answers.
+type installationAnswer struct {
+	ID      int64 `json:"id"`
+	Account struct {
+		Login string `json:"login"`
+		Slug  string `json:"slug"` // of an enterprise
+	} `json:"account"`
+	SuspendedAt *time.Time        `json:"suspended_at"`
+	Permissions map[string]string `json:"permissions"`
+	Events      []string          `json:"events"`
+}
+
+func (a *installationAnswer) installation() Installation {
+	return Installation{a.ID, cmp.Or(a.Account.Login, a.Account.Slug), a.SuspendedAt != nil, a.Permissions, a.Events}
 }
 
 // Repositories lists the repositories that an installation may see.

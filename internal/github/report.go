@@ -93,13 +93,23 @@ const (
 	ReactionConfused Reaction = "confused"
 )
 
-// React puts a reaction on a comment; once more is no error.
-func (r *Repository) React(ctx context.Context, comment int64, reaction Reaction) error {
+// React puts a reaction on a comment and gives its id; once more is no error,
+// and gives the same id.
+func (r *Repository) React(ctx context.Context, comment int64, reaction Reaction) (int64, error) {
+	return r.create(ctx, "react to comment "+strconv.FormatInt(comment, 10), fmt.Sprintf("issues/comments/%d/reactions", comment),
+		gh.Reaction{Content: (*string)(&reaction)})
+}
+
+// Unreact takes a reaction of ours back; one that is gone is no error.
+// https://docs.github.com/rest/reactions/reactions#delete-an-issue-comment-reaction
+func (r *Repository) Unreact(ctx context.Context, comment, reaction int64) error {
 	_, err := r.do(ctx, call{
-		op: "react to comment " + strconv.FormatInt(comment, 10), method: http.MethodPost,
-		path: fmt.Sprintf("issues/comments/%d/reactions", comment),
-		body: gh.Reaction{Content: (*string)(&reaction)},
+		op: "take back a reaction to comment " + strconv.FormatInt(comment, 10), method: http.MethodDelete,
+		path: fmt.Sprintf("issues/comments/%d/reactions/%d", comment, reaction),
 	}, nil)
+	if IsNotFound(err) {
+		return nil
+	}
 	return err
 }
 

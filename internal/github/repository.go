@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -175,6 +176,32 @@ func (r *Repository) RulesFile(ctx context.Context, sha string) (file RulesFile,
 		}
 	}
 	return file, true, nil
+}
+
+// PlainRulesFile reports whether a commit's rules file is a file itself, and no
+// symbolic link, which GitHub follows without a word.
+func (r *Repository) PlainRulesFile(ctx context.Context, sha, path string) (bool, error) {
+	id, err := ParseID(sha)
+	if err != nil {
+		return false, fmt.Errorf("read rules file of %s: %w", r, err)
+	}
+	w := &walk{repository: r}
+	entries, err := w.list(ctx, &id, true)
+	names := strings.Split(path, "/")
+	for i, name := range names {
+		if err != nil {
+			return false, err
+		}
+		at := slices.IndexFunc(entries, func(e folderEntry) bool { return e.name == name })
+		switch {
+		case at < 0:
+			return false, nil
+		case i == len(names)-1:
+			return entries[at].mode == ModeFile || entries[at].mode == ModeExecutable, nil
+		}
+		entries, err = w.list(ctx, &entries[at].id, false)
+	}
+	return false, err
 }
 
 // content reads a small file of a commit.

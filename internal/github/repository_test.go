@@ -198,9 +198,22 @@ func TestStatusesAndComments(t *testing.T) {
 	if err := repository.EditComment(t.Context(), id, "second word"); err != nil {
 		t.Fatal(err)
 	}
+	ids := map[int64]bool{}
 	for range 2 { // the second time GitHub says 200
-		if err := repository.React(t.Context(), id, github.ReactionEyes); err != nil {
+		reaction, err := repository.React(t.Context(), id, github.ReactionConfused)
+		if err != nil {
 			t.Fatal(err)
+		}
+		ids[reaction] = true
+	}
+	if _, err := repository.React(t.Context(), id, github.ReactionEyes); err != nil || len(ids) != 1 {
+		t.Fatalf("the reaction's ids are %v, %v", ids, err)
+	}
+	for reaction := range ids {
+		for range 2 { // the second time it is gone
+			if err := repository.Unreact(t.Context(), id, reaction); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	if c := g.Comments("acme/site", issue); len(c) != 1 || c[0].Body != "second word" || c[0].ID != id {

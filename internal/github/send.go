@@ -23,6 +23,7 @@ type client struct {
 	timeout time.Duration
 	log     *slog.Logger
 	slots   chan struct{}
+	points  *points
 
 	mu     sync.Mutex
 	reads  pause // also holds up writes
@@ -98,6 +99,9 @@ func wait(ctx context.Context, d time.Duration) bool {
 func (c *client) once(ctx context.Context, call call, into any) (http.Header, *Error) {
 	if err := c.pause(call); err != nil {
 		return nil, err
+	}
+	if err := c.points.await(ctx); err != nil {
+		return nil, unanswered(ctx, call.op, err)
 	}
 	select {
 	case c.slots <- struct{}{}:
@@ -201,7 +205,7 @@ func (c *client) pause(call call) *Error {
 // 80 a minute and 500 an hour, holds up no read: what is to be purged must
 // not wait for what is to be said of it.
 func (c *client) note(e *Error, writesAlone bool) {
-	if e.kind != kindLimited {
+	if e.kind != kindLimited || e.Status == 0 { // our own refusal knows when
 		return
 	}
 	c.mu.Lock()

@@ -115,6 +115,7 @@ const (
 	CausePush     Cause = "push"
 	CauseRollback Cause = "rollback"
 	CauseAgain    Cause = "deployed again" // another deployment of the live commit
+	CauseServed   Cause = "overtaken"      // what a commit served that was overtaken before it was planned
 	CauseComment  Cause = "comment"
 )
 
@@ -187,9 +188,14 @@ type Purge struct {
 	CreatedAt   time.Time
 	OpenedAt    time.Time
 	DoneAt      time.Time // when Akamai's own estimate has passed; may lie ahead of the last answer
-	EndedBy     string    // who cancelled it
+	EndedBy     string    // who cancelled it; "": nobody did
+	Closed      string    // why a held purge's status waits no longer, or what covers a cancelled one; in public words
 	Paused      string    // why nothing of it is sent at the moment, in public words; "": nothing is wrong
 }
+
+// Covered reports whether the purge was held and ended since a later one
+// purges all that it would.
+func (p Purge) Covered() bool { return p.State == Cancelled && p.EndedBy == "" && p.Closed != "" }
 
 // Counts counts a purge's targets.
 type Counts struct {
@@ -232,6 +238,7 @@ type Deploy struct {
 	EnvID   string
 	State   string // GitHub's word
 	Creator string
+	Known   bool // of a push, which has no id: it was told before
 }
 
 // Push is a branch that moved.
@@ -240,6 +247,7 @@ type Push struct {
 	Branch        string
 	Before, After string
 	At            time.Time
+	Delivery      string // id of the delivery that told it
 }
 
 // Circuit is how long the account pauses after so many answers in a row that

@@ -14,24 +14,25 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// actOn does a deed, and says so in the log.
-func (p *Pipeline) actOn(ctx context.Context, deed store.Deed, act store.Act, j *judgement) (err error) {
-	freed := 0
+// Act does a deed with a purge of a repository, OWNER/NAME, and says so in the
+// log: the one way, whoever wants it. It gives how many targets a retry freed.
+// Its errors are the store's.
+func (p *Pipeline) Act(ctx context.Context, repository string, deed store.Deed, act store.Act, judge store.Judge) (freed int, err error) {
 	switch deed {
 	case store.Retry:
-		freed, err = p.Store.Retry(ctx, act, j.again)
+		freed, err = p.Store.Retry(ctx, act, judge)
 	case store.Release:
-		err = p.Store.Release(ctx, act, j.again)
+		err = p.Store.Release(ctx, act, judge)
 	case store.Cancel:
 		err = p.Store.Cancel(ctx, act)
 	default:
 		err = fmt.Errorf("unknown deed %q", deed)
 	}
 	if err == nil {
-		p.Log.LogAttrs(ctx, slog.LevelInfo, "purge acted on", slog.String("purge", act.Purge),
+		p.Log.LogAttrs(ctx, slog.LevelInfo, "purge acted on", slog.String("repository", repository), slog.String("purge", act.Purge),
 			slog.String("deed", string(deed)), slog.String("by", act.By), slog.Int("freed", freed))
 	}
-	return err
+	return freed, err
 }
 
 // judgement judges the targets of a purge anew, by the policy of now and the role

@@ -159,7 +159,7 @@ func (a *asking) wanted(ctx context.Context, where place) (*wanted, *store.Answe
 	var err error
 	w.plan, err = where.file.Plan(mapping.Query{
 		Environment: where.env.Name, Owner: a.repo.Owner, Repo: a.repo.Name, DefaultBranch: a.repo.DefaultBranch,
-		Changes: slices.Values(changes),
+		Changes: slices.Values(changes), Named: a.asked.URLs(),
 	})
 	if errors.Is(err, mapping.ErrTooLarge) || errors.Is(err, mapping.ErrTooSlow) { // no waiting changes that
 		return nil, refuse(report.Quote(err.Error())), nil

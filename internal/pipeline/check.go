@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/purgebot/purgebot/internal/github"
@@ -41,12 +43,17 @@ func (p *Pipeline) checked(ctx context.Context, repo ledger.Repository, e *webho
 		return "", err
 	}
 	// A run that shows another purge than the one of now was pressed too late.
-	checks = slices.DeleteFunc(checks, func(c store.Post) bool { return c.PurgeID != e.ExternalID })
-	return p.pressedOn(ctx, repo, checks, e.Sender, button)
+	checks = slices.DeleteFunc(checks, func(c store.Post) bool {
+		if c.PurgeID == "" {
+			return !strings.HasPrefix(e.ExternalID, previewPrefix)
+		}
+		return c.PurgeID != e.ExternalID
+	})
+	return p.pressedOn(ctx, repo, checks, e.Sender, button, d)
 }
 
 // suiteAgain does again all check runs of a commit.
-func (p *Pipeline) suiteAgain(ctx context.Context, repo ledger.Repository, e *webhook.CheckSuite) (string, error) {
+func (p *Pipeline) suiteAgain(ctx context.Context, repo ledger.Repository, e *webhook.CheckSuite, d store.Delivery) (string, error) {
 	switch {
 	case e.AppID != p.GitHub.ID():
 		return "another App's suite", nil
@@ -59,13 +66,19 @@ func (p *Pipeline) suiteAgain(ctx context.Context, repo ledger.Repository, e *we
 	}
 	// Only those that are shown were meant.
 	checks = slices.DeleteFunc(checks, func(c store.Post) bool { return c.RemoteID == 0 })
-	return p.pressedOn(ctx, repo, checks, e.Sender, "")
+	return p.pressedOn(ctx, repo, checks, e.Sender, "", d)
 }
 
 // pressedOn does what a button says to check runs. Which purges they are of,
 // the store knows: nothing in the event decides.
-func (p *Pipeline) pressedOn(ctx context.Context, repo ledger.Repository, checks []store.Post, by webhook.User, button string) (outcome string, err error) {
-	outcome = "no such check run"
+func (p *Pipeline) pressedOn(ctx context.Context, repo ledger.Repository, checks []store.Post, by webhook.User, button string, d store.Delivery) (outcome string, err error) {
+	if len(checks) == 0 {
+		return "no such check run", nil
+	}
+	may, err := p.Store.MayPress(ctx, store.Press{RepoID: repo.ID, Person: by.ID, GUID: d.GUID, At: d.ReceivedAt}, askRate())
+	if err != nil || !may {
+		return "too many", err
+	}
 	for _, c := range checks {
 		if c.PurgeID == "" {
 			outcome, err = p.previewAgain(ctx, repo, c)
@@ -135,7 +148,7 @@ func (a *asking) press(ctx context.Context, deed store.Deed, purge ledger.Purge)
 		}
 	}
 	j := &judgement{grant: a.grant, role: a.role, purge: purge}
-	err = a.actOn(ctx, deed, store.Act{Purge: purge.ID, By: a.cmd.Login}, j)
+	_, err = a.Act(ctx, a.repo.FullName(), deed, store.Act{Purge: purge.ID, By: a.cmd.Login}, j.again)
 	switch {
 	case !errors.Is(err, store.ErrNothing):
 		return "", err
@@ -183,11 +196,45 @@ func digest(s string) string {
 }
 
 // writeCheck changes the check run, or makes it. GitHub only ever adds
-// annotations: a run that had any is not changed but followed by another of
-// the same name, which GitHub shows instead.
+// annotations: a preview is not changed but followed by another run of the
+// same name, which GitHub shows instead. Where an earlier attempt may have
+// made the run without living to note its id, it is looked for first.
 func (p *Pipeline) writeCheck(ctx context.Context, r *github.Repository, post *store.Post, run report.Check) (err error) {
+	c := checkRun(post, run)
+	if post.RemoteID != 0 && post.PurgeID != "" {
+		return r.UpdateCheckRun(ctx, post.RemoteID, c)
+	}
+	if post.Claims > 1 {
+		id, annotations, found, err := r.FindCheckRun(ctx, post.SHA, post.Context, c.ExternalID)
+		if err != nil {
+			return err
+		}
+		if found {
+			post.RemoteID, c.Annotations = id, c.Annotations[min(annotations, len(c.Annotations)):]
+			return r.UpdateCheckRun(ctx, id, c)
+		}
+	}
+	c.HeadSHA = post.SHA
+	post.RemoteID, err = r.CreateCheckRun(ctx, c)
+	return err
+}
+
+// previewPrefix begins the external id of a preview, and of no purge.
+const previewPrefix = "preview-"
+
+// externalID tells a run of ours from every other of its name: by the purge
+// that it shows, or by which rendering of a preview it is.
+func externalID(post *store.Post) string {
+	if post.PurgeID != "" {
+		return post.PurgeID
+	}
+	return previewPrefix + strconv.FormatInt(post.Version, 10)
+}
+
+// checkRun is a check run as GitHub takes it.
+func checkRun(post *store.Post, run report.Check) github.CheckRun {
 	c := github.CheckRun{
-		Name: post.Context, Status: run.Status, Conclusion: run.Conclusion, ExternalID: post.PurgeID,
+		Name: post.Context, Status: run.Status, Conclusion: run.Conclusion, DetailsURL: run.Link, ExternalID: externalID(post),
 		Title: run.Title, Summary: run.Summary, Text: run.Text,
 	}
 	for _, a := range run.Annotations {
@@ -198,10 +245,5 @@ func (p *Pipeline) writeCheck(ctx context.Context, r *github.Repository, post *s
 	for _, b := range run.Buttons {
 		c.Actions = append(c.Actions, github.CheckAction{Label: b.Label, Description: b.Description, Identifier: b.Identifier})
 	}
-	if post.RemoteID != 0 && post.PurgeID != "" {
-		return r.UpdateCheckRun(ctx, post.RemoteID, c)
-	}
-	c.HeadSHA = post.SHA
-	post.RemoteID, err = r.CreateCheckRun(ctx, c)
-	return err
+	return c
 }

@@ -18,12 +18,9 @@ import (
 	"github.com/purgebot/purgebot/webhook"
 )
 
-// What one person may ask for in one repository. What is more is not read;
-// it gets a reaction.
-const (
-	commandsMost   = 20
-	commandsWindow = time.Minute
-)
+// askRate is what one person may ask for in one repository, by comments and
+// buttons together. What is more is not read; a comment gets a reaction.
+func askRate() store.Rate { return store.Rate{Most: 20, Within: time.Minute} }
 
 // commented does what a comment on a pull request asks for.
 func (p *Pipeline) commented(ctx context.Context, repo ledger.Repository, e *webhook.IssueComment, d store.Delivery) (string, error) {
@@ -45,7 +42,7 @@ func (p *Pipeline) commented(ctx context.Context, repo ledger.Repository, e *web
 	}
 	cmd, err := p.Store.BeginCommand(ctx, store.Command{
 		RepoID: repo.ID, Comment: e.ID, Number: e.Number, Person: e.Sender.ID, Login: e.Sender.Login, At: at,
-	}, commandsMost, commandsWindow)
+	}, askRate())
 	if err != nil || cmd.Outcome != "" {
 		return cmd.Outcome, err
 	}
@@ -179,7 +176,7 @@ func (a *asking) act(ctx context.Context, deed store.Deed) (*store.Answer, error
 		answer.Reaction = "rocket" // what was asked for is done, whatever became of the purge
 	}
 	j := &judgement{grant: a.grant, role: a.role, purge: purge}
-	err = a.actOn(ctx, deed, store.Act{Purge: purge.ID, By: a.cmd.Login, Answer: answer}, j)
+	_, err = a.Act(ctx, a.repo.FullName(), deed, store.Act{Purge: purge.ID, By: a.cmd.Login, Answer: answer}, j.again)
 	switch {
 	case errors.Is(err, store.ErrNothing) && j.need != "":
 		return a.denied(j.need, j.what), nil

@@ -17,6 +17,10 @@ import (
 // deployed notes a deployment's new state: a success moves what is desired, a
 // failure only says so.
 func (p *Pipeline) deployed(ctx context.Context, repo ledger.Repository, e *webhook.DeploymentStatus, received time.Time) (string, error) {
+	return p.deployedBy(ctx, p.told(repo), repo, e, received)
+}
+
+func (p *Pipeline) deployedBy(ctx context.Context, by telling, repo ledger.Repository, e *webhook.DeploymentStatus, received time.Time) (string, error) {
 	failed := e.State == "failure" || e.State == "error"
 	if e.State != "success" && !failed {
 		return "state " + e.State + " decides nothing", nil
@@ -24,7 +28,7 @@ func (p *Pipeline) deployed(ctx context.Context, repo ledger.Repository, e *webh
 	if e.CreatedAt.IsZero() { // GitHub always says; a hand-made event may not
 		e.CreatedAt = received.Truncate(time.Second)
 	}
-	env, outcome, err := p.counts(ctx, repo, e)
+	env, outcome, err := p.counts(ctx, by, repo, e)
 	if err != nil || outcome != "" {
 		return outcome, err
 	}
@@ -32,7 +36,7 @@ func (p *Pipeline) deployed(ctx context.Context, repo ledger.Repository, e *webh
 		Point: ledger.Point{SHA: e.SHA, Deploy: e.DeploymentID, Status: e.ID, At: e.CreatedAt},
 		State: e.State, Creator: e.Creator,
 	}
-	known, moved, err := p.Store.Desire(ctx, repo.ID, e.Environment, deploy, e.CreatedAt.Add(env.Settle))
+	known, moved, err := by.desire(ctx, repo.ID, e.Environment, deploy, e.CreatedAt.Add(env.Settle))
 	switch {
 	case err != nil:
 		return "", err
@@ -49,13 +53,13 @@ func (p *Pipeline) deployed(ctx context.Context, repo ledger.Repository, e *webh
 
 // counts decides whether a deployment status counts, by the rules on the
 // default branch and the operator's policy; if not, it says why.
-func (p *Pipeline) counts(ctx context.Context, repo ledger.Repository, e *webhook.DeploymentStatus) (env mapping.Environment, outcome string, err error) {
+func (p *Pipeline) counts(ctx context.Context, by telling, repo ledger.Repository, e *webhook.DeploymentStatus) (env mapping.Environment, outcome string, err error) {
 	env = mapping.Environment{Name: e.Environment, Key: e.Environment, Trigger: mapping.Trigger{Kind: mapping.OnDeployment}}
 	// A repository that the policy does not list is told so, object by object.
 	if grant := p.Policy.For(repo.FullName()); grant.Listed() && !grant.Creator(e.Creator) {
 		return env, "policy does not count deployments by " + e.Creator, nil
 	}
-	file, err := p.authority(ctx, repo)
+	file, err := by.authority(ctx)
 	if err != nil {
 		return env, "", err
 	}
@@ -142,7 +146,10 @@ func (p *Pipeline) overtaken(ctx context.Context, repo ledger.Repository, known 
 	if known.Live.IsZero() || known.Live.SHA == d.SHA || d.After(known.Live) {
 		return nil // the reconciling that is due will say it
 	}
-	named, err := p.rulesAt(ctx, repo, known.Live.SHA)
+	_, named, ok, err := p.liveRules(ctx, repo, known.ID)
+	if err == nil && !ok {
+		named, err = p.rulesAt(ctx, repo, known.Live.SHA)
+	}
 	if err != nil || named.file == nil {
 		return err
 	}
@@ -152,6 +159,6 @@ func (p *Pipeline) overtaken(ctx context.Context, repo ledger.Repository, known 
 	words := report.Carried(known.Live.SHA)
 	return p.Store.Announce(ctx, store.Announcement{
 		RepoID: repo.ID, EnvID: known.ID, SHA: d.SHA, Context: report.Context(contextName(env)),
-		State: words.State, Words: words.Description, At: known.Live.At.Add(time.Millisecond),
+		State: words.State, Words: words.Description, At: known.Live.At.Add(time.Millisecond), Ends: true,
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/ledger"
@@ -47,32 +46,60 @@ func (d *difference) counts() (c ledger.Counts) {
 // and a commit by that commit's rules. It changes nothing.
 func (p *Pipeline) difference(ctx context.Context, repo ledger.Repository, env ledger.Environment, to ledger.Point) (*difference, error) {
 	d := &difference{cause: ledger.CauseDeploy}
-	var err error
-	if d.rules, err = p.rulesAt(ctx, repo, to.SHA); err != nil {
+	old, remembered, err := p.oldRemembered(ctx, repo, env)
+	if err != nil {
 		return nil, err
 	}
-	if d.rules.fault != "" {
-		return d, nil
+	if !remembered || old.none() {
+		d.rules, err = p.rulesAt(ctx, repo, to.SHA)
+		if err != nil || d.settled(env) || remembered && d.rules.none() {
+			return d, err
+		}
 	}
 	if d.from, d.start, err = p.start(ctx, repo, env, to); err != nil {
 		return nil, err
 	}
-	old, err := p.oldRules(ctx, repo, d.from.SHA)
-	if err != nil {
-		return nil, err
+	var changes github.Changes
+	if !d.rules.none() || remembered {
+		if changes, err = p.changes(ctx, repo, env, d, to); err != nil {
+			return nil, err
+		}
 	}
-	d.had = !old.none()
-	if d.rules.file == nil {
-		return d, nil
+	if remembered {
+		d.rules, err = p.newRules(ctx, repo, to.SHA, old, changes)
+	} else {
+		old, err = p.oldRules(ctx, repo, d, to.SHA, changes)
 	}
-	if d.env, d.named = d.rules.file.Environment(env.Name); !d.named {
-		return d, nil
-	}
-	changes, err := p.changes(ctx, repo, env, d, to)
-	if err != nil {
-		return nil, err
+	if d.had = !old.none(); err != nil || d.settled(env) || d.rules.none() {
+		return d, err
 	}
 	return d, p.mapChanges(ctx, repo, env, d, to, old, changes)
+}
+
+// settled finds the environment in the rules. It reports true where nothing
+// is left to find out: they are broken, or don't name it.
+func (d *difference) settled(env ledger.Environment) bool {
+	if d.rules.file != nil {
+		d.env, d.named = d.rules.file.Environment(env.Name)
+	}
+	return d.rules.fault != "" || d.rules.file != nil && !d.named
+}
+
+// oldRemembered gives the rules of the live commit, if they are remembered:
+// then what changed since tells whether the new commit has the same.
+func (p *Pipeline) oldRemembered(ctx context.Context, repo ledger.Repository, env ledger.Environment) (rules, bool, error) {
+	if env.ID == "" || env.Live.IsZero() {
+		return rules{}, false, nil
+	}
+	sha, old, ok, err := p.liveRules(ctx, repo, env.ID)
+	return old, ok && sha == env.Live.SHA, err
+}
+
+func (p *Pipeline) newRules(ctx context.Context, repo ledger.Repository, sha string, old rules, changes github.Changes) (rules, error) {
+	if r, ok := p.same(repo, sha, old, changes); ok {
+		return r, nil
+	}
+	return p.rulesAt(ctx, repo, sha)
 }
 
 // start is what an environment's first purge starts from.
@@ -80,29 +107,22 @@ func (p *Pipeline) start(ctx context.Context, repo ledger.Repository, env ledger
 	if !env.Live.IsZero() {
 		return env.Live, "", nil
 	}
-	r := p.repository(repo)
-	grant := p.Policy.For(repo.FullName())
-	// GitHub records whole seconds: what it recorded within the second in
-	// which this server first heard of the repository may have come after.
-	last, found, err := r.LastSuccess(ctx, env.Name, repo.FirstSeen.Truncate(time.Second), to.Status, func(d github.Deployment) bool {
-		earlier := to.Status == 0 || to.After(ledger.Point{SHA: d.SHA, Status: d.StatusID, At: d.CreatedAt})
-		return earlier && d.ID != to.Deploy && (!grant.Listed() || grant.Creator(d.Creator))
-	})
-	if err != nil && !github.IsNotFound(err) {
+	last, found, first, err := p.began(ctx, repo, env, to)
+	if err != nil {
 		return ledger.Point{}, "", err
 	}
 	if found {
 		return ledger.Point{SHA: last.SHA, Deploy: last.ID, Status: last.StatusID, At: last.CreatedAt},
 			"first seen, since deployment " + report.Short(last.SHA), nil
 	}
-	push, err := p.Store.PushOf(ctx, repo.ID, to.SHA)
+	push, err := p.Store.PushOf(ctx, repo.ID, first)
 	if err == nil && !zeroSHA(push.Before) {
 		return ledger.Point{SHA: push.Before}, "first seen, since push from " + report.Short(push.Before), nil
 	}
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return ledger.Point{}, "", err
 	}
-	commit, err := r.Commit(ctx, to.SHA)
+	commit, err := p.repository(repo).Commit(ctx, first)
 	if err != nil {
 		return ledger.Point{}, "", err
 	}
@@ -112,13 +132,20 @@ func (p *Pipeline) start(ctx context.Context, repo ledger.Repository, env ledger
 	return ledger.Point{SHA: commit.Parents[0]}, "first seen, since parent " + report.Short(commit.Parents[0]), nil
 }
 
-// oldRules reads the rules that removed paths go by; a commit that is gone
-// has none.
-func (p *Pipeline) oldRules(ctx context.Context, repo ledger.Repository, sha string) (rules, error) {
-	if sha == "" {
+// oldRules reads the rules of the commit that the difference starts from; one
+// that is gone has none.
+func (p *Pipeline) oldRules(ctx context.Context, repo ledger.Repository, d *difference, to string, changes github.Changes) (rules, error) {
+	if d.from.SHA == "" {
 		return rules{}, nil
 	}
-	old, err := p.rulesAt(ctx, repo, sha)
+	var err error
+	if d.rules, err = p.plain(ctx, repo, to, d.rules); err != nil {
+		return rules{}, err
+	}
+	if old, ok := p.same(repo, d.from.SHA, d.rules, changes); ok {
+		return old, nil
+	}
+	old, err := p.rulesAt(ctx, repo, d.from.SHA)
 	if github.IsNotFound(err) {
 		return rules{}, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/internal/store"
@@ -13,6 +14,10 @@ import (
 )
 
 const slogWarn = slog.LevelWarn
+
+// sideBySide is how long a delivery that this release can't read is left to
+// another one.
+const sideBySide = 24 * time.Hour
 
 func errAttr(err error) slog.Attr { return slog.Any("err", err) }
 
@@ -27,8 +32,13 @@ func (p *Pipeline) handle(ctx context.Context, job store.HandleJob) error {
 		return err
 	}
 	event, err := webhook.Parse(d.Event, d.Body)
+	// Only what can be read and is of use is stored: another release did it.
+	// Where two run side by side the sweep rings until that one hears.
+	_, useless := event.(*webhook.Ignored)
+	if (err != nil || useless) && p.Now().Sub(d.ReceivedAt) < sideBySide {
+		return nil
+	}
 	if err != nil {
-		// It was read once, when it was received: this is a newer program.
 		p.Log.LogAttrs(ctx, slog.LevelError, "delivery can't be read", slog.String("delivery", d.GUID), errAttr(err))
 		return p.Store.Handled(ctx, d.GUID, "unreadable")
 	}
@@ -58,7 +68,9 @@ func (p *Pipeline) fact(ctx context.Context, event webhook.Event, d store.Delive
 		return "", err
 	}
 	if repo.Gone != "" {
-		return repo.Gone, nil
+		if repo, err = p.reached(ctx, repo); err != nil || repo.Gone != "" {
+			return repo.Gone, err
+		}
 	}
 	switch e := event.(type) {
 	case *webhook.Push:
@@ -74,7 +86,7 @@ func (p *Pipeline) fact(ctx context.Context, event webhook.Event, d store.Delive
 	case *webhook.CheckRun:
 		return p.checked(ctx, repo, e, d)
 	case *webhook.CheckSuite:
-		return p.suiteAgain(ctx, repo, e)
+		return p.suiteAgain(ctx, repo, e, d)
 	case *webhook.PullRequest:
 		return p.pullChanged(ctx, repo, e)
 	case *webhook.MergeGroup:

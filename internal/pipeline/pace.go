@@ -22,6 +22,23 @@ func urgencyOf(post store.Post, w words) ledger.Urgency {
 	return ledger.LastWord
 }
 
+const (
+	// lateAfter is how much later than its deployment a purge is planned so
+	// that nobody watches for its progress: it was recovered. Its status waits
+	// up to lateWait for the last word, which costs a write less.
+	lateAfter = 2 * time.Minute
+	lateWait  = 15 * time.Second
+)
+
+// quiet is how long the progress of a purge that was recovered is not worth a
+// write.
+func quiet(purge ledger.Purge, now time.Time) time.Duration {
+	if purge.OpenedAt.IsZero() || purge.To.At.IsZero() || purge.OpenedAt.Sub(purge.To.At) < lateAfter {
+		return 0
+	}
+	return purge.OpenedAt.Add(lateWait).Sub(now)
+}
+
 // progressWait is how long progress waits at most before it is looked at
 // again: by then it may be a last word.
 const progressWait = 5 * time.Second
@@ -30,10 +47,13 @@ const progressWait = 5 * time.Second
 // as long as it gives. Whoever waits for the same moment comes back spread
 // over a while.
 func (p *Pipeline) pace(ctx context.Context, repo ledger.Repository, post store.Post, w words, now time.Time) (time.Duration, error) {
+	urgency := urgencyOf(post, w)
+	if urgency == ledger.Progress && w.quiet > 0 {
+		return p.putOff(ctx, post, now, min(w.quiet, progressWait))
+	}
 	if p.Unpaced {
 		return 0, nil
 	}
-	urgency := urgencyOf(post, w)
 	wait, err := p.Store.TakeWrite(ctx, repo.Installation, urgency)
 	if err != nil || wait == 0 {
 		return 0, err
@@ -42,5 +62,9 @@ func (p *Pipeline) pace(ctx context.Context, repo ledger.Repository, post store.
 	if urgency == ledger.Progress {
 		wait = min(wait, progressWait)
 	}
+	return p.putOff(ctx, post, now, wait)
+}
+
+func (p *Pipeline) putOff(ctx context.Context, post store.Post, now time.Time, wait time.Duration) (time.Duration, error) {
 	return wait, p.Store.PutOff(ctx, post, now.Add(wait))
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -50,9 +51,10 @@ type Sender interface {
 // Pipeline does the work between the webhook and Akamai.
 type Pipeline struct {
 	Config
-	rules rulesCache
-	bells bells
-	alarm alarm
+	rules   rulesCache
+	bells   bells
+	alarm   alarm
+	refused atomic.Bool // a webhook, since GitHub was last asked for them
 }
 
 // New makes a pipeline. It starts nothing: see Runner.
@@ -143,7 +145,10 @@ func (w *worker[T]) Work(ctx context.Context, job *river.Job[T]) error {
 	}
 	level := slog.LevelError
 	asked, waitable := github.RetryAfter(err)
-	if waitable {
+	switch {
+	case inTrouble(err):
+		level = slog.LevelDebug
+	case waitable:
 		level = slog.LevelWarn
 	}
 	after, deferred := w.p.Store.Defer(context.WithoutCancel(ctx), job.Args, func(tries int) time.Duration {

@@ -111,6 +111,9 @@ func (p *Pipeline) concerns(ctx context.Context, repo ledger.Repository, branch 
 // proposal has rules for it there is none.
 func (p *Pipeline) preview(ctx context.Context, repo ledger.Repository, c concern, to proposal, number int, afresh bool) (string, error) {
 	view := report.Preview{Base: to.base, Files: len(to.files), Cut: to.cut, Fault: c.rules.fault}
+	grant := p.Policy.For(repo.FullName())
+	view.Fails.Refused, view.Fails.Held = grant.PreviewFails(policy.Refused), grant.PreviewFails(policy.Held)
+	view.Fails.Unmatched = grant.PreviewFails(policy.Unmatched)
 	if c.rules.file != nil {
 		view.SHA = c.head
 		p.previewEnvironments(repo, &view, c, to)
@@ -126,13 +129,29 @@ func (p *Pipeline) preview(ctx context.Context, repo ledger.Repository, c concer
 	if len(view.Environments) == 0 && view.Fault == "" && !touched {
 		return "no environment follows " + to.base, nil
 	}
-	words, err := json.Marshal(view.Check())
+	words, err := p.previewWords(ctx, repo, &view, to.head)
 	if err != nil {
 		return "", err
 	}
 	return "previewed", p.Store.WantCheck(ctx, store.Check{
-		RepoID: repo.ID, SHA: to.head, Name: report.PreviewName, Number: number, Words: string(words),
+		RepoID: repo.ID, SHA: to.head, Name: report.PreviewName, Number: number, Words: words,
 	}, afresh)
+}
+
+// previewWords writes down what the check run shows. Where GitHub takes less
+// than all of it, it links to a page with the whole.
+func (p *Pipeline) previewWords(ctx context.Context, repo ledger.Repository, view *report.Preview, head string) (string, error) {
+	check := view.Check()
+	if check.Cut() && p.PublicURL != "" {
+		key, err := p.Store.KeepPreview(ctx, repo.ID, head, []byte(view.Listing()))
+		if err != nil {
+			return "", err
+		}
+		view.Link = p.PublicURL + "/previews/" + key
+		check = view.Check()
+	}
+	words, err := json.Marshal(check)
+	return string(words), err
 }
 
 // previewEnvironments maps the files by the rules of the branch.

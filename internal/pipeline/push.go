@@ -22,11 +22,12 @@ func (p *Pipeline) pushed(ctx context.Context, repo ledger.Repository, e *webhoo
 	if !isBranch || e.Deleted || zeroSHA(e.After) {
 		return "not a branch that moved", nil
 	}
-	push := ledger.Push{RepoID: repo.ID, Branch: branch, Before: e.Before, After: e.After, At: e.Repository.PushedAt}
+	push := ledger.Push{RepoID: repo.ID, Branch: branch, Before: e.Before, After: e.After, At: e.Repository.PushedAt, Delivery: d.GUID}
 	if push.At.IsZero() {
 		push.At = d.ReceivedAt.Truncate(time.Second)
 	}
-	if _, err := p.Store.SeePush(ctx, push); err != nil {
+	fresh, err := p.Store.SeePush(ctx, push)
+	if err != nil {
 		return "", err
 	}
 	if branch == repo.DefaultBranch { // a mended rules file, or changed trust
@@ -44,7 +45,7 @@ func (p *Pipeline) pushed(ctx context.Context, repo ledger.Repository, e *webhoo
 	}
 	for _, env := range envs {
 		if env.Trigger.Kind == mapping.OnPush {
-			err = p.pushDeploys(ctx, repo, env, push)
+			err = p.pushDeploys(ctx, p.told(repo), repo, env, push, fresh)
 		} else {
 			err = p.announce(ctx, repo, env, push)
 		}
@@ -84,26 +85,29 @@ func (p *Pipeline) pushedTo(ctx context.Context, repo ledger.Repository, push le
 }
 
 // pushDeploys takes a push for a deployment.
-func (p *Pipeline) pushDeploys(ctx context.Context, repo ledger.Repository, env mapping.Environment, push ledger.Push) error {
-	point := ledger.Point{SHA: push.After, At: push.At}
-	known, err := p.Store.FindEnvironment(ctx, repo.ID, env.Name)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+func (p *Pipeline) pushDeploys(ctx context.Context, by telling, repo ledger.Repository, env mapping.Environment, push ledger.Push, fresh bool) error {
+	desire := func(point ledger.Point) (ledger.Environment, error) {
+		known, _, err := by.desire(ctx, repo.ID, env.Name,
+			ledger.Deploy{Point: point, State: "success", Known: !fresh}, push.At.Add(env.Settle))
+		return known, err
+	}
+	known, err := desire(ledger.Point{SHA: push.After, At: push.At})
+	if err != nil || known.Desired.SHA == push.After || !known.Desired.At.Equal(push.At) {
 		return err
 	}
-	if known.Desired.At.Equal(push.At) && known.Desired.SHA != push.After {
-		// Two pushes within GitHub's second: the branch itself says which
-		// came last.
+	// Two pushes within GitHub's second: the branch itself says which came
+	// last. It is asked once more, since somebody else may have asked meanwhile,
+	// and have noted a later answer with a lower number.
+	for {
 		head, err := p.repository(repo).Head(ctx, push.Branch)
-		if err != nil {
+		if err != nil || head == known.Desired.SHA {
 			return err
 		}
-		if head != known.Desired.SHA {
-			point.SHA, point.Status = head, known.Desired.Status+1
+		known, err = desire(ledger.Point{SHA: head, At: push.At, Status: known.Desired.Status + 1})
+		if err != nil || !known.Desired.At.Equal(push.At) {
+			return err
 		}
 	}
-	_, _, err = p.Store.Desire(ctx, repo.ID, env.Name,
-		ledger.Deploy{Point: point, State: "success"}, push.At.Add(env.Settle))
-	return err
 }
 
 // announce says on a pushed commit what its deployment will purge.
@@ -125,15 +129,18 @@ func (p *Pipeline) announce(ctx context.Context, repo ledger.Repository, env map
 	if err != nil || words == nil {
 		return err
 	}
-	if carried, err := p.carried(ctx, repo, known, push); err != nil {
+	carried, err := p.carried(ctx, repo, known, push)
+	if err != nil {
 		return err
-	} else if carried {
+	}
+	if carried {
 		*words = report.Carried(known.Live.SHA)
 	}
 	return p.Store.Announce(ctx, store.Announcement{
 		RepoID: repo.ID, EnvID: known.ID, SHA: push.After, Context: report.Context(contextName(env)),
 		State: words.State, Words: words.Description,
-		At: push.At.Add(-time.Millisecond), // whatever deploys it within GitHub's second came later
+		At:   push.At.Add(-time.Millisecond), // whatever deploys it within GitHub's second came later
+		Ends: carried,
 	})
 }
 

@@ -24,26 +24,27 @@ func (p *Pipeline) reconcile(ctx context.Context, job store.ReconcileJob) error 
 		return err
 	}
 	now := p.Now()
-	switch env.Next(now) {
-	case ledger.StepNone:
-		return nil
-	case ledger.StepWait:
+	step := env.Next(now)
+	if step == ledger.StepWait {
 		return again{env.DueAt.Sub(now)}
-	case ledger.StepPlan, ledger.StepResend:
 	}
 	repo, err := p.Store.Repository(ctx, env.RepoID)
 	if err != nil || repo.Gone != "" { // it goes on when that comes back
 		return err
 	}
 	var move store.Move
-	if env.Next(now) == ledger.StepPlan {
+	switch step {
+	case ledger.StepPlan:
 		move, err = p.plan(ctx, repo, env)
-	} else {
+	case ledger.StepResend:
 		move, err = p.resend(ctx, repo, env)
+	case ledger.StepNone, ledger.StepWait:
+		move, err = p.served(ctx, repo, env)
 	}
 	if err != nil || move.Env.ID == "" {
 		return err
 	}
+	move.Carries, move.Overtakes = report.Carried(move.To.SHA).Description, report.Overtaken(move.To.SHA)
 	ok, err := p.Store.Commit(ctx, move)
 	if err != nil {
 		return err
@@ -67,6 +68,9 @@ func (p *Pipeline) plan(ctx context.Context, repo ledger.Repository, env ledger.
 		if move.Tree, err = d.tree.MarshalBinary(); err != nil {
 			return store.Move{}, err
 		}
+	}
+	if move.Rules, err = p.remember(ctx, repo, env.Desired.SHA, d.rules); err != nil {
+		return store.Move{}, err
 	}
 	switch {
 	case d.rules.fault != "":

@@ -23,7 +23,7 @@ const (
 	// choreTick is how soon a chore that is due, or whose process died, is
 	// taken up; choreLease how long a dead process keeps it.
 	choreTick  = time.Second
-	choreLease = time.Minute
+	choreLease = 15 * time.Second
 
 	// overlap is how far back before the last look the next one begins: a
 	// webhook takes minutes at times, and clocks differ.
@@ -34,12 +34,14 @@ const (
 // could not deliver, and deployments and pushes that no webhook told of. See
 // docs/recovery.md for what it costs.
 func (p *Pipeline) Recover(ctx context.Context) {
-	if err := p.Store.Hasten(ctx, choreDeliveries, choreDeployments); err != nil {
+	// Another replica that is at it will find what there is.
+	if err := p.Store.HastenIdle(ctx, choreDeliveries, choreDeployments); err != nil {
 		p.logRecover(ctx, "start", err)
 	}
+	c := &comparing{Pipeline: p, began: p.Now()}
 	var both sync.WaitGroup
 	both.Go(func() { p.repeat(ctx, choreDeliveries, deliveriesEvery, p.redeliver) })
-	both.Go(func() { p.repeat(ctx, choreDeployments, deploymentsEvery, p.compare) })
+	both.Go(func() { p.repeat(ctx, choreDeployments, deploymentsEvery, c.compare) })
 	both.Wait()
 }
 
@@ -67,14 +69,14 @@ func (p *Pipeline) repeat(ctx context.Context, name string, every time.Duration,
 }
 
 func (p *Pipeline) logRecover(ctx context.Context, what string, err error) {
-	if !errors.Is(ctx.Err(), context.Canceled) {
+	if !errors.Is(ctx.Err(), context.Canceled) && !inTrouble(err) {
 		p.Log.LogAttrs(ctx, slogWarn, "recovery will be tried again", slog.String("what", what), errAttr(err))
 	}
 }
 
 // round does a chore once and keeps its claim alive meanwhile.
 func (p *Pipeline) round(ctx context.Context, c store.Chore, every time.Duration, do chore) error {
-	work, stop := context.WithTimeout(ctx, every)
+	work, stop := context.WithTimeout(github.Patient(ctx), every)
 	defer stop()
 	var alive sync.WaitGroup
 	alive.Go(func() { p.keepChore(work, c, stop) })

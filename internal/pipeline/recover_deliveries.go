@@ -16,13 +16,18 @@ const (
 	// github.com, 7 on GitHub Enterprise Server.
 	deliveriesKept = 7 * 24 * time.Hour
 
+	// deliveriesOverlap is how far back before the last look the next one
+	// begins: GitHub lists an attempt once it has failed, and clocks differ.
+	deliveriesOverlap = 2 * time.Minute
+
 	// redeliveriesAtOnce bounds what is asked for in one round: a write costs
 	// 5 of the 900 points that GitHub allows a minute.
 	redeliveriesAtOnce = 60
 	redeliveriesAgain  = time.Minute
 
-	// redeliveriesFound bounds, within that, what the comparison of
-	// deployments finds as well: each brings a few calls of its own.
+	// redeliveriesFound is how many are asked for of what the comparison of
+	// deployments finds as well: each brings a few calls of its own. If there
+	// are more, they are left to the comparison, which is cheaper.
 	redeliveriesFound = 15
 
 	// redeliveriesMost is how often one delivery is asked for: one that this
@@ -30,30 +35,39 @@ const (
 	redeliveriesMost = 5
 )
 
-// rank orders the events that purgebot has a use for: first what a person
-// waits for, then what decides what can be reached, then what else no
-// comparison finds, then what one does find. 0: no use for it.
-func rank(event string) int {
-	switch event {
-	case "issue_comment", "check_run", "check_suite":
+// rank orders the events that purgebot has a use for: first what a person or
+// a merge queue waits for, then what decides what can be reached, then what
+// else no comparison finds, then what one does find. 0: no use for it.
+func rank(d github.Delivery) int {
+	switch d.Event + " " + d.Action {
+	case "issue_comment created", "check_run rerequested", "check_run requested_action", "check_suite rerequested", "merge_group checks_requested":
 		return 1
+	case "pull_request opened", "pull_request reopened", "pull_request synchronize", "pull_request edited":
+		return 3
+	case "check_run completed", "workflow_run completed":
+		return rankFound + 2
+	}
+	switch d.Event {
 	case "installation", "installation_repositories", "repository":
 		return 2
-	case "status", "workflow_run":
-		return 3
 	case "deployment_status":
-		return 4
+		return rankFound
 	case "push":
-		return 5
+		return rankFound + 1
+	case "status":
+		return rankFound + 2
 	default:
 		return 0
 	}
 }
 
+// rankFound is the rank from which on the comparison finds it as well.
+const rankFound = 4
+
 // redeliver has GitHub deliver again what it could not deliver.
 func (p *Pipeline) redeliver(ctx context.Context, c store.Chore, began time.Time) (done bool, after time.Duration, err error) {
 	since := began.Add(-deliveriesKept)
-	if last := c.Last.Add(-overlap); last.After(since) {
+	if last := c.Last.Add(-deliveriesOverlap); last.After(since) {
 		since = last
 	}
 	failed, err := p.GitHub.FailedDeliveries(ctx, since)
@@ -64,40 +78,55 @@ func (p *Pipeline) redeliver(ctx context.Context, c store.Chore, began time.Time
 	if err != nil {
 		return false, 0, err
 	}
-	now := atOnce(missed)
+	now, left := atOnce(missed)
 	for _, d := range now {
-		// Noted first: if GitHub's answer is lost, it may have been asked.
-		if err := p.Store.Ask(ctx, d.GUID, d.ID, began.Add(-deliveriesKept)); err != nil {
+		if err := p.ask(ctx, d, began); err != nil {
 			return false, 0, err
 		}
-		if err := p.GitHub.Redeliver(ctx, d.ID); err != nil && !github.IsNotFound(err) {
-			return false, 0, err
-		}
-		p.Log.LogAttrs(ctx, slog.LevelInfo, "recovered: redelivery asked for", slog.String("delivery", d.GUID),
-			slog.String("event", d.Event), slog.Int64("repository_id", d.Repository), slog.Time("failed_at", d.DeliveredAt))
 	}
-	if len(now) < len(missed) {
+	switch {
+	case left > 0:
+		p.Log.LogAttrs(ctx, slog.LevelInfo, "many deliveries failed: what is deployed is compared instead", slog.Int("deliveries", left))
+		return false, 0, p.Store.HastenIdle(ctx, choreDeployments)
+	case len(now) < len(missed):
 		return false, redeliveriesAgain, nil
 	}
 	return true, 0, nil
 }
 
-// atOnce is what one round asks for, of deliveries that are sorted by rank.
-func atOnce(missed []github.Delivery) []github.Delivery {
-	urgent := 0
-	for _, d := range missed {
-		if rank(d.Event) < rank("deployment_status") {
-			urgent++
-		}
+// ask has GitHub repeat one attempt.
+func (p *Pipeline) ask(ctx context.Context, d github.Delivery, began time.Time) error {
+	// Noted first: if GitHub's answer is lost, it may have been asked.
+	if err := p.Store.Ask(ctx, d.GUID, d.ID, began.Add(-deliveriesKept)); err != nil {
+		return err
 	}
-	return missed[:min(len(missed), redeliveriesAtOnce, urgent+redeliveriesFound)]
+	if err := p.GitHub.Redeliver(ctx, d.ID); err != nil && !github.IsNotFound(err) {
+		return err
+	}
+	p.Log.LogAttrs(ctx, slog.LevelInfo, "recovered: redelivery asked for", slog.String("delivery", d.GUID),
+		slog.String("event", d.Event), slog.Int64("repository_id", d.Repository), slog.Time("failed_at", d.DeliveredAt))
+	return nil
+}
+
+// atOnce is what one round asks for, of deliveries that are sorted by rank,
+// and how many it leaves to the comparison.
+func atOnce(missed []github.Delivery) (now []github.Delivery, left int) {
+	found := slices.IndexFunc(missed, func(d github.Delivery) bool { return rank(d) >= rankFound })
+	if found < 0 {
+		found = len(missed)
+	}
+	if len(missed)-found > redeliveriesFound {
+		missed, left = missed[:found], len(missed)-found
+	}
+	return missed[:min(len(missed), redeliveriesAtOnce)], left
 }
 
 // missed leaves of failed deliveries those that are of use, that never came
-// here and that GitHub was not asked for already, the most urgent first.
+// here, that no comparison covered since, and that GitHub was not asked for
+// already, the most urgent first.
 func (p *Pipeline) missed(ctx context.Context, failed []github.Delivery) (missed []github.Delivery, err error) {
 	for _, d := range failed {
-		if rank(d.Event) == 0 {
+		if rank(d) == 0 {
 			continue
 		}
 		arrived, err := p.Store.Arrived(ctx, d.GUID)
@@ -108,10 +137,19 @@ func (p *Pipeline) missed(ctx context.Context, failed []github.Delivery) (missed
 		if err != nil {
 			return nil, err
 		}
-		if !arrived && attempt != d.ID && times < redeliveriesMost {
+		if arrived || attempt == d.ID || times >= redeliveriesMost {
+			continue
+		}
+		covered := false
+		if rank(d) >= rankFound {
+			if covered, err = p.Store.Covered(ctx, d.Repository, d.DeliveredAt); err != nil {
+				return nil, err
+			}
+		}
+		if !covered {
 			missed = append(missed, d)
 		}
 	}
-	slices.SortStableFunc(missed, func(a, b github.Delivery) int { return cmp.Compare(rank(a.Event), rank(b.Event)) })
+	slices.SortStableFunc(missed, func(a, b github.Delivery) int { return cmp.Compare(rank(a), rank(b)) })
 	return missed, nil
 }

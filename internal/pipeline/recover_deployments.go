@@ -2,8 +2,10 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"log/slog"
-	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -13,7 +15,6 @@ import (
 	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/internal/report"
 	"github.com/purgebot/purgebot/internal/store"
-	"github.com/purgebot/purgebot/mapping"
 	"github.com/purgebot/purgebot/webhook"
 )
 
@@ -22,20 +23,30 @@ const (
 	// there are more, those that waited longest come first.
 	comparedAtOnce = 1000
 	comparers      = 4
+
+	// limitWait is how long a round waits for one of GitHub's limits; for a
+	// longer one it ends, and goes on later where it was.
+	limitWait = 2 * time.Minute
 )
 
-// compare compares what GitHub says is deployed with the ledger, and takes
-// what the ledger lacks for what a webhook would have told.
-func (p *Pipeline) compare(ctx context.Context, c store.Chore, began time.Time) (done bool, after time.Duration, err error) {
-	infos, err := p.follow(ctx)
+// comparing is the chore that compares what GitHub says is deployed with the
+// ledger, and takes what the ledger lacks for what a webhook would have told.
+type comparing struct {
+	*Pipeline
+	began    time.Time // of this process's watch
+	archived sync.Map  // ids of archived repositories that were compared: nothing happens there
+}
+
+func (c *comparing) compare(ctx context.Context, chore store.Chore, began time.Time) (done bool, after time.Duration, err error) {
+	infos, err := c.follow(ctx)
 	if err != nil {
 		if _, waitable := github.RetryAfter(err); waitable || ctx.Err() != nil {
 			return false, 0, err
 		}
 		// What the ledger knows can be compared all the same.
-		p.Log.LogAttrs(ctx, slogWarn, "can't list what the App may see", errAttr(err))
+		c.Log.LogAttrs(ctx, slogWarn, "can't list what the App may see", errAttr(err))
 	}
-	repos, err := p.Store.Repositories(ctx)
+	repos, err := c.Store.Repositories(ctx)
 	if err != nil {
 		return false, 0, err
 	}
@@ -44,46 +55,150 @@ func (p *Pipeline) compare(ctx context.Context, c store.Chore, began time.Time) 
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(comparers)
 	for _, repo := range repos {
+		if c.compared(repo, chore, began) {
+			continue
+		}
 		group.Go(func() error {
-			n, err := p.compareOne(ctx, repo, infos[repo.ID], began)
+			n, err := c.untilDone(ctx, repo, infos[repo.ID], began)
 			found.Add(int64(n))
-			return p.mayGoOn(ctx, repo, err)
+			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return false, 0, err
 	}
-	p.Log.LogAttrs(ctx, slog.LevelInfo, "compared with GitHub", slog.Int("repositories", len(repos)),
-		slog.Int64("recovered", found.Load()), slog.Duration("took", p.Now().Sub(began)), slog.Time("last", c.Last))
+	c.Log.LogAttrs(ctx, slog.LevelInfo, "compared with GitHub", slog.Int("repositories", len(repos)),
+		slog.Int64("recovered", found.Load()), slog.Duration("took", c.Now().Sub(began)), slog.Time("last", chore.Last))
 	return true, 0, nil
 }
 
-// mayGoOn tells trouble with one repository, which is logged and looked at
-// again next time, from GitHub's own, which ends the round.
-func (p *Pipeline) mayGoOn(ctx context.Context, repo ledger.Repository, err error) error {
-	if _, waitable := github.RetryAfter(err); err == nil || waitable || ctx.Err() != nil {
-		return err
-	}
-	p.Log.LogAttrs(ctx, slogWarn, "can't compare with GitHub", slog.String("repository", repo.FullName()), errAttr(err))
-	return nil
+// compared reports whether a round that was cut short compared a repository
+// already, a short while ago: a new one goes on where it was.
+func (c *comparing) compared(repo ledger.Repository, chore store.Chore, began time.Time) bool {
+	at := repo.Compared
+	return at.After(chore.Last) && at.After(c.began) && began.Sub(at) < deploymentsEvery
 }
 
-// compareOne compares one repository, and gives how much it recovered.
-func (p *Pipeline) compareOne(ctx context.Context, repo ledger.Repository, info github.Info, began time.Time) (found int, err error) {
-	if info.Archived { // nothing can be deployed or pushed
+// untilDone compares one repository, and waits for GitHub's short limits.
+// Trouble with the repository alone is logged, and looked at again next time.
+func (c *comparing) untilDone(ctx context.Context, repo ledger.Repository, info github.Info, began time.Time) (found int, err error) {
+	for {
+		n, err := c.one(ctx, repo, info, began)
+		found += n
+		after, waitable := github.RetryAfter(err)
+		switch {
+		case err == nil || ctx.Err() != nil:
+			return found, err
+		case !waitable:
+			c.Log.LogAttrs(ctx, slogWarn, "can't compare with GitHub", slog.String("repository", repo.FullName()), errAttr(err))
+			return found, nil
+		case after == 0 || after > limitWait:
+			return found, err
+		}
+		timer := time.NewTimer(after)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return found, err
+		case <-timer.C:
+		}
+	}
+}
+
+// one compares one repository, and gives how much it recovered.
+func (c *comparing) one(ctx context.Context, repo ledger.Repository, info github.Info, began time.Time) (found int, err error) {
+	if _, done := c.archived.Load(repo.ID); done && info.Archived {
 		return 0, nil
 	}
 	since := repo.FirstSeen.Truncate(time.Second)
 	if last := repo.Compared.Add(-overlap); last.After(since) {
 		since = last
 	}
-	successes, err := p.repository(repo).Deployments(ctx, "", since)
+	r := &comparison{Pipeline: c.Pipeline, repo: repo, moved: map[string]bool{}}
+	for _, look := range []func(context.Context, github.Info, time.Time) (int, error){r.deployments, r.branches, r.signals} {
+		n, err := look(ctx, info, since)
+		found += n
+		if err = errors.Join(err, r.reconcile(ctx)); err != nil {
+			return found, err
+		}
+	}
+	if c.archived.Delete(repo.ID); info.Archived {
+		c.archived.Store(repo.ID, true)
+	}
+	return found, c.Store.Compared(ctx, repo.ID, began)
+}
+
+// comparison is what one round finds out about one repository.
+type comparison struct {
+	*Pipeline
+	repo  ledger.Repository
+	read  bool // head and rules are known
+	head  string
+	rules rules
+	moved map[string]bool // environments that are to be reconciled, by id
+}
+
+// authority is read once for all that a round finds.
+func (c *comparison) authority(ctx context.Context) (rules, error) {
+	if c.read {
+		return c.rules, nil
+	}
+	var err error
+	c.head, c.rules, err = c.authorityNear(ctx, c.repo)
+	c.read = err == nil
+	return c.rules, err
+}
+
+// desire leaves what moved to this process: it has just read what the plan
+// needs, and another replica would ask GitHub for all of it again.
+func (c *comparison) desire(ctx context.Context, repo int64, name string, d ledger.Deploy, due time.Time) (ledger.Environment, bool, error) {
+	env, moved, err := c.Store.DesireHere(ctx, repo, name, d, due)
+	if moved {
+		c.moved[env.ID] = true
+	}
+	return env, moved, err
+}
+
+func (c *comparison) telling() telling { return telling{c.authority, c.desire} }
+
+// reconcile plans what moved. What can't be planned now is rung for.
+func (c *comparison) reconcile(ctx context.Context) error {
+	for env := range c.moved {
+		delete(c.moved, env)
+		err := c.Pipeline.reconcile(ctx, store.ReconcileJob{EnvID: env})
+		if err == nil {
+			continue
+		}
+		if rung := c.Store.Ring(context.WithoutCancel(ctx), env); rung != nil {
+			return rung
+		}
+		if wait := new(again); !errors.As(err, wait) {
+			return err
+		}
+	}
+	return nil
+}
+
+// deployments finds deployments that no webhook told of, and takes them in the
+// order in which they ended.
+func (c *comparison) deployments(ctx context.Context, _ github.Info, since time.Time) (found int, err error) {
+	seen, err := c.Store.SeenDeployments(ctx, c.repo.ID, since)
 	if err != nil {
 		return 0, err
 	}
-	// The newest first: what it overtakes needs no purge of its own.
-	for _, d := range slices.Backward(successes) {
-		recovered, err := p.recoverSuccess(ctx, repo, d)
+	all, err := c.repository(c.repo).Deployments(ctx, "", since, func(id int64) time.Time { return seen[id] })
+	if err != nil {
+		return 0, err
+	}
+	last := map[string]int{}
+	for i, d := range all {
+		last[strings.ToLower(d.Environment)] = i
+	}
+	for i, d := range all {
+		if d.State != "success" && last[strings.ToLower(d.Environment)] != i {
+			continue // a later one says how it stands
+		}
+		recovered, err := c.deployment(ctx, d)
 		if err != nil {
 			return found, err
 		}
@@ -91,68 +206,30 @@ func (p *Pipeline) compareOne(ctx context.Context, repo ledger.Repository, info 
 			found++
 		}
 	}
-	if !info.PushedAt.Before(since) {
-		n, err := p.recoverPushes(ctx, repo, info.PushedAt)
-		found += n
-		if err != nil {
-			return found, err
-		}
-	}
-	return found, p.Store.Compared(ctx, repo.ID, began)
+	return found, nil
 }
 
-// recoverSuccess does with a success what its webhook would have done.
-func (p *Pipeline) recoverSuccess(ctx context.Context, repo ledger.Repository, d github.Deployment) (recovered bool, err error) {
-	known, err := p.Store.KnownStatus(ctx, repo.ID, d.StatusID)
+// deployment does with a deployment's status what its webhook would have done.
+func (c *comparison) deployment(ctx context.Context, d github.Deployment) (recovered bool, err error) {
+	known, err := c.Store.KnownStatus(ctx, c.repo.ID, d.StatusID)
 	if err != nil || known {
 		return false, err
 	}
-	outcome, err := p.deployed(ctx, repo, &webhook.DeploymentStatus{
+	outcome, err := c.deployedBy(ctx, c.telling(), c.repo, &webhook.DeploymentStatus{
 		ID: d.StatusID, State: d.State, Environment: d.Environment, CreatedAt: d.CreatedAt, Creator: d.Creator,
 		DeploymentID: d.ID, SHA: d.SHA, Ref: d.Ref,
 	}, d.CreatedAt)
 	if err != nil {
 		return false, err
 	}
-	if recovered, err = p.Store.KnownStatus(ctx, repo.ID, d.StatusID); recovered {
-		p.Log.LogAttrs(ctx, slog.LevelInfo, "recovered: a deployment that no webhook told of",
-			slog.String("repository", repo.FullName()), slog.String("environment", d.Environment),
+	if outcome == "known already" { // its webhook came at this very moment
+		return false, nil
+	}
+	if recovered, err = c.Store.KnownStatus(ctx, c.repo.ID, d.StatusID); recovered {
+		c.Log.LogAttrs(ctx, slog.LevelInfo, "recovered: a deployment that no webhook told of",
+			slog.String("repository", c.repo.FullName()), slog.String("environment", d.Environment),
 			slog.String("sha", report.Short(d.SHA)), slog.Int64("deployment", d.ID), slog.Time("at", d.CreatedAt),
 			slog.String("outcome", outcome))
 	}
 	return recovered, err
-}
-
-// recoverPushes compares the branches of the environments that a push deploys.
-func (p *Pipeline) recoverPushes(ctx context.Context, repo ledger.Repository, pushed time.Time) (found int, err error) {
-	envs, err := p.Store.PushedEnvironments(ctx, repo.ID)
-	if err != nil || len(envs) == 0 {
-		return 0, err
-	}
-	file, err := p.authority(ctx, repo)
-	if err != nil || file.file == nil {
-		return 0, err
-	}
-	for _, known := range envs {
-		env, ok := file.file.Environment(known.Name)
-		if !ok || env.Glob || env.Trigger.Kind != mapping.OnPush {
-			continue
-		}
-		head, err := p.repository(repo).Head(ctx, branchOf(env, repo))
-		if github.IsNotFound(err) || err == nil && head == known.Desired.SHA {
-			continue
-		}
-		if err != nil {
-			return found, err
-		}
-		// GitHub says when any branch moved last, which is this one at the latest.
-		push := ledger.Push{RepoID: repo.ID, Branch: branchOf(env, repo), After: head, At: pushed}
-		if err := p.pushDeploys(ctx, repo, env, push); err != nil {
-			return found, err
-		}
-		found++
-		p.Log.LogAttrs(ctx, slog.LevelInfo, "recovered: a push that no webhook told of",
-			slog.String("repository", repo.FullName()), slog.String("environment", known.Name), slog.String("sha", report.Short(head)))
-	}
-	return found, nil
 }

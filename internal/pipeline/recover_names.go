@@ -109,6 +109,23 @@ func (p *Pipeline) meet(ctx context.Context, info github.Info, installation int6
 	return err
 }
 
+// reached asks for a repository that is gone and of which an event tells all
+// the same: it may be back, or the event late.
+func (p *Pipeline) reached(ctx context.Context, repo ledger.Repository) (ledger.Repository, error) {
+	installation, found, err := p.GitHub.InstallationOf(ctx, repo.Owner, repo.Name)
+	if err != nil || !found || installation.Suspended {
+		return repo, err
+	}
+	repo.Installation = installation.ID
+	if _, err := p.Store.SeeRepository(ctx, repo); err != nil {
+		return repo, err
+	}
+	if err := p.back(ctx, repo.ID); err != nil {
+		return repo, err
+	}
+	return p.Store.Repository(ctx, repo.ID)
+}
+
 // gone lets the work of repositories wait, and says so once.
 func (p *Pipeline) gone(ctx context.Context, why string, ids ...int64) error {
 	ids, err := p.Store.Gone(ctx, why, ids...)

@@ -21,6 +21,10 @@ const (
 	postLease = 15 * time.Second
 )
 
+// errNewerPost is of a surface that only a newer release knows: it is left to
+// that one.
+var errNewerPost = errors.New("a newer release knows what to write")
+
 // words is what one surface shows at a moment.
 type words struct {
 	status github.Status   // of a status
@@ -29,6 +33,7 @@ type words struct {
 	run    report.Check    // of a check run
 	shows  string          // tells one from another
 	until  time.Time       // when it changes by the clock alone; zero: never
+	quiet  time.Duration   // for so long its progress is not worth a write
 }
 
 // report writes one surface on GitHub: the words of this moment, if they are
@@ -41,11 +46,14 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 	if err != nil {
 		return err
 	}
-	now := p.Now()
-	if wait := post.NextAt.Sub(now); wait > 0 {
-		return again{wait}
+	if post.Wait > 0 {
+		return again{post.Wait}
 	}
+	now := p.Now()
 	w, err := p.words(ctx, post, now)
+	if errors.Is(err, errNewerPost) {
+		return p.Store.PutOff(ctx, post, now.Add(postLease))
+	}
 	if err != nil {
 		return err
 	}
@@ -103,10 +111,12 @@ func (p *Pipeline) words(ctx context.Context, post store.Post, now time.Time) (w
 	case store.CheckPost:
 		return p.check(ctx, post, purge, now)
 	case store.StatusPost:
+	default:
+		return w, errNewerPost
 	}
 	s := report.Status{State: post.State, Description: report.Cut(post.Words, report.MaxDescription)}
 	if post.PurgeID != "" {
-		s = report.Purge(purge, now)
+		s, w.quiet = report.Purge(purge, now), quiet(purge, now)
 	}
 	w.status = github.Status{
 		State: github.State(s.State), Context: post.Context, Description: s.Description, TargetURL: p.page(purge),
@@ -145,14 +155,14 @@ func (p *Pipeline) reply(ctx context.Context, post store.Post, purge ledger.Purg
 
 func mark(post store.Post) string { return "<!-- purgebot " + post.Surface + " -->" }
 
-// write writes one surface. A reply's id is noted in the post.
+// write writes one surface. The id of what it made is noted in the post.
 func (p *Pipeline) write(ctx context.Context, repo ledger.Repository, post *store.Post, w words) (err error) {
 	r := p.repository(repo)
 	attrs := []slog.Attr{slog.String("what", string(post.Kind())), slog.String("repository", repo.FullName())}
 	switch post.Kind() {
 	case store.ReactionPost:
 		attrs = append(attrs, slog.Int64("comment", post.Comment), slog.String("reaction", string(w.react)))
-		err = r.React(ctx, post.Comment, w.react)
+		err = writeReaction(ctx, r, post, w.react)
 	case store.ReplyPost:
 		attrs = append(attrs, slog.Int("number", post.Number), slog.Int64("to", post.Comment))
 		err = p.writeReply(ctx, r, post, w.body)
@@ -169,6 +179,22 @@ func (p *Pipeline) write(ctx context.Context, repo ledger.Repository, post *stor
 		p.Log.LogAttrs(ctx, slog.LevelInfo, "posted", attrs...)
 	}
 	return err
+}
+
+// writeReaction reacts to a comment, and takes back what the same surface said
+// before: the last word is the only one.
+func writeReaction(ctx context.Context, r *github.Repository, post *store.Post, reaction github.Reaction) error {
+	id, err := r.React(ctx, post.Comment, reaction)
+	if err != nil {
+		return err
+	}
+	if before := post.RemoteID; before != 0 && before != id {
+		if err := r.Unreact(ctx, post.Comment, before); err != nil {
+			return err
+		}
+	}
+	post.RemoteID = id
+	return nil
 }
 
 // replyAge bounds how far back a lost reply is looked for.

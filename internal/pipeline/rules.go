@@ -14,16 +14,22 @@ import (
 // rules is what one commit says of its rules: a good file, a broken one, or
 // none. That GitHub could not be asked is an error instead.
 type rules struct {
-	path  string
-	file  *mapping.File // nil: broken or none
-	fault string        // the first fault, in public words; "" unless broken
+	path   string
+	file   *mapping.File // nil: broken or none
+	fault  string        // the first fault, in public words; "" unless broken
+	source []byte        // of a good file
+	// plain says that the file is known to be no symbolic link, or that there
+	// is none: another commit that changes neither place has the same rules.
+	plain bool
 }
 
 func (r rules) none() bool { return r.file == nil && r.fault == "" }
 
+func rulesKey(repo ledger.Repository, sha string) string { return fmt.Sprintf("%d/%s", repo.ID, sha) }
+
 // rulesAt reads the rules of a commit.
 func (p *Pipeline) rulesAt(ctx context.Context, repo ledger.Repository, sha string) (rules, error) {
-	key := fmt.Sprintf("%d/%s", repo.ID, sha)
+	key := rulesKey(repo, sha)
 	if r, ok := p.rules.get(key); ok {
 		return r, nil
 	}
@@ -37,13 +43,17 @@ func (p *Pipeline) rulesAt(ctx context.Context, repo ledger.Repository, sha stri
 	case err != nil:
 		return rules{}, err
 	case !found:
-		return p.rules.put(key, rules{}), nil
+		return p.rules.put(key, rules{plain: true}), nil
 	}
-	parsed, faults := mapping.Parse(file.Source)
+	return p.rules.put(key, parseRules(file.Path, file.Source)), nil
+}
+
+func parseRules(path string, source []byte) rules {
+	parsed, faults := mapping.Parse(source)
 	if parsed == nil {
-		return p.rules.put(key, rules{path: file.Path, fault: faults.Errors()[0].In(file.Path)}), nil
+		return rules{path: path, fault: faults.Errors()[0].In(path)}
 	}
-	return p.rules.put(key, rules{path: file.Path, file: parsed}), nil
+	return rules{path: path, file: parsed, source: source}
 }
 
 // authority reads the rules of the default branch: there alone an

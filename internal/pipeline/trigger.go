@@ -58,10 +58,16 @@ func workflowSignal(e *webhook.WorkflowRun) signal {
 }
 
 func (p *Pipeline) statusSet(ctx context.Context, repo ledger.Repository, e *webhook.Status, received time.Time) (string, error) {
-	if strings.HasPrefix(strings.ToLower(e.Context), report.Context("")) {
+	if ownStatus(e.Context) {
 		return "a status of purgebot's own", nil
 	}
 	return p.signalled(ctx, repo, statusSignal(e), received)
+}
+
+// ownStatus reports whether a context is one of purgebot's: no trigger, whoever
+// set it.
+func ownStatus(context string) bool {
+	return strings.HasPrefix(strings.ToLower(context), report.Context(""))
 }
 
 func (p *Pipeline) workflowRan(ctx context.Context, repo ledger.Repository, e *webhook.WorkflowRun, received time.Time) (string, error) {
@@ -77,6 +83,10 @@ func (p *Pipeline) workflowRan(ctx context.Context, repo ledger.Repository, e *w
 // signalled takes a signal for a deployment of each environment whose trigger
 // it is: a success moves what is desired, a failure only says so.
 func (p *Pipeline) signalled(ctx context.Context, repo ledger.Repository, s signal, received time.Time) (string, error) {
+	return p.signalledBy(ctx, p.told(repo), repo, s, received)
+}
+
+func (p *Pipeline) signalledBy(ctx context.Context, by telling, repo ledger.Repository, s signal, received time.Time) (string, error) {
 	state := s.state()
 	if state == "" {
 		return s.result + " decides nothing", nil
@@ -88,7 +98,7 @@ func (p *Pipeline) signalled(ctx context.Context, repo ledger.Repository, s sign
 		s.at = received
 	}
 	s.at = s.at.Truncate(time.Second)
-	file, err := p.authority(ctx, repo)
+	file, err := by.authority(ctx)
 	if err != nil || file.file == nil {
 		return "no rules", err
 	}
@@ -108,7 +118,7 @@ func (p *Pipeline) signalled(ctx context.Context, repo ledger.Repository, s sign
 			outcome = "the rules do not count deployments by " + s.by
 			continue
 		}
-		if outcome, err = p.signalDeploys(ctx, repo, env, s, state); err != nil {
+		if outcome, err = p.signalDeploys(ctx, by, repo, env, s, state); err != nil {
 			return "", err
 		}
 	}
@@ -116,9 +126,9 @@ func (p *Pipeline) signalled(ctx context.Context, repo ledger.Repository, s sign
 }
 
 // signalDeploys notes that a signal deployed an environment, or failed to.
-func (p *Pipeline) signalDeploys(ctx context.Context, repo ledger.Repository, env mapping.Environment, s signal, state string) (string, error) {
+func (p *Pipeline) signalDeploys(ctx context.Context, by telling, repo ledger.Repository, env mapping.Environment, s signal, state string) (string, error) {
 	deploy := ledger.Deploy{Point: ledger.Point{SHA: s.sha, Status: s.id, At: s.at}, State: state, Creator: s.by}
-	known, moved, err := p.Store.Desire(ctx, repo.ID, env.Name, deploy, s.at.Add(env.Settle))
+	known, moved, err := by.desire(ctx, repo.ID, env.Name, deploy, s.at.Add(env.Settle))
 	switch {
 	case err != nil:
 		return "", err
@@ -154,7 +164,7 @@ func (s signal) triggers(t mapping.Trigger) bool {
 	}
 	switch s.kind {
 	case mapping.OnStatus:
-		return strings.EqualFold(s.name, t.Name)
+		return strings.EqualFold(s.name, t.Name) && !ownStatus(s.name)
 	case mapping.OnWorkflow:
 		file, _, _ := strings.Cut(s.name, "@") // GitHub may add the ref
 		return file == t.Name || path.Base(file) == t.Name

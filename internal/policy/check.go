@@ -70,6 +70,11 @@ func (e Entry) Faults() []Fault {
 	if e.HoldOver.CPCode < 0 {
 		add("hold_over.cpcode", -1, "%d is negative; 0 holds nothing", e.HoldOver.CPCode)
 	}
+	for i, c := range e.Previews.Fail {
+		if !slices.Contains(Concerns(), c) {
+			add("previews.fail", i, "%q is no reason: write refused, held or unmatched", string(c))
+		}
+	}
 	return out
 }
 

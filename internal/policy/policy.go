@@ -33,6 +33,7 @@ type Entry struct {
 	Comments     Comments
 	Deploys      Deploys
 	HoldOver     HoldOver
+	Previews     Previews
 }
 
 // Comments are the roles that people need: on GitHub's scale, at least.
@@ -57,6 +58,25 @@ type HoldOver struct {
 	Delete int
 	CPCode int
 }
+
+// Previews says what makes a pull request's preview fail beside a broken rules
+// file, for operators whose merges are to wait for it.
+type Previews struct {
+	Fail []Concern // none: a preview is neutral
+}
+
+// Concern is something that a preview found.
+type Concern string
+
+// The concerns.
+const (
+	Refused   Concern = "refused"   // objects that policy or Akamai's form would refuse
+	Held      Concern = "held"      // a purge that would wait for a person
+	Unmatched Concern = "unmatched" // changed files that no rule matches
+)
+
+// Concerns lists them.
+func Concerns() []Concern { return []Concern{Refused, Held, Unmatched} }
 
 // NewEntry has the defaults of everything but the lists of what is allowed.
 func NewEntry() Entry {
@@ -182,6 +202,12 @@ func (g Grant) HoldOver() HoldOver {
 		h.CPCode = lower(h.CPCode, e.HoldOver.CPCode)
 	}
 	return h
+}
+
+// PreviewFails tells whether a concern makes a preview fail: any entry asks
+// for it.
+func (g Grant) PreviewFails(c Concern) bool {
+	return g.any(func(e Entry) bool { return slices.Contains(e.Previews.Fail, c) })
 }
 
 // Exceeded says, in public words, why a purge of that many deletes and CP

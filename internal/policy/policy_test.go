@@ -315,6 +315,7 @@ func TestFaults(t *testing.T) {
 		Comments:     policy.Comments{Permission: "boss", Delete: policy.Admin},
 		Deploys:      policy.Deploys{Creators: []string{"*", "*[bot]", ""}},
 		HoldOver:     policy.HoldOver{Delete: -1, CPCode: -2},
+		Previews:     policy.Previews{Fail: []policy.Concern{policy.Held, "always"}},
 	}
 	want := []policy.Fault{
 		{"repositories", 0, `"acme" fits no repository: write owner/name, or "acme/*"`},
@@ -334,9 +335,24 @@ func TestFaults(t *testing.T) {
 		{"deploys.creators", 2, `"" is not a login, and not "*"`},
 		{"hold_over.delete", -1, "-1 is negative; 0 holds nothing"},
 		{"hold_over.cpcode", -1, "-2 is negative; 0 holds nothing"},
+		{"previews.fail", 1, `"always" is no reason: write refused, held or unmatched`},
 	}
 	if diff := cmp.Diff(want, bad.Faults()); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Every entry that fits adds what makes a preview fail.
+func TestPreviewFails(t *testing.T) {
+	one, two, other := entry(nil), entry(nil), entry(nil)
+	one.Previews.Fail, two.Previews.Fail = []policy.Concern{policy.Refused}, []policy.Concern{policy.Held}
+	other.Repositories, other.Previews.Fail = []string{"other/*"}, []policy.Concern{policy.Unmatched}
+	g := policy.Policy{one, two, other}.For("acme/site")
+	if !g.PreviewFails(policy.Refused) || !g.PreviewFails(policy.Held) || g.PreviewFails(policy.Unmatched) {
+		t.Errorf("refused %v, held %v, unmatched %v", g.PreviewFails(policy.Refused), g.PreviewFails(policy.Held), g.PreviewFails(policy.Unmatched))
+	}
+	if (policy.Policy{}).For("acme/site").PreviewFails(policy.Refused) {
+		t.Error("without an entry it fails")
 	}
 }
 

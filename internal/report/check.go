@@ -34,10 +34,12 @@ func (c PurgeCheck) Wanted() bool {
 // has them.
 func (c PurgeCheck) Check(now time.Time) (run Check, until time.Time) {
 	p := c.Purge
-	run = Check{Status: "completed", Title: c.title(now)}
+	run = Check{Status: "completed", Title: c.title(now), Link: c.Link}
 	switch {
 	case p.State == ledger.Held:
 		run.Conclusion, run.Buttons = "action_required", []Button{releaseButton(), cancelButton()}
+	case p.Covered():
+		run.Conclusion = "success"
 	case p.State == ledger.Cancelled:
 		run.Conclusion = "cancelled"
 	case p.State == ledger.Open:

@@ -19,6 +19,7 @@ const MaxCheckText = 65_535
 // Check is a check run in words. Its JSON is how a preview is kept until it
 // is posted.
 type Check struct {
+	Link        string       `json:"link"`       // of the page with all of it; "": none
 	Status      string       `json:"status"`     // in_progress or completed
 	Conclusion  string       `json:"conclusion"` // of a completed one: success, neutral, failure, …
 	Title       string       `json:"title"`
@@ -26,7 +27,12 @@ type Check struct {
 	Text        string       `json:"text"`    // Markdown of at most MaxCheckText characters
 	Annotations []Annotation `json:"annotations"`
 	Buttons     []Button     `json:"buttons"`
+
+	cut bool
 }
+
+// Cut reports whether not all of it fits what GitHub takes.
+func (c Check) Cut() bool { return c.cut }
 
 // Annotation is a remark on a line of a file.
 type Annotation struct {
@@ -54,6 +60,10 @@ type Preview struct {
 	Environments []PreviewEnvironment
 	Unmatched    []string      // changed files that no rule matches
 	Rules        *PreviewRules // of the pull request itself; nil: it leaves them alone
+	Link         string        // of the page with the whole Listing; "": none
+
+	// Fails are what the operator wants a preview to fail for.
+	Fails struct{ Refused, Held, Unmatched bool }
 }
 
 // PreviewEnvironment is what an environment would purge.
@@ -92,16 +102,37 @@ func (r *PreviewRules) broken() bool {
 	return r != nil && !r.Gone && (r.Fault != "" || r.Faults.HasErrors())
 }
 
+// failing says for what the operator wants this preview to fail; "" for nothing.
+func (p Preview) failing() string {
+	var why []string
+	refused, held := 0, false
+	for _, e := range p.Environments {
+		refused += len(e.refused())
+		held = held || e.Held != ""
+	}
+	if p.Fails.Refused && refused > 0 {
+		why = append(why, amount(refused, "object", "objects")+" would be refused")
+	}
+	if p.Fails.Held && held {
+		why = append(why, "a purge would wait for a person")
+	}
+	if p.Fails.Unmatched && len(p.Unmatched) > 0 {
+		why = append(why, NoRuleMatches(len(p.Unmatched)))
+	}
+	return strings.Join(why, "; ")
+}
+
 // Check renders the preview. It is neutral, and never stands in a merge's
-// way, unless the pull request's rules file is broken.
+// way, unless the pull request's rules file is broken or the operator asks
+// for more.
 func (p Preview) Check() Check {
-	c := Check{Status: "completed", Conclusion: "neutral", Title: p.title()}
-	if p.Rules.broken() {
+	c := Check{Status: "completed", Conclusion: "neutral", Title: p.title(), Link: p.Link}
+	if p.Rules.broken() || p.failing() != "" {
 		c.Conclusion = "failure"
 	}
 	c.Annotations = p.Rules.annotations()
-	c.Summary = p.summary()
-	c.Text = p.text()
+	summary, text := p.summary(), p.text()
+	c.Summary, c.Text, c.cut = summary.done(p.whole()), text.done(p.whole()), summary.full || text.full
 	return c
 }
 
@@ -156,8 +187,8 @@ func (e PreviewEnvironment) refused() (all []mapping.Target) {
 }
 
 // summary has the counts first.
-func (p Preview) summary() string {
-	w := &budget{left: MaxCheckText - tail}
+func (p Preview) summary() *budget {
+	w := &budget{left: MaxCheckText - tail - len(p.Link)}
 	switch {
 	case p.Fault != "":
 		w.add("The rules on " + Quote(p.Base) + " can't be used, so deployments from there wait: " + Quote(p.Fault) + "\n\n")
@@ -167,6 +198,9 @@ func (p Preview) summary() string {
 		w.add("The rules name no environment that follows " + Quote(p.Base) + ".\n\n")
 	default:
 		w.add(p.table())
+	}
+	if why := p.failing(); why != "" {
+		w.add("**Fails by the operator's policy:** " + why + ".\n\n")
 	}
 	if p.Cut {
 		w.add(fmt.Sprintf("**This is a part.** GitHub lists no more than the first %s of a pull request; "+
@@ -181,7 +215,15 @@ func (p Preview) summary() string {
 		w.add(fmt.Sprintf("### No rule matches %s\n\n", amount(len(p.Unmatched), "changed file", "changed files")))
 		w.list(slices.Collect(quoted(p.Unmatched)), "- ")
 	}
-	return w.done("")
+	return w
+}
+
+// whole says where all of it is.
+func (p Preview) whole() string {
+	if p.Link == "" {
+		return "`purgebot plan` lists all of it, from a local clone."
+	}
+	return "[All of it](" + p.Link + ")."
 }
 
 // table is the counts of each environment.
@@ -237,8 +279,8 @@ func (e PreviewEnvironment) remarks() string {
 const folds = 10
 
 // text has a table for each rule of each environment.
-func (p Preview) text() string {
-	w := &budget{left: MaxCheckText - tail}
+func (p Preview) text() *budget {
+	w := &budget{left: MaxCheckText - tail - len(p.Link)}
 	for _, e := range p.Environments {
 		if len(e.Targets) == 0 {
 			continue
@@ -253,7 +295,7 @@ func (p Preview) text() string {
 			w.table(len(refused) > folds, []string{"object", "why"}, refusedRows(refused))
 		}
 	}
-	return w.done("`purgebot plan` lists all of it, from a local clone.")
+	return w
 }
 
 func targetRows(targets []mapping.Target) (rows [][]string) {

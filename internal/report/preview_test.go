@@ -100,6 +100,33 @@ func TestPreviewWords(t *testing.T) {
 	}
 }
 
+// The listing has all of it, and nothing in it is more than one line.
+func TestPreviewListing(t *testing.T) {
+	p := report.Preview{
+		Base: "main", SHA: "0123456789", Files: 3000, Cut: true, Unmatched: []string{"notes.txt", "a\nb\t\u202ec"},
+		Environments: []report.PreviewEnvironment{{Name: "production", Network: mapping.Production, Targets: append(pages(1400), mapping.Target{
+			Kind: mapping.Tag, Object: "x", Rule: "a\tb", Path: "layouts/x", Reason: "policy does not allow tag x for acme/site", Action: mapping.Invalidate,
+		})}},
+	}
+	golden(t, "preview-listing", cutMiddle(p.Listing(), 8, 6))
+	p.Link = "https://purgebot.acme.com/previews/k"
+	for name, text := range map[string]string{"summary": p.Check().Summary, "text": p.Check().Text} {
+		if linked := strings.Contains(text, "[All of it]("+p.Link+")."); linked != strings.Contains(text, "Cut here") || !p.Check().Cut() {
+			t.Errorf("the %s is cut and does not link to the whole:\n%s", name, text[max(0, len(text)-300):])
+		}
+	}
+	p.Environments[0].Targets = p.Environments[0].Targets[:1]
+	if c := p.Check(); c.Cut() || strings.Contains(c.Summary+c.Text, p.Link) {
+		t.Error("a short one links to the whole")
+	}
+}
+
+// cutMiddle leaves the first and the last lines.
+func cutMiddle(text string, first, last int) string {
+	lines := strings.SplitAfter(strings.TrimSuffix(text, "\n"), "\n")
+	return strings.Join(lines[:first], "") + fmt.Sprintf("(%d lines)\n", len(lines)-first-last) + strings.Join(lines[len(lines)-last:], "")
+}
+
 // Whatever the number of objects, each text fits, no tag stays open, and what
 // was left out is said.
 func TestPreviewIsCutCleanly(t *testing.T) {

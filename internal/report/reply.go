@@ -48,10 +48,12 @@ func headline(p ledger.Purge, now time.Time) string {
 	switch {
 	case p.State == ledger.Held:
 		return fmt.Sprintf("Held: %s", Objects(c))
+	case p.Covered():
+		return p.Closed
 	case p.State == ledger.Cancelled:
 		return fmt.Sprintf("Cancelled by %s, %d not purged", Quote(p.EndedBy), c.Total()-c.Accepted)
 	case p.State == ledger.Open, now.Before(p.DoneAt) && c.Accepted > 0:
-		return fmt.Sprintf("%d of %d purged%s", c.Accepted, c.Total(), refused(c, ""))
+		return progress(c)
 	case c.Total() == 0:
 		return "Nothing to purge"
 	case c.Failed > 0:

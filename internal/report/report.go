@@ -35,14 +35,16 @@ func Purge(p ledger.Purge, now time.Time) Status {
 	switch {
 	case p.State == ledger.Held:
 		return held(p)
+	case p.Covered():
+		return status("success", "%s", p.Closed)
 	case p.State == ledger.Cancelled:
 		return status("failure", "cancelled by %s, %d not purged", p.EndedBy, c.Total()-c.Accepted)
 	case p.State == ledger.Open && p.Paused != "":
-		return status("pending", "%d of %d purged%s, waiting: %s", c.Accepted, c.Total(), refused(c, ""), p.Paused)
+		return status("pending", "%s, waiting: %s", progress(c), p.Paused)
 	case p.State == ledger.Open:
-		return status("pending", "%d of %d purged%s", c.Accepted, c.Total(), refused(c, ""))
+		return status("pending", "%s", progress(c))
 	case now.Before(p.DoneAt) && c.Accepted > 0:
-		s := status("pending", "%d of %d purged%s", c.Accepted, c.Total(), refused(c, ""))
+		s := status("pending", "%s", progress(c))
 		s.Until = p.DoneAt
 		return s
 	case c.Total() == 0:
@@ -54,11 +56,39 @@ func Purge(p ledger.Purge, now time.Time) Status {
 	}
 }
 
-// held says how to let a purge go, and as much of why it waits as fits.
+// held says how to let a purge go, and as much of why it waits as fits. It is
+// pending while somebody is waited for, and then a failure: its objects are as
+// stale as before.
 func held(p ledger.Purge) Status {
+	state, why := "pending", "held: "+join(Objects(p.Counts), p.Note)
+	if p.Closed != "" {
+		state, why = "failure", fmt.Sprintf("held, %s: %s not purged", p.Closed, Objects(p.Counts))
+	}
 	how := ". /purge release, or purgebot release " + p.ID
-	why := Cut("held: "+join(Objects(p.Counts), p.Note), MaxDescription-utf8.RuneCountInString(how))
-	return status("pending", "%s%s", why, how)
+	return status(state, "%s%s", Cut(why, MaxDescription-utf8.RuneCountInString(how)), how)
+}
+
+// Overtaken says why a held purge is waited for no longer: another commit went
+// live.
+func Overtaken(sha string) string { return "overtaken by " + Short(sha) }
+
+// HeldLong says why a held purge is waited for no longer: nobody came.
+func HeldLong(after time.Duration) string {
+	return fmt.Sprintf("for more than %d hours", int(after.Hours()))
+}
+
+// steps is in how many steps a purge's progress is told at most. GitHub takes
+// 1,000 statuses of a commit and context, and a large purge has more requests.
+const steps = 100
+
+// progress says how much of a purge is done, rounded down to a step.
+func progress(c ledger.Counts) string {
+	told := c
+	if step := max(1, c.Total()/steps); c.Left() > 0 {
+		told.Accepted -= c.Accepted % step
+		told.Failed -= c.Failed % step
+	}
+	return fmt.Sprintf("%d of %d purged%s", told.Accepted, c.Total(), refused(told, ""))
 }
 
 func refused(c ledger.Counts, reason string) string {

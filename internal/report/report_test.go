@@ -39,6 +39,12 @@ func TestPurge(t *testing.T) {
 		{"nothing to do", done(ledger.Counts{}, nil), "success: nothing to purge"},
 		{"long", done(ledger.Counts{URLs: 1, Accepted: 1}, func(p *ledger.Purge) { p.OpenedAt = midday.Add(-10 * time.Minute) }), "success: 1 URL purged in 10 min"},
 		{"cancelled", ledger.Purge{State: ledger.Cancelled, EndedBy: "ann", Counts: ledger.Counts{URLs: 14, Accepted: 2}}, "failure: cancelled by ann, 12 not purged"},
+		{"a large one, by steps", ledger.Purge{State: ledger.Open, Counts: ledger.Counts{URLs: 1999, Accepted: 999, Failed: 20}}, "pending: 988 of 1999 purged, 19 refused"},
+		{"a large one, all answered", done(ledger.Counts{URLs: 1999, Accepted: 1998, Failed: 1}, func(p *ledger.Purge) { p.DoneAt = midday.Add(time.Second) }), "pending: 1998 of 1999 purged, 1 refused"},
+		{"held", ledger.Purge{ID: "01K", State: ledger.Held, Counts: ledger.Counts{URLs: 3000}, Note: "3000 URLs, the rules hold more than 2000"}, "pending: held: 3000 URLs (3000 URLs, the rules hold more than 2000). /purge release, or purgebot release 01K"},
+		{"held and overtaken", ledger.Purge{ID: "01K", State: ledger.Held, Counts: ledger.Counts{URLs: 3000}, Closed: report.Overtaken("abc1234def")}, "failure: held, overtaken by abc1234: 3000 URLs not purged. /purge release, or purgebot release 01K"},
+		{"held for long", ledger.Purge{ID: "01K", State: ledger.Held, Counts: ledger.Counts{URLs: 3000}, Closed: report.HeldLong(24 * time.Hour)}, "failure: held, for more than 24 hours: 3000 URLs not purged. /purge release, or purgebot release 01K"},
+		{"held, and covered by a later one", ledger.Purge{State: ledger.Cancelled, Counts: ledger.Counts{URLs: 3000}, Closed: report.Carried("abc1234def").Description}, "success: purged with abc1234"},
 	} {
 		s := report.Purge(test.purge, midday)
 		if got := s.State + ": " + s.Description; got != test.want {
@@ -48,9 +54,19 @@ func TestPurge(t *testing.T) {
 	if s := report.Purge(done(ledger.Counts{URLs: 1, Accepted: 1}, func(p *ledger.Purge) { p.DoneAt = midday.Add(time.Second) }), midday); !s.Until.Equal(midday.Add(time.Second)) {
 		t.Errorf("the words change at %v", s.Until)
 	}
-	if s := report.Purge(ledger.Purge{State: ledger.Held, Counts: ledger.Counts{URLs: 3000}, Note: "3000 URLs, the rules hold more than 2000"}, midday); s.State != "pending" ||
-		!strings.Contains(s.Description, "/purge release") {
-		t.Errorf("held: %+v", s)
+}
+
+// GitHub takes 1,000 statuses of a commit and context: whatever the size of a
+// purge, its words change less often than that.
+func TestProgressOfAMillionObjects(t *testing.T) {
+	const all, request = 1_000_000, 600
+	words := map[string]bool{}
+	for sent := 0; sent < all; sent += request {
+		c := ledger.Counts{URLs: all, Accepted: sent - sent/10, Failed: sent / 10}
+		words[report.Purge(ledger.Purge{State: ledger.Open, Counts: c}, midday).Description] = true
+	}
+	if n := len(words); n < 50 || n > 150 {
+		t.Errorf("%d different words for %d requests", n, all/request)
 	}
 }
 

@@ -66,6 +66,7 @@ type GitHub struct {
 	changed       chan struct{}
 	closed        bool
 	underWay      int // requests not answered yet
+	enforce       bool
 	sequence      int64
 	repos         []*githubRepo
 	installations map[int64]*githubInstallation
@@ -95,6 +96,7 @@ type githubRepo struct {
 	checks      []*githubCheck
 	issues      []*githubIssue
 	comments    []*githubComment
+	runs        []githubObject    // of workflows, the oldest first
 	roles       map[string]string // by lower-case login
 }
 
@@ -189,7 +191,7 @@ func (g *GitHub) addRepository(ctx context.Context, cfg GitHubRepository) error 
 		GitHubRepository: cfg,
 		git:              newGithubGit(ctx, cfg.Dir),
 		roles:            map[string]string{strings.ToLower(cfg.Owner): "admin"},
-		createdAt:        g.cfg.Now(), pushedAt: g.cfg.Now(),
+		createdAt:        g.now(), pushedAt: g.now(),
 	}
 	if repo.Installation == 0 {
 		repo.Installation = 1

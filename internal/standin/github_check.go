@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -442,6 +443,14 @@ func (g *GitHub) listAnnotations(x *githubExchange) githubReply {
 	return githubReply{status: http.StatusOK, header: links, body: append([]GitHubAnnotation{}, page...)}
 }
 
+// appID is the id of an App by its slug. The caller holds g.mu.
+func (g *GitHub) appID(slug string) int64 {
+	if slug == g.cfg.AppSlug {
+		return g.cfg.AppID
+	}
+	return g.userID("app/" + slug)
+}
+
 // listCheckRuns is GET /repos/{owner}/{repo}/commits/{ref}/check-runs.
 func (g *GitHub) listCheckRuns(x *githubExchange) githubReply {
 	commit, err := g.resolve(x.repo, x.params["ref"])
@@ -449,12 +458,20 @@ func (g *GitHub) listCheckRuns(x *githubExchange) githubReply {
 		return githubFail(http.StatusUnprocessableEntity, "No commit found for SHA: "+x.params["ref"])
 	}
 	query := x.URL.Query()
+	if f := query.Get("filter"); f != "" && f != "latest" && f != "all" {
+		return githubFail(http.StatusUnprocessableEntity, "Invalid request.\n\nfilter must be one of the following: latest, all.")
+	}
+	app := query.Get("app_id")
+	if _, err := strconv.ParseInt(app, 10, 64); app != "" && err != nil {
+		return githubFail(http.StatusUnprocessableEntity, "Invalid request.\n\napp_id must be an integer.")
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	items, seen := []githubObject{}, map[string]bool{}
 	for _, c := range slices.Backward(x.repo.checks) {
 		key := c.App + "/" + c.Name
 		if c.SHA != commit.id || query.Get("check_name") != "" && query.Get("check_name") != c.Name ||
+			app != "" && app != fmt.Sprint(g.appID(c.App)) ||
 			query.Get("status") != "" && query.Get("status") != c.Status || query.Get("filter") != "all" && seen[key] {
 			continue
 		}

@@ -214,7 +214,7 @@ func (g *GitHub) foreignApp(slug string) any {
 		return g.appJSON()
 	}
 	app := g.appJSON()
-	app["slug"], app["name"], app["id"] = slug, slug, g.userID("app/"+slug)
+	app["slug"], app["name"], app["id"] = slug, slug, g.appID(slug)
 	return app
 }
 

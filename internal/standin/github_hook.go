@@ -141,8 +141,8 @@ func (g *GitHub) newEvent(r *githubRepo, event, action, sender string, fields gi
 
 func (g *GitHub) makeEvent(r *githubRepo, event, action, sender string, fields githubObject) *GitHubDelivery {
 	body := githubObject{"sender": g.userJSON(g.cfg.URL, sender)}
-	if event != "installation" {
-		if i := g.installations[r.Installation]; i.deleted || !i.suspendedAt.IsZero() {
+	if !strings.HasPrefix(event, "installation") {
+		if i := g.installations[r.Installation]; i == nil || i.deleted || !i.suspendedAt.IsZero() {
 			return nil
 		}
 		body["repository"] = g.repositoryJSON(g.cfg.URL, r)
@@ -168,7 +168,7 @@ func (g *GitHub) makeEvent(r *githubRepo, event, action, sender string, fields g
 // always, checks whenever it may write them, others if it asked for them and has
 // the permission that they need.
 func (g *GitHub) subscribed(event string) bool {
-	if event == "installation" || strings.HasPrefix(event, "check_") && g.cfg.Permissions["checks"] == "write" {
+	if strings.HasPrefix(event, "installation") || strings.HasPrefix(event, "check_") && g.cfg.Permissions["checks"] == "write" {
 		return true
 	}
 	permission := "contents" // push, create, delete

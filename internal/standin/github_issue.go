@@ -33,9 +33,21 @@ type githubIssue struct {
 	title     string
 	login     string
 	state     string
+	merged    bool
+	locked    bool
 	createdAt time.Time
+	closedAt  time.Time
 	pull      *GitHubPullRequest // nil: a plain issue
 	size      githubSize         // of the pull request
+}
+
+// ended is when the issue was closed, in JSON; null while it is open, or where
+// it did not end so.
+func (i *githubIssue) ended(so bool) any {
+	if i.closedAt.IsZero() || !so {
+		return nil
+	}
+	return i.closedAt
 }
 
 type githubComment struct {
@@ -217,17 +229,17 @@ func (g *GitHub) issueJSON(api string, r *githubRepo, i *githubIssue) githubObje
 	body := githubObject{
 		"url": self, "repository_url": r.url(api), "labels_url": self + "/labels{/name}", "comments_url": self + "/comments",
 		"events_url": self + "/events", "html_url": page, "id": i.id, "node_id": githubNode("I", i.id), "number": i.number,
-		"title": i.title, "user": g.userJSON(api, i.login), "labels": []string{}, "state": i.state, "locked": false,
+		"title": i.title, "user": g.userJSON(api, i.login), "labels": []string{}, "state": i.state, "locked": i.locked,
 		"assignee": nil, "assignees": []string{}, "milestone": nil, "comments": comments, "created_at": i.createdAt,
-		"updated_at": i.createdAt, "closed_at": nil, "author_association": r.association(i.login), "active_lock_reason": nil,
+		"updated_at": i.createdAt, "closed_at": i.ended(true), "author_association": r.association(i.login), "active_lock_reason": nil,
 		"body": "", "reactions": githubReactionCounts(self, nil), "performed_via_github_app": nil, "state_reason": nil,
 	}
 	if i.pull != nil {
 		page = fmt.Sprintf("%s/pull/%d", r.html(), i.number)
-		body["html_url"], body["draft"] = page, false
+		body["html_url"], body["draft"] = page, i.pull.Draft
 		body["pull_request"] = githubObject{
 			"url": fmt.Sprintf("%s/pulls/%d", r.url(api), i.number), "html_url": page,
-			"diff_url": page + ".diff", "patch_url": page + ".patch", "merged_at": nil,
+			"diff_url": page + ".diff", "patch_url": page + ".patch", "merged_at": i.ended(i.merged),
 		}
 	}
 	return body
@@ -292,9 +304,16 @@ func (g *GitHub) listComments(x *githubExchange) githubReply {
 	if i == nil {
 		return githubNotFound()
 	}
+	var since time.Time
+	if text := x.URL.Query().Get("since"); text != "" {
+		var err error
+		if since, err = time.Parse(time.RFC3339, text); err != nil {
+			return githubFail(http.StatusUnprocessableEntity, "Invalid request.\n\nsince must be a timestamp as YYYY-MM-DDTHH:MM:SSZ.")
+		}
+	}
 	items := []githubObject{}
 	for _, c := range x.repo.comments {
-		if c.issue == i {
+		if c.issue == i && !c.UpdatedAt.Before(since) {
 			items = append(items, g.commentJSON(x.api, x.repo, c))
 		}
 	}
@@ -337,6 +356,8 @@ func (g *GitHub) createComment(x *githubExchange) githubReply {
 		return githubNotFound()
 	case !x.mayWrite(i):
 		return githubFail(http.StatusForbidden, "Resource not accessible by integration")
+	case i.locked:
+		return githubFail(http.StatusForbidden, "Unable to create comment because issue is locked.")
 	}
 	c := g.addComment(x.repo, i, g.bot(), text)
 	g.sendLater(g.commentEvent(x.repo, c, "created", g.bot(), nil))
@@ -415,6 +436,8 @@ func (g *GitHub) createReaction(x *githubExchange) githubReply {
 		return githubNotFound()
 	case !x.mayWrite(c.issue):
 		return githubFail(http.StatusForbidden, "Resource not accessible by integration")
+	case c.issue.locked:
+		return githubFail(http.StatusForbidden, "Unable to create reaction because issue is locked.")
 	}
 	for _, r := range c.reactions {
 		if r.Login == g.bot() && r.Content == wish.Content {
@@ -432,8 +455,14 @@ func (g *GitHub) deleteReaction(x *githubExchange) githubReply {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if c := x.repo.comment(x.id("comment")); c != nil {
+		if !x.mayWrite(c.issue) {
+			return githubFail(http.StatusForbidden, "Resource not accessible by integration")
+		}
 		for i, r := range c.reactions {
 			if r.ID == x.id("reaction") {
+				if r.Login != g.bot() {
+					return githubFail(http.StatusForbidden, "Resource not accessible by integration")
+				}
 				c.reactions = slices.Delete(c.reactions, i, i+1)
 				g.notify()
 				return githubReply{status: http.StatusNoContent}

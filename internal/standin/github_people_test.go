@@ -103,6 +103,13 @@ func TestGitHubComments(t *testing.T) {
 	if r := p.Reactions(acme, comment); len(r) != 1 {
 		t.Errorf("%+v", r)
 	}
+
+	p.do("GET", path+"?since=2999-01-01T00:00:00Z", "").want(http.StatusOK, "[]")
+	p.do("GET", path+"?since=yesterday", "").want(http.StatusUnprocessableEntity, "since")
+	must(t, p.LockConversation(acme, pull))
+	p.do("POST", path, `{"body":"x"}`).want(http.StatusForbidden, "issue is locked")
+	p.do("POST", reactions, `{"content":"confused"}`).want(http.StatusForbidden, "issue is locked")
+	p.do("GET", repoPath("issues/%d", pull), "").want(http.StatusOK, `"locked":true`)
 }
 
 func TestGitHubPullRequests(t *testing.T) {
@@ -192,6 +199,14 @@ func TestGitHubCheckRuns(t *testing.T) {
 		t.Errorf("%v, %v", list, err)
 	}
 	p.do("PATCH", repoPath("check-runs/%d", list.CheckRuns[0].GetID()), `{"name":"x"}`).want(http.StatusForbidden, "GitHub App that created it")
+	for query, want := range map[string]string{
+		fmt.Sprint("?app_id=", p.AppID()): `"total_count":1`, "?app_id=99": `"total_count":0`, "?check_name=Deploy": `"total_count":1`, "?filter=all": `"total_count":2`,
+	} {
+		p.do("GET", repoPath("commits/main/check-runs")+query, "").want(http.StatusOK, want)
+	}
+	for _, query := range []string{"?app_id=purgebot", "?filter=newest"} {
+		p.do("GET", repoPath("commits/main/check-runs")+query, "").want(http.StatusUnprocessableEntity, "")
+	}
 	notes, _, err := p.client.Checks.ListCheckRunAnnotations(t.Context(), "acme", "site", run.GetID(), nil)
 	if err != nil || len(notes) != 2 || notes[0].GetMessage() != "oh" || notes[1].GetMessage() != "more" {
 		t.Errorf("%v, %v", notes, err)

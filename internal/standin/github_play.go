@@ -3,8 +3,9 @@ package standin
 import (
 	"context"
 	"fmt"
-	"strings"
-	"time"
+	"net/http"
+	"path"
+	"slices"
 )
 
 // GitHubWorkflowRun is an Actions run for a player to end.
@@ -32,6 +33,7 @@ func (g *GitHub) CompleteWorkflow(ctx context.Context, repo string, run GitHubWo
 		run.Actor = r.Owner
 	}
 	body := g.runJSON(r, run)
+	r.runs = append(r.runs, body)
 	event := g.newEvent(r, "workflow_run", "completed", run.Actor, githubObject{
 		"workflow_run": body, "workflow": githubObject{
 			"id": body["workflow_id"], "node_id": githubNode("W", body["workflow_id"]), "name": body["name"], "path": body["path"], "state": "active",
@@ -102,83 +104,29 @@ func (g *GitHub) Send(ctx context.Context, repo, event, action, sender string, f
 	return g.send(ctx, d), nil
 }
 
-// Rename gives a repository another name; the old one leads to it by a redirect.
-func (g *GitHub) Rename(repo, name string) error {
+// listWorkflowRuns is GET /repos/{owner}/{repo}/actions/workflows/{workflow}/runs,
+// newest first; the workflow is named by its file.
+func (g *GitHub) listWorkflowRuns(x *githubExchange) githubReply {
+	query := x.URL.Query()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	r, err := g.lookup(repo)
-	if err != nil {
-		return err
-	}
-	r.formerNames = append(r.formerNames, r.fullName())
-	if owner, newName, transferred := strings.Cut(name, "/"); transferred {
-		r.Owner, name = owner, newName
-	}
-	r.Name = name
-	g.notify()
-	return nil
-}
-
-// Archive makes a repository read-only.
-func (g *GitHub) Archive(repo string) error {
-	return g.change(repo, func(r *githubRepo) { r.archived = true })
-}
-
-// Delete deletes a repository: it is not found any more.
-func (g *GitHub) Delete(repo string) error {
-	return g.change(repo, func(r *githubRepo) { r.deleted = true })
-}
-
-func (g *GitHub) change(repo string, do func(*githubRepo)) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	r, err := g.lookup(repo)
-	if err != nil {
-		return err
-	}
-	do(r)
-	g.notify()
-	return nil
-}
-
-// Suspend suspends an installation and sends `installation`, suspend.
-func (g *GitHub) Suspend(ctx context.Context, installation int64) error {
-	return g.changeInstallation(ctx, installation, "suspend", func(i *githubInstallation) { i.suspendedAt = g.now() })
-}
-
-// Unsuspend ends a suspension and sends `installation`, unsuspend.
-func (g *GitHub) Unsuspend(ctx context.Context, installation int64) error {
-	return g.changeInstallation(ctx, installation, "unsuspend", func(i *githubInstallation) { i.suspendedAt = time.Time{} })
-}
-
-// Uninstall removes the App from an account and sends `installation`, deleted.
-func (g *GitHub) Uninstall(ctx context.Context, installation int64) error {
-	return g.changeInstallation(ctx, installation, "deleted", func(i *githubInstallation) { i.deleted = true })
-}
-
-func (g *GitHub) changeInstallation(ctx context.Context, id int64, action string, do func(*githubInstallation)) error {
-	g.mu.Lock()
-	i := g.installations[id]
-	if i == nil {
-		g.mu.Unlock()
-		return fmt.Errorf("installation %d: %w", id, errGithubNoObject)
-	}
-	do(i)
-	repositories := []githubObject{}
-	var one *githubRepo
-	for _, r := range g.repos {
-		if r.Installation == id && !r.deleted {
-			one = r
-			repositories = append(repositories, githubObject{
-				"id": r.ID, "node_id": githubNode("R", r.ID), "name": r.Name, "full_name": r.fullName(), "private": r.Private,
-			})
+	items, known := []githubObject{}, false
+	for _, run := range slices.Backward(x.repo.runs) {
+		if path.Base(run["path"].(string)) != x.params["workflow"] {
+			continue
+		}
+		known = true
+		fits := true
+		for key, field := range map[string]string{"branch": "head_branch", "event": "event", "head_sha": "head_sha"} {
+			fits = fits && (query.Get(key) == "" || query.Get(key) == run[field])
+		}
+		if status := query.Get("status"); fits && (status == "" || status == run["status"] || status == run["conclusion"]) {
+			items = append(items, run)
 		}
 	}
-	event := g.newEvent(one, "installation", action, i.account, githubObject{
-		"installation": g.installationJSON(g.cfg.URL, i), "repositories": repositories, "requester": nil,
-	})
-	g.notify()
-	g.mu.Unlock()
-	g.send(ctx, event)
-	return nil
+	if !known {
+		return githubNotFound()
+	}
+	page, links := githubPage(x, items)
+	return githubReply{status: http.StatusOK, header: links, body: githubObject{"total_count": len(items), "workflow_runs": page}}
 }

@@ -17,8 +17,10 @@ type GitHubPullRequest struct {
 	// HeadRepository is a fork's OWNER/NAME; empty: the branch is in the
 	// repository itself. The fork's commits are in the repository's clone.
 	HeadRepository string
+	HeadGone       bool   // the fork was deleted since: GitHub names no head repository
 	Base           string // branch; the default one if empty
 	BaseSHA        string // that of the branch if empty
+	Draft          bool
 }
 
 // OpenPullRequest opens a pull request and sends `pull_request`, opened.
@@ -57,16 +59,37 @@ func (g *GitHub) OpenPullRequest(ctx context.Context, repo string, p GitHubPullR
 	return i.number, nil
 }
 
-// ClosePullRequest closes a pull request and sends `pull_request`, closed. It
-// merges nothing: push the base branch for that.
+// ClosePullRequest closes a pull request and sends `pull_request`, closed.
 func (g *GitHub) ClosePullRequest(ctx context.Context, repo string, number int, login string) error {
+	return g.endPull(ctx, repo, number, login, false)
+}
+
+// MergePullRequest says that a pull request was merged and sends
+// `pull_request`, closed. It moves no branch: push the base branch for that.
+func (g *GitHub) MergePullRequest(ctx context.Context, repo string, number int, login string) error {
+	return g.endPull(ctx, repo, number, login, true)
+}
+
+// LockConversation locks an issue or a pull request: the App may neither
+// comment nor react there any more.
+func (g *GitHub) LockConversation(repo string, number int) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, i, err := g.findIssue(repo, number)
+	if err == nil {
+		i.locked = true
+	}
+	return err
+}
+
+func (g *GitHub) endPull(ctx context.Context, repo string, number int, login string, merged bool) error {
 	g.mu.Lock()
 	r, i, err := g.findIssue(repo, number)
 	if err != nil {
 		g.mu.Unlock()
 		return err
 	}
-	i.state = "closed"
+	i.state, i.merged, i.closedAt = "closed", merged, g.now()
 	event := g.pullEvent(r, i, "closed", login)
 	g.notify()
 	g.mu.Unlock()
@@ -92,7 +115,11 @@ func (g *GitHub) pullJSON(api string, r *githubRepo, i *githubIssue) githubObjec
 		headRepo, headOwner = g.repositoryJSON(api, &fork), owner
 		headRepo["fork"] = true
 	}
-	side := func(owner, ref, sha string, repo githubObject) githubObject {
+	var head any = headRepo
+	if p.HeadGone {
+		head = nil
+	}
+	side := func(owner, ref, sha string, repo any) githubObject {
 		return githubObject{"label": owner + ":" + ref, "ref": ref, "sha": sha, "user": g.userJSON(api, owner), "repo": repo}
 	}
 	issue := g.issueJSON(api, r, i)
@@ -105,16 +132,16 @@ func (g *GitHub) pullJSON(api string, r *githubRepo, i *githubIssue) githubObjec
 	}
 	return githubObject{
 		"url": self, "id": i.id, "node_id": githubNode("PR", i.id), "html_url": page, "diff_url": page + ".diff", "patch_url": page + ".patch",
-		"issue_url": issue["url"], "number": i.number, "state": i.state, "locked": false, "title": i.title, "user": issue["user"], "body": nil,
-		"created_at": i.createdAt, "updated_at": i.createdAt, "closed_at": nil, "merged_at": nil, "merge_commit_sha": nil,
+		"issue_url": issue["url"], "number": i.number, "state": i.state, "locked": i.locked, "title": i.title, "user": issue["user"], "body": nil,
+		"created_at": i.createdAt, "updated_at": i.createdAt, "closed_at": i.ended(true), "merged_at": i.ended(i.merged), "merge_commit_sha": nil,
 		"assignee": nil, "assignees": []string{}, "requested_reviewers": []string{}, "requested_teams": []string{}, "labels": []string{},
-		"milestone": nil, "draft": false, "commits_url": self + "/commits", "review_comments_url": self + "/comments",
+		"milestone": nil, "draft": p.Draft, "commits_url": self + "/commits", "review_comments_url": self + "/comments",
 		"review_comment_url": r.url(api) + "/pulls/comments{/number}", "comments_url": issue["comments_url"],
 		"statuses_url": r.url(api) + "/statuses/" + p.HeadSHA, "author_association": r.association(i.login), "auto_merge": nil,
-		"active_lock_reason": nil, "merged": false, "mergeable": nil, "rebaseable": nil, "mergeable_state": "unknown", "merged_by": nil,
+		"active_lock_reason": nil, "merged": i.merged, "mergeable": nil, "rebaseable": nil, "mergeable_state": "unknown", "merged_by": nil,
 		"comments": issue["comments"], "review_comments": 0, "maintainer_can_modify": false,
 		"changed_files": i.size.files, "commits": i.size.commits, "additions": i.size.additions, "deletions": i.size.deletions,
-		"head": side(headOwner, p.Head, p.HeadSHA, headRepo), "base": side(r.Owner, p.Base, p.BaseSHA, g.repositoryJSON(api, r)), "_links": links,
+		"head": side(headOwner, p.Head, p.HeadSHA, head), "base": side(r.Owner, p.Base, p.BaseSHA, g.repositoryJSON(api, r)), "_links": links,
 	}
 }
 

@@ -211,7 +211,7 @@ func (g *GitHub) finishPush(p *githubPush) (events []*GitHubDelivery, ok bool) {
 	} else {
 		r.refs[p.ref] = p.after
 	}
-	r.pushedAt = g.cfg.Now()
+	r.pushedAt = g.now()
 	defer g.notify()
 	if p.quiet {
 		g.movePulls(p)

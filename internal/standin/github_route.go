@@ -68,6 +68,8 @@ func (g *GitHub) routeTable() []githubRoute {
 		{"PATCH " + repo + "/check-runs/{check}", "checks:write", g.updateCheckRun},
 		{"GET " + repo + "/check-runs/{check}/annotations", "checks:read", g.listAnnotations},
 
+		{"GET " + repo + "/actions/workflows/{workflow}/runs", "actions:read", g.listWorkflowRuns},
+
 		{"GET " + repo + "/issues/{number}", "issues:read|pull_requests:read", g.getIssue},
 		{"GET " + repo + "/issues/{number}/comments", "issues:read|pull_requests:read", g.listComments},
 		{"POST " + repo + "/issues/{number}/comments", "issues:write|pull_requests:write", g.createComment},

@@ -252,7 +252,7 @@ func TestCommandIsBoundAndAnsweredOnce(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
 		s := open(c.Now)
-		cmd, err := s.BeginCommand(t.Context(), comment(100, c.Now()), 10, time.Minute)
+		cmd, err := s.BeginCommand(t.Context(), comment(100, c.Now()), store.Rate{Most: 10, Within: time.Minute})
 		if err != nil || cmd.Outcome != "" {
 			t.Fatalf("begin: %+v, %v", cmd, err)
 		}
@@ -277,7 +277,7 @@ func TestCommandIsBoundAndAnsweredOnce(t *testing.T) {
 		if p := reread(t, s, one.ID); p.State != ledger.Open {
 			t.Errorf("purge %+v", p)
 		}
-		known, err := s.BeginCommand(t.Context(), comment(100, c.Now()), 10, time.Minute)
+		known, err := s.BeginCommand(t.Context(), comment(100, c.Now()), store.Rate{Most: 10, Within: time.Minute})
 		if err != nil || known.Outcome != "purge" || known.Environment != "production" {
 			t.Errorf("known: %+v, %v", known, err)
 		}
@@ -297,19 +297,30 @@ func TestCommandsOverTheLimitGetOneReaction(t *testing.T) {
 		c := newClock()
 		s := open(c.Now)
 		for id := int64(1); id <= 4; id++ {
-			cmd, err := s.BeginCommand(t.Context(), comment(id, c.Now()), 3, time.Minute)
+			cmd, err := s.BeginCommand(t.Context(), comment(id, c.Now()), store.Rate{Most: 3, Within: time.Minute})
 			if err != nil || (cmd.Outcome != "") != (id > 3) {
 				t.Errorf("command %d: %+v, %v", id, cmd, err)
 			}
 		}
 		other := comment(5, c.Now())
 		other.Person = 10
-		if cmd, err := s.BeginCommand(t.Context(), other, 3, time.Minute); err != nil || cmd.Outcome != "" {
+		if cmd, err := s.BeginCommand(t.Context(), other, store.Rate{Most: 3, Within: time.Minute}); err != nil || cmd.Outcome != "" {
 			t.Errorf("another person: %+v, %v", cmd, err)
 		}
 		c.Advance(time.Minute)
-		if cmd, err := s.BeginCommand(t.Context(), comment(6, c.Now()), 3, time.Minute); err != nil || cmd.Outcome != "" {
+		if cmd, err := s.BeginCommand(t.Context(), comment(6, c.Now()), store.Rate{Most: 3, Within: time.Minute}); err != nil || cmd.Outcome != "" {
 			t.Errorf("a minute later: %+v, %v", cmd, err)
+		}
+		// Buttons count with comments, and a press that may, may when its
+		// delivery is handled once more.
+		for _, press := range []struct {
+			guid string
+			may  bool
+		}{{"a", true}, {"b", true}, {"c", false}, {"a", true}, {"c", false}} {
+			may, err := s.MayPress(t.Context(), store.Press{RepoID: 77, Person: 9, GUID: press.guid, At: c.Now()}, store.Rate{Most: 3, Within: time.Minute})
+			if err != nil || may != press.may {
+				t.Errorf("press %s: %v, %v", press.guid, may, err)
+			}
 		}
 		if diff := cmp.Diff([]string{"reaction/77/4/eyes: nothing", "reaction/77/4/confused: confused", "reply/77/3/4: nothing"},
 			posts(t, s, "reaction/77/4/eyes", "reaction/77/4/confused", "reply/77/3/4")); diff != "" {
@@ -324,7 +335,7 @@ func TestMeantPurge(t *testing.T) {
 		s := open(c.Now)
 		e := environment(t, s, c.Now(), "a", 1, 1)
 		asked := planned(t, s, tags("no", "bad-1"))
-		cmd, _ := s.BeginCommand(t.Context(), comment(100, c.Now()), 10, time.Minute)
+		cmd, _ := s.BeginCommand(t.Context(), comment(100, c.Now()), store.Rate{Most: 10, Within: time.Minute})
 		if err := s.OpenAsked(t.Context(), asked.ID, false, store.Answer{Command: cmd, Outcome: "purge"}); err != nil {
 			t.Fatal(err)
 		}
@@ -358,7 +369,7 @@ func TestReplyIsFoundAgainAfterACrash(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
 		s := open(c.Now)
-		cmd, _ := s.BeginCommand(t.Context(), comment(100, c.Now()), 10, time.Minute)
+		cmd, _ := s.BeginCommand(t.Context(), comment(100, c.Now()), store.Rate{Most: 10, Within: time.Minute})
 		if _, err := s.Answer(t.Context(), store.Answer{Command: cmd, Outcome: "help", Reaction: "rocket", Words: "hello"}); err != nil {
 			t.Fatal(err)
 		}
@@ -438,6 +449,45 @@ func TestActsBesideClaims(t *testing.T) {
 			}
 			if p.Counts.Accepted != count["accepted"] || p.Counts.Failed != count["failed"] || count["waiting"] > 0 {
 				t.Errorf("%s purge counts %+v, its targets %v", p.State, p.Counts, count)
+			}
+		}
+	})
+}
+
+// What people asked for, and listings of previews, are forgotten in time.
+func TestPruneOfAsksAndPreviews(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		old := c.Now()
+		may := func(guid string) bool {
+			t.Helper()
+			may, err := s.MayPress(t.Context(), store.Press{RepoID: repoID, Person: 9, GUID: guid, At: old}, store.Rate{Most: 1, Within: time.Minute})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return may
+		}
+		if !may("a") || may("b") {
+			t.Error("the rate does not hold")
+		}
+		key, err := s.KeepPreview(t.Context(), repoID, "aaaa", []byte("all of it"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range []struct {
+			before time.Time
+			gone   bool
+		}{{old.Add(-time.Second), false}, {old.Add(time.Second), true}} {
+			if err := s.Prune(t.Context(), step.before, step.before); err != nil {
+				t.Fatal(err)
+			}
+			listing, err := s.Preview(t.Context(), key)
+			if step.gone != errors.Is(err, store.ErrNotFound) || !step.gone && string(listing) != "all of it" {
+				t.Errorf("the listing is %q, %v", listing, err)
+			}
+			if may("b") != step.gone {
+				t.Errorf("what was asked is forgotten: %v, want %v", !step.gone, step.gone)
 			}
 		}
 	})

@@ -17,7 +17,12 @@ type Check struct {
 	Words  string // what it shows, as the pipeline writes it down
 }
 
-// CheckSurface names the surface of a check run.
+// PreviewSurface names the surface of a commit's check run that no purge
+// speaks for. It is apart from those of purges, of which one may have the same
+// name: an environment may be called "preview".
+func PreviewSurface(repo int64, sha string) string { return CheckSurface(repo, sha, "") }
+
+// CheckSurface names the surface of the check run of a purge.
 func CheckSurface(repo int64, sha, name string) string {
 	return string(CheckPost) + "/" + strconv.FormatInt(repo, 10) + "/" + sha + "/" + name
 }
@@ -25,7 +30,7 @@ func CheckSurface(repo int64, sha, name string) string {
 // WantCheck wants a check run. One that says the same already stays as it
 // is, unless it is wanted afresh: somebody asked for a new one.
 func (s *Store) WantCheck(ctx context.Context, c Check, afresh bool) error {
-	name := CheckSurface(c.RepoID, c.SHA, c.Name)
+	name := PreviewSurface(c.RepoID, c.SHA)
 	again := 0
 	if afresh {
 		again = 1
@@ -82,7 +87,7 @@ func (s *Store) NoteCheck(ctx context.Context, surface, words string) error {
 // Checks lists the check runs of a commit, of one name or, with "", of all;
 // those too that GitHub does not show, or of which it is not noted yet.
 func (s *Store) Checks(ctx context.Context, repo int64, sha, name string) (posts []Post, err error) {
-	where, args := `surface = $1`, []any{CheckSurface(repo, sha, name)}
+	where, args := `surface IN ($1, $2) AND context = $3`, []any{CheckSurface(repo, sha, name), PreviewSurface(repo, sha), name}
 	if name == "" { // a scan, for a button that is hardly ever pressed
 		where, args = `repo_id = $1 AND sha = $2 AND surface LIKE 'check/%'`, []any{repo, sha}
 	}

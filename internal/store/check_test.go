@@ -30,7 +30,7 @@ func TestChecks(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		preview := store.CheckSurface(repoID, sha, "Purge preview")
+		preview := store.PreviewSurface(repoID, sha)
 		want("one", false)
 		p := claimCheck(t, s, preview)
 		if p.Kind() != store.CheckPost || p.Words != "one" || p.Number != 7 || p.Context != "Purge preview" || p.SHA != sha {

@@ -29,11 +29,10 @@ type Command struct {
 const limited = "too many"
 
 // BeginCommand notes a command and wants the reaction eyes at once. One that
-// is known already comes back as it stands. Where the person gave most or
-// more commands in this repository within the window, in whatever order they
-// are heard of, the outcome is set and the only answer is the reaction
-// confused.
-func (s *Store) BeginCommand(ctx context.Context, c Command, most int, window time.Duration) (Command, error) {
+// is known already comes back as it stands. Where the person asks for more in
+// this repository than the rate allows, the outcome is set and the only answer
+// is the reaction confused.
+func (s *Store) BeginCommand(ctx context.Context, c Command, rate Rate) (Command, error) {
 	err := s.write(ctx, func(t *tx) error {
 		n, err := t.exec(ctx, `INSERT INTO command (repo_id, comment_id, number, person, login, at) VALUES ($1,$2,$3,$4,$5,$6)
 			ON CONFLICT (repo_id, comment_id) DO NOTHING`, c.RepoID, c.Comment, c.Number, c.Person, c.Login, ms(c.At))
@@ -44,12 +43,11 @@ func (s *Store) BeginCommand(ctx context.Context, c Command, most int, window ti
 			return t.row(ctx, `SELECT environment, sha, outcome FROM command WHERE repo_id = $1 AND comment_id = $2`,
 				c.RepoID, c.Comment).Scan(&c.Environment, &c.SHA, &c.Outcome)
 		}
-		var before int
-		if err := t.row(ctx, `SELECT COUNT(*) FROM command WHERE repo_id = $1 AND person = $2 AND at > $3 AND at < $4 AND comment_id <> $5`,
-			c.RepoID, c.Person, ms(c.At.Add(-window)), ms(c.At.Add(window)), c.Comment).Scan(&before); err != nil {
+		may, err := mayAsk(ctx, t, c.RepoID, c.Person, "comment/"+strconv.FormatInt(c.Comment, 10), c.At, rate)
+		if err != nil {
 			return err
 		}
-		if before >= most {
+		if !may {
 			c.Outcome = limited
 			_, err := s.answer(ctx, t, Answer{Command: c, Outcome: limited, Reaction: "confused"})
 			return err

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
@@ -18,31 +16,6 @@ type Delivery struct {
 	ReceivedAt time.Time
 	HandledAt  time.Time // zero: not yet
 	Outcome    string    // what it came to, for the operator; "": not yet
-}
-
-// Receive makes a delivery durable and rings for it, in one transaction. It
-// reports false for a delivery id that is there already, and then changes
-// nothing.
-func (s *Store) Receive(ctx context.Context, d Delivery) (fresh bool, err error) {
-	body, err := pack(d.Body)
-	if err != nil {
-		return false, err
-	}
-	err = s.write(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, `INSERT INTO delivery (guid, event, body, received_at, next_at) VALUES ($1,$2,$3,$4,$4)
-			ON CONFLICT (guid) DO NOTHING`, d.GUID, d.Event, body, ms(d.ReceivedAt))
-		if err != nil {
-			return err
-		}
-		if fresh = n == 1; fresh {
-			t.rings(HandleJob{GUID: d.GUID})
-		}
-		return nil
-	})
-	if err != nil {
-		return false, fmt.Errorf("store delivery %s: %w", d.GUID, err)
-	}
-	return fresh, nil
 }
 
 // Delivery reads a delivery back.
@@ -57,7 +30,7 @@ func (s *Store) Delivery(ctx context.Context, guid string) (Delivery, error) {
 			return missing(err)
 		}
 		d.ReceivedAt, d.HandledAt = when(received), when(handled)
-		d.Body, err = unpack(body)
+		d.Body, err = s.zstd.unpack(body)
 		return err
 	})
 	if err != nil {
@@ -78,14 +51,17 @@ func (s *Store) Handled(ctx context.Context, guid, outcome string) error {
 // SeeRepository notes a repository as a delivery describes it, and returns
 // what is known of it: the moment it was first heard of stays.
 func (s *Store) SeeRepository(ctx context.Context, r ledger.Repository) (ledger.Repository, error) {
-	err := s.write(ctx, func(t *tx) error {
+	known, err := s.Repository(ctx, r.ID)
+	if err == nil && saysNothingNew(known, r) {
+		return known, nil // as nearly every delivery: no write for it
+	}
+	err = s.write(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, `INSERT INTO repo (id, owner, name, installation, default_branch, first_seen_at)
 			VALUES ($1,$2,$3,$4,$5,$6)
 			ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, name = excluded.name,
 				installation = CASE WHEN excluded.installation = 0 THEN repo.installation ELSE excluded.installation END,
 				default_branch = CASE WHEN excluded.default_branch = '' THEN repo.default_branch ELSE excluded.default_branch END,
-				first_seen_at = CASE WHEN excluded.first_seen_at < repo.first_seen_at THEN excluded.first_seen_at ELSE repo.first_seen_at END,
-				gone = CASE WHEN excluded.first_seen_at > repo.gone_at THEN '' ELSE repo.gone END`,
+				first_seen_at = CASE WHEN excluded.first_seen_at < repo.first_seen_at THEN excluded.first_seen_at ELSE repo.first_seen_at END`,
 			r.ID, r.Owner, r.Name, r.Installation, r.DefaultBranch, ms(r.FirstSeen))
 		if err != nil {
 			return err
@@ -97,6 +73,14 @@ func (s *Store) SeeRepository(ctx context.Context, r ledger.Repository) (ledger.
 		return ledger.Repository{}, fmt.Errorf("note repository %s: %w", r.FullName(), err)
 	}
 	return r, nil
+}
+
+// saysNothingNew tells whether noting r would leave what is known as it is.
+func saysNothingNew(known, r ledger.Repository) bool {
+	return known.Gone == "" && known.Owner == r.Owner && known.Name == r.Name &&
+		(r.Installation == 0 || r.Installation == known.Installation) &&
+		(r.DefaultBranch == "" || r.DefaultBranch == known.DefaultBranch) &&
+		ms(r.FirstSeen) >= ms(known.FirstSeen)
 }
 
 // Repository reads a repository by GitHub's id.
@@ -118,25 +102,4 @@ func repository(ctx context.Context, t *tx, id int64) (ledger.Repository, error)
 		return r, fmt.Errorf("read repository %d: %w", id, missing(err))
 	}
 	return r, nil
-}
-
-// pack and unpack compress what is kept for long. An encoder and a decoder a
-// call cost less than the pages they save; both are bounded in memory.
-func pack(b []byte) ([]byte, error) {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(zstd.SpeedFastest),
-		zstd.WithWindowSize(256<<10))
-	if err != nil {
-		return nil, err
-	}
-	packed := enc.EncodeAll(b, nil)
-	return packed, enc.Close()
-}
-
-func unpack(b []byte) ([]byte, error) {
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(64<<20))
-	if err != nil {
-		return nil, err
-	}
-	defer dec.Close()
-	return dec.DecodeAll(b, nil)
 }

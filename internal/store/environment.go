@@ -64,27 +64,62 @@ func (s *Store) ensureEnvironment(ctx context.Context, t *tx, repo int64, name s
 // Desire notes a deployment status and, if it is a success that GitHub
 // recorded after the one desired so far, moves desired to it, not to be
 // planned before due. It reports whether desired moved; a fact that is known
-// already moves nothing.
+// already moves nothing. A success that another overtakes before it is planned
+// is noted: see Served.
 func (s *Store) Desire(ctx context.Context, repo int64, name string, d ledger.Deploy, due time.Time) (e ledger.Environment, moved bool, err error) {
+	return s.desire(ctx, repo, name, d, due, func(t *tx, env string) error {
+		t.rings(ReconcileJob{EnvID: env})
+		return nil
+	})
+}
+
+// DesireHere is Desire where the caller reconciles what moved: nobody else is
+// rung for. If the caller dies first, the sweep rings, 15 s later.
+func (s *Store) DesireHere(ctx context.Context, repo int64, name string, d ledger.Deploy, due time.Time) (e ledger.Environment, moved bool, err error) {
+	return s.desire(ctx, repo, name, d, due, func(t *tx, env string) error {
+		const mine = 15 * time.Second
+		_, err := t.exec(ctx, `UPDATE environment SET rung_at = $2 WHERE id = $1`, env, ms(s.now().Add(mine-ringAgain)))
+		return err
+	})
+}
+
+func (s *Store) desire(ctx context.Context, repo int64, name string, d ledger.Deploy, due time.Time, hear func(t *tx, env string) error) (e ledger.Environment, moved bool, err error) {
 	err = s.write(ctx, func(t *tx) error {
 		moved = false
 		if e, err = s.ensureEnvironment(ctx, t, repo, name); err != nil {
 			return err
 		}
+		fresh := !d.Known
 		if d.Status != 0 {
-			if _, err := t.exec(ctx, `INSERT INTO deploy (status_id, env_id, deploy_id, sha, state, creator, recorded_at)
+			n, err := t.exec(ctx, `INSERT INTO deploy (status_id, env_id, deploy_id, sha, state, creator, recorded_at)
 				VALUES ($1,$2,$3,$4,$5,$6,$7) ON CONFLICT (env_id, status_id) DO NOTHING`,
-				d.Status, e.ID, d.Deploy, d.SHA, d.State, d.Creator, ms(d.At)); err != nil {
+				d.Status, e.ID, d.Deploy, d.SHA, d.State, d.Creator, ms(d.At))
+			if err != nil {
+				return err
+			}
+			fresh = n == 1
+		}
+		if d.State != "success" {
+			return nil
+		}
+		if !d.After(e.Desired) || !d.After(e.Live) {
+			if !fresh || d.SHA == e.Desired.SHA {
+				return nil
+			}
+			t.rings(ReconcileJob{EnvID: e.ID})
+			return s.overtaken(ctx, t, e.ID, d.Point)
+		}
+		if e.Desired != e.Live && !e.Desired.IsZero() && e.Desired.SHA != d.SHA {
+			if err := s.overtaken(ctx, t, e.ID, e.Desired); err != nil {
 				return err
 			}
 		}
-		if d.State != "success" || !d.After(e.Desired) || !d.After(e.Live) {
-			return nil
-		}
 		moved = true
 		e.Desired, e.DueAt, e.Fault, e.Seq = d.Point, due, "", e.Seq+1
-		t.rings(ReconcileJob{EnvID: e.ID})
-		return saveEnvironment(ctx, t, e)
+		if err := saveEnvironment(ctx, t, e); err != nil {
+			return err
+		}
+		return hear(t, e.ID)
 	})
 	if err != nil {
 		return e, false, fmt.Errorf("note deployment status %d of %s: %w", d.Status, name, err)
@@ -135,13 +170,48 @@ func (s *Store) Tree(ctx context.Context, env string) (listing []byte, err error
 	return listing, err
 }
 
-// SeePush notes that a branch moved. It reports false for a push that is
-// known already: the same fact under another delivery id changes nothing.
+// Rules is the rules file of one commit.
+type Rules struct {
+	SHA    string
+	Path   string // "": the commit has none
+	Source []byte
+}
+
+// LiveRules reads the rules file that was remembered of a live commit: that of
+// an environment, or, if env is empty, of the one in the repository that moved
+// last. ErrNotFound: none is remembered of what is live.
+func (s *Store) LiveRules(ctx context.Context, repo int64, env string) (r Rules, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		var packed []byte
+		err := missing(t.row(ctx, `SELECT r.sha, r.path, r.source FROM environment e JOIN live_rules r ON r.env_id = e.id AND r.sha = e.live_sha
+			WHERE e.repo_id = $1 AND (e.id = $2 OR $2 = '') ORDER BY e.live_at DESC, e.id LIMIT 1`, repo, env).Scan(&r.SHA, &r.Path, &packed))
+		if err == nil {
+			r.Source, err = s.zstd.unpack(packed)
+		}
+		return err
+	})
+	return r, err
+}
+
+func (s *Store) rememberRules(ctx context.Context, t *tx, env string, r *Rules) error {
+	if r == nil {
+		return nil
+	}
+	_, err := t.exec(ctx, `INSERT INTO live_rules (env_id, sha, path, source) VALUES ($1,$2,$3,$4)
+		ON CONFLICT (env_id) DO UPDATE SET sha = excluded.sha, path = excluded.path, source = excluded.source`,
+		env, r.SHA, r.Path, s.zstd.pack(r.Source))
+	return err
+}
+
+// SeePush notes that a branch moved. It reports false for a push that another
+// delivery told before: the same fact under another id changes nothing.
 func (s *Store) SeePush(ctx context.Context, p ledger.Push) (fresh bool, err error) {
 	err = s.write(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, `INSERT INTO push (repo_id, branch, before_sha, after_sha, at) VALUES ($1,$2,$3,$4,$5)
-			ON CONFLICT DO NOTHING`, p.RepoID, p.Branch, p.Before, p.After, ms(p.At))
-		fresh = n == 1
+		var first string
+		err := t.row(ctx, `INSERT INTO push (repo_id, branch, before_sha, after_sha, at, guid) VALUES ($1,$2,$3,$4,$5,$6)
+			ON CONFLICT (repo_id, branch, before_sha, after_sha, at) DO UPDATE SET guid = push.guid RETURNING guid`,
+			p.RepoID, p.Branch, p.Before, p.After, ms(p.At), p.Delivery).Scan(&first)
+		fresh = first == p.Delivery
 		return err
 	})
 	return fresh, err

@@ -4,11 +4,11 @@ import (
 	"context"
 	"database/sql"
 	_ "embed"
-	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
@@ -18,10 +18,17 @@ import (
 //go:embed schema.sql
 var schema1 string
 
-// migrations are the schema's steps, the first one whole; a step is never
-// changed once released. One release's program works on the next one's
-// schema: steps add, they don't take away.
-func migrations() []string { return []string{schema1} }
+// step is one step of the schema. A released step is never changed.
+type step struct {
+	statements string
+	// works is how many steps a program has to know at least to work with the
+	// schema after this one: those of the release before. That one runs beside
+	// a new one while replicas are replaced, and one may go back to it. So a
+	// step only adds: tables, indexes, columns with a default.
+	works int
+}
+
+func migrations() []step { return []step{{schema1, 1}} }
 
 // migrateLock is the key of PostgreSQL's advisory lock: replicas that start
 // together migrate one after the other.
@@ -29,14 +36,21 @@ const migrateLock = 7_382_044_911
 
 func (e *sqliteEngine) migrate(ctx context.Context) error {
 	// modernc's transactions are immediate: a second starter waits here.
-	if err := e.write(ctx, func(t *tx) error { return applySchema(ctx, t) }); err != nil {
+	if err := e.write(ctx, func(t *tx) error { return applySchema(ctx, t, migrations()) }); err != nil {
 		return err
 	}
 	return migrateJobs[*sql.Tx](ctx, riversqlite.New(e.db))
 }
 
 func (e *postgresEngine) migrate(ctx context.Context) error {
-	conn, err := e.pool.Acquire(ctx)
+	cfg := e.pool.Config()
+	cfg.ConnConfig.Tracer = nil // a step, or another's, may take its time
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	conn, err := pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
@@ -45,25 +59,39 @@ func (e *postgresEngine) migrate(ctx context.Context) error {
 		return err
 	}
 	defer conn.Exec(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, int64(migrateLock)) //nolint:errcheck // ends with the session too
-	if err := e.write(ctx, func(t *tx) error { return applySchema(ctx, t) }); err != nil {
+	unlimited := &postgresEngine{pool: pool}
+	if err := unlimited.write(ctx, func(t *tx) error { return applySchema(ctx, t, migrations()) }); err != nil {
 		return err
 	}
-	return migrateJobs[pgx.Tx](ctx, riverpgxv5.New(e.pool))
+	return migrateJobs[pgx.Tx](ctx, riverpgxv5.New(pool))
 }
 
-func applySchema(ctx context.Context, t *tx) error {
-	if _, err := t.exec(ctx, `CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY)`); err != nil {
+// SchemaError says that a newer release made the schema, and that this program
+// can't work with it.
+type SchemaError struct {
+	Have  int // steps that the schema has
+	Works int // steps that a program has to know for it
+	Known int // steps that this one knows
+}
+
+func (e *SchemaError) Error() string {
+	return fmt.Sprintf("a newer purgebot brought the database to schema %d, which takes a program that knows schema %d; this one knows %d: "+
+		"start the newer release again, or the one before it, or go back to a backup", e.Have, e.Works, e.Known)
+}
+
+func applySchema(ctx context.Context, t *tx, steps []step) error {
+	if _, err := t.exec(ctx, `CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY, works BIGINT NOT NULL)`); err != nil {
 		return err
 	}
-	var have int
-	if err := t.row(ctx, `SELECT COUNT(*) FROM schema_version`).Scan(&have); err != nil {
+	var have, works int
+	if err := t.row(ctx, `SELECT COUNT(*), COALESCE(MAX(works), 0) FROM schema_version`).Scan(&have, &works); err != nil {
 		return err
 	}
-	for i, step := range migrations() {
-		if i < have {
-			continue
-		}
-		for statement := range strings.SplitSeq(step, ";\n") {
+	if works > len(steps) {
+		return &SchemaError{Have: have, Works: works, Known: len(steps)}
+	}
+	for i := have; i < len(steps); i++ {
+		for statement := range strings.SplitSeq(steps[i].statements, ";\n") {
 			if strings.TrimSpace(statement) == "" {
 				continue
 			}
@@ -71,7 +99,7 @@ func applySchema(ctx context.Context, t *tx) error {
 				return fmt.Errorf("schema step %d: %w", i+1, err)
 			}
 		}
-		if _, err := t.exec(ctx, `INSERT INTO schema_version (version) VALUES ($1)`, i+1); err != nil {
+		if _, err := t.exec(ctx, `INSERT INTO schema_version (version, works) VALUES ($1, $2)`, i+1, steps[i].works); err != nil {
 			return err
 		}
 	}
@@ -86,20 +114,3 @@ func migrateJobs[T any](ctx context.Context, driver riverdriver.Driver[T]) error
 	_, err = m.Migrate(ctx, rivermigrate.DirectionUp, nil)
 	return err
 }
-
-// Ready reports whether the database answers and takes writes. It leaves
-// nothing behind.
-func (s *Store) Ready(ctx context.Context) error {
-	err := s.write(ctx, func(t *tx) error {
-		if _, err := t.exec(ctx, `INSERT INTO schema_version (version) VALUES (0)`); err != nil {
-			return err
-		}
-		return errRollback
-	})
-	if errors.Is(err, errRollback) {
-		return nil
-	}
-	return err
-}
-
-var errRollback = errors.New("rolled back on purpose")

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -119,7 +120,18 @@ type Move struct {
 	Words   string        // without a purge: the status of the commit; "" says nothing
 	Context string        // of the commit status
 	Tree    []byte        // the listing of To, to be remembered; nil: none
+	Rules   *Rules        // of To, to be remembered; nil: none
 	Carried []string      // further commits that this move carried
+
+	// Served is a commit that was overtaken, where this move is not of the live
+	// commit but of the purge of what that one served: its status speaks. Without
+	// a purge it was carried.
+	Served string
+
+	// Carries is what is said of a commit, and of a held purge, that this
+	// move's purge covers; Overtakes why a held one that it does not cover is
+	// waited for no longer. Both in public words.
+	Carries, Overtakes string
 }
 
 // Commit moves an environment's live commit by compare-and-set and opens the
@@ -151,7 +163,16 @@ func (s *Store) Commit(ctx context.Context, m Move) (ok bool, err error) {
 				return err
 			}
 		}
+		if err := s.rememberRules(ctx, t, e.ID, m.Rules); err != nil {
+			return err
+		}
 		if err := s.speak(ctx, t, m, e); err != nil {
+			return err
+		}
+		if err := s.overtake(ctx, t, m); err != nil {
+			return err
+		}
+		if err := s.forgetServed(ctx, t, m); err != nil {
 			return err
 		}
 		if m.Context == "" { // nobody was told of this environment
@@ -182,7 +203,7 @@ func (s *Store) speak(ctx context.Context, t *tx, m Move, e ledger.Environment) 
 		if err := s.open(ctx, t, m.Purge.ID, m.Hold); err != nil {
 			return err
 		}
-		return s.own(ctx, t, e, m.To.SHA, m.Context, m.Purge.ID)
+		return s.own(ctx, t, e, cmp.Or(m.Served, m.To.SHA), m.Context, m.Purge.ID)
 	case m.Words != "":
 		return s.announce(ctx, t, Announcement{
 			RepoID: e.RepoID, EnvID: e.ID, SHA: m.To.SHA, Context: m.Context,
@@ -276,11 +297,14 @@ func (s *Store) closeCarried(ctx context.Context, t *tx, m Move, before ledger.P
 	for _, sha := range m.Carried {
 		shas[sha] = true
 	}
+	if m.Served != "" {
+		shas[m.Served] = true
+	}
 	delete(shas, m.To.SHA)
 	for sha := range shas {
 		if err := s.announce(ctx, t, Announcement{
 			RepoID: m.Env.RepoID, EnvID: m.Env.ID, SHA: sha, Context: m.Context,
-			State: "success", Words: "purged with " + short(m.To.SHA),
+			State: "success", Words: m.Carries, Ends: true,
 			At: m.To.At.Add(time.Millisecond), // after all that happened within GitHub's second
 		}); err != nil {
 			return err
@@ -316,15 +340,14 @@ func (s *Store) pushesBefore(ctx context.Context, t *tx, m Move, add func(row) e
 	return err
 }
 
-func short(sha string) string { return sha[:min(7, len(sha))] }
-
 // LastPurge reads the last purge of an environment for a commit: its id, and
 // when its first target left; the zero time when none has.
 func (s *Store) LastPurge(ctx context.Context, env, sha string) (id string, firstSent time.Time, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		var first int64
 		err := t.row(ctx, `SELECT id, first_sent_at FROM purge WHERE env_id = $1 AND to_sha = $2
-			AND state <> 'planning' AND cause <> $3 ORDER BY id DESC LIMIT 1`, env, sha, string(ledger.CauseComment)).
+			AND state <> 'planning' AND cause NOT IN ($3, $4) ORDER BY id DESC LIMIT 1`,
+			env, sha, string(ledger.CauseComment), string(ledger.CauseServed)).
 			Scan(&id, &first)
 		firstSent = when(first)
 		return missing(err)

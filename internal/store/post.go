@@ -33,14 +33,14 @@ type Post struct {
 	Words   string
 	Version int64
 	Posted  string // the words on GitHub now, as posted
-	NextAt  time.Time
+	Wait    time.Duration // above 0: it is too early, and the surface is not claimed
 	Tries   int
 
 	Number   int   // of the pull request that a reply is on
 	Comment  int64 // that is reacted or replied to
-	RemoteID int64 // GitHub's id of the reply; 0: none is known
-	// Claims counts how often somebody set out to write this, this time
-	// included: above 1 without a RemoteID, the reply may be there already.
+	RemoteID int64 // GitHub's id of what was written last; 0: none is known
+	// Claims counts how often somebody set out to write this since it was last
+	// settled, this time included: above 1, what is to be made may be there.
 	Claims int
 }
 
@@ -60,6 +60,7 @@ type Announcement struct {
 	State   string
 	Words   string
 	At      time.Time // of the fact behind it: an older fact never overwrites a newer one
+	Ends    bool      // a later commit's purge carried this one: nothing waits for it any more
 }
 
 func surface(repo int64, sha, context string) string {
@@ -77,13 +78,17 @@ func (s *Store) Announce(ctx context.Context, a Announcement) error {
 
 func (s *Store) announce(ctx context.Context, t *tx, a Announcement) error {
 	name := surface(a.RepoID, a.SHA, a.Context)
-	n, err := t.exec(ctx, `INSERT INTO post (surface, repo_id, env_id, sha, context, purge_id, state, words, at, version)
-		VALUES ($1,$2,$3,$4,$5,'',$6,$7,$8,1)
+	ended := 0
+	if a.Ends {
+		ended = 1
+	}
+	n, err := t.exec(ctx, `INSERT INTO post (surface, repo_id, env_id, sha, context, purge_id, state, words, at, ended, version)
+		VALUES ($1,$2,$3,$4,$5,'',$6,$7,$8,$9,1)
 		ON CONFLICT (surface) DO UPDATE SET state = excluded.state, words = excluded.words, at = excluded.at,
-			version = post.version + 1
+			ended = excluded.ended, version = post.version + 1
 		WHERE post.purge_id = '' AND post.at <= excluded.at
 			AND (post.state <> excluded.state OR post.words <> excluded.words)`,
-		name, a.RepoID, a.EnvID, a.SHA, a.Context, a.State, a.Words, ms(a.At))
+		name, a.RepoID, a.EnvID, a.SHA, a.Context, a.State, a.Words, ms(a.At), ended)
 	if err != nil {
 		return err
 	}
@@ -102,7 +107,7 @@ func (s *Store) Announced(ctx context.Context, env string, limit int) (shas []st
 			err := r.Scan(&sha)
 			shas = append(shas, sha)
 			return err
-		}, `SELECT sha FROM post WHERE env_id = $1 AND purge_id = '' AND words NOT LIKE 'purged with %'
+		}, `SELECT sha FROM post WHERE env_id = $1 AND purge_id = '' AND ended = 0
 			ORDER BY at DESC, surface LIMIT $2`, env, limit)
 	})
 	return shas, err
@@ -136,8 +141,8 @@ func (s *Store) changed(ctx context.Context, t *tx, purge string) error {
 }
 
 // ClaimPost takes the surface to post for the length of a lease. It returns
-// ErrNotFound when there is nothing to say or somebody else is saying it; a
-// NextAt in the future means that it is too early.
+// ErrNotFound when there is nothing to say or somebody else is saying it; with
+// a Wait it is too early, and nothing was taken.
 func (s *Store) ClaimPost(ctx context.Context, name string, lease time.Duration) (p Post, err error) {
 	now := s.now()
 	err = s.write(ctx, func(t *tx) error {
@@ -150,7 +155,7 @@ func (s *Store) ClaimPost(ctx context.Context, name string, lease time.Duration)
 			name, ms(now), ms(now.Add(lease))).
 			Scan(&p.RepoID, &p.EnvID, &p.SHA, &p.Context, &p.PurgeID, &p.State, &p.Words, &p.Version, &p.Posted, &next, &p.Tries,
 				&p.Number, &p.Comment, &p.RemoteID, &p.Claims)
-		p.Surface, p.NextAt = name, when(next)
+		p.Surface, p.Wait = name, max(0, when(next).Sub(when(ms(now))))
 		return missing(err)
 	})
 	return p, err
@@ -166,7 +171,7 @@ func (s *Store) Posted(ctx context.Context, p Post, shows string, final bool, ne
 			version--
 		}
 		var now int64
-		err := t.row(ctx, `UPDATE post SET posted_version = $2, posted = $3, next_at = $4, lease_until = 0, tries = 0, rung_at = 0,
+		err := t.row(ctx, `UPDATE post SET posted_version = $2, posted = $3, next_at = $4, lease_until = 0, tries = 0, claims = 0, rung_at = 0,
 			remote_id = $5 WHERE surface = $1 RETURNING version`, p.Surface, version, shows, ms(next), p.RemoteID).Scan(&now)
 		if err != nil {
 			return missing(err)

@@ -10,7 +10,7 @@ import (
 
 const purgeColumns = `id, key, repo_id, env_id, environment, cause, caused_by, from_sha, to_sha, to_deploy, to_status, to_at,
 	network, start, note, unmatched, lane, version, state, urls, tags, cpcodes, sent, accepted, failed, reason,
-	created_at, opened_at, done_at, ended_by, COALESCE((SELECT words FROM budget WHERE bucket = 'requests'), '')`
+	created_at, opened_at, done_at, ended_by, closed, COALESCE((SELECT words FROM budget WHERE bucket = 'requests'), '')`
 
 func scanPurge(r row) (p ledger.Purge, err error) {
 	var unmatched string
@@ -18,7 +18,7 @@ func scanPurge(r row) (p ledger.Purge, err error) {
 	err = r.Scan(&p.ID, &p.Key, &p.RepoID, &p.EnvID, &p.Environment, &p.Cause, &p.By, &p.From.SHA,
 		&p.To.SHA, &p.To.Deploy, &p.To.Status, &toAt, &p.Network, &p.Start, &p.Note, &unmatched, &p.Lane, &p.Version,
 		&p.State, &p.Counts.URLs, &p.Counts.Tags, &p.Counts.CPCodes, &p.Counts.Sent, &p.Counts.Accepted, &p.Counts.Failed,
-		&p.Reason, &created, &opened, &done, &p.EndedBy, &p.Paused)
+		&p.Reason, &created, &opened, &done, &p.EndedBy, &p.Closed, &p.Paused)
 	if err != nil {
 		return p, missing(err)
 	}
@@ -88,9 +88,9 @@ type Pause struct {
 // Queue counts what waits.
 type Queue struct {
 	Deliveries   int // not handled yet
-	Environments int // where another commit is desired than is live, and nothing is at fault
+	Environments int // where another commit is desired than is live, and nothing is at fault; none of a repository that is gone
 	Targets      int // of open purges, neither accepted nor failed
-	Posts        int // words that GitHub does not show yet
+	Posts        int // words that GitHub does not show yet; none of a repository that is gone
 	Pause        Pause
 }
 
@@ -102,9 +102,10 @@ func (s *Store) Queue(ctx context.Context) (q Queue, err error) {
 		var words string
 		if err := t.row(ctx, `SELECT (SELECT COUNT(*) FROM delivery WHERE handled_at = 0),
 			(SELECT COUNT(*) FROM environment WHERE desired_sha <> '' AND fault = ''
-				AND (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status)),
+				AND (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status
+				OR EXISTS (SELECT 1 FROM served WHERE served.env_id = environment.id))),
 			(SELECT COALESCE(SUM(urls + tags + cpcodes - accepted - failed), 0) FROM purge WHERE state = 'open'),
-			(SELECT COUNT(*) FROM post WHERE version > posted_version),
+			(SELECT COUNT(*) FROM post WHERE version > posted_version`+present+`),
 			(SELECT COALESCE(MAX(paused_until), 0) FROM budget WHERE bucket = 'requests'),
 			(SELECT COALESCE(MAX(words), '') FROM budget WHERE bucket = 'requests')`).
 			Scan(&q.Deliveries, &q.Environments, &q.Targets, &q.Posts, &until, &words); err != nil {

@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/internal/store"
+	"github.com/purgebot/purgebot/internal/store/storetest"
 	"github.com/purgebot/purgebot/mapping"
 	"github.com/purgebot/purgebot/purger"
 )
@@ -603,7 +603,7 @@ func TestOutageDoesNotGrowTheQueue(t *testing.T) {
 }
 
 func TestSkipsOfOtherNetworks(t *testing.T) {
-	s := open(t, "sqlite:"+filepath.Join(t.TempDir(), "p.db"), newClock().Now)
+	s := open(t, storetest.SQLite(t), newClock().Now)
 	asked(t, s, urls(2)...)
 	p, err := s.Begin(t.Context(), ledger.Purge{RepoID: repoID, Environment: "staging", Network: mapping.Staging})
 	if err != nil {

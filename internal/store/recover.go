@@ -32,6 +32,25 @@ func (s *Store) Hasten(ctx context.Context, names ...string) error {
 	return nil
 }
 
+// HastenIdle makes chores due now, but for those that somebody does at this
+// moment.
+func (s *Store) HastenIdle(ctx context.Context, names ...string) error {
+	now := ms(s.now())
+	err := s.write(ctx, func(t *tx) error {
+		for _, name := range names {
+			if _, err := t.exec(ctx, `INSERT INTO chore (name) VALUES ($1)
+				ON CONFLICT (name) DO UPDATE SET next_at = 0 WHERE chore.lease_until <= $2`, name, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("make chores due: %w", err)
+	}
+	return nil
+}
+
 // ClaimChore takes a chore that is due and that nobody does, for the length
 // of a lease. ok is false if there is nothing to do.
 func (s *Store) ClaimChore(ctx context.Context, name string, lease time.Duration) (c Chore, ok bool, err error) {
@@ -125,10 +144,9 @@ func (s *Store) repositories(ctx context.Context, where string) (repos []ledger.
 // public words: their work waits until they come back. It gives those that
 // were not gone before.
 func (s *Store) Gone(ctx context.Context, why string, ids ...int64) (gone []int64, err error) {
-	now := ms(s.now())
 	err = s.write(ctx, func(t *tx) error {
 		for _, id := range ids {
-			n, err := t.exec(ctx, `UPDATE repo SET gone = $2, gone_at = $3 WHERE id = $1 AND gone = ''`, id, why, now)
+			n, err := t.exec(ctx, `UPDATE repo SET gone = $2 WHERE id = $1 AND gone = ''`, id, why)
 			if err != nil {
 				return err
 			}
@@ -208,17 +226,55 @@ func (s *Store) KnownStatus(ctx context.Context, repo, id int64) (known bool, er
 	return known, err
 }
 
-// PushedEnvironments lists the environments of a repository that follow a
-// branch: what is desired there came by a push.
-func (s *Store) PushedEnvironments(ctx context.Context, repo int64) (envs []ledger.Environment, err error) {
+// SeenDeployments gives, for each deployment of a repository since a moment
+// whose success the ledger has, when GitHub recorded that.
+func (s *Store) SeenDeployments(ctx context.Context, repo int64, since time.Time) (seen map[int64]time.Time, err error) {
+	seen = map[int64]time.Time{}
+	err = s.read(ctx, func(t *tx) error {
+		return t.each(ctx, func(r row) error {
+			var id, at int64
+			err := r.Scan(&id, &at)
+			seen[id] = when(at)
+			return err
+		}, `SELECT d.deploy_id, MAX(d.recorded_at) FROM environment e JOIN deploy d ON d.env_id = e.id
+			WHERE e.repo_id = $1 AND d.recorded_at >= $2 AND d.state = 'success' AND d.deploy_id <> 0 GROUP BY d.deploy_id`, repo, ms(since))
+	})
+	return seen, err
+}
+
+// Environments lists the environments of a repository that the ledger knows.
+func (s *Store) Environments(ctx context.Context, repo int64) (envs []ledger.Environment, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
 			e, err := scanEnvironment(r)
 			envs = append(envs, e)
 			return err
-		}, `SELECT `+environmentColumns+` FROM environment WHERE repo_id = $1 AND desired_sha <> '' AND desired_deploy = 0`, repo)
+		}, `SELECT `+environmentColumns+` FROM environment WHERE repo_id = $1 ORDER BY id`, repo)
 	})
 	return envs, err
+}
+
+// Spoken reports whether a commit has, or will have, a status of a context.
+func (s *Store) Spoken(ctx context.Context, repo int64, sha, context string) (spoken bool, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		var n int
+		err := t.row(ctx, `SELECT COUNT(*) FROM post WHERE surface = $1`, surface(repo, sha, context)).Scan(&n)
+		spoken = n > 0
+		return err
+	})
+	return spoken, err
+}
+
+// Covered reports whether a repository was compared with GitHub since a
+// moment, or is not there to be compared.
+func (s *Store) Covered(ctx context.Context, repo int64, at time.Time) (covered bool, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		var n int
+		err := t.row(ctx, `SELECT COUNT(*) FROM repo WHERE id = $1 AND (compared_at > $2 OR gone <> '')`, repo, ms(at)).Scan(&n)
+		covered = n > 0
+		return err
+	})
+	return covered, err
 }
 
 // Arrived reports whether the ledger has a delivery.

@@ -78,6 +78,58 @@ func TestChore(t *testing.T) {
 		if c, ok = claim(one); !ok || !c.Last.Equal(began) {
 			t.Errorf("after it was hastened at work: %v, last %v, want %v", ok, c.Last, began)
 		}
+		// A start hastens what nobody is at.
+		if err := other.HastenIdle(ctx, "compare", "new"); err != nil {
+			t.Fatal(err)
+		}
+		if err := one.ChoreDone(ctx, c, time.Time{}, clock.Now().Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok = claim(one); ok {
+			t.Error("what was done at that moment is done once more")
+		}
+		if err := other.HastenIdle(ctx, "compare"); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok = claim(one); !ok {
+			t.Error("what nobody is at is not hastened")
+		}
+		if _, ok, err := one.ClaimChore(ctx, "new", time.Minute); !ok || err != nil {
+			t.Errorf("what was never done is not due: %v", err)
+		}
+	})
+}
+
+// What is to be reconciled here rings for nobody else, unless it is not done.
+func TestDesireHere(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		clock := newClock()
+		s := open(clock.Now)
+		ctx := t.Context()
+		jobs := func(when string, want int) {
+			t.Helper()
+			if err := s.Sweep(ctx); err != nil {
+				t.Fatal(err)
+			}
+			n, err := s.Jobs(ctx, store.ReconcileJob{}.Kind())
+			if err != nil || n != want {
+				t.Errorf("%s %d bells rang, %v; want %d", when, n, err, want)
+			}
+		}
+		at := ledger.Point{SHA: "a", Deploy: 1, Status: 1, At: clock.Now().Add(-time.Hour)}
+		_, moved, err := s.DesireHere(ctx, repoID, "production", ledger.Deploy{Point: at, State: "success"}, at.At)
+		if err != nil || !moved {
+			t.Fatal(moved, err)
+		}
+		jobs("at once", 0)
+		clock.Advance(14 * time.Second)
+		jobs("within its time", 0)
+		clock.Advance(2 * time.Second)
+		jobs("after it", 1)
+		seen, err := s.SeenDeployments(ctx, repoID, at.At)
+		if diff := cmp.Diff(map[int64]time.Time{1: at.At}, seen); diff != "" || err != nil {
+			t.Errorf("the deployments that were seen: %v (-want +got):\n%s", err, diff)
+		}
 	})
 }
 
@@ -150,14 +202,10 @@ func TestGoneAndBack(t *testing.T) {
 		if gone, err = s.Gone(ctx, "again", 5); len(gone) != 0 || err != nil {
 			t.Errorf("gone once more: %v, %v", gone, err)
 		}
-		if r := see(early.Add(time.Second)); r.Gone != "the repository was deleted" || due() != 0 {
-			t.Errorf("an event that came late brings it back: %+v", r)
-		}
-		if r := see(clock.Now().Add(time.Second)); r.Gone != "" || due() != 1 {
-			t.Errorf("a new event does not bring it back: %+v", r)
-		}
-		if _, err := s.Gone(ctx, "hidden", 5); err != nil {
-			t.Fatal(err)
+		for _, at := range []time.Time{early.Add(time.Second), clock.Now().Add(time.Second)} {
+			if r := see(at); r.Gone != "the repository was deleted" || due() != 0 {
+				t.Errorf("an event, which may be late, brings it back: %+v", r)
+			}
 		}
 		back, err := s.Back(ctx, 5, 99)
 		if diff := cmp.Diff([]int64{5}, back); diff != "" || err != nil || due() != 1 {

@@ -10,8 +10,7 @@ CREATE TABLE repo (
   default_branch TEXT   NOT NULL,
   first_seen_at  BIGINT NOT NULL,
   compared_at    BIGINT NOT NULL DEFAULT 0, -- up to when GitHub's deployments were compared with the ledger
-  gone           TEXT   NOT NULL DEFAULT '', -- why nothing can be read or written there, in public words
-  gone_at        BIGINT NOT NULL DEFAULT 0
+  gone           TEXT   NOT NULL DEFAULT '' -- why nothing can be read or written there, in public words
 );
 CREATE INDEX repo_gone ON repo (id) WHERE gone <> '';
 
@@ -38,6 +37,12 @@ CREATE TABLE pace (
   writes       BYTEA  NOT NULL
 );
 
+-- What is written to see whether the database takes a webhook: one row.
+CREATE TABLE probe (
+  id     BIGINT PRIMARY KEY,
+  filler BYTEA  NOT NULL
+);
+
 CREATE TABLE delivery (
   guid        TEXT   PRIMARY KEY,
   event       TEXT   NOT NULL,
@@ -49,7 +54,7 @@ CREATE TABLE delivery (
   rung_at     BIGINT NOT NULL DEFAULT 0, -- when the sweep last rang for it
   tries       BIGINT NOT NULL DEFAULT 0
 );
-CREATE INDEX delivery_received ON delivery (received_at);
+CREATE INDEX delivery_old ON delivery (received_at) WHERE handled_at > 0;
 CREATE INDEX delivery_due ON delivery (next_at) WHERE handled_at = 0;
 
 CREATE TABLE environment (
@@ -74,6 +79,17 @@ CREATE TABLE environment (
   UNIQUE (repo_id, name_folded)
 );
 
+-- The commits that were deployed and overtaken before they were planned: caches
+-- may hold what they served, which the difference of others need not show.
+CREATE TABLE served (
+  env_id    TEXT   NOT NULL,
+  sha       TEXT   NOT NULL,
+  deploy_id BIGINT NOT NULL,
+  status_id BIGINT NOT NULL,
+  at        BIGINT NOT NULL,
+  PRIMARY KEY (env_id, sha)
+);
+
 -- The commits that were ever live, to tell a rollback.
 CREATE TABLE lived (
   env_id TEXT   NOT NULL,
@@ -87,6 +103,15 @@ CREATE TABLE tree (
   env_id  TEXT  PRIMARY KEY,
   sha     TEXT  NOT NULL,
   listing BYTEA NOT NULL
+);
+
+-- The rules file of the live commit: what changed since tells whether another
+-- commit has the same, and GitHub may forget a commit.
+CREATE TABLE live_rules (
+  env_id TEXT  PRIMARY KEY,
+  sha    TEXT  NOT NULL,
+  path   TEXT  NOT NULL, -- '': the commit has none
+  source BYTEA NOT NULL  -- compressed
 );
 
 CREATE TABLE deploy (
@@ -107,6 +132,7 @@ CREATE TABLE push (
   before_sha TEXT NOT NULL,
   after_sha  TEXT NOT NULL,
   at      BIGINT NOT NULL,
+  guid    TEXT   NOT NULL DEFAULT '', -- of the delivery that told it first
   PRIMARY KEY (repo_id, branch, before_sha, after_sha, at)
 );
 CREATE INDEX push_after ON push (repo_id, after_sha);
@@ -142,7 +168,8 @@ CREATE TABLE purge (
   opened_at     BIGINT NOT NULL DEFAULT 0,
   first_sent_at BIGINT NOT NULL DEFAULT 0,
   done_at       BIGINT NOT NULL DEFAULT 0,
-  ended_by      TEXT   NOT NULL DEFAULT ''
+  ended_by      TEXT   NOT NULL DEFAULT '',
+  closed        TEXT   NOT NULL DEFAULT '' -- of a held one: why its status waits no longer; of one that nobody cancelled: what covers it
 );
 CREATE INDEX purge_env ON purge (env_id, id);
 CREATE INDEX purge_line ON purge (state, lane, (urls + tags + cpcodes), id);
@@ -216,8 +243,19 @@ CREATE TABLE command (
   outcome     TEXT   NOT NULL DEFAULT '', -- '' while under way
   PRIMARY KEY (repo_id, comment_id)
 );
-CREATE INDEX command_person ON command (repo_id, person, at);
 CREATE INDEX command_pull ON command (repo_id, number) WHERE purge_id <> '';
+CREATE INDEX command_at ON command (at);
+
+-- When people asked for something, by a comment or a button: one may ask for so much in a while.
+CREATE TABLE ask (
+  repo_id BIGINT NOT NULL,
+  fact    TEXT   NOT NULL, -- comment/ID, or press/GUID of the delivery
+  person  BIGINT NOT NULL,
+  at      BIGINT NOT NULL,
+  PRIMARY KEY (repo_id, fact)
+);
+CREATE INDEX ask_person ON ask (repo_id, person, at);
+CREATE INDEX ask_at ON ask (at);
 
 -- One row for each thing that GitHub shows and that purgebot writes.
 CREATE TABLE post (
@@ -230,6 +268,7 @@ CREATE TABLE post (
   state          TEXT   NOT NULL,
   words          TEXT   NOT NULL,
   at             BIGINT NOT NULL, -- of the fact behind it, to order a preview against another
+  ended          BIGINT NOT NULL DEFAULT 0, -- 1: a later commit's purge carried this one
   version        BIGINT NOT NULL,
   posted_version BIGINT NOT NULL DEFAULT 0,
   posted         TEXT   NOT NULL DEFAULT '', -- the words on GitHub now
@@ -238,10 +277,20 @@ CREATE TABLE post (
   tries          BIGINT NOT NULL DEFAULT 0,
   number         BIGINT NOT NULL DEFAULT 0, -- of the pull request that a reply is on
   comment_id     BIGINT NOT NULL DEFAULT 0, -- that is reacted or replied to
-  remote_id      BIGINT NOT NULL DEFAULT 0, -- GitHub's id of the reply; 0: none is known
-  claims         BIGINT NOT NULL DEFAULT 0, -- how often somebody set out to write it
+  remote_id      BIGINT NOT NULL DEFAULT 0, -- GitHub's id of what was written last; 0: none is known
+  claims         BIGINT NOT NULL DEFAULT 0, -- how often somebody set out to write it since it was last settled
   rung_at        BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX post_due ON post (next_at) WHERE version > posted_version;
+CREATE INDEX post_old ON post (next_at) WHERE version = posted_version;
 CREATE INDEX post_env ON post (env_id) WHERE purge_id = '';
-CREATE INDEX post_purge ON post (purge_id) WHERE purge_id <> '';
+CREATE INDEX post_purge ON post (purge_id);
+
+-- The whole listing of a preview whose check run can't hold it.
+CREATE TABLE preview (
+  surface TEXT   PRIMARY KEY,
+  key     TEXT   NOT NULL UNIQUE,
+  listing BYTEA  NOT NULL, -- compressed
+  at      BIGINT NOT NULL
+);
+CREATE INDEX preview_at ON preview (at);

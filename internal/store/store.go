@@ -25,7 +25,6 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
-	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
 )
 
 // Config opens a store.
@@ -41,7 +40,11 @@ type Store struct {
 	log *slog.Logger
 	engine
 
-	ids ids
+	ids    ids
+	health health
+	probe  probe
+	intake intake
+	zstd   *compressor
 }
 
 // ErrNotFound is returned by reads of something that isn't there.
@@ -56,25 +59,32 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	eng, err := openEngine(ctx, cfg.URL, cfg.Log)
+	zstd, err := newCompressor()
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{now: cfg.Now, log: cfg.Log, engine: eng}
+	eng, err := openEngine(ctx, cfg.URL, cfg.Log)
+	if err != nil {
+		return nil, errors.Join(err, zstd.close())
+	}
+	s := &Store{now: cfg.Now, log: cfg.Log, engine: eng, zstd: zstd, intake: newIntake()}
 	if err := eng.migrate(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("migrate database: %w", err), eng.close())
+		return nil, errors.Join(fmt.Errorf("migrate database: %w", err), s.Close())
 	}
 	return s, nil
 }
 
 // Close releases the database.
-func (s *Store) Close() error { return s.close() }
+func (s *Store) Close() error { return errors.Join(s.close(), s.zstd.close()) }
 
 // An engine is a database that purgebot runs on. Both take the same text of
 // each query.
 type engine interface {
 	name() string
 	write(ctx context.Context, f func(*tx) error) error
+	// writeFirst is a write that others make way for, where they would wait
+	// in one line.
+	writeFirst(ctx context.Context, f func(*tx) error) error
 	read(ctx context.Context, f func(*tx) error) error
 	migrate(ctx context.Context) error
 	runner(cfg *river.Config) (Runner, error)
@@ -111,7 +121,10 @@ func openEngine(ctx context.Context, url string, log *slog.Logger) (engine, erro
 // sqliteEngine is one file and one process.
 type sqliteEngine struct {
 	path   string
-	db     *sql.DB
+	file   os.FileInfo // of what path led to when it was opened
+	db     *sql.DB     // one connection
+	reads  *sql.DB
+	turn   chan struct{} // held by the one write that stands in line for db
 	jobs   *river.Client[*sql.Tx]
 	locked *os.File // held while this process works on the file
 }
@@ -128,26 +141,37 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*sqliteEngi
 	// WAL with synchronous=FULL: a commit is on disk when it returns, which
 	// is what a 202 to GitHub promises. Immediate transactions wait for the
 	// write lock at the start, where busy_timeout holds, rather than fail in
-	// the middle. mmap and a larger cache change nothing that is promised.
-	dsn := "file:" + escapePath(abs) + "?_txlock=immediate" +
-		"&_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
-	db, err := sql.Open("sqlite", dsn)
-	if err != nil {
-		return nil, fmt.Errorf("open database %s: %w", path, err)
-	}
-	// River needs more than one connection, or an insert beside a held
-	// transaction waits for itself.
-	db.SetMaxOpenConns(8)
-	db.SetMaxIdleConns(8)
+	// the middle. A connection never makes a file: one that was moved away
+	// would be followed by an empty one.
+	dsn := "file:" + escapePath(abs) + "?mode=rw&_txlock=immediate" +
+		"&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
+		fmt.Sprintf("&_pragma=wal_autocheckpoint(%d)", autoLogPages) // see Checkpoint
+	db := openStatements(dsn)
+	// One connection writes, for River too: who waits for it is served in
+	// turn and at once, where SQLite's own way for a second writer is to
+	// sleep and look again. So nothing may write beside a transaction that it
+	// holds itself. Reads have connections of their own: in WAL mode they wait
+	// for nobody.
+	db.SetMaxOpenConns(1)
 	if err := db.PingContext(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), db.Close())
+	}
+	file, err := os.Stat(abs)
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), db.Close())
 	}
 	jobs, err := river.NewClient(riversqlite.New(db), inserter(log))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open job queue: %w", err), db.Close())
 	}
-	return &sqliteEngine{path: abs, db: db, jobs: jobs}, nil
+	reads := openStatements(dsn)
+	reads.SetMaxOpenConns(readers)
+	reads.SetMaxIdleConns(readers)
+	return &sqliteEngine{path: abs, file: file, db: db, reads: reads, turn: make(chan struct{}, 1), jobs: jobs}, nil
 }
+
+// readers is how many reads a SQLite file takes at a time.
+const readers = 8
 
 func escapePath(path string) string {
 	return strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)
@@ -156,9 +180,9 @@ func escapePath(path string) string {
 func (e *sqliteEngine) name() string { return "sqlite" }
 
 func (e *sqliteEngine) close() error {
-	err := e.db.Close()
+	err := errors.Join(e.reads.Close(), e.db.Close()) // the last one checkpoints
 	if e.locked != nil {
-		err = errors.Join(err, e.locked.Close())
+		err = errors.Join(err, unlockFile(e.locked), e.locked.Close())
 	}
 	return err
 }
@@ -179,7 +203,29 @@ func (e *sqliteEngine) lock() error {
 	return nil
 }
 
+// unmoved fails where the path leads elsewhere by now: SQLite would go on
+// writing to what nobody finds again.
+func (e *sqliteEngine) unmoved() error {
+	if now, err := os.Stat(e.path); err != nil || !os.SameFile(e.file, now) {
+		return fmt.Errorf("%s: %w", e.path, errMoved)
+	}
+	return nil
+}
+
 func (e *sqliteEngine) write(ctx context.Context, f func(*tx) error) error {
+	select {
+	case e.turn <- struct{}{}:
+		defer func() { <-e.turn }()
+		return e.writeFirst(ctx, f)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e *sqliteEngine) writeFirst(ctx context.Context, f func(*tx) error) error {
+	if err := e.unmoved(); err != nil {
+		return err
+	}
 	t, err := e.db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
@@ -187,8 +233,8 @@ func (e *sqliteEngine) write(ctx context.Context, f func(*tx) error) error {
 	defer t.Rollback() //nolint:errcheck // after a commit it only says so
 	q := &tx{
 		querier: sqlQuerier{t},
-		enqueue: func(ctx context.Context, args river.JobArgs, opts *river.InsertOpts) error {
-			_, err := e.jobs.InsertTx(ctx, t, args, opts)
+		enqueue: func(ctx context.Context, bells []river.InsertManyParams) error {
+			_, err := e.jobs.InsertManyTx(ctx, t, bells)
 			return err
 		},
 	}
@@ -202,7 +248,7 @@ func (e *sqliteEngine) write(ctx context.Context, f func(*tx) error) error {
 }
 
 func (e *sqliteEngine) read(ctx context.Context, f func(*tx) error) error {
-	return f(&tx{querier: sqlQuerier{e.db}})
+	return f(&tx{querier: sqlQuerier{e.reads}})
 }
 
 func (e *sqliteEngine) runner(cfg *river.Config) (Runner, error) {
@@ -216,9 +262,13 @@ type postgresEngine struct {
 }
 
 func openPostgres(ctx context.Context, url string, log *slog.Logger) (*postgresEngine, error) {
-	pool, err := pgxpool.New(ctx, url)
+	cfg, err := postgresConfig(url)
 	if err != nil {
 		return nil, errors.New("open database: the postgres:// address can't be read") // pgx's error may show the password
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
 	}
 	if err := pool.Ping(ctx); err != nil {
 		pool.Close()
@@ -240,7 +290,14 @@ func (e *postgresEngine) close() error {
 	return nil
 }
 
-func (e *postgresEngine) write(ctx context.Context, f func(*tx) error) error {
+func (e *postgresEngine) write(ctx context.Context, f func(*tx) error) (err error) {
+	defer func() {
+		// A session stays with the server, and the settings, that it began
+		// with: after a failover only new ones may write.
+		if trouble(err) == whyReadOnly {
+			e.pool.Reset()
+		}
+	}()
 	t, err := e.pool.Begin(ctx)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
@@ -248,8 +305,8 @@ func (e *postgresEngine) write(ctx context.Context, f func(*tx) error) error {
 	defer t.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after a commit it only says so
 	q := &tx{
 		querier: pgQuerier{t},
-		enqueue: func(ctx context.Context, args river.JobArgs, opts *river.InsertOpts) error {
-			_, err := e.jobs.InsertTx(ctx, t, args, opts)
+		enqueue: func(ctx context.Context, bells []river.InsertManyParams) error {
+			_, err := e.jobs.InsertManyTx(ctx, t, bells)
 			return err
 		},
 	}
@@ -260,6 +317,10 @@ func (e *postgresEngine) write(ctx context.Context, f func(*tx) error) error {
 		return err
 	}
 	return t.Commit(ctx)
+}
+
+func (e *postgresEngine) writeFirst(ctx context.Context, f func(*tx) error) error {
+	return e.write(ctx, f)
 }
 
 func (e *postgresEngine) read(ctx context.Context, f func(*tx) error) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/internal/store"
+	"github.com/purgebot/purgebot/internal/store/storetest"
 	"github.com/purgebot/purgebot/mapping"
 	"github.com/purgebot/purgebot/purger"
 )
@@ -42,16 +42,12 @@ func (c *clock) Advance(d time.Duration) {
 func engines(t *testing.T, test func(t *testing.T, open func(now func() time.Time) *store.Store)) {
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
-		path := filepath.Join(t.TempDir(), "purgebot.db")
-		test(t, func(now func() time.Time) *store.Store { return open(t, "sqlite:"+path, now) })
+		url := storetest.SQLite(t)
+		test(t, func(now func() time.Time) *store.Store { return open(t, url, now) })
 	})
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
-		server := os.Getenv("PURGEBOT_TEST_POSTGRES") //nolint:forbidigo // the tests' own setting
-		if server == "" {
-			t.Skip("PURGEBOT_TEST_POSTGRES is not set: not tried on PostgreSQL")
-		}
-		url := postgresDatabase(t, server)
+		url := storetest.Postgres(t)
 		test(t, func(now func() time.Time) *store.Store { return open(t, url, now) })
 	})
 }

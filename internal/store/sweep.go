@@ -72,7 +72,8 @@ func dues() []due {
 		},
 		{
 			"environment", "id", `desired_sha <> '' AND fault = '' AND due_at <= $1 AND next_at <= $2 AND desired_at <= $2
-			AND (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status)` + present,
+			AND (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status
+				OR EXISTS (SELECT 1 FROM served WHERE served.env_id = environment.id))` + present,
 			func(id string) river.JobArgs { return ReconcileJob{EnvID: id} },
 		},
 		{
@@ -109,7 +110,10 @@ func (s *Store) Sweep(ctx context.Context) error {
 			return fmt.Errorf("sweep %s: %w", d.table, err)
 		}
 	}
-	return s.sweepQueue(ctx, now)
+	if err := s.sweepQueue(ctx, now); err != nil {
+		return err
+	}
+	return s.pruneJobs(ctx)
 }
 
 // sweepQueue rings for each kind of object that may be sent now.
@@ -164,45 +168,4 @@ func (s *Store) Defer(ctx context.Context, job river.JobArgs, pause func(tries i
 		return err
 	})
 	return after, err
-}
-
-// pruneAtOnce bounds one transaction of Prune.
-const pruneAtOnce = 1000
-
-// Prune deletes what is done and older than it is kept: handled deliveries,
-// ended purges with their targets, and the requests and statuses that nothing
-// refers to any more. What a rollback needs to know stays.
-func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
-	for _, q := range []struct {
-		query  string
-		before time.Time
-	}{
-		{`DELETE FROM delivery WHERE guid IN (SELECT guid FROM delivery
-			WHERE handled_at > 0 AND received_at < $1 LIMIT $2)`, deliveries},
-		{`DELETE FROM target WHERE purge_id IN (SELECT id FROM purge
-			WHERE state IN ('done', 'cancelled') AND created_at < $1 LIMIT $2)`, purges},
-		{`DELETE FROM purge WHERE id IN (SELECT id FROM purge WHERE state IN ('done', 'cancelled') AND created_at < $1
-			AND NOT EXISTS (SELECT 1 FROM target WHERE target.purge_id = purge.id) LIMIT $2)`, purges},
-		{`DELETE FROM request WHERE id IN (SELECT id FROM request WHERE state NOT IN ('ready', 'sending') AND settled_at < $1
-			AND NOT EXISTS (SELECT 1 FROM target WHERE target.request_id = request.id AND target.request_id <> '') LIMIT $2)`, purges},
-		{`DELETE FROM command WHERE (repo_id, comment_id) IN (SELECT repo_id, comment_id FROM command WHERE outcome <> '' AND at < $1
-			AND NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = command.purge_id) LIMIT $2)`, purges},
-		{`DELETE FROM post WHERE surface IN (SELECT surface FROM post WHERE version = posted_version AND next_at < $1
-			AND NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = post.purge_id) LIMIT $2)`, purges},
-	} {
-		for {
-			var n int64
-			err := s.write(ctx, func(t *tx) (err error) {
-				n, err = t.exec(ctx, q.query, ms(q.before), pruneAtOnce)
-				return err
-			})
-			if err != nil {
-				return fmt.Errorf("prune: %w", err)
-			}
-			if n == 0 {
-				break
-			}
-		}
-	}
-	return nil
 }

@@ -34,7 +34,7 @@ type querier interface {
 // tx is one transaction, or one read, on either engine.
 type tx struct {
 	querier
-	enqueue func(context.Context, river.JobArgs, *river.InsertOpts) error
+	enqueue func(context.Context, []river.InsertManyParams) error
 	bells   []river.JobArgs
 }
 
@@ -47,10 +47,15 @@ func (t *tx) rings(args river.JobArgs) {
 }
 
 func (t *tx) ring(ctx context.Context) error {
-	for _, args := range t.bells {
-		if err := t.enqueue(ctx, args, &river.InsertOpts{Queue: args.Kind(), MaxAttempts: maxAttempts}); err != nil {
-			return fmt.Errorf("ring %s: %w", args.Kind(), err)
-		}
+	if len(t.bells) == 0 {
+		return nil
+	}
+	bells := make([]river.InsertManyParams, len(t.bells))
+	for i, args := range t.bells {
+		bells[i] = river.InsertManyParams{Args: args, InsertOpts: &river.InsertOpts{Queue: args.Kind(), MaxAttempts: maxAttempts}}
+	}
+	if err := t.enqueue(ctx, bells); err != nil {
+		return fmt.Errorf("ring %d times: %w", len(bells), err)
 	}
 	return nil
 }

@@ -38,6 +38,10 @@ type APIConfig struct {
 	// policy of this moment.
 	Judge func(repository string, p ledger.Purge) store.Judge
 
+	// Act does a deed with a purge of a repository, and gives how many targets
+	// a retry freed; its errors are the store's.
+	Act func(ctx context.Context, repository string, deed store.Deed, act store.Act, judge store.Judge) (freed int, err error)
+
 	PublicURL string // of the pages that purges link to, without a slash at its end
 	Now       func() time.Time
 	Log       *slog.Logger
@@ -154,6 +158,10 @@ func problem(code int, format string, args ...any) error {
 func (a *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if p, ok := errors.AsType[*problemError](err); ok {
 		writeJSON(w, p.code, Problem{p.words})
+		return
+	}
+	if u, ok := errors.AsType[*store.UnavailableError](err); ok {
+		writeJSON(w, http.StatusServiceUnavailable, Problem{u.Why})
 		return
 	}
 	a.Log.LogAttrs(r.Context(), slog.LevelError, "api failed", slog.String("path", r.URL.Path), slog.Any("err", err))

@@ -1,9 +1,7 @@
 package web
 
 import (
-	"context"
 	"errors"
-	"log/slog"
 	"net/http"
 
 	"github.com/purgebot/purgebot/internal/ledger"
@@ -12,28 +10,16 @@ import (
 )
 
 // retry lets the failed objects of a purge go once more.
-func (a *API) retry(r *http.Request) (any, error) {
-	return a.act(r, "retry", func(ctx context.Context, act store.Act, judge store.Judge) (int, error) {
-		return a.Store.Retry(ctx, act, judge)
-	})
-}
+func (a *API) retry(r *http.Request) (any, error) { return a.act(r, store.Retry) }
 
 // release lets a held purge go.
-func (a *API) release(r *http.Request) (any, error) {
-	return a.act(r, "release", func(ctx context.Context, act store.Act, judge store.Judge) (int, error) {
-		return 0, a.Store.Release(ctx, act, judge)
-	})
-}
+func (a *API) release(r *http.Request) (any, error) { return a.act(r, store.Release) }
 
 // cancel drops what was not sent.
-func (a *API) cancel(r *http.Request) (any, error) {
-	return a.act(r, "cancel", func(ctx context.Context, act store.Act, _ store.Judge) (int, error) {
-		return 0, a.Store.Cancel(ctx, act)
-	})
-}
+func (a *API) cancel(r *http.Request) (any, error) { return a.act(r, store.Cancel) }
 
 // act does something with a purge and tells what it is then.
-func (a *API) act(r *http.Request, verb string, do func(context.Context, store.Act, store.Judge) (int, error)) (any, error) {
+func (a *API) act(r *http.Request, deed store.Deed) (any, error) {
 	ctx := r.Context()
 	by, err := actor(r)
 	if err != nil {
@@ -45,7 +31,7 @@ func (a *API) act(r *http.Request, verb string, do func(context.Context, store.A
 	}
 	refused := "" // why the first target stays refused
 	policy := a.Judge(repo, p)
-	freed, err := do(ctx, store.Act{Purge: p.ID, By: by}, func(t ledger.Target) string {
+	freed, err := a.Act(ctx, repo, deed, store.Act{Purge: p.ID, By: by}, func(t ledger.Target) string {
 		reason := policy(t)
 		if refused == "" {
 			refused = reason
@@ -54,12 +40,10 @@ func (a *API) act(r *http.Request, verb string, do func(context.Context, store.A
 	})
 	switch {
 	case errors.Is(err, store.ErrNothing):
-		return nil, problem(http.StatusConflict, "%s", nothing(verb, p, refused))
+		return nil, problem(http.StatusConflict, "%s", nothing(deed, p, refused))
 	case err != nil:
 		return nil, err
 	}
-	a.Log.LogAttrs(ctx, slog.LevelInfo, "purge acted on", slog.String("purge", p.ID), slog.String("act", verb),
-		slog.String("by", by), slog.String("repository", repo), slog.Int("freed", freed))
 	if p, err = a.Store.Purge(ctx, p.ID); err != nil {
 		return nil, err
 	}
@@ -67,15 +51,15 @@ func (a *API) act(r *http.Request, verb string, do func(context.Context, store.A
 }
 
 // nothing says why an act found nothing to do.
-func nothing(verb string, p ledger.Purge, refused string) string {
+func nothing(deed store.Deed, p ledger.Purge, refused string) string {
 	switch {
-	case verb == "retry" && refused != "":
+	case deed == store.Retry && refused != "":
 		return "nothing was done: every failed object is still refused: " + report.Cut(refused, report.MaxDescription)
-	case verb == "retry" && (p.State == ledger.Open || p.State == ledger.Done):
+	case deed == store.Retry && (p.State == ledger.Open || p.State == ledger.Done):
 		return "nothing was done: no object of this purge has failed"
-	case verb == "retry":
+	case deed == store.Retry:
 		return "nothing was done: this purge is " + string(p.State) + ", only an open or done one is tried again"
-	case verb == "release":
+	case deed == store.Release:
 		return "nothing was done: this purge is " + string(p.State) + ", not held"
 	default:
 		return "nothing was done: this purge is " + string(p.State) + " already"

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +13,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/pipeline"
 	"github.com/purgebot/purgebot/internal/store"
+	"github.com/purgebot/purgebot/internal/store/storetest"
 	"github.com/purgebot/purgebot/mapping"
 )
 
@@ -30,7 +31,7 @@ type served struct {
 // serveAPI serves an API whose judge refuses the hosts of evil.com.
 func serveAPI(t *testing.T, secrets ...string) *served {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "purgebot.db")})
+	s, err := store.Open(t.Context(), store.Config{URL: storetest.SQLite(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,6 +46,7 @@ func serveAPI(t *testing.T, secrets ...string) *served {
 				return ""
 			}
 		},
+		Act: pipeline.New(pipeline.Config{Store: s}).Act,
 	}))
 	t.Cleanup(server.Close)
 	return &served{t, s, server}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/purgebot/purgebot/internal/ledger"
@@ -59,7 +60,8 @@ func New(cfg Config) (*Web, error) {
 		return nil, err
 	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(&queueCollector{store: cfg.Store, log: cfg.Log})
+	registry.MustRegister(&queueCollector{store: cfg.Store, log: cfg.Log},
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return &Web{Config: cfg, pages: pages, metrics: promhttp.HandlerFor(registry, promhttp.HandlerOpts{})}, nil
 }
 
@@ -70,15 +72,13 @@ func (w *Web) Routes(e *echo.Echo) {
 	e.GET("/metrics", echo.WrapHandler(w.metrics))
 	e.GET("/", w.index)
 	e.GET("/purges/:key", w.purge)
+	e.GET("/previews/:key", w.preview)
 }
 
 // ready says whether webhooks can be stored, and if not, why.
 func (w *Web) ready(c echo.Context) error {
-	ctx, cancel := context.WithTimeout(c.Request().Context(), 5*time.Second)
-	defer cancel()
-	if err := w.Store.Ready(ctx); err != nil {
-		w.Log.LogAttrs(ctx, slog.LevelError, "not ready", slog.Any("err", err))
-		return c.String(http.StatusServiceUnavailable, "the database does not take writes: "+err.Error()+"\n")
+	if err := w.Store.Ready(c.Request().Context()); err != nil {
+		return c.String(http.StatusServiceUnavailable, "webhooks can't be stored: "+w.public(c, err)+"\n")
 	}
 	return c.String(http.StatusOK, "ready\n")
 }
@@ -149,8 +149,21 @@ func (w *Web) render(c echo.Context, code int, name string, data any) error {
 }
 
 func (w *Web) failed(c echo.Context, err error) error {
+	code := http.StatusInternalServerError
+	if _, ok := errors.AsType[*store.UnavailableError](err); ok {
+		code = http.StatusServiceUnavailable
+	}
+	return c.String(code, w.public(c, err)+"\n")
+}
+
+// public is what people may read of an error. The log has the rest: of the
+// database's trouble, by the store.
+func (w *Web) public(c echo.Context, err error) string {
+	if u, ok := errors.AsType[*store.UnavailableError](err); ok {
+		return u.Why
+	}
 	w.Log.LogAttrs(c.Request().Context(), slog.LevelError, "page failed", slog.String("path", c.Path()), slog.Any("err", err))
-	return c.String(http.StatusInternalServerError, "internal error; the server's log has it\n")
+	return "internal error; the server's log has it"
 }
 
 // quotePath shows a path that git allows and a page does not.
@@ -179,22 +192,32 @@ func (q *queueCollector) descs() []*prometheus.Desc {
 	}
 }
 
+func databaseUp() *prometheus.Desc {
+	return gauge("purgebot_database_up", "0 while the database can't be used; what waits may not be known then.")
+}
+
 // Describe implements prometheus.Collector.
 func (q *queueCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- databaseUp()
 	for _, d := range q.descs() {
 		ch <- d
 	}
 }
 
-// Collect implements prometheus.Collector.
+// Collect implements prometheus.Collector. What can't be read is left out: the
+// process is up all the same.
 func (q *queueCollector) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // Prometheus waits ten
 	defer cancel()
+	up := 1.0
+	if err := q.store.Ready(ctx); err != nil {
+		up = 0
+	}
+	ch <- prometheus.MustNewConstMetric(databaseUp(), prometheus.GaugeValue, up)
 	queue, err := q.store.Queue(ctx)
 	if err != nil {
-		q.log.LogAttrs(ctx, slog.LevelError, "metrics can't be read", slog.Any("err", err))
-		for _, d := range q.descs() {
-			ch <- prometheus.NewInvalidMetric(d, err)
+		if _, ok := errors.AsType[*store.UnavailableError](err); !ok {
+			q.log.LogAttrs(ctx, slog.LevelError, "metrics can't be read", slog.Any("err", err))
 		}
 		return
 	}

@@ -4,7 +4,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/internal/store"
+	"github.com/purgebot/purgebot/internal/store/storetest"
 	"github.com/purgebot/purgebot/internal/web"
 	"github.com/purgebot/purgebot/mapping"
 	"github.com/purgebot/purgebot/purger"
@@ -21,13 +22,15 @@ import (
 // served is the pages over a real store, over real HTTP.
 type served struct {
 	*store.Store
-	url string
-	t   *testing.T
+	url  string
+	path string // of the database
+	t    *testing.T
 }
 
 func serve(t *testing.T) *served {
 	t.Helper()
-	s, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "purgebot.db")})
+	database := storetest.SQLite(t)
+	s, err := store.Open(t.Context(), store.Config{URL: database})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +43,7 @@ func serve(t *testing.T) *served {
 	w.Routes(e)
 	srv := httptest.NewServer(e)
 	t.Cleanup(srv.Close)
-	return &served{Store: s, url: srv.URL, t: t}
+	return &served{Store: s, url: srv.URL, path: strings.TrimPrefix(database, "sqlite:"), t: t}
 }
 
 func (s *served) get(path string) (int, http.Header, string) {
@@ -127,6 +130,29 @@ func TestPurgePage(t *testing.T) {
 	}
 }
 
+func TestPreviewPage(t *testing.T) {
+	s := serve(t)
+	var keys []string
+	for _, listing := range []string{"an older one", hostile} {
+		key, err := s.KeepPreview(t.Context(), 1, "bbbbbbbbbbbb", []byte(listing))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, key)
+	}
+	code, header, body := s.get("/previews/" + keys[0])
+	if code != http.StatusOK || body != hostile || keys[1] != keys[0] || len(keys[0]) < 26 {
+		t.Errorf("%d %q, keys %v", code, body, keys)
+	}
+	if header.Get("Content-Type") != "text/plain; charset=utf-8" || header.Get("X-Content-Type-Options") != "nosniff" ||
+		header.Get("Referrer-Policy") != "no-referrer" || header.Get("Cache-Control") != "no-store" {
+		t.Errorf("headers %v", header)
+	}
+	if code, _, _ := s.get("/previews/unknown"); code != http.StatusNotFound {
+		t.Errorf("an unknown one: %d", code)
+	}
+}
+
 func TestPurgePageGoesOn(t *testing.T) {
 	s := serve(t)
 	p := s.purge(1200)
@@ -164,6 +190,27 @@ func TestIndexTellsNoSecrets(t *testing.T) {
 	}
 }
 
+// Without a database the process still answers, and says what is wrong in
+// words that tell nobody where the database is.
+func TestHealthWithoutADatabase(t *testing.T) {
+	s := serve(t)
+	if err := os.Rename(s.path, s.path+".away"); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]struct {
+		code  int
+		words string
+	}{
+		"/healthz": {http.StatusOK, "ok"},
+		"/readyz":  {http.StatusServiceUnavailable, "webhooks can't be stored: the database's file was moved or removed\n"},
+		"/metrics": {http.StatusOK, "\npurgebot_database_up 0\n"},
+	} {
+		if code, _, body := s.get(path); code != want.code || !strings.Contains(body, want.words) || strings.Contains(body, s.path) {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
+	}
+}
+
 func TestHealth(t *testing.T) {
 	s := serve(t)
 	for _, path := range []string{"/healthz", "/readyz"} {
@@ -171,14 +218,10 @@ func TestHealth(t *testing.T) {
 			t.Errorf("%s: %d %s", path, code, body)
 		}
 	}
-	if _, _, body := s.get("/metrics"); !strings.Contains(body, "\npurgebot_akamai_paused 0\n") {
-		t.Errorf("metrics:\n%s", body)
-	}
-	s.Close()
-	if code, _, body := s.get("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "does not take writes") {
-		t.Errorf("without a database: %d %s", code, body)
-	}
-	if code, _, _ := s.get("/healthz"); code != http.StatusOK {
-		t.Errorf("healthz asks the database: %d", code)
+	_, _, body := s.get("/metrics")
+	for _, want := range []string{"purgebot_akamai_paused 0", "purgebot_database_up 1"} {
+		if !strings.Contains(body, "\n"+want+"\n") {
+			t.Errorf("metrics lack %s:\n%s", want, body)
+		}
 	}
 }

@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// process is `purgebot serve` as a process of its own, so that signals and
+// limits can be tried on it.
+type process struct {
+	w      *world
+	cmd    *exec.Cmd
+	addr   string
+	said   logged
+	exited chan struct{} // closed when it has ended and its log is read
+	once   sync.Once
+}
+
+// files writes what an operator would: the configuration, the App's key and
+// the .edgerc.
+func (w *world) files() (config string) { return w.filesWith("sqlite:./purgebot.db") }
+
+func (w *world) filesWith(database string) (config string) {
+	w.t.Helper()
+	dir := w.cfg.dir
+	write := func(name, content string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	write("app.pem", string(w.github.PrivateKeyPEM()))
+	write("edgerc", w.akamai.EdgercSection("purge", "akab-standin.luna.akamaiapis.net"))
+	write("purgebot.yaml", fmt.Sprintf(`listen: 127.0.0.1:0
+public_url: http://127.0.0.1:1
+database: %s
+github:
+  api_url: %s
+  app_id: %d
+  private_key_file: app.pem
+  webhook_secrets: [%s]
+akamai:
+  edgerc: edgerc
+  section: purge
+  base_url: %s
+policy:
+  - repositories: ["acme/*"]
+    hosts: ["*.acme.com"]
+    tags: ["acme-*"]
+`, database, w.githubURL, w.github.AppID(), w.secret, w.akamaiURL))
+	return filepath.Join(dir, "purgebot.yaml")
+}
+
+// spawn runs the program itself, the test's binary under the program's name,
+// and points GitHub's webhook at it.
+func (w *world) spawn(config string) *process { return w.spawnUnder(config) }
+
+// spawnUnder runs the program by another one, which execs its last arguments.
+func (w *world) spawnUnder(config string, by ...string) *process {
+	w.t.Helper()
+	w.started.Store(true)
+	self, err := os.Executable()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	name := filepath.Join(w.t.TempDir(), "purgebot")
+	if err := os.Symlink(self, name); err != nil {
+		w.t.Fatal(err)
+	}
+	argv := append(by, name, "serve", "--config", config, "--log", "json") //nolint:gocritic // by is this call's own
+	p := &process{w: w, cmd: exec.Command(argv[0], argv[1:]...), exited: make(chan struct{})}
+	out, err := p.cmd.StderrPipe()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() {
+		p.kill()
+		if w.t.Failed() || os.Getenv("PURGEBOT_TEST_LOG") != "" {
+			w.t.Logf("process %d said:\n%s", p.cmd.Process.Pid, &p.said)
+		}
+	})
+	serving := make(chan string, 1)
+	go func() {
+		defer close(p.exited)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			var line struct{ Msg, Address string }
+			if err := json.Unmarshal(lines.Bytes(), &line); err == nil && line.Msg == "serving" {
+				serving <- line.Address
+			}
+			fmt.Fprintf(&p.said, "%s\n", lines.Bytes())
+		}
+		_ = p.cmd.Wait() // what it ended with is in cmd.ProcessState
+	}()
+	select {
+	case p.addr = <-serving:
+	case <-p.exited:
+		w.t.Fatalf("the server did not start:\n%s", &p.said)
+	}
+	w.github.SetWebhook("http://"+p.addr+"/webhook", w.secret)
+	return p
+}
+
+// kill is kill -9.
+func (p *process) kill() {
+	p.once.Do(func() {
+		_ = p.cmd.Process.Kill() // it may have ended by itself
+		<-p.exited
+	})
+}
+
+func (p *process) signal(s syscall.Signal) {
+	p.w.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.w.t.Fatal(err)
+	}
+}
+
+// ended waits until the process has ended by itself.
+func (p *process) ended(within time.Duration) *os.ProcessState {
+	p.w.t.Helper()
+	select {
+	case <-p.exited:
+	case <-time.After(within):
+		p.w.t.Fatalf("the process has not ended after %v:\n%s", within, &p.said)
+	}
+	return p.cmd.ProcessState
+}
+
+// get asks the process; 0 is no answer at all.
+func (p *process) get(path string) (code int, body string) {
+	p.w.t.Helper()
+	ctx, cancel := context.WithTimeout(p.w.t.Context(), waitTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.addr+path, nil)
+	if err != nil {
+		p.w.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(text)
+}
+
+// logLines gives the process's log from a certain byte on, by level and
+// message.
+func (p *process) logLines(from int) map[string]int {
+	count := map[string]int{}
+	for line := range strings.Lines(p.said.String()[from:]) {
+		var l struct{ Level, Msg string }
+		if json.Unmarshal([]byte(line), &l) == nil {
+			count[l.Level+" "+l.Msg]++
+		}
+	}
+	return count
+}
+
+// post sends a webhook that GitHub's stand-in knows nothing of.
+func (p *process) post(ctx context.Context, event, guid, body string) (code int) {
+	p.w.t.Helper()
+	mac := hmac.New(sha256.New, []byte(p.w.secret))
+	mac.Write([]byte(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.addr+"/webhook", strings.NewReader(body))
+	if err != nil {
+		p.w.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-GitHub-Event", event)
+	req.Header.Set("X-GitHub-Delivery", guid)
+	req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+// awaitReady waits until /readyz answers with a code and words.
+func (p *process) awaitReady(want int, words string) {
+	p.w.t.Helper()
+	p.w.eventually(fmt.Sprintf("/readyz says %d %q", want, words), func() bool {
+		code, body := p.get("/readyz")
+		return code == want && strings.Contains(body, words)
+	})
+}

@@ -1,0 +1,114 @@
+package github
+
+import (
+	"context"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Signal is a commit status, a check run or a workflow run that has ended, as
+// a host that makes no deployments says that it deployed.
+type Signal struct {
+	ID     int64  // grows with time among those of one kind
+	Name   string // the status's context, the check's name, the workflow's path
+	Result string // GitHub's state or conclusion
+	By     string // login of whoever made it
+	SHA    string
+	At     time.Time
+}
+
+// CommitStatuses lists a commit's statuses of one context, the newest first,
+// of the newest 100. Contexts compare without case.
+func (r *Repository) CommitStatuses(ctx context.Context, sha, name string) ([]Signal, error) {
+	if _, err := ParseID(sha); err != nil {
+		return nil, err
+	}
+	var page []struct {
+		ID      int64  `json:"id"`
+		State   string `json:"state"`
+		Context string `json:"context"`
+		Creator struct {
+			Login string `json:"login"`
+		} `json:"creator"`
+		UpdatedAt time.Time `json:"updated_at"`
+	}
+	_, err := r.do(ctx, call{
+		op: "list statuses of " + sha, path: "commits/" + sha + "/statuses", query: url.Values{"per_page": {"100"}},
+	}, &page)
+	var all []Signal
+	for _, s := range page {
+		if strings.EqualFold(s.Context, name) {
+			all = append(all, Signal{s.ID, s.Context, s.State, s.Creator.Login, sha, s.UpdatedAt})
+		}
+	}
+	return all, err
+}
+
+// CheckRuns lists a commit's completed check runs of one name. Who made one is
+// its App's bot.
+func (r *Repository) CheckRuns(ctx context.Context, sha, name string) ([]Signal, error) {
+	if _, err := ParseID(sha); err != nil {
+		return nil, err
+	}
+	var page struct {
+		Runs []struct {
+			ID         int64  `json:"id"`
+			Name       string `json:"name"`
+			Conclusion string `json:"conclusion"`
+			App        struct {
+				Slug string `json:"slug"`
+			} `json:"app"`
+			CompletedAt time.Time `json:"completed_at"`
+		} `json:"check_runs"`
+	}
+	_, err := r.do(ctx, call{
+		op: "list check runs of " + sha, path: "commits/" + sha + "/check-runs",
+		query: url.Values{"check_name": {name}, "status": {"completed"}, "per_page": {"100"}},
+	}, &page)
+	var all []Signal
+	for _, c := range page.Runs {
+		if c.Name == name {
+			all = append(all, Signal{c.ID, c.Name, c.Conclusion, c.App.Slug + "[bot]", sha, c.CompletedAt})
+		}
+	}
+	return all, err
+}
+
+// WorkflowRuns lists the newest completed runs of a workflow for a branch of
+// the repository itself, those of pull requests left out. The workflow is
+// named by its file, with or without the folder. Not found: there is none.
+func (r *Repository) WorkflowRuns(ctx context.Context, workflow, branch string) ([]Signal, error) {
+	var page struct {
+		Runs []struct {
+			ID         int64  `json:"id"`
+			Path       string `json:"path"`
+			Event      string `json:"event"`
+			Conclusion string `json:"conclusion"`
+			SHA        string `json:"head_sha"`
+			Actor      struct {
+				Login string `json:"login"`
+			} `json:"triggering_actor"`
+			Repository     struct{ ID int64 } `json:"repository"`
+			HeadRepository struct{ ID int64 } `json:"head_repository"`
+			UpdatedAt      time.Time          `json:"updated_at"`
+		} `json:"workflow_runs"`
+	}
+	file := path.Base(workflow)
+	_, err := r.do(ctx, call{
+		op: "list runs of " + file, path: "actions/workflows/" + url.PathEscape(file) + "/runs",
+		query: url.Values{"branch": {branch}, "status": {"completed"}, "per_page": {strconv.Itoa(workflowRuns)}},
+	}, &page)
+	var all []Signal
+	for _, run := range page.Runs {
+		if run.HeadRepository.ID == run.Repository.ID && !strings.HasPrefix(run.Event, "pull_request") {
+			all = append(all, Signal{run.ID, run.Path, run.Conclusion, run.Actor.Login, run.SHA, run.UpdatedAt})
+		}
+	}
+	return all, err
+}
+
+// workflowRuns is how many runs are looked at.
+const workflowRuns = 20

@@ -1,0 +1,71 @@
+package report
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/purgebot/purgebot/mapping"
+)
+
+// maxListing bounds a listing, in bytes.
+const maxListing = 16 << 20
+
+// Listing is the whole preview as plain text, for the page that a cut check
+// run links to: one line an object, in columns that tabs part. It has at most
+// maxListing bytes and says so where that is not enough.
+func (p Preview) Listing() string {
+	l := new(listing)
+	l.line("# Purge preview: what merging into " + column(p.Base) + " and deploying would purge, by the rules at " + Short(p.SHA))
+	if p.Cut {
+		l.line(fmt.Sprintf("# GitHub lists no more than the first %s of a pull request.", amount(p.Files, "file", "files")))
+	}
+	for _, e := range p.Environments {
+		l.line("")
+		l.line(fmt.Sprintf("# %s, Akamai's %s network: %s", column(e.Name), e.Network, Objects(e.counts())))
+		for _, t := range e.Targets {
+			l.target(t)
+		}
+	}
+	if len(p.Unmatched) > 0 {
+		l.line("")
+		l.line(fmt.Sprintf("# No rule matches %s", amount(len(p.Unmatched), "changed file", "changed files")))
+		for _, file := range p.Unmatched {
+			l.line(column(file))
+		}
+	}
+	if l.lost > 0 {
+		fmt.Fprintf(&l.b, "# Cut here: %s left out\n", plural(l.lost, "1 line is", fmt.Sprintf("%d lines are", l.lost)))
+	}
+	return l.b.String()
+}
+
+type listing struct {
+	b    strings.Builder
+	lost int // lines that did not fit
+}
+
+func (l *listing) line(s string) {
+	if l.lost > 0 || l.b.Len()+len(s) > maxListing {
+		l.lost++
+		return
+	}
+	l.b.WriteString(s + "\n")
+}
+
+func (l *listing) target(t mapping.Target) {
+	columns := []string{string(t.Action), column(Object(t.Kind, t.Object)), column(t.Rule), column(t.Path)}
+	if t.Reason != "" {
+		columns[0] = "refused"
+		columns = append(columns, column(t.Reason))
+	}
+	l.line(strings.Join(columns, "\t"))
+}
+
+// column is a text that may hold anything in one column of one line.
+func column(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) {
+		return strconv.Quote(s)
+	}
+	return s
+}

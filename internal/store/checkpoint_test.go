@@ -1,0 +1,45 @@
+package store
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// Beside a stream of writes the log stays short, and nothing is lost.
+func TestCheckpointKeepsTheLogShort(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "p.db")
+	s, err := Open(t.Context(), Config{URL: "sqlite:" + path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	const rounds, each = 12, 250
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for round := range rounds {
+			received(t, s, round, each)
+		}
+	}()
+	for done := false; !done; {
+		select {
+		case <-written:
+			done = true
+		default:
+			if err := s.engine.(*sqliteEngine).checkpoint(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := count(t, s, "SELECT COUNT(*) FROM delivery"); n != rounds*each {
+		t.Errorf("%d deliveries, not %d", n, rounds*each)
+	}
+	log, err := os.Stat(path + "-wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if log.Size() > 3*logPages*4096/2 {
+		t.Errorf("the log is %d bytes", log.Size())
+	}
+}

@@ -1,0 +1,120 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+// pruneAtOnce bounds one transaction of Prune, in rows: deliveries that come
+// in meanwhile wait for one at most.
+const pruneAtOnce = 250
+
+// Prune deletes what is done and older than it is kept: handled deliveries,
+// ended purges with their targets, plans that were left half done, and the requests and statuses that nothing
+// refers to any more. What a rollback needs to know stays. SQLite takes the
+// room that this makes for what comes next; its file does not shrink.
+func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
+	if err := s.prunePurges(ctx, `'done', 'cancelled'`, purges); err != nil {
+		return err
+	}
+	if err := s.prunePurges(ctx, `'planning'`, s.now().Add(-abandoned)); err != nil {
+		return err
+	}
+	old := firstID(purges)
+	for _, q := range []struct {
+		query string // $1 is the bound of what is kept, the last one how many
+		args  []any
+	}{
+		{`DELETE FROM delivery WHERE guid IN (SELECT guid FROM delivery
+			WHERE handled_at > 0 AND received_at < $1 ORDER BY received_at LIMIT $2)`, []any{ms(deliveries)}},
+		{`DELETE FROM ask WHERE (repo_id, fact) IN (SELECT repo_id, fact FROM ask WHERE at < $1 ORDER BY at LIMIT $2)`, []any{ms(deliveries)}},
+		{`DELETE FROM preview WHERE surface IN (SELECT surface FROM preview WHERE at < $1 ORDER BY at LIMIT $2)`, []any{ms(purges)}},
+		{`DELETE FROM request WHERE id IN (SELECT id FROM request WHERE id < $1 AND state NOT IN ('ready', 'sending') AND settled_at < $2
+			AND NOT EXISTS (SELECT 1 FROM target WHERE target.request_id = request.id AND target.request_id <> '')
+			ORDER BY id LIMIT $3)`, []any{old, ms(purges)}},
+		{`DELETE FROM command WHERE (repo_id, comment_id) IN (SELECT repo_id, comment_id FROM command WHERE at < $1 AND outcome <> ''
+			AND NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = command.purge_id) ORDER BY at LIMIT $2)`, []any{ms(purges)}},
+		{`DELETE FROM post WHERE surface IN (SELECT surface FROM post WHERE version = posted_version AND next_at < $1
+			AND NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = post.purge_id) ORDER BY next_at LIMIT $2)`, []any{ms(purges)}},
+	} {
+		if err := s.pruneAll(ctx, q.query, q.args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// abandoned is the age of a plan that nobody works on any more: its process
+// died, or the database was away when it came to nothing. It is planned anew.
+const abandoned = time.Hour
+
+// prunePurges deletes purges in some states, some at a time: first their
+// targets, of which one may have very many.
+func (s *Store) prunePurges(ctx context.Context, states string, before time.Time) error {
+	for {
+		var ids []any
+		err := s.read(ctx, func(t *tx) error {
+			return t.each(ctx, func(r row) error {
+				var id string
+				err := r.Scan(&id)
+				ids = append(ids, id)
+				return err
+			}, `SELECT id FROM purge WHERE id < $1 AND state IN (`+states+`) ORDER BY id LIMIT $2`, firstID(before), pruneAtOnce)
+		})
+		if err != nil {
+			return fmt.Errorf("prune: %w", err)
+		}
+		if len(ids) == 0 {
+			return nil
+		}
+		old := fmt.Sprintf(`id IN %s AND state IN (%s)`, list(1, len(ids)), states)
+		for _, query := range []string{
+			fmt.Sprintf(`DELETE FROM target WHERE (purge_id, seq) IN (SELECT purge_id, seq FROM target
+				WHERE purge_id IN (SELECT id FROM purge WHERE %s) LIMIT $%d)`, old, len(ids)+1),
+			fmt.Sprintf(`DELETE FROM purge WHERE id IN (SELECT id FROM purge WHERE %s LIMIT $%d)`, old, len(ids)+1),
+		} {
+			if err := s.pruneAll(ctx, query, ids...); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// pruneJobs deletes the jobs that are done, which nobody asks for: left to
+// River they would go ten thousand at a time, and all else would wait.
+func (s *Store) pruneJobs(ctx context.Context) error {
+	var done int
+	err := s.read(ctx, func(t *tx) error {
+		return t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM river_job WHERE state = 'completed' LIMIT 1) x`).Scan(&done)
+	})
+	if err != nil || done == 0 {
+		return err
+	}
+	return s.pruneAll(ctx, `DELETE FROM river_job WHERE id IN (SELECT id FROM river_job WHERE state = 'completed' ORDER BY id LIMIT $1)`)
+}
+
+// pruneAll runs a deletion, whose last argument is how many rows it takes,
+// until there are fewer.
+func (s *Store) pruneAll(ctx context.Context, query string, args ...any) error {
+	for n := int64(pruneAtOnce); n == pruneAtOnce; {
+		err := s.write(ctx, func(t *tx) (err error) {
+			n, err = t.exec(ctx, query, append(args, pruneAtOnce)...)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("prune: %w", err)
+		}
+	}
+	return nil
+}
+
+// firstID is the least id that ids may have made at that time or later: the
+// ids themselves are in the order of time, and need no other index for it.
+func firstID(at time.Time) string {
+	var id ulid.ULID
+	_ = id.SetTime(uint64(max(ms(at), 0)))
+	return id.String()
+}

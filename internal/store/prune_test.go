@@ -1,0 +1,175 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/mapping"
+	"github.com/purgebot/purgebot/purger"
+)
+
+// counter is an engine that keeps how many rows the largest change took.
+type counter struct {
+	engine
+	most int64
+}
+
+func (e *counter) write(ctx context.Context, f func(*tx) error) error {
+	return e.engine.write(ctx, func(t *tx) error { t.querier = counting{t.querier, e}; return f(t) })
+}
+
+type counting struct {
+	querier
+	e *counter
+}
+
+func (q counting) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	n, err := q.querier.exec(ctx, query, args...)
+	q.e.most = max(q.e.most, n)
+	return n, err
+}
+
+// received stores n handled deliveries of about 10 KB that don't compress.
+func received(t *testing.T, s *Store, round, n int) {
+	t.Helper()
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			body := make([]byte, 10_000)
+			for k := range body {
+				body[k] = byte(rand.Uint32())
+			}
+			d := Delivery{GUID: fmt.Sprint(round, "/", i), Event: "push", Body: body, ReceivedAt: s.now()}
+			if _, err := s.Receive(t.Context(), d); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	err := s.write(t.Context(), func(q *tx) error {
+		for _, change := range []string{`UPDATE delivery SET handled_at = received_at`, `DELETE FROM river_job`} {
+			if _, err := q.exec(t.Context(), change); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func count(t *testing.T, s *Store, query string) (n int) {
+	t.Helper()
+	if err := s.read(t.Context(), func(q *tx) error { return q.row(t.Context(), query).Scan(&n) }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// However much there is to prune, others wait for a small change at most.
+func TestPruneIsBounded(t *testing.T) {
+	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	s, err := Open(t.Context(), Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "p.db"), Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	received(t, s, 0, 2*pruneAtOnce)
+	p, err := s.Begin(t.Context(), ledger.Purge{RepoID: 1, Environment: "production", Network: mapping.Production})
+	if err != nil {
+		t.Fatal(err)
+	}
+	targets := make([]mapping.Target, 3*pruneAtOnce+1)
+	for i := range targets {
+		targets[i] = mapping.Target{Kind: mapping.URL, Action: mapping.Invalidate, Object: fmt.Sprintf("https://www.example.com/%d", i)}
+	}
+	if err := s.AddTargets(t.Context(), p, targets); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.OpenPurge(t.Context(), p.ID, false); err != nil {
+		t.Fatal(err)
+	}
+	r, _, err := s.Claim(t.Context(), purger.URL, time.Minute)
+	if err != nil || r == nil {
+		t.Fatal(r, err)
+	}
+	if _, err := s.Settle(t.Context(), r, Settlement{Verdict: Accept, Answer: purger.Answer{Verdict: purger.Accepted}}); err != nil {
+		t.Fatal(err)
+	}
+	e := &counter{engine: s.engine}
+	s.engine = e
+	now = now.Add(time.Hour)
+	if err := s.Prune(t.Context(), now, now); err != nil {
+		t.Fatal(err)
+	}
+	if e.most > pruneAtOnce {
+		t.Errorf("a change of %d rows, more than %d", e.most, pruneAtOnce)
+	}
+	for _, table := range []string{"delivery", "purge", "target", "request"} {
+		if n := count(t, s, "SELECT COUNT(*) FROM "+table); n != 0 {
+			t.Errorf("%d rows left of %s", n, table)
+		}
+	}
+}
+
+// The room of what was pruned is taken by what comes next.
+func TestPruneLetsTheFileBe(t *testing.T) {
+	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	s, err := Open(t.Context(), Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "p.db"), Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	first := 0
+	for round := range 5 {
+		received(t, s, round, 300)
+		pages := count(t, s, "PRAGMA page_count")
+		if first == 0 {
+			first = pages
+		}
+		if pages > first+first/10 {
+			t.Fatalf("%d pages after %d rounds, %d after the first", pages, round+1, first)
+		}
+		now = now.Add(time.Hour)
+		if err := s.Prune(t.Context(), now, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Jobs that are done don't stay.
+func TestSweepDropsDoneJobs(t *testing.T) {
+	s, err := Open(t.Context(), Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "p.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, guid := range []string{"done", "waiting"} {
+		if _, err := s.Receive(t.Context(), Delivery{GUID: guid, Event: "push", Body: []byte("{}"), ReceivedAt: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err = s.write(t.Context(), func(q *tx) error {
+		_, err := q.exec(t.Context(), `UPDATE river_job SET state = 'completed', finalized_at = created_at WHERE json_extract(args, '$.guid') = 'done'`)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, s, `SELECT COUNT(*) FROM river_job WHERE json_extract(args, '$.guid') = 'waiting'`); n != 1 {
+		t.Errorf("%d jobs wait, not 1", n)
+	}
+	if n := count(t, s, `SELECT COUNT(*) FROM river_job`); n != 1 {
+		t.Errorf("%d jobs, not 1", n)
+	}
+}

@@ -191,6 +191,7 @@ rules:
 // The exact difference, whatever the history and however much GitHub shows of
 // it, against git's own.
 func TestEveryWayToADifference(t *testing.T) {
+	t.Parallel()
 	for name, limits := range map[string]standin.GitHubLimits{
 		"as GitHub is":            {},
 		"trees are truncated":     {TreeEntries: 20},

@@ -22,6 +22,7 @@ rules:
 // their sender, how the environment is called, whether an Actions run is
 // behind them. Statuses and deployments go out in GitHub's own shape.
 func TestDeploymentsOfEveryCommonKind(t *testing.T) {
+	t.Parallel()
 	no := false
 	for _, c := range []struct {
 		name        string

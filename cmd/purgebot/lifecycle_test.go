@@ -66,6 +66,7 @@ func (w *world) moved(owner, name string) { w.cfg.repo.Owner, w.cfg.repo.Name = 
 // Out of reach, a repository's work waits without a single call; back again,
 // what was deployed in between is found.
 func TestOutOfReachAndBack(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		leave, back func(w *world) error
 		why         string
@@ -158,6 +159,7 @@ func TestTransferredWithTheApp(t *testing.T) {
 // What was planned is deployed: it goes to Akamai whatever becomes of the
 // repository, and what can't be said is not tried for ever.
 func TestPlannedPurgesOutliveTheirRepository(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		end  func(w *world) error
 		says string

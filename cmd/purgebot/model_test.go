@@ -24,6 +24,7 @@ import (
 // and PURGEBOT_TEST_SHRINK shortens one that fails. One that is of use as it
 // is goes to testdata/model.
 func TestModel(t *testing.T) {
+	t.Parallel()
 	for _, seed := range modelSeeds(t, 4) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
@@ -35,6 +36,7 @@ func TestModel(t *testing.T) {
 // The same on PostgreSQL. There a crash is no more than a server that reaches
 // nobody any more and stops; TestReplicaTakesOver has a real one.
 func TestModelOnPostgres(t *testing.T) {
+	t.Parallel()
 	for _, seed := range modelSeeds(t, 2) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
@@ -74,6 +76,7 @@ func tryLife(t *testing.T, seed uint64, database string) {
 
 // Lives that showed something once, and those that issue 5 names.
 func TestModelScripts(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("testdata/model/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no scripts", err)

@@ -56,6 +56,7 @@ func begun(t *testing.T) (w *world, first string) {
 
 // The ledger follows what GitHub recorded, whatever comes in whichever order.
 func TestOrder(t *testing.T) {
+	t.Parallel()
 	t.Run("two environments", func(t *testing.T) {
 		w, first := begun(t)
 		second := w.commit("second", map[string]string{"content/index/home.md": "2"})

@@ -73,6 +73,7 @@ func (w *world) metric(line string) bool {
 // Trouble that an operator mends pauses the account, says so, drops nothing,
 // and ends without a restart.
 func TestTroubleWithAkamai(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		trouble func(*standin.Akamai)
 		mend    func(*standin.Akamai)

@@ -137,6 +137,7 @@ func (c *crowd) calls() (n int, by map[string]int) {
 // within four calls to GitHub for each, all of them counted: whether GitHub
 // could not deliver the webhooks, or never sent any.
 func TestRecoverManyRepositories(t *testing.T) {
+	t.Parallel()
 	for name, way := range map[string]standin.GitHubRoute{"never sent": standin.GitHubDrop, "failed": standin.GitHubLose} {
 		t.Run(name, func(t *testing.T) {
 			var said logged

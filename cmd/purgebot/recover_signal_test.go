@@ -11,6 +11,7 @@ import (
 
 // What a status, a check or a workflow deployed is found without its webhook.
 func TestRecoverSignals(t *testing.T) {
+	t.Parallel()
 	for environment, signal := range map[string]func(w *world, sha string){
 		"netlify": func(w *world, sha string) { w.status(sha, "netlify/acme", "success", "netlify[bot]") },
 		"checked": func(w *world, sha string) { w.check(sha, "Deploy", "success") },

@@ -12,6 +12,7 @@ import (
 // Akamai is held against git's own difference and a naive reading of the
 // rules, object by object.
 func TestReplaysARealHistory(t *testing.T) {
+	t.Parallel()
 	const rules = `version: 1
 environments:
   production: {network: production, hosts: [www.example.com, m.example.com]}

@@ -52,6 +52,7 @@ rules:
 // A deployment goes by the rules of the deployed commit, on whatever branch:
 // comments' roles don't bound it, `deploys` does.
 func TestSecurityOwnRulesOfADeployedCommit(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		allow bool
 		sent  []string

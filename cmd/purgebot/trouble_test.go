@@ -24,6 +24,7 @@ func limitedAnswer(status int, header http.Header) standin.GitHubFault {
 // Whatever GitHub does with the words, the purge goes out; and when GitHub is
 // back, it shows the last word.
 func TestStatusesNeverHoldUpAPurge(t *testing.T) {
+	t.Parallel()
 	second := http.Header{"Retry-After": {"1"}}
 	for name, fault := range map[string]standin.GitHubFault{
 		"403 with retry-after": limitedAnswer(http.StatusForbidden, second),
@@ -59,6 +60,7 @@ func TestStatusesNeverHoldUpAPurge(t *testing.T) {
 // A limit on writes that names no time lasts a minute by GitHub's rules. No
 // purge waits for it.
 func TestNoPurgeWaitsForALimitOnWrites(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{http.StatusForbidden, http.StatusTooManyRequests} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			w, first := newWorld(t, nil)

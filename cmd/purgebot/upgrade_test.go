@@ -14,6 +14,7 @@ import (
 // release works on the next one's schema, and leaves alone what only that one
 // knows: its jobs, its webhooks and its surfaces on GitHub.
 func TestBesideTheNextRelease(t *testing.T) {
+	t.Parallel()
 	for name, address := range map[string]func(t *testing.T, dir string) (url, driver, dsn string){
 		"sqlite": func(_ *testing.T, dir string) (string, string, string) {
 			path := filepath.Join(dir, "purgebot.db")

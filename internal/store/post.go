@@ -32,7 +32,7 @@ type Post struct {
 	State   string
 	Words   string
 	Version int64
-	Posted  string // the words on GitHub now, as posted
+	Posted  string        // the words on GitHub now, as posted
 	Wait    time.Duration // above 0: it is too early, and the surface is not claimed
 	Tries   int
 

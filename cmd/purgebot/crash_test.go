@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
 func TestKilledBetweenAkamaisAnswerAndTheSettling(t *testing.T) {
@@ -49,7 +50,7 @@ func TestKilledAtRandom(t *testing.T) {
 	t.Parallel()
 	for name, database := range map[string]func(*testing.T, *world) string{
 		"sqlite":   func(_ *testing.T, w *world) string { return "sqlite:" + filepath.Join(w.cfg.dir, "purgebot.db") },
-		"postgres": func(t *testing.T, _ *world) string { return postgres(t) },
+		"postgres": func(t *testing.T, _ *world) string { return storetest.Postgres(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			random := newSeed(t)
@@ -59,6 +60,8 @@ func TestKilledAtRandom(t *testing.T) {
 			l := newLoad(w)
 			config := w.filesWith(url)
 			p := w.spawn(config)
+			l.deployStep() // what came before the repository was ever heard of is history
+			l.lastIsPurged()
 			for range 5 {
 				end := time.Duration(random.IntN(3000)) * time.Millisecond
 				var both sync.WaitGroup

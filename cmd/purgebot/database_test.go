@@ -21,6 +21,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
 // answerTime is within which a webhook is answered, whatever the database
@@ -415,7 +416,7 @@ func TestPostgresInTrouble(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			database := postgres(t)
+			database := storetest.Postgres(t)
 			w, first := newWorld(t, nil)
 			p, address := newProxy(t, database)
 			config := w.filesWith(address)
@@ -438,7 +439,7 @@ func TestPostgresInTrouble(t *testing.T) {
 // A PostgreSQL that is slow, each message late in both directions: webhooks
 // are taken, or refused in time, and everything is purged in the end.
 func TestSlowPostgres(t *testing.T) {
-	database := postgres(t)
+	database := storetest.Postgres(t)
 	w, first := newWorld(t, nil)
 	p, address := newProxy(t, database)
 	w.deploy("production", first, "success")

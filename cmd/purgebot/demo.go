@@ -178,12 +178,19 @@ const shown = 20
 
 const demoWait = 30 * time.Second
 
+// says reports whether a status has words: their beginning, and after … their
+// end.
+func says(s standin.GitHubStatus, state, words string) bool {
+	begins, ends, _ := strings.Cut(words, "…")
+	return s.State == state && strings.HasPrefix(s.Description, begins) && strings.HasSuffix(s.Description, ends)
+}
+
 // status waits for a commit's status, and shows it.
 func (d *demo) status(ctx context.Context, sha, environment, state, words string) {
 	wait, cancel := context.WithTimeout(ctx, demoWait)
 	defer cancel()
 	s, err := d.stage.github.AwaitStatus(wait, d.stage.fullName(), sha, "purge/"+environment, func(s standin.GitHubStatus) bool {
-		return s.State == state && strings.HasPrefix(s.Description, words)
+		return says(s, state, words)
 	})
 	if err != nil {
 		d.wrongly("%v; told was %s %q", err, state, words)

@@ -44,7 +44,7 @@ func TestAnotherDeploymentOfTheSameCommitSendsAgain(t *testing.T) {
 
 	w.state(build, "success") // the same deployment says so again: nothing new
 	w.deploy("production", second, "success")
-	w.await(second, "production", "success", "2 URLs purged in 1 s (deployed again)")
+	w.await(second, "production", "success", "2 URLs purged in … (deployed again)")
 	w.wantSent(want...)
 }
 

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -142,7 +141,7 @@ func (w *world) await(sha, environment, state, words string) standin.GitHubStatu
 	ctx, cancel := context.WithTimeout(w.t.Context(), waitTime)
 	defer cancel()
 	s, err := w.github.AwaitStatus(ctx, w.fullName(), sha, "purge/"+environment, func(s standin.GitHubStatus) bool {
-		return s.State == state && strings.HasPrefix(s.Description, words)
+		return says(s, state, words)
 	})
 	if err != nil {
 		w.t.Fatalf("want %s %q: %v\nall: %v", state, words, err, w.github.Statuses(w.fullName(), ""))

@@ -29,6 +29,7 @@ import (
 	_ "modernc.org/sqlite"
 
 	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
 // The intake benchmarks send signed pushes of 30 KB over real connections to
@@ -155,7 +156,7 @@ const onSQLite = "sqlite:"
 // engines runs a benchmark on SQLite, and on PostgreSQL where there is a server.
 func engines(b *testing.B, bench func(b *testing.B, database func() string)) {
 	b.Run("sqlite", func(b *testing.B) { bench(b, func() string { return onSQLite }) })
-	b.Run("postgres", func(b *testing.B) { bench(b, func() string { return postgres(b) }) })
+	b.Run("postgres", func(b *testing.B) { bench(b, func() string { return storetest.Postgres(b) }) })
 }
 
 // intake is a server that takes deliveries, and its clients.
@@ -415,7 +416,7 @@ func push(seed uint64) []byte {
 		"owner":          map[string]any{"login": "acme", "id": 3, "type": "Organization"},
 		"default_branch": "main", "pushed_at": 1_790_000_000 + seed, "created_at": 1_600_000_000, "stargazers_count": r.IntN(100),
 	}
-	for _, name := range strings.Fields("archive assignees blobs branches collaborators comments commits compare contents contributors deployments " +
+	for name := range strings.FieldsSeq("archive assignees blobs branches collaborators comments commits compare contents contributors deployments " +
 		"downloads events forks git_commits git_refs git_tags hooks issue_comment issue_events issues keys labels languages merges milestones " +
 		"notifications pulls releases stargazers statuses subscribers subscription tags teams trees") {
 		repository[name+"_url"] = "https://api.github.com/repos/acme/site/" + name + "{/sha}"

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
 // TestModel holds the whole program against a tiny model of it: lives of a
@@ -40,7 +42,7 @@ func TestModelOnPostgres(t *testing.T) {
 	for _, seed := range modelSeeds(t, 2) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
-			tryLife(t, seed, postgres(t))
+			tryLife(t, seed, storetest.Postgres(t))
 		})
 	}
 }

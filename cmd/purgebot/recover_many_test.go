@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
 // crowd is a world of many repositories with the same content, each with
@@ -213,7 +214,7 @@ func (c *crowd) recovered(sha string, began time.Time, begin func()) {
 // when it is killed in the middle the other one goes on where it was.
 func TestRecoverWithTwoReplicas(t *testing.T) {
 	c := newCrowd(t, nil)
-	config := c.filesWith(postgres(t))
+	config := c.filesWith(storetest.Postgres(t))
 	before := c.spawn(config)
 	c.deployAll(c.first)
 	c.within("all are live", func() bool { return c.live(c.first) == len(c.names) })

@@ -1,61 +1,23 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
-	"net/url"
-	"os"
 	"slices"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/store/storetest"
 )
-
-// postgres makes a database of its own on the server that
-// PURGEBOT_TEST_POSTGRES names, and drops it after the test.
-func postgres(t testing.TB) string {
-	t.Helper()
-	server := os.Getenv("PURGEBOT_TEST_POSTGRES")
-	if server == "" {
-		t.Skip("PURGEBOT_TEST_POSTGRES is not set: not tried on PostgreSQL")
-	}
-	conn, err := pgx.Connect(t.Context(), server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := fmt.Sprintf("purgebot_cmd_%d", rand.Uint64())
-	if _, err := conn.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx := context.Background()
-		if _, err := conn.Exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
-			t.Error(err)
-		}
-		if err := conn.Close(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	u, err := url.Parse(server)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	return u.String()
-}
 
 // Two replicas start at the same moment on an empty database. The one that
 // has sent and not settled is killed: the other one takes over within 15 s.
 func TestReplicaTakesOver(t *testing.T) {
 	w, first := newWorld(t, nil)
-	database := postgres(t)
+	database := storetest.Postgres(t)
 	w.deploy("production", first, "success")
 	config := w.filesWith(database)
 	var replicas [2]*process
@@ -94,7 +56,7 @@ func TestReplicaTakesOver(t *testing.T) {
 // everything is sent once.
 func TestReplicasShareTheWork(t *testing.T) {
 	w, first := newWorld(t, nil)
-	config := w.filesWith(postgres(t))
+	config := w.filesWith(storetest.Postgres(t))
 	w.deploy("production", first, "success")
 	replicas := []*process{w.spawn(config), w.spawn(config)}
 	var want []string
@@ -120,11 +82,13 @@ func TestReplicaGoesOn(t *testing.T) {
 	)
 	random := newSeed(t)
 	w, first := newWorld(t, nil)
-	url := postgres(t)
+	url := storetest.Postgres(t)
 	w.deploy("production", first, "success")
 	l := newLoad(w)
 	config := w.filesWith(url)
 	replicas := []*process{w.spawn(config), w.spawn(config)}
+	l.deployStep()
+	l.lastIsPurged()
 	for i := range 4 {
 		victim := random.IntN(2)
 		after := time.Duration(random.IntN(250)) * time.Millisecond

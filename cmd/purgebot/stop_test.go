@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
 // holdAkamai keeps the answers of Akamai back until release is called; each
@@ -137,7 +138,7 @@ func TestDrainHasADeadline(t *testing.T) {
 
 // A database that hangs does not hold the end up beyond the deadlines.
 func TestTermWhileTheDatabaseHangs(t *testing.T) {
-	database := postgres(t)
+	database := storetest.Postgres(t)
 	w, first := newWorld(t, nil)
 	proxy, address := newProxy(t, database)
 	w.deploy("production", first, "success")

@@ -175,7 +175,7 @@ func (d *demo) staged(ctx context.Context, first, second string) error {
 	if err := d.deploy(ctx, "staging", second, "success"); err != nil {
 		return err
 	}
-	d.status(ctx, second, "staging", "success", "6 URLs, 1 tag purged in 1 s (deployed again)")
+	d.status(ctx, second, "staging", "success", "6 URLs, 1 tag purged in … (deployed again)")
 	d.purged(ctx, first, second, "staging", "staging", "invalidate")
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the database/sql driver "pgx"
+
+	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
 // While replicas are replaced one after the other, and after a step back, this
@@ -21,7 +23,7 @@ func TestBesideTheNextRelease(t *testing.T) {
 			return "sqlite:" + path, "sqlite", "file:" + path + "?_pragma=busy_timeout(5000)"
 		},
 		"postgres": func(t *testing.T, _ string) (string, string, string) {
-			url := postgres(t)
+			url := storetest.Postgres(t)
 			return url, "pgx", url
 		},
 	} {

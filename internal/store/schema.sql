@@ -23,6 +23,12 @@ CREATE TABLE chore (
   last_at     BIGINT NOT NULL DEFAULT 0 -- when the last one that got through began
 );
 
+-- The processes that work on a PostgreSQL database. One whose beat stands still is dead.
+CREATE TABLE replica (
+  id   TEXT   PRIMARY KEY,
+  beat BIGINT NOT NULL
+);
+
 -- The failed deliveries that GitHub was asked to deliver again.
 CREATE TABLE redelivery (
   guid     TEXT   PRIMARY KEY,

@@ -45,6 +45,8 @@ type Store struct {
 	probe  probe
 	intake intake
 	zstd   *compressor
+
+	replicas replicas
 }
 
 // ErrNotFound is returned by reads of something that isn't there.
@@ -68,6 +70,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, errors.Join(err, zstd.close())
 	}
 	s := &Store{now: cfg.Now, log: cfg.Log, engine: eng, zstd: zstd, intake: newIntake()}
+	s.replicas.id = s.ids.new(s.now())
 	if err := eng.migrate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("migrate database: %w", err), s.Close())
 	}

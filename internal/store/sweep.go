@@ -88,6 +88,9 @@ func dues() []due {
 // nothing.
 func (s *Store) Sweep(ctx context.Context) error {
 	now := s.now()
+	if err := s.sweepReplicas(ctx, now); err != nil {
+		return err
+	}
 	times := []any{ms(now), ms(now.Add(-unheard)), ms(now.Add(-ringAgain))}
 	for _, d := range dues() {
 		where := ` WHERE ` + d.where + ` AND rung_at <= $3`

@@ -3,6 +3,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/url"
@@ -24,14 +25,16 @@ var schema = sync.OnceValues(func() ([]byte, error) { //nolint:gochecknoglobals 
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "purgebot.db")
 	s, err := store.Open(context.Background(), store.Config{URL: "sqlite:" + path})
 	if err != nil {
 		return nil, err
 	}
-	s.Close()
-	return os.ReadFile(path)
+	if err := s.Close(); err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(path) //nolint:gosec // its own
+	return data, errors.Join(err, os.RemoveAll(dir))
 })
 
 // SQLite gives the address of a migrated database in a folder of its own.

@@ -1,6 +1,8 @@
 GO       ?= go
 FUZZTIME ?= 20s
 TOOL      = $(GO) tool -modfile=tools.mod
+# The tests mostly wait: many at once, but not so many that they wait for each other.
+CORES    := $(shell nproc 2>/dev/null || echo 2)
 # SQLite is C translated to Go: none of ours, and ten times slower when watched.
 RACE      = -race -gcflags='modernc.org/...=-race=false'
 
@@ -16,11 +18,11 @@ build: ## build the static binary bin/purgebot
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/purgebot ./cmd/purgebot
 
 test: ## run the tests, which mostly wait, many at once; needs Go and git alone
-	$(GO) test -shuffle=on -parallel 20 ./...
+	$(GO) test -shuffle=on -parallel $$((6 * $(CORES))) ./...
 	@[ -n "$$PURGEBOT_TEST_POSTGRES" ] || echo "not tried on PostgreSQL: PURGEBOT_TEST_POSTGRES names no server"
 
 race: ## run all tests with the race detector (some minutes; needs a C compiler)
-	$(GO) test $(RACE) -shuffle=on -parallel 20 -timeout 15m ./...
+	$(GO) test $(RACE) -shuffle=on -parallel $$((3 * $(CORES))) -timeout 15m ./...
 
 lint: ## run every linter
 	$(TOOL) golangci-lint run ./...

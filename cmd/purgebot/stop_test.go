@@ -30,18 +30,25 @@ func (w *world) holdAkamai() (arrived chan struct{}, release func()) {
 	return arrived, release
 }
 
+// onItsWay is a process with a purge of commit second on its way to Akamai,
+// which keeps its answer back until release is called.
+func (w *world) onItsWay(first string) (p *process, config, second string, release func()) {
+	w.t.Helper()
+	w.deploy("production", first, "success")
+	config = w.files()
+	p = w.spawn(config)
+	arrived, release := w.holdAkamai()
+	second = w.commit("second", map[string]string{"content/index/home.md": "2"})
+	w.deploy("production", second, "success")
+	<-arrived
+	return p, config, second, release
+}
+
 // SIGTERM: no webhook is taken any more, the request that is on its way to
 // Akamai is waited for and written down, and the process ends well.
 func TestTermDrains(t *testing.T) {
 	w, first := newWorld(t, nil)
-	w.deploy("production", first, "success")
-	config := w.files()
-	p := w.spawn(config)
-	arrived, release := w.holdAkamai()
-	second := w.commit("second", map[string]string{"content/index/home.md": "2"})
-	w.deploy("production", second, "success")
-	<-arrived
-
+	p, config, second, release := w.onItsWay(first)
 	p.signal(syscall.SIGTERM)
 	w.eventually("no webhook is taken", func() bool {
 		code, _ := p.get("/healthz")
@@ -67,13 +74,7 @@ func TestTermDrains(t *testing.T) {
 // more by the next process.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	w, first := newWorld(t, nil)
-	w.deploy("production", first, "success")
-	config := w.files()
-	p := w.spawn(config)
-	arrived, _ := w.holdAkamai()
-	second := w.commit("second", map[string]string{"content/index/home.md": "2"})
-	w.deploy("production", second, "success")
-	<-arrived
+	p, config, second, _ := w.onItsWay(first)
 	p.signal(syscall.SIGTERM)
 	w.eventually("it drains", func() bool {
 		code, _ := p.get("/healthz")

@@ -40,10 +40,8 @@ type spent struct {
 }
 
 // left is the time until a call may be made so that no more than most were
-// spent within a minute.
+// spent within a minute. It is called with the lock held.
 func (p *points) left(now time.Time, cost, most int) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if !p.paced {
 		return 0
 	}
@@ -67,12 +65,15 @@ func (p *points) left(now time.Time, cost, most int) time.Duration {
 	return left
 }
 
-func (p *points) spend(now time.Time, cost int) {
+// take spends what a call costs if there is room for it, and else gives the
+// time until there is: of two calls at once only one gets the last room.
+func (p *points) take(now time.Time, cost, most int) (left time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.paced {
+	if left = p.left(now, cost, most); left == 0 && p.paced {
 		p.spent = append(p.spent, spent{now, cost})
 	}
+	return left
 }
 
 // heed begins to pace once the server tells of limits.
@@ -91,7 +92,9 @@ func (p *points) await(ctx context.Context) error {
 		return nil
 	}
 	for {
+		p.mu.Lock()
 		left := p.left(time.Now(), readPoints, patientPoints)
+		p.mu.Unlock()
 		if left == 0 {
 			return nil
 		}
@@ -113,8 +116,7 @@ func (p *paced) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Method != http.MethodGet {
 		cost = writePoints
 	}
-	now := time.Now()
-	if left := p.points.left(now, cost, pointsAMinute); left > 0 {
+	if left := p.points.take(time.Now(), cost, pointsAMinute); left > 0 {
 		if req.Body != nil {
 			_ = req.Body.Close()
 		}
@@ -123,7 +125,6 @@ func (p *paced) RoundTrip(req *http.Request) (*http.Response, error) {
 			RetryAfter: max(left, time.Second), kind: kindLimited,
 		}
 	}
-	p.points.spend(now, cost)
 	resp, err := p.next.RoundTrip(req)
 	if err == nil {
 		p.points.heed(resp.Header)

@@ -13,8 +13,7 @@ func TestPoints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := new(points)
 		spend := func(cost, most int) (calls int) {
-			for p.left(time.Now(), cost, most) == 0 && calls < 2000 {
-				p.spend(time.Now(), cost)
+			for calls < 2000 && p.take(time.Now(), cost, most) == 0 {
 				calls++
 			}
 			return calls

@@ -87,13 +87,21 @@ func (p *Pipeline) later(ctx context.Context, kind string, wait time.Duration) (
 	if step > early {
 		return false, again{step}
 	}
-	timer := time.NewTimer(step)
+	if !sleep(ctx, step) {
+		return false, ctx.Err()
+	}
+	return true, nil
+}
+
+// sleep reports false if ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-		return false, ctx.Err()
+		return false
 	case <-timer.C:
-		return true, nil
+		return true
 	}
 }
 

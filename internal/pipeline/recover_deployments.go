@@ -95,12 +95,8 @@ func (c *comparing) untilDone(ctx context.Context, repo ledger.Repository, info 
 		case after == 0 || after > limitWait:
 			return found, err
 		}
-		timer := time.NewTimer(after)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !sleep(ctx, after) {
 			return found, err
-		case <-timer.C:
 		}
 	}
 }
@@ -122,8 +118,10 @@ func (c *comparing) one(ctx context.Context, repo ledger.Repository, info github
 			return found, err
 		}
 	}
-	if c.archived.Delete(repo.ID); info.Archived {
+	if info.Archived {
 		c.archived.Store(repo.ID, true)
+	} else {
+		c.archived.Delete(repo.ID)
 	}
 	return found, c.Store.Compared(ctx, repo.ID, began)
 }
@@ -209,16 +207,21 @@ func (c *comparison) deployments(ctx context.Context, _ github.Info, since time.
 	return found, nil
 }
 
+// statusOf is what the webhook of a deployment's status tells.
+func statusOf(d github.Deployment) *webhook.DeploymentStatus {
+	return &webhook.DeploymentStatus{
+		ID: d.StatusID, State: d.State, Environment: d.Environment, CreatedAt: d.CreatedAt, Creator: d.Creator,
+		DeploymentID: d.ID, SHA: d.SHA, Ref: d.Ref,
+	}
+}
+
 // deployment does with a deployment's status what its webhook would have done.
 func (c *comparison) deployment(ctx context.Context, d github.Deployment) (recovered bool, err error) {
 	known, err := c.Store.KnownStatus(ctx, c.repo.ID, d.StatusID)
 	if err != nil || known {
 		return false, err
 	}
-	outcome, err := c.deployedBy(ctx, c.telling(), c.repo, &webhook.DeploymentStatus{
-		ID: d.StatusID, State: d.State, Environment: d.Environment, CreatedAt: d.CreatedAt, Creator: d.Creator,
-		DeploymentID: d.ID, SHA: d.SHA, Ref: d.Ref,
-	}, d.CreatedAt)
+	outcome, err := c.deployedBy(ctx, c.telling(), c.repo, statusOf(d), d.CreatedAt)
 	if err != nil {
 		return false, err
 	}

@@ -8,7 +8,6 @@ import (
 	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/mapping"
-	"github.com/purgebot/purgebot/webhook"
 )
 
 // began finds, by what GitHub's API knows, what an environment starts from
@@ -36,10 +35,7 @@ func (p *Pipeline) began(ctx context.Context, repo ledger.Repository, env ledger
 		if !before || d.State != "success" || d.ID == to.Deploy || trouble != nil {
 			return false
 		}
-		_, why, err := p.counts(ctx, by, repo, &webhook.DeploymentStatus{
-			ID: d.StatusID, State: d.State, Environment: d.Environment, CreatedAt: d.CreatedAt, Creator: d.Creator,
-			DeploymentID: d.ID, SHA: d.SHA, Ref: d.Ref,
-		})
+		_, why, err := p.counts(ctx, by, repo, statusOf(d))
 		trouble = err
 		return err == nil && why == ""
 	}

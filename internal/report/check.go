@@ -8,9 +8,6 @@ import (
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
-// CheckName is the name of the check run of an environment's purge.
-func CheckName(environment string) string { return "Purge " + environment }
-
 // PurgeCheck is the check run on a deployed commit whose purge failed in
 // part, or waits for a person.
 type PurgeCheck struct {

@@ -303,13 +303,9 @@ func (s *Store) Account(ctx context.Context, purge string, most int) (a Account,
 				return err
 			}
 		}
-		return t.each(ctx, func(r row) error {
-			var id string
-			err := r.Scan(&id)
-			a.Akamai = append(a.Akamai, id)
-			return err
-		}, `SELECT DISTINCT r.akamai_id FROM target t JOIN request r ON r.id = t.request_id
+		a.Akamai, err = t.texts(ctx, `SELECT DISTINCT r.akamai_id FROM target t JOIN request r ON r.id = t.request_id
 			WHERE t.purge_id = $1 AND r.akamai_id <> '' ORDER BY r.akamai_id LIMIT $2`, purge, most)
+		return err
 	})
 	if err != nil {
 		return a, fmt.Errorf("read what became of purge %s: %w", purge, err)

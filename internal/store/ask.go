@@ -44,9 +44,7 @@ func mayAsk(ctx context.Context, t *tx, repo, person int64, fact string, at time
 		return false, err
 	}
 	if others >= rate.Most {
-		var known int
-		err := t.row(ctx, `SELECT COUNT(*) FROM ask WHERE repo_id = $1 AND fact = $2`, repo, fact).Scan(&known)
-		return known > 0, err
+		return t.has(ctx, `SELECT 1 FROM ask WHERE repo_id = $1 AND fact = $2`, repo, fact)
 	}
 	_, err := t.exec(ctx, `INSERT INTO ask (repo_id, fact, person, at) VALUES ($1,$2,$3,$4) ON CONFLICT (repo_id, fact) DO NOTHING`,
 		repo, fact, person, ms(at))

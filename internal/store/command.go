@@ -34,8 +34,8 @@ const limited = "too many"
 // is the reaction confused.
 func (s *Store) BeginCommand(ctx context.Context, c Command, rate Rate) (Command, error) {
 	err := s.write(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, `INSERT INTO command (repo_id, comment_id, number, person, login, at) VALUES ($1,$2,$3,$4,$5,$6)
-			ON CONFLICT (repo_id, comment_id) DO NOTHING`, c.RepoID, c.Comment, c.Number, c.Person, c.Login, ms(c.At))
+		n, err := t.exec(ctx, `INSERT INTO command (repo_id, comment_id, number, person, at) VALUES ($1,$2,$3,$4,$5)
+			ON CONFLICT (repo_id, comment_id) DO NOTHING`, c.RepoID, c.Comment, c.Number, c.Person, ms(c.At))
 		if err != nil {
 			return err
 		}

@@ -149,15 +149,7 @@ func saveEnvironment(ctx context.Context, t *tx, e ledger.Environment) error {
 
 // Lived reports whether a commit was ever live in an environment.
 func (s *Store) Lived(ctx context.Context, env, sha string) (lived bool, err error) {
-	err = s.read(ctx, func(t *tx) error {
-		var n int
-		if err := t.row(ctx, `SELECT COUNT(*) FROM lived WHERE env_id = $1 AND sha = $2`, env, sha).Scan(&n); err != nil {
-			return err
-		}
-		lived = n > 0
-		return nil
-	})
-	return lived, err
+	return s.has(ctx, `SELECT 1 FROM lived WHERE env_id = $1 AND sha = $2`, env, sha)
 }
 
 // Tree reads the listing that was remembered last for an environment, of its
@@ -258,14 +250,8 @@ func (s *Store) SetFault(ctx context.Context, e ledger.Environment, context, wor
 // Faulty lists the environments of a repository whose planning waits.
 func (s *Store) Faulty(ctx context.Context, repo int64) (envs []string, err error) {
 	err = s.read(ctx, func(t *tx) error {
-		return t.each(ctx, func(r row) error {
-			var id string
-			if err := r.Scan(&id); err != nil {
-				return err
-			}
-			envs = append(envs, id)
-			return nil
-		}, `SELECT id FROM environment WHERE repo_id = $1 AND fault <> ''`, repo)
+		envs, err = t.texts(ctx, `SELECT id FROM environment WHERE repo_id = $1 AND fault <> ''`, repo)
+		return err
 	})
 	return envs, err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
@@ -137,11 +136,7 @@ func queueQueries(t *testing.T, s *Store, now *time.Time) map[string]bool {
 func TestQueriesUseIndexes(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
 		now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
-		s, err := Open(t.Context(), Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "p.db"), Now: func() time.Time { return now }})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
+		s := openFile(t, func() time.Time { return now })
 		whole := regexp.MustCompile(`^SCAN (target|request|purge|delivery|post|command|ask|t|r)\b`)
 		for query := range queueQueries(t, s, &now) {
 			err := s.read(t.Context(), func(tx *tx) error {

@@ -1,6 +1,22 @@
 package store
 
-import "context"
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// openFile opens a store on a SQLite file of its own.
+func openFile(t *testing.T, now func() time.Time) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "p.db"), Now: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() }) //nolint:errcheck // gone with its folder
+	return s
+}
 
 // Trouble is trouble, for the tests outside.
 func Trouble(err error) string { return trouble(err) }

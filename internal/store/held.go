@@ -13,7 +13,8 @@ import (
 // nothing of it is left to do. Any other stays held, since what it holds is as
 // stale as before, and is waited for no longer.
 func (s *Store) overtake(ctx context.Context, t *tx, m Move) error {
-	held, err := s.heldBefore(ctx, t, m)
+	held, err := t.texts(ctx, `SELECT id FROM purge WHERE env_id = $1 AND state = 'held' AND cause <> $3 AND to_sha <> $2 ORDER BY id`,
+		m.Env.ID, m.To.SHA, string(ledger.CauseComment))
 	if err != nil {
 		return err
 	}
@@ -24,10 +25,10 @@ func (s *Store) overtake(ctx context.Context, t *tx, m Move) error {
 				return err
 			}
 		}
-		if !covered {
-			err = s.closeHeld(ctx, t, id, m.Overtakes)
-		} else {
+		if covered {
 			err = s.cover(ctx, t, id, m.Carries)
+		} else {
+			err = s.closeHeld(ctx, t, id, m.Overtakes)
 		}
 		if err != nil {
 			return err
@@ -36,24 +37,12 @@ func (s *Store) overtake(ctx context.Context, t *tx, m Move) error {
 	return nil
 }
 
-func (s *Store) heldBefore(ctx context.Context, t *tx, m Move) (held []string, err error) {
-	err = t.each(ctx, func(r row) error {
-		var id string
-		err := r.Scan(&id)
-		held = append(held, id)
-		return err
-	}, `SELECT id FROM purge WHERE env_id = $1 AND state = 'held' AND cause <> $3 AND to_sha <> $2 ORDER BY id`,
-		m.Env.ID, m.To.SHA, string(ledger.CauseComment))
-	return held, err
-}
-
 // covers reports whether a purge that is open sends all that a held one would.
 func covers(ctx context.Context, t *tx, open, held string) (bool, error) {
-	var left int
-	err := t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM target h WHERE h.purge_id = $2 AND h.state = 'waiting'
+	left, err := t.has(ctx, `SELECT 1 FROM target h WHERE h.purge_id = $2 AND h.state = 'waiting'
 		AND NOT EXISTS (SELECT 1 FROM target o WHERE o.kind = h.kind AND o.network = h.network AND o.object = h.object
-			AND o.state = 'waiting' AND o.purge_id = $1 AND (o.action = h.action OR o.action = 'delete')) LIMIT 1) x`, open, held).Scan(&left)
-	return left == 0, err
+			AND o.state = 'waiting' AND o.purge_id = $1 AND (o.action = h.action OR o.action = 'delete'))`, open, held)
+	return !left, err
 }
 
 func (s *Store) cover(ctx context.Context, t *tx, id, words string) error {
@@ -77,13 +66,8 @@ func (s *Store) closeHeld(ctx context.Context, t *tx, id, words string) error {
 // stay held, and their statuses wait no longer. words says why, in public.
 func (s *Store) CloseHeld(ctx context.Context, before time.Time, words string) error {
 	err := s.write(ctx, func(t *tx) error {
-		var held []string
-		if err := t.each(ctx, func(r row) error {
-			var id string
-			err := r.Scan(&id)
-			held = append(held, id)
-			return err
-		}, `SELECT id FROM purge WHERE state = 'held' AND closed = '' AND created_at < $1`, ms(before)); err != nil {
+		held, err := t.texts(ctx, `SELECT id FROM purge WHERE state = 'held' AND closed = '' AND created_at < $1`, ms(before))
+		if err != nil {
 			return err
 		}
 		for _, id := range held {

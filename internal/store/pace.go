@@ -13,7 +13,6 @@ import (
 // all replicas together. wait 0 means that it may be written now; else it is
 // the least time until it is worth asking again.
 func (s *Store) TakeWrite(ctx context.Context, installation int64, u ledger.Urgency) (wait time.Duration, err error) {
-	now := s.now()
 	err = s.write(ctx, func(t *tx) error {
 		var packed []byte
 		// The row is the mutex: other replicas wait for it.
@@ -23,7 +22,7 @@ func (s *Store) TakeWrite(ctx context.Context, installation int64, u ledger.Urge
 			return err
 		}
 		var writes ledger.Writes
-		if writes, wait = unpackTimes(packed).Take(now, u); wait > 0 {
+		if writes, wait = unpackTimes(packed).Take(s.now(), u); wait > 0 {
 			return nil
 		}
 		_, err = t.exec(ctx, `UPDATE pace SET writes = $2 WHERE installation = $1`, installation, packTimes(writes))

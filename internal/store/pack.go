@@ -177,10 +177,8 @@ func (g *gathering) add(t candidate) {
 
 // deletesWait reports whether any delete waits at all, which is rare.
 func (c *claim) deletesWait(ctx context.Context, network purger.Network) (bool, error) {
-	var n int
-	err := c.t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM target
-		WHERE kind = $1 AND network = $2 AND state = 'waiting' AND action = 'delete' LIMIT 1) x`, string(c.kind), string(network)).Scan(&n)
-	return n > 0, err
+	return c.t.has(ctx, `SELECT 1 FROM target WHERE kind = $1 AND network = $2 AND state = 'waiting' AND action = 'delete'`,
+		string(c.kind), string(network))
 }
 
 // absorb turns the invalidations of objects that an open purge wants deleted

@@ -152,14 +152,13 @@ func (s *Store) Commit(ctx context.Context, m Move) (ok bool, err error) {
 		if ok = n == 1; !ok {
 			return s.discard(ctx, t, m.Purge)
 		}
-		if _, err := t.exec(ctx, `INSERT INTO lived (env_id, sha, at) VALUES ($1,$2,$3)
-			ON CONFLICT (env_id, sha) DO UPDATE SET at = excluded.at`, e.ID, m.To.SHA, ms(m.To.At)); err != nil {
+		if _, err := t.exec(ctx, `INSERT INTO lived (env_id, sha) VALUES ($1,$2)
+			ON CONFLICT (env_id, sha) DO NOTHING`, e.ID, m.To.SHA); err != nil {
 			return err
 		}
 		if m.Tree != nil {
-			if _, err := t.exec(ctx, `INSERT INTO tree (env_id, sha, listing) VALUES ($1,$2,$3)
-				ON CONFLICT (env_id) DO UPDATE SET sha = excluded.sha, listing = excluded.listing`,
-				e.ID, m.To.SHA, m.Tree); err != nil {
+			if _, err := t.exec(ctx, `INSERT INTO tree (env_id, listing) VALUES ($1,$2)
+				ON CONFLICT (env_id) DO UPDATE SET listing = excluded.listing`, e.ID, m.Tree); err != nil {
 				return err
 			}
 		}

@@ -102,13 +102,9 @@ func (s *Store) announce(ctx context.Context, t *tx, a Announcement) error {
 // something waits, the newest facts first, at most limit of them.
 func (s *Store) Announced(ctx context.Context, env string, limit int) (shas []string, err error) {
 	err = s.read(ctx, func(t *tx) error {
-		return t.each(ctx, func(r row) error {
-			var sha string
-			err := r.Scan(&sha)
-			shas = append(shas, sha)
-			return err
-		}, `SELECT sha FROM post WHERE env_id = $1 AND purge_id = '' AND ended = 0
+		shas, err = t.texts(ctx, `SELECT sha FROM post WHERE env_id = $1 AND purge_id = '' AND ended = 0
 			ORDER BY at DESC, surface LIMIT $2`, env, limit)
+		return err
 	})
 	return shas, err
 }
@@ -144,8 +140,8 @@ func (s *Store) changed(ctx context.Context, t *tx, purge string) error {
 // ErrNotFound when there is nothing to say or somebody else is saying it; with
 // a Wait it is too early, and nothing was taken.
 func (s *Store) ClaimPost(ctx context.Context, name string, lease time.Duration) (p Post, err error) {
-	now := s.now()
 	err = s.write(ctx, func(t *tx) error {
+		now := s.now() // the lease begins when it is taken, however long that had to wait
 		var next int64
 		err := t.row(ctx, `UPDATE post SET lease_until = CASE WHEN next_at > $2 THEN lease_until ELSE $3 END,
 				claims = CASE WHEN next_at > $2 THEN claims ELSE claims + 1 END
@@ -162,8 +158,8 @@ func (s *Store) ClaimPost(ctx context.Context, name string, lease time.Duration)
 }
 
 // Posted settles a claimed surface: what GitHub shows now, its RemoteID, and
-// from when on it may be written again. With final false the same version is posted again
-// then, since its words change with the clock.
+// from when on it may be written again. With final false the same version is
+// posted again then, since its words change with the clock.
 func (s *Store) Posted(ctx context.Context, p Post, shows string, final bool, next time.Time) error {
 	return s.write(ctx, func(t *tx) error {
 		version := p.Version

@@ -13,9 +13,10 @@ import (
 const pruneAtOnce = 250
 
 // Prune deletes what is done and older than it is kept: handled deliveries,
-// ended purges with their targets, plans that were left half done, and the requests and statuses that nothing
-// refers to any more. What a rollback needs to know stays. SQLite takes the
-// room that this makes for what comes next; its file does not shrink.
+// ended purges with their targets, plans that were left half done, kept
+// previews, and the requests, commands and statuses that nothing refers to any
+// more. What a rollback needs to know stays. SQLite takes the room that this
+// makes for what comes next; its file does not shrink.
 func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
 	if err := s.prunePurges(ctx, `'done', 'cancelled'`, purges); err != nil {
 		return err
@@ -86,11 +87,8 @@ func (s *Store) prunePurges(ctx context.Context, states string, before time.Time
 // pruneJobs deletes the jobs that are done, which nobody asks for: left to
 // River they would go ten thousand at a time, and all else would wait.
 func (s *Store) pruneJobs(ctx context.Context) error {
-	var done int
-	err := s.read(ctx, func(t *tx) error {
-		return t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM river_job WHERE state = 'completed' LIMIT 1) x`).Scan(&done)
-	})
-	if err != nil || done == 0 {
+	done, err := s.has(ctx, `SELECT 1 FROM river_job WHERE state = 'completed'`)
+	if err != nil || !done {
 		return err
 	}
 	return s.pruneAll(ctx, `DELETE FROM river_job WHERE id IN (SELECT id FROM river_job WHERE state = 'completed' ORDER BY id LIMIT $1)`)

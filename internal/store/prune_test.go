@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -76,11 +75,7 @@ func count(t *testing.T, s *Store, query string) (n int) {
 // However much there is to prune, others wait for a small change at most.
 func TestPruneIsBounded(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
-	s, err := Open(t.Context(), Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "p.db"), Now: func() time.Time { return now }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := openFile(t, func() time.Time { return now })
 	received(t, s, 0, 2*pruneAtOnce)
 	p, err := s.Begin(t.Context(), ledger.Purge{RepoID: 1, Environment: "production", Network: mapping.Production})
 	if err != nil {
@@ -122,11 +117,7 @@ func TestPruneIsBounded(t *testing.T) {
 // The room of what was pruned is taken by what comes next.
 func TestPruneLetsTheFileBe(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
-	s, err := Open(t.Context(), Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "p.db"), Now: func() time.Time { return now }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := openFile(t, func() time.Time { return now })
 	first := 0
 	for round := range 5 {
 		received(t, s, round, 300)
@@ -146,17 +137,13 @@ func TestPruneLetsTheFileBe(t *testing.T) {
 
 // Jobs that are done don't stay.
 func TestSweepDropsDoneJobs(t *testing.T) {
-	s, err := Open(t.Context(), Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "p.db")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := openFile(t, nil)
 	for _, guid := range []string{"done", "waiting"} {
 		if _, err := s.Receive(t.Context(), Delivery{GUID: guid, Event: "push", Body: []byte("{}"), ReceivedAt: time.Now()}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	err = s.write(t.Context(), func(q *tx) error {
+	err := s.write(t.Context(), func(q *tx) error {
 		_, err := q.exec(t.Context(), `UPDATE river_job SET state = 'completed', finalized_at = created_at WHERE json_extract(args, '$.guid') = 'done'`)
 		return err
 	})

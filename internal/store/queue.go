@@ -148,7 +148,7 @@ func (c *claim) resume(ctx context.Context, r *readyRequest) (*Request, time.Dur
 	n, most := len(r.Objects), int(c.budget.Objects(c.kind).Capacity)
 	switch {
 	case n == 0: // nothing of it is wanted any more
-		_, err := c.t.exec(ctx, `UPDATE request SET state = 'refused', words = 'cancelled', settled_at = $2 WHERE id = $1`, r.ID, ms(c.now))
+		_, err := c.t.exec(ctx, `UPDATE request SET state = 'refused', settled_at = $2 WHERE id = $1`, r.ID, ms(c.now))
 		c.t.rings(PurgeJob{Objects: string(c.kind)})
 		return nil, 0, err
 	case n > most && most > 0: // the account's bucket became smaller: it would never fit
@@ -192,13 +192,12 @@ func (c *claim) family(ctx context.Context, r *readyRequest) error {
 	if f.Since.IsZero() {
 		return nil
 	}
-	var accepted int
-	err := c.t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM request WHERE kind = $1 AND state = 'accepted' AND settled_at >= $2 LIMIT 1) x`,
-		string(c.kind), max(ms(f.Since), ms(c.now.Add(-time.Minute)))).Scan(&accepted)
+	var err error
+	f.OthersAccepted, err = c.t.has(ctx, `SELECT 1 FROM request WHERE kind = $1 AND state = 'accepted' AND settled_at >= $2`,
+		string(c.kind), max(ms(f.Since), ms(c.now.Add(-time.Minute))))
 	if err != nil {
 		return err
 	}
-	f.OthersAccepted = accepted > 0
 	if r.parent == "" {
 		return nil
 	}

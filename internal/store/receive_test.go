@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -54,11 +53,7 @@ type crowd struct {
 }
 
 func newCrowd(t *testing.T) *crowd {
-	s, err := Open(t.Context(), Config{URL: "sqlite:" + filepath.Join(t.TempDir(), "p.db")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
+	s := openFile(t, nil)
 	w := &watched{engine: s.engine}
 	s.engine = w
 	s.intake.turn <- struct{}{} // somebody stores

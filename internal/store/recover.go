@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/purgebot/purgebot/internal/ledger"
@@ -18,28 +19,21 @@ type Chore struct {
 
 // Hasten makes chores due now.
 func (s *Store) Hasten(ctx context.Context, names ...string) error {
-	err := s.write(ctx, func(t *tx) error {
-		for _, name := range names {
-			if _, err := t.exec(ctx, `INSERT INTO chore (name) VALUES ($1) ON CONFLICT (name) DO UPDATE SET next_at = 0`, name); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("make chores due: %w", err)
-	}
-	return nil
+	return s.hasten(ctx, math.MaxInt64, names)
 }
 
 // HastenIdle makes chores due now, but for those that somebody does at this
 // moment.
 func (s *Store) HastenIdle(ctx context.Context, names ...string) error {
-	now := ms(s.now())
+	return s.hasten(ctx, ms(s.now()), names)
+}
+
+// hasten makes those chores due that nobody has claimed for longer than until.
+func (s *Store) hasten(ctx context.Context, until int64, names []string) error {
 	err := s.write(ctx, func(t *tx) error {
 		for _, name := range names {
 			if _, err := t.exec(ctx, `INSERT INTO chore (name) VALUES ($1)
-				ON CONFLICT (name) DO UPDATE SET next_at = 0 WHERE chore.lease_until <= $2`, name, now); err != nil {
+				ON CONFLICT (name) DO UPDATE SET next_at = 0 WHERE chore.lease_until <= $2`, name, until); err != nil {
 				return err
 			}
 		}
@@ -56,12 +50,7 @@ func (s *Store) HastenIdle(ctx context.Context, names ...string) error {
 func (s *Store) ClaimChore(ctx context.Context, name string, lease time.Duration) (c Chore, ok bool, err error) {
 	now := ms(s.now())
 	c.Name = name
-	err = s.read(ctx, func(t *tx) error {
-		var due int
-		err := t.row(ctx, `SELECT COUNT(*) FROM chore WHERE name = $1 AND next_at <= $2 AND lease_until <= $2`, name, now).Scan(&due)
-		ok = due == 1
-		return err
-	})
+	ok, err = s.has(ctx, `SELECT 1 FROM chore WHERE name = $1 AND next_at <= $2 AND lease_until <= $2`, name, now)
 	if err == nil && ok {
 		err = s.write(ctx, func(t *tx) error {
 			ok = false
@@ -216,14 +205,8 @@ func (s *Store) Compared(ctx context.Context, repo int64, began time.Time) error
 // KnownStatus reports whether the ledger has a deployment status of a
 // repository.
 func (s *Store) KnownStatus(ctx context.Context, repo, id int64) (known bool, err error) {
-	err = s.read(ctx, func(t *tx) error {
-		var n int
-		err := t.row(ctx, `SELECT COUNT(*) FROM environment e JOIN deploy d ON d.env_id = e.id
-			WHERE e.repo_id = $1 AND d.status_id = $2 AND d.deploy_id <> 0`, repo, id).Scan(&n)
-		known = n > 0
-		return err
-	})
-	return known, err
+	return s.has(ctx, `SELECT 1 FROM environment e JOIN deploy d ON d.env_id = e.id
+		WHERE e.repo_id = $1 AND d.status_id = $2 AND d.deploy_id <> 0`, repo, id)
 }
 
 // SeenDeployments gives, for each deployment of a repository since a moment
@@ -256,36 +239,18 @@ func (s *Store) Environments(ctx context.Context, repo int64) (envs []ledger.Env
 
 // Spoken reports whether a commit has, or will have, a status of a context.
 func (s *Store) Spoken(ctx context.Context, repo int64, sha, context string) (spoken bool, err error) {
-	err = s.read(ctx, func(t *tx) error {
-		var n int
-		err := t.row(ctx, `SELECT COUNT(*) FROM post WHERE surface = $1`, surface(repo, sha, context)).Scan(&n)
-		spoken = n > 0
-		return err
-	})
-	return spoken, err
+	return s.has(ctx, `SELECT 1 FROM post WHERE surface = $1`, surface(repo, sha, context))
 }
 
 // Covered reports whether a repository was compared with GitHub since a
 // moment, or is not there to be compared.
 func (s *Store) Covered(ctx context.Context, repo int64, at time.Time) (covered bool, err error) {
-	err = s.read(ctx, func(t *tx) error {
-		var n int
-		err := t.row(ctx, `SELECT COUNT(*) FROM repo WHERE id = $1 AND (compared_at > $2 OR gone <> '')`, repo, ms(at)).Scan(&n)
-		covered = n > 0
-		return err
-	})
-	return covered, err
+	return s.has(ctx, `SELECT 1 FROM repo WHERE id = $1 AND (compared_at > $2 OR gone <> '')`, repo, ms(at))
 }
 
 // Arrived reports whether the ledger has a delivery.
 func (s *Store) Arrived(ctx context.Context, guid string) (arrived bool, err error) {
-	err = s.read(ctx, func(t *tx) error {
-		var n int
-		err := t.row(ctx, `SELECT COUNT(*) FROM delivery WHERE guid = $1`, guid).Scan(&n)
-		arrived = n > 0
-		return err
-	})
-	return arrived, err
+	return s.has(ctx, `SELECT 1 FROM delivery WHERE guid = $1`, guid)
 }
 
 // Asked reports which attempt of a delivery GitHub was asked last to repeat,

@@ -70,8 +70,11 @@ func (s *Store) sweepReplicas(ctx context.Context, now time.Time) error {
 		}
 		for _, id := range s.replicas.still(beats, now) {
 			n, err := t.exec(ctx, `DELETE FROM replica WHERE id = $1 AND beat = $2`, id, beats[id])
-			if err != nil || n == 0 { // somebody else saw it first
+			if err != nil {
 				return err
+			}
+			if n == 0 { // somebody else saw it first
+				continue
 			}
 			for _, q := range []string{
 				`UPDATE delivery SET rung_at = 0 WHERE handled_at = 0 AND rung_at > 0`,

@@ -98,16 +98,14 @@ CREATE TABLE served (
 
 -- The commits that were ever live, to tell a rollback.
 CREATE TABLE lived (
-  env_id TEXT   NOT NULL,
-  sha    TEXT   NOT NULL,
-  at     BIGINT NOT NULL,
+  env_id TEXT NOT NULL,
+  sha    TEXT NOT NULL,
   PRIMARY KEY (env_id, sha)
 );
 
--- The whole listing of the live commit: GitHub may forget a commit.
+-- A whole listing, of the live commit or of one before: GitHub may forget a commit.
 CREATE TABLE tree (
   env_id  TEXT  PRIMARY KEY,
-  sha     TEXT  NOT NULL,
   listing BYTEA NOT NULL
 );
 
@@ -213,7 +211,6 @@ CREATE TABLE request (
   objects     BIGINT NOT NULL,
   akamai_id   TEXT   NOT NULL DEFAULT '',
   support_id  TEXT   NOT NULL DEFAULT '',
-  words       TEXT   NOT NULL DEFAULT '', -- Akamai's, of the last answer
   parent      TEXT   NOT NULL DEFAULT '', -- the request that was split
   refused_at  BIGINT NOT NULL DEFAULT 0, -- when it, or what it was split from, was first refused with nothing named
   refusal     TEXT   NOT NULL DEFAULT '', -- Akamai's words, when it was refused with nothing named
@@ -241,7 +238,6 @@ CREATE TABLE command (
   comment_id  BIGINT NOT NULL,
   number      BIGINT NOT NULL, -- of the pull request
   person      BIGINT NOT NULL, -- GitHub's id of the account
-  login       TEXT   NOT NULL,
   at          BIGINT NOT NULL, -- when the comment was made
   environment TEXT   NOT NULL DEFAULT '',
   sha         TEXT   NOT NULL DEFAULT '', -- the head whose rules and files it goes by, from the first handling on

@@ -38,14 +38,11 @@ func (s *Store) forgetServed(ctx context.Context, t *tx, m Move) error {
 	if err != nil {
 		return err
 	}
-	var left int
-	if err := t.row(ctx, `SELECT COUNT(*) FROM served WHERE env_id = $1`, m.Env.ID).Scan(&left); err != nil {
-		return err
-	}
-	if left > 0 {
+	left, err := t.has(ctx, `SELECT 1 FROM served WHERE env_id = $1`, m.Env.ID)
+	if left {
 		t.rings(ReconcileJob{EnvID: m.Env.ID})
 	}
-	return nil
+	return err
 }
 
 // An Object is what a target purges, and how.

@@ -47,16 +47,16 @@ func (s *Store) Settle(ctx context.Context, r *Request, v Settlement) (ok bool, 
 		if err != nil {
 			return err
 		}
-		n, err := t.exec(ctx, `UPDATE request SET words = $3, settled_at = $4, support_id = $5, refusal = $6, refused_at = $7
+		n, err := t.exec(ctx, `UPDATE request SET settled_at = $3, support_id = $4, refusal = $5, refused_at = $6
 			WHERE id = $1 AND attempt = $2 AND state = 'sending'`,
-			r.ID, r.Attempt, v.Answer.Words(), ms(now), v.Answer.SupportID, v.Refusal, max(ms(v.Since), ms(r.Refused.Since)))
+			r.ID, r.Attempt, ms(now), v.Answer.SupportID, v.Refusal, max(ms(v.Since), ms(r.Refused.Since)))
 		if err != nil {
 			return err
 		}
 		if ok = n == 1; !ok {
 			return nil
 		}
-		if err := s.heard(ctx, t, r, v, b); err != nil {
+		if err := s.heard(ctx, t, r, v, b, now); err != nil {
 			return err
 		}
 		switch v.Verdict {
@@ -81,7 +81,7 @@ func (s *Store) Settle(ctx context.Context, r *Request, v Settlement) (ok bool, 
 
 // heard corrects the shared budget. Where that begins or ends a pause, the
 // words of every open purge change; the sweep rings for them, a few at a time.
-func (s *Store) heard(ctx context.Context, t *tx, r *Request, v Settlement, b *budget) error {
+func (s *Store) heard(ctx context.Context, t *tx, r *Request, v Settlement, b *budget, now time.Time) error {
 	var f flight
 	var sending, since int
 	if err := t.row(ctx, `SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN lease_until > $3 OR (lease_until = $3 AND id > $2) THEN objects ELSE 0 END), 0) AS BIGINT)
@@ -95,7 +95,7 @@ func (s *Store) heard(ctx context.Context, t *tx, r *Request, v Settlement, b *b
 	}
 	f.alone = sending+since == 0
 	if !v.Heard.IsZero() {
-		f.age = s.now().Sub(v.Heard)
+		f.age = now.Sub(v.Heard) // by one clock: the model's may be another replica's
 	}
 	before := b.words
 	b.heard(r.Kind, len(r.Objects), v, f)

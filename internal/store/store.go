@@ -29,9 +29,9 @@ import (
 
 // Config opens a store.
 type Config struct {
-	URL string // sqlite:PATH, sqlite:///PATH or postgres://…
-	Now func() time.Time
-	Log *slog.Logger
+	URL string           // sqlite:PATH, sqlite:///PATH or postgres://…
+	Now func() time.Time // nil: time.Now
+	Log *slog.Logger     // nil: none
 }
 
 // Store is the ledger on disk. It is safe for concurrent use.

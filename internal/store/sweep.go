@@ -94,11 +94,8 @@ func (s *Store) Sweep(ctx context.Context) error {
 	times := []any{ms(now), ms(now.Add(-unheard)), ms(now.Add(-ringAgain))}
 	for _, d := range dues() {
 		where := ` WHERE ` + d.where + ` AND rung_at <= $3`
-		var found int
-		err := s.read(ctx, func(t *tx) error {
-			return t.row(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM `+d.table+where+` LIMIT 1) x`, times...).Scan(&found)
-		})
-		if err == nil && found > 0 {
+		found, err := s.has(ctx, `SELECT 1 FROM `+d.table+where, times...)
+		if err == nil && found {
 			err = s.write(ctx, func(t *tx) error {
 				return t.each(ctx, func(r row) error {
 					var id string
@@ -122,18 +119,14 @@ func (s *Store) Sweep(ctx context.Context) error {
 // sweepQueue rings for each kind of object that may be sent now.
 func (s *Store) sweepQueue(ctx context.Context, now time.Time) error {
 	var kinds []string
-	err := s.read(ctx, func(t *tx) error {
-		return t.each(ctx, func(r row) error {
-			var kind string
-			err := r.Scan(&kind)
-			kinds = append(kinds, kind)
-			return err
-		}, `SELECT k.kind FROM (SELECT 'url' AS kind UNION ALL SELECT 'tag' UNION ALL SELECT 'cpcode') k
+	err := s.read(ctx, func(t *tx) (err error) {
+		kinds, err = t.texts(ctx, `SELECT k.kind FROM (SELECT 'url' AS kind UNION ALL SELECT 'tag' UNION ALL SELECT 'cpcode') k
 			WHERE NOT EXISTS (SELECT 1 FROM budget WHERE bucket = 'requests' AND paused_until > $1)
 			AND (EXISTS (SELECT 1 FROM request r WHERE r.kind = k.kind AND r.state IN ('ready', 'sending')
 					AND ((r.state = 'ready' AND r.next_at <= $1) OR (r.state = 'sending' AND r.lease_until <= $1)))
 				OR EXISTS (SELECT 1 FROM purge p WHERE p.state = 'open' AND EXISTS
 					(SELECT 1 FROM target t WHERE t.purge_id = p.id AND t.kind = k.kind AND t.state = 'waiting')))`, ms(now))
+		return err
 	})
 	if err == nil && len(kinds) > 0 {
 		err = s.write(ctx, func(t *tx) error {

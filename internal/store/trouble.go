@@ -154,6 +154,15 @@ func (s *Store) read(ctx context.Context, f func(*tx) error) error {
 	return nil
 }
 
+// has is a read that reports whether a query finds any row.
+func (s *Store) has(ctx context.Context, query string, args ...any) (found bool, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		found, err = t.has(ctx, query, args...)
+		return err
+	})
+	return found, err
+}
+
 // judge tells trouble of the database from what the caller did: it went away,
 // or asked for what is not there.
 func (s *Store) judge(ctx context.Context, err error) error {

@@ -60,6 +60,23 @@ func (t *tx) ring(ctx context.Context) error {
 	return nil
 }
 
+// has reports whether a query finds any row.
+func (t *tx) has(ctx context.Context, query string, args ...any) (found bool, err error) {
+	err = t.row(ctx, `SELECT EXISTS (`+query+`)`, args...).Scan(&found)
+	return found, err
+}
+
+// texts reads the only column of a query, a text.
+func (t *tx) texts(ctx context.Context, query string, args ...any) (all []string, err error) {
+	err = t.each(ctx, func(r row) error {
+		var one string
+		err := r.Scan(&one)
+		all = append(all, one)
+		return err
+	}, query, args...)
+	return all, err
+}
+
 // affected fails with ErrNotFound where a change met no row.
 func affected(n int64, err error) error {
 	if err == nil && n == 0 {

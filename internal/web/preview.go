@@ -19,11 +19,6 @@ func (w *Web) preview(c echo.Context) error {
 	if err != nil {
 		return w.failed(c, err)
 	}
-	h := c.Response().Header()
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer") // the address is the key
-	h.Set("X-Robots-Tag", "noindex")
-	h.Set("Cache-Control", "no-store")
+	guard(c.Response().Header())
 	return c.Blob(http.StatusOK, "text/plain; charset=utf-8", listing)
 }

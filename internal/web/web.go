@@ -133,14 +133,18 @@ func (w *Web) purge(c echo.Context) error {
 	return w.render(c, http.StatusOK, "purge.html", page)
 }
 
-func (w *Web) render(c echo.Context, code int, name string, data any) error {
-	h := c.Response().Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
+// guard lets nothing on a page come to life, and nothing but the browser that
+// asked for it know its address, which is the key.
+func guard(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer") // the address is the key
+	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Robots-Tag", "noindex")
 	h.Set("Cache-Control", "no-store")
+}
+
+func (w *Web) render(c echo.Context, code int, name string, data any) error {
+	guard(c.Response().Header())
 	var b strings.Builder
 	if err := w.pages.ExecuteTemplate(&b, name, data); err != nil {
 		return w.failed(c, err)

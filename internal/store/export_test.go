@@ -14,7 +14,7 @@ func openFile(t *testing.T, now func() time.Time) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Close() }) //nolint:errcheck // gone with its folder
+	t.Cleanup(func() { s.Close() })
 	return s
 }
 

@@ -246,8 +246,9 @@ func TestRecoverWithTwoReplicas(t *testing.T) {
 	if took > time.Minute {
 		t.Errorf("the other one took %v", took)
 	}
-	const underWay = 4 // repositories that the one was at, and the other looks at again
-	if lists := by["GET /repos/{owner}/{repo}/deployments"]; lists > many+2*underWay {
+	// What the one was at and had not noted, the other looks at again: some of
+	// its half, not all of it.
+	if lists := by["GET /repos/{owner}/{repo}/deployments"]; lists >= 2*many-many/4 {
 		t.Errorf("%d repositories were asked for their deployments %d times", many, lists)
 	}
 	if lists := by["GET /app/installations"]; lists > 2 {

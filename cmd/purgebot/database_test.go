@@ -439,11 +439,7 @@ func TestPostgresInTrouble(t *testing.T) {
 // A PostgreSQL that is slow, each message late in both directions: webhooks
 // are taken, or refused in time, and everything is purged in the end.
 func TestSlowPostgres(t *testing.T) {
-	database := storetest.Postgres(t)
-	w, first := newWorld(t, nil)
-	p, address := newProxy(t, database)
-	w.deploy("production", first, "success")
-	server := w.spawn(w.filesWith(address))
+	w, server, p, database := newProxiedWorld(t)
 	p.set(crawl)
 	second := w.commit("second", map[string]string{"content/index/home.md": "2"})
 	w.push(second)

@@ -76,7 +76,7 @@ func tryLife(t *testing.T, seed uint64, database string) {
 	tryScript(t, writeScript(rand.New(rand.NewPCG(seed, 1)), 35), database)
 }
 
-// Lives that showed something once, and those that issue 5 names.
+// Lives that showed something once, and those that a user would name.
 func TestModelScripts(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/model/*.txt")

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
 // way is what a proxy does with what passes it.
@@ -144,4 +146,15 @@ func (p *proxy) delay() bool {
 			}
 		}
 	}
+}
+
+// newProxiedWorld is a world with a server that reaches its PostgreSQL through
+// a proxy.
+func newProxiedWorld(t *testing.T) (w *world, server *process, p *proxy, database string) {
+	t.Helper()
+	database = storetest.Postgres(t)
+	w, first := newWorld(t, nil)
+	p, address := newProxy(t, database)
+	w.deploy("production", first, "success")
+	return w, w.spawn(w.filesWith(address)), p, database
 }

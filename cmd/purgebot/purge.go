@@ -40,7 +40,9 @@ type purgeCmd struct {
 }
 
 func (c *purgeCmd) Run(ctx context.Context, std streams) error {
-	debug.SetGCPercent(400) // what is allocated is a few bodies at a time: collecting them often costs more than keeping them
+	// What is allocated is a few bodies at a time: collecting them often costs
+	// more than keeping them.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	api, err := c.connect(os.Getenv)
 	if err != nil {
 		return usage("%w", err)

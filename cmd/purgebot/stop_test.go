@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/purgebot/purgebot/internal/standin"
-	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
 // holdAkamai keeps the answers of Akamai back until release is called; each
@@ -44,16 +43,22 @@ func (w *world) onItsWay(first string) (p *process, config, second string, relea
 	return p, config, second, release
 }
 
+// drains waits until a process takes no webhook any more.
+func (w *world) drains(p *process) {
+	w.t.Helper()
+	w.eventually("no webhook is taken", func() bool {
+		code, _ := p.get("/healthz")
+		return code == 0
+	})
+}
+
 // SIGTERM: no webhook is taken any more, the request that is on its way to
 // Akamai is waited for and written down, and the process ends well.
 func TestTermDrains(t *testing.T) {
 	w, first := newWorld(t, nil)
 	p, config, second, release := w.onItsWay(first)
 	p.signal(syscall.SIGTERM)
-	w.eventually("no webhook is taken", func() bool {
-		code, _ := p.get("/healthz")
-		return code == 0
-	})
+	w.drains(p)
 	select {
 	case <-p.exited:
 		t.Fatalf("it did not wait for Akamai's answer:\n%s", &p.said)
@@ -76,10 +81,7 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	w, first := newWorld(t, nil)
 	p, config, second, _ := w.onItsWay(first)
 	p.signal(syscall.SIGTERM)
-	w.eventually("it drains", func() bool {
-		code, _ := p.get("/healthz")
-		return code == 0
-	})
+	w.drains(p)
 	began := time.Now()
 	w.eventually("it has ended", func() bool { // one that comes with the first is one with it
 		_ = p.cmd.Process.Signal(syscall.SIGTERM) // or it has ended
@@ -139,11 +141,7 @@ func TestDrainHasADeadline(t *testing.T) {
 
 // A database that hangs does not hold the end up beyond the deadlines.
 func TestTermWhileTheDatabaseHangs(t *testing.T) {
-	database := storetest.Postgres(t)
-	w, first := newWorld(t, nil)
-	proxy, address := newProxy(t, database)
-	w.deploy("production", first, "success")
-	p := w.spawn(w.filesWith(address))
+	_, p, proxy, _ := newProxiedWorld(t)
 	proxy.set(hang)
 	p.awaitReady(http.StatusServiceUnavailable, "does not answer in time")
 	p.signal(syscall.SIGTERM)

@@ -56,14 +56,11 @@ const abandoned = time.Hour
 // targets, of which one may have very many.
 func (s *Store) prunePurges(ctx context.Context, states string, before time.Time) error {
 	for {
-		var ids []any
-		err := s.read(ctx, func(t *tx) error {
-			return t.each(ctx, func(r row) error {
-				var id string
-				err := r.Scan(&id)
-				ids = append(ids, id)
-				return err
-			}, `SELECT id FROM purge WHERE id < $1 AND state IN (`+states+`) ORDER BY id LIMIT $2`, firstID(before), pruneAtOnce)
+		var ids []string
+		err := s.read(ctx, func(t *tx) (err error) {
+			ids, err = t.texts(ctx, `SELECT id FROM purge WHERE id < $1 AND state IN (`+states+`) ORDER BY id LIMIT $2`,
+				firstID(before), pruneAtOnce)
+			return err
 		})
 		if err != nil {
 			return fmt.Errorf("prune: %w", err)
@@ -77,7 +74,7 @@ func (s *Store) prunePurges(ctx context.Context, states string, before time.Time
 				WHERE purge_id IN (SELECT id FROM purge WHERE %s) LIMIT $%d)`, old, len(ids)+1),
 			fmt.Sprintf(`DELETE FROM purge WHERE id IN (SELECT id FROM purge WHERE %s LIMIT $%d)`, old, len(ids)+1),
 		} {
-			if err := s.pruneAll(ctx, query, ids...); err != nil {
+			if err := s.pruneAll(ctx, query, anys(ids)...); err != nil {
 				return err
 			}
 		}

@@ -101,9 +101,7 @@ func (s *Store) Queue(ctx context.Context) (q Queue, err error) {
 		var until int64
 		var words string
 		if err := t.row(ctx, `SELECT (SELECT COUNT(*) FROM delivery WHERE handled_at = 0),
-			(SELECT COUNT(*) FROM environment WHERE desired_sha <> '' AND fault = ''
-				AND (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status
-				OR EXISTS (SELECT 1 FROM served WHERE served.env_id = environment.id))),
+			(SELECT COUNT(*) FROM environment WHERE `+owed+`),
 			(SELECT COALESCE(SUM(urls + tags + cpcodes - accepted - failed), 0) FROM purge WHERE state = 'open'),
 			(SELECT COUNT(*) FROM post WHERE version > posted_version`+present+`),
 			(SELECT COALESCE(MAX(paused_until), 0) FROM budget WHERE bucket = 'requests'),

@@ -182,6 +182,17 @@ func TestGoneAndBack(t *testing.T) {
 		}
 		early := clock.Now()
 		see(early)
+		if _, _, err := s.Desire(ctx, 5, "production", ledger.Deploy{Point: ledger.Point{SHA: "a", Deploy: 1, Status: 1, At: early}, State: "success"}, early); err != nil {
+			t.Fatal(err)
+		}
+		owed := func() int {
+			t.Helper()
+			q, err := s.Queue(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return q.Environments
+		}
 		due := func() int {
 			t.Helper()
 			repos, err := s.Repositories(ctx)
@@ -199,6 +210,9 @@ func TestGoneAndBack(t *testing.T) {
 		if diff := cmp.Diff([]int64{5}, gone); diff != "" || err != nil {
 			t.Errorf("gone: %v %s", err, diff)
 		}
+		if n := owed(); n != 0 {
+			t.Errorf("%d environments wait that are out of reach", n)
+		}
 		if gone, err = s.Gone(ctx, "again", 5); len(gone) != 0 || err != nil {
 			t.Errorf("gone once more: %v, %v", gone, err)
 		}
@@ -210,6 +224,9 @@ func TestGoneAndBack(t *testing.T) {
 		back, err := s.Back(ctx, 5, 99)
 		if diff := cmp.Diff([]int64{5}, back); diff != "" || err != nil || due() != 1 {
 			t.Errorf("back: %v %s", err, diff)
+		}
+		if n := owed(); n != 1 {
+			t.Errorf("%d environments wait that are back", n)
 		}
 	})
 }

@@ -68,22 +68,24 @@ func (s *Store) sweepReplicas(ctx context.Context, now time.Time) error {
 		}, `SELECT id, beat FROM replica`); err != nil {
 			return err
 		}
+		var dead int64
 		for _, id := range s.replicas.still(beats, now) {
 			n, err := t.exec(ctx, `DELETE FROM replica WHERE id = $1 AND beat = $2`, id, beats[id])
 			if err != nil {
 				return err
 			}
-			if n == 0 { // somebody else saw it first
-				continue
-			}
-			for _, q := range []string{
-				`UPDATE delivery SET rung_at = 0 WHERE handled_at = 0 AND rung_at > 0`,
-				`UPDATE environment SET rung_at = 0 WHERE rung_at > 0`,
-				`UPDATE post SET rung_at = 0 WHERE version > posted_version AND rung_at > 0`,
-			} {
-				if _, err := t.exec(ctx, q); err != nil {
-					return err
-				}
+			dead += n // 0: somebody else saw it first
+		}
+		if dead == 0 {
+			return nil
+		}
+		for _, q := range []string{
+			`UPDATE delivery SET rung_at = 0 WHERE handled_at = 0 AND rung_at > 0`,
+			`UPDATE environment SET rung_at = 0 WHERE rung_at > 0`,
+			`UPDATE post SET rung_at = 0 WHERE version > posted_version AND rung_at > 0`,
+		} {
+			if _, err := t.exec(ctx, q); err != nil {
+				return err
 			}
 		}
 		return nil

@@ -83,17 +83,18 @@ func (s *Store) Settle(ctx context.Context, r *Request, v Settlement) (ok bool, 
 // words of every open purge change; the sweep rings for them, a few at a time.
 func (s *Store) heard(ctx context.Context, t *tx, r *Request, v Settlement, b *budget, now time.Time) error {
 	var f flight
-	var sending, since int
+	var sending int
 	if err := t.row(ctx, `SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN lease_until > $3 OR (lease_until = $3 AND id > $2) THEN objects ELSE 0 END), 0) AS BIGINT)
 		FROM request WHERE state IN ('ready', 'sending') AND state = 'sending' AND kind = $1 AND id <> $2`,
 		string(r.Kind), r.ID, ms(r.LeaseUntil)).Scan(&sending, &f.later); err != nil {
 		return err
 	}
-	if err := t.row(ctx, `SELECT COUNT(*) FROM request WHERE kind = $1 AND state = 'accepted'
-		AND settled_at >= (SELECT sent_at FROM request WHERE id = $2)`, string(r.Kind), r.ID).Scan(&since); err != nil {
+	since, err := t.has(ctx, `SELECT 1 FROM request WHERE kind = $1 AND state = 'accepted'
+		AND settled_at >= (SELECT sent_at FROM request WHERE id = $2)`, string(r.Kind), r.ID)
+	if err != nil {
 		return err
 	}
-	f.alone = sending+since == 0
+	f.alone = sending == 0 && !since
 	if !v.Heard.IsZero() {
 		f.age = now.Sub(v.Heard) // by one clock: the model's may be another replica's
 	}
@@ -102,7 +103,7 @@ func (s *Store) heard(ctx context.Context, t *tx, r *Request, v Settlement, b *b
 	if err := s.saveBudget(ctx, t, r.Kind, b); err != nil || b.words == before {
 		return err
 	}
-	_, err := t.exec(ctx, `UPDATE post SET version = version + 1, rung_at = 0 WHERE purge_id IN (SELECT id FROM purge WHERE state = 'open')`)
+	_, err = t.exec(ctx, `UPDATE post SET version = version + 1, rung_at = 0 WHERE purge_id IN (SELECT id FROM purge WHERE state = 'open')`)
 	return err
 }
 

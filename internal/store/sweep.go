@@ -64,6 +64,13 @@ type due struct {
 // again when that comes back.
 const present = ` AND repo_id NOT IN (SELECT id FROM repo WHERE gone <> '')`
 
+// owed is where an environment's purge is still to be planned, and may be:
+// another commit or deployment is desired than is live, or an overtaken one
+// served what is not purged yet.
+const owed = `desired_sha <> '' AND fault = ''
+	AND (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status
+		OR EXISTS (SELECT 1 FROM served WHERE served.env_id = environment.id))` + present
+
 func dues() []due {
 	return []due{
 		{
@@ -71,9 +78,7 @@ func dues() []due {
 			func(id string) river.JobArgs { return HandleJob{GUID: id} },
 		},
 		{
-			"environment", "id", `desired_sha <> '' AND fault = '' AND due_at <= $1 AND next_at <= $2 AND desired_at <= $2
-			AND (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status
-				OR EXISTS (SELECT 1 FROM served WHERE served.env_id = environment.id))` + present,
+			"environment", "id", `due_at <= $1 AND next_at <= $2 AND desired_at <= $2 AND ` + owed,
 			func(id string) river.JobArgs { return ReconcileJob{EnvID: id} },
 		},
 		{

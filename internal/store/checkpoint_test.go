@@ -15,20 +15,20 @@ func TestCheckpointKeepsTheLogShort(t *testing.T) {
 	}
 	defer s.Close()
 	const rounds, each = 12, 250
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		for round := range rounds {
+	for round := range rounds {
+		written := make(chan struct{})
+		go func() {
+			defer close(written)
 			received(t, s, round, each)
-		}
-	}()
-	for done := false; !done; {
-		select {
-		case <-written:
-			done = true
-		default:
-			if err := s.engine.(*sqliteEngine).checkpoint(t.Context()); err != nil {
-				t.Fatal(err)
+		}()
+		for done := false; !done; { // however slow the disk is, no checkpoint sees more than two rounds go by
+			select {
+			case <-written:
+				done = true
+			default:
+				if err := s.engine.(*sqliteEngine).checkpoint(t.Context()); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
 	}
@@ -39,7 +39,7 @@ func TestCheckpointKeepsTheLogShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if log.Size() > 3*logPages*4096/2 {
+	if log.Size() > 2*logPages*4096 { // 66 MB where nobody moves it
 		t.Errorf("the log is %d bytes", log.Size())
 	}
 }

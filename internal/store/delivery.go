@@ -41,7 +41,7 @@ func (s *Store) Delivery(ctx context.Context, guid string) (Delivery, error) {
 
 // Handled closes a delivery; outcome says in a word or two what became of it.
 func (s *Store) Handled(ctx context.Context, guid, outcome string) error {
-	return s.write(ctx, func(t *tx) error {
+	return s.writeSoon(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, `UPDATE delivery SET handled_at = $2, outcome = $3 WHERE guid = $1`,
 			guid, ms(s.now()), outcome)
 		return err
@@ -55,7 +55,7 @@ func (s *Store) SeeRepository(ctx context.Context, r ledger.Repository) (ledger.
 	if err == nil && saysNothingNew(known, r) {
 		return known, nil // as nearly every delivery: no write for it
 	}
-	err = s.write(ctx, func(t *tx) error {
+	err = s.writeSoon(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, `INSERT INTO repo (id, owner, name, installation, default_branch, first_seen_at)
 			VALUES ($1,$2,$3,$4,$5,$6)
 			ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, name = excluded.name,

@@ -198,7 +198,7 @@ func (s *Store) rememberRules(ctx context.Context, t *tx, env string, r *Rules) 
 // SeePush notes that a branch moved. It reports false for a push that another
 // delivery told before: the same fact under another id changes nothing.
 func (s *Store) SeePush(ctx context.Context, p ledger.Push) (fresh bool, err error) {
-	err = s.write(ctx, func(t *tx) error {
+	err = s.writeSoon(ctx, func(t *tx) error {
 		var first string
 		err := t.row(ctx, `INSERT INTO push (repo_id, branch, before_sha, after_sha, at, guid) VALUES ($1,$2,$3,$4,$5,$6)
 			ON CONFLICT (repo_id, branch, before_sha, after_sha, at) DO UPDATE SET guid = push.guid RETURNING guid`,

@@ -28,3 +28,31 @@ func (s *Store) Jobs(ctx context.Context, kind string) (n int, err error) {
 	})
 	return n, err
 }
+
+// Waits tells whether a write's commit waits for the disk, as the database
+// itself says within the transaction: by write, writeFirst and writeSoon, and
+// last by what River does on its own.
+func (s *Store) Waits(ctx context.Context) (all [4]string, err error) {
+	setting := map[string]string{"sqlite": `SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous`, "postgres": `SELECT current_setting('synchronous_commit')`}[s.name()]
+	for i, write := range []func(context.Context, func(*tx) error) error{s.write, s.writeFirst, s.writeSoon} {
+		if err := write(ctx, func(t *tx) error { return t.row(ctx, setting).Scan(&all[i]) }); err != nil {
+			return all, err
+		}
+	}
+	switch e := s.engine.(type) {
+	case *sqliteEngine:
+		err = e.db.QueryRowContext(ctx, setting).Scan(&all[3])
+	case *postgresEngine:
+		err = e.pool.QueryRow(ctx, setting).Scan(&all[3])
+	}
+	return all, err
+}
+
+// Write is a write in whose midst something happens.
+func (s *Store) Write(ctx context.Context, midst func()) error {
+	return s.write(ctx, func(t *tx) error {
+		midst()
+		_, err := t.exec(ctx, `UPDATE delivery SET tries = 0`)
+		return err
+	})
+}

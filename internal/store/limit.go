@@ -26,8 +26,10 @@ const connections = 16
 
 // session has PostgreSQL end what a client leaves behind that froze or whose
 // machine is gone: an open transaction keeps the budget's rows locked, and
-// with them every other replica. It is below what a lease holds up.
+// with them every other replica. It is below what a lease holds up. Who does
+// not ask for it does not wait for the disk: see durable.
 const session = `SELECT
+	set_config('synchronous_commit', 'off', false),
 	set_config('idle_in_transaction_session_timeout', '10s', false),
 	set_config('tcp_keepalives_idle', '5', false),
 	set_config('tcp_keepalives_interval', '2', false),

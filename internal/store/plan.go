@@ -25,7 +25,7 @@ func (s *Store) Begin(ctx context.Context, p ledger.Purge) (ledger.Purge, error)
 	if err != nil {
 		return p, err
 	}
-	err = s.write(ctx, func(t *tx) error {
+	err = s.writeSoon(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, `INSERT INTO purge (id, key, repo_id, env_id, environment, cause, caused_by,
 				from_sha, to_sha, to_deploy, to_status, to_at, network, start, note, unmatched, lane, state, created_at)
 			VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19)`,
@@ -46,7 +46,7 @@ func (s *Store) AddTargets(ctx context.Context, p ledger.Purge, targets []mappin
 	seq := 0
 	for len(targets) > 0 {
 		n := min(chunk, len(targets))
-		err := s.write(ctx, func(t *tx) error { return s.insertTargets(ctx, t, p, seq, targets[:n]) })
+		err := s.writeSoon(ctx, func(t *tx) error { return s.insertTargets(ctx, t, p, seq, targets[:n]) })
 		if err != nil {
 			return fmt.Errorf("write targets of purge %s: %w", p.ID, err)
 		}

@@ -95,7 +95,7 @@ func (s *Store) pruneJobs(ctx context.Context) error {
 // until there are fewer.
 func (s *Store) pruneAll(ctx context.Context, query string, args ...any) error {
 	for n := int64(pruneAtOnce); n == pruneAtOnce; {
-		err := s.write(ctx, func(t *tx) (err error) {
+		err := s.writeSoon(ctx, func(t *tx) (err error) {
 			n, err = t.exec(ctx, query, append(args, pruneAtOnce)...)
 			return err
 		})

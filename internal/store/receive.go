@@ -23,24 +23,25 @@ const (
 var errIntakeFull = errors.New("too many deliveries wait for the database")
 
 // intake lets deliveries that arrive at the same time share a transaction:
-// most of what a small one costs is its way to the disk. Who has the turn
+// most of what a small one costs is its way to the disk. Who has a turn
 // stores all that wait by then, its own delivery among them. Nobody waits for
 // company, and nobody works in the background.
 type intake struct {
-	turn chan struct{} // holds one: whoever stores
+	turns chan struct{} // held by whoever stores
 
 	mu      sync.Mutex
 	waiting []*arrival
 }
 
-func newIntake() intake { return intake{turn: make(chan struct{}, 1)} }
+func newIntake(turns int) intake { return intake{turns: make(chan struct{}, turns)} }
 
 // An arrival is a delivery on its way into the database.
 type arrival struct {
 	Delivery
 	packed []byte
-	stored chan stored // holds one
-	left   bool        // nobody waits for it any more; guarded by the intake
+	stored chan stored   // holds one
+	back   chan struct{} // holds one: it waits again
+	left   bool          // nobody waits for it any more; guarded by the intake
 }
 
 // stored is what became of an arrival.
@@ -54,7 +55,7 @@ type stored struct {
 // already, and then changes nothing. Where it fails for want of time the
 // delivery may be there all the same.
 func (s *Store) Receive(ctx context.Context, d Delivery) (fresh bool, err error) {
-	a := &arrival{Delivery: d, packed: s.zstd.pack(d.Body), stored: make(chan stored, 1)}
+	a := &arrival{Delivery: d, packed: s.zstd.pack(d.Body), stored: make(chan stored, 1), back: make(chan struct{}, 1)}
 	if err = s.intake.join(a); err == nil {
 		fresh, err = s.awaitStored(ctx, a)
 	}
@@ -71,9 +72,19 @@ func (s *Store) awaitStored(ctx context.Context, a *arrival) (fresh bool, err er
 		select {
 		case r := <-a.stored:
 			return r.fresh, r.err
-		case s.intake.turn <- struct{}{}:
-			s.storeWaiting(ctx)
-			<-s.intake.turn
+		case s.intake.turns <- struct{}{}:
+			mine := s.storeWaiting(ctx, a)
+			<-s.intake.turns
+			if mine {
+				continue
+			}
+		case <-ctx.Done():
+			continue
+		}
+		select { // somebody else stores it
+		case r := <-a.stored:
+			return r.fresh, r.err
+		case <-a.back:
 		case <-ctx.Done():
 		}
 	}
@@ -88,15 +99,16 @@ func (s *Store) awaitStored(ctx context.Context, a *arrival) (fresh bool, err er
 
 // storeWaiting stores arrivals, as many as go into one transaction. What one
 // of them spoils, the others get without it, unless the database takes none
-// at all. Where ctx ends, the next one's turn is theirs.
-func (s *Store) storeWaiting(ctx context.Context) {
-	batch := s.intake.take()
+// at all. Where ctx ends, the next one's turn is theirs. It reports whether
+// one's own was waiting still.
+func (s *Store) storeWaiting(ctx context.Context, own *arrival) (mine bool) {
+	batch, mine := s.intake.take(own)
 	for together := len(batch); len(batch) > 0; together = 1 {
 		part := batch[:together]
 		fresh, err := s.insertDeliveries(ctx, part)
 		if err != nil && ctx.Err() != nil {
 			s.intake.giveBack(batch)
-			return
+			return mine
 		}
 		if _, away := errors.AsType[*UnavailableError](err); err != nil && !away && together > 1 {
 			continue // one by one
@@ -107,6 +119,7 @@ func (s *Store) storeWaiting(ctx context.Context) {
 		}
 		batch = batch[together:]
 	}
+	return mine
 }
 
 // insertDeliveries stores a batch in one transaction, and gives the ids that
@@ -157,18 +170,22 @@ func (q *intake) leave(a *arrival) {
 	q.waiting = slices.DeleteFunc(q.waiting, func(other *arrival) bool { return other == a })
 }
 
-// take gives the arrivals of the next transaction, the oldest first.
-func (q *intake) take() []*arrival {
+// take gives the arrivals of the next transaction, the oldest first, or none
+// where one's own waits no more: somebody else has it.
+func (q *intake) take(own *arrival) (batch []*arrival, mine bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if !slices.Contains(q.waiting, own) {
+		return nil, false
+	}
 	n, bytes := 0, 0
 	for n < min(len(q.waiting), intakeAtOnce) && (n == 0 || bytes+len(q.waiting[n].packed) <= intakeBytes) {
 		bytes += len(q.waiting[n].packed)
 		n++
 	}
-	batch := slices.Clone(q.waiting[:n])
+	batch = slices.Clone(q.waiting[:n])
 	q.waiting = slices.Delete(q.waiting, 0, n)
-	return batch
+	return batch, true
 }
 
 // giveBack lets what take gave wait again, first of all.
@@ -177,4 +194,10 @@ func (q *intake) giveBack(batch []*arrival) {
 	defer q.mu.Unlock()
 	batch = slices.DeleteFunc(batch, func(a *arrival) bool { return a.left })
 	q.waiting = append(batch, q.waiting...)
+	for _, a := range batch {
+		select {
+		case a.back <- struct{}{}:
+		default: // it was told before, and has not looked yet
+		}
+	}
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -56,7 +58,7 @@ func newCrowd(t *testing.T) *crowd {
 	s := openFile(t, nil)
 	w := &watched{engine: s.engine}
 	s.engine = w
-	s.intake.turn <- struct{}{} // somebody stores
+	s.intake.turns <- struct{}{} // somebody stores
 	return &crowd{Store: s, t: t, w: w, got: map[string]string{}}
 }
 
@@ -94,7 +96,7 @@ func (c *crowd) waits(n int) {
 
 // served lets them, and gives what became of each.
 func (c *crowd) served() map[string]string {
-	<-c.intake.turn
+	<-c.intake.turns
 	c.wg.Wait()
 	return c.got
 }
@@ -207,7 +209,7 @@ func TestReceiveTimeEndsAtTheTurn(t *testing.T) {
 		end()
 		return ctx.Err()
 	}
-	c.storeWaiting(ctx)
+	c.storeWaiting(ctx, c.intake.waiting[0])
 	c.waits(3)
 	c.w.spoil = nil
 	c.want(map[string]string{"a": "true", "b": "true", "c": "true"})
@@ -226,16 +228,72 @@ func TestReceiveIsBounded(t *testing.T) {
 	}
 	large := &arrival{packed: make([]byte, intakeBytes)}
 	c.intake.waiting = []*arrival{large, large, {}}
-	for _, want := range []int{1, 2, 0} {
-		if got := len(c.intake.take()); got != want {
-			t.Errorf("%d deliveries in one transaction, not %d", got, want)
+	for _, want := range []int{1, 2} {
+		if got, mine := c.intake.take(large); len(got) != want || !mine {
+			t.Errorf("%d deliveries in one transaction, not %d", len(got), want)
 		}
+	}
+	if got, mine := c.intake.take(large); len(got) != 0 || mine {
+		t.Errorf("%d deliveries for whom somebody else has", len(got))
 	}
 	c.intake.waiting = make([]*arrival, 300)
 	for i := range c.intake.waiting {
 		c.intake.waiting[i] = &arrival{}
 	}
-	if got := len(c.intake.take()); got != intakeAtOnce {
-		t.Errorf("%d small deliveries in one transaction", got)
+	if got, _ := c.intake.take(c.intake.waiting[299]); len(got) != intakeAtOnce {
+		t.Errorf("%d small deliveries in one transaction", len(got))
+	}
+}
+
+// gated is an engine whose first transaction of deliveries waits.
+type gated struct {
+	engine
+	later         atomic.Bool
+	entered, open chan struct{}
+}
+
+func (g *gated) writeFirst(ctx context.Context, f func(*tx) error) error {
+	if !g.later.Swap(true) {
+		close(g.entered)
+		<-g.open
+	}
+	return g.engine.writeFirst(ctx, f)
+}
+
+// With two turns, what comes while one transaction waits for the disk goes to
+// the disk meanwhile, and whoever is in that one takes no more turns.
+func TestReceiveInTwoTurns(t *testing.T) {
+	c := newCrowd(t)
+	g := &gated{engine: c.engine, entered: make(chan struct{}), open: make(chan struct{})}
+	c.engine, c.intake.turns = g, make(chan struct{}, 2)
+	c.intake.turns <- struct{}{}
+	c.intake.turns <- struct{}{}
+	for i := range 10 {
+		c.receive(t.Context(), fmt.Sprint(i), fmt.Sprint("guid-", i))
+	}
+	<-c.intake.turns
+	<-g.entered
+	<-c.intake.turns
+	c.waits(0)
+	if fresh, err := c.Receive(t.Context(), Delivery{GUID: "late", Event: "push", Body: []byte(`{}`)}); !fresh || err != nil {
+		t.Errorf("beside the first: fresh %v, %v", fresh, err)
+	}
+	inVain := 0
+	for range 1000 { // the nine may each look once
+		inVain += len(c.intake.turns) - 1
+		runtime.Gosched()
+	}
+	if inVain > 500 {
+		t.Errorf("beside the one, a turn was taken at %d of 1000 looks", inVain)
+	}
+	close(g.open)
+	c.wg.Wait()
+	for name, fresh := range c.got {
+		if fresh != "true" {
+			t.Errorf("%s: %s", name, fresh)
+		}
+	}
+	if n := count(t, c.Store, `SELECT COUNT(*) FROM delivery`); n != 11 {
+		t.Errorf("%d deliveries are stored", n)
 	}
 }

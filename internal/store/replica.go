@@ -53,7 +53,7 @@ func (s *Store) sweepReplicas(ctx context.Context, now time.Time) error {
 	if s.name() == "sqlite" {
 		return nil
 	}
-	err := s.write(ctx, func(t *tx) error {
+	err := s.writeSoon(ctx, func(t *tx) error {
 		if _, err := t.exec(ctx, `INSERT INTO replica (id, beat) VALUES ($1, 1)
 			ON CONFLICT (id) DO UPDATE SET beat = replica.beat + 1`, s.replicas.id); err != nil {
 			return err

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 
 	"modernc.org/sqlite"
 )
@@ -101,6 +102,21 @@ type busyRows struct {
 func (r *busyRows) Close() error {
 	r.s.busy = false
 	return r.Rows.Close()
+}
+
+// synchronous sets when a connection's commits are on disk. SQLite does so as
+// it reads the statement, so none that is kept will do.
+func synchronous(ctx context.Context, c *sql.Conn, when string) error {
+	return c.Raw(func(under any) error {
+		kept, ok := under.(*conn)
+		if !ok {
+			return fmt.Errorf("set synchronous: a connection is %T", under)
+		}
+		if _, err := kept.sqliteConn.ExecContext(ctx, "PRAGMA synchronous="+when, nil); err != nil {
+			return fmt.Errorf("set synchronous: %w", err)
+		}
+		return nil
+	})
 }
 
 // statement gives the statement of a query, from before if there is one.

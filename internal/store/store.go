@@ -20,11 +20,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/oklog/ulid/v2"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
-	"github.com/riverqueue/river/riverdriver/riversqlite"
 )
 
 // Config opens a store.
@@ -69,7 +69,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, zstd.close())
 	}
-	s := &Store{now: cfg.Now, log: cfg.Log, engine: eng, zstd: zstd, intake: newIntake()}
+	s := &Store{now: cfg.Now, log: cfg.Log, engine: eng, zstd: zstd, intake: newIntake(eng.intakes())}
 	s.replicas.id = s.ids.new(s.now())
 	if err := eng.migrate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("migrate database: %w", err), s.Close())
@@ -84,13 +84,20 @@ func (s *Store) Close() error { return errors.Join(s.close(), s.zstd.close()) }
 // each query.
 type engine interface {
 	name() string
+	// write is one transaction, which is on disk when it returns.
 	write(ctx context.Context, f func(*tx) error) error
 	// writeFirst is a write that others make way for, where they would wait
 	// in one line.
 	writeFirst(ctx context.Context, f func(*tx) error) error
+	// writeSoon is a write that is on disk soon after, and before whatever is
+	// written later: of a machine that loses its power, the last moments may
+	// be gone. It is for what is then done once more.
+	writeSoon(ctx context.Context, f func(*tx) error) error
 	read(ctx context.Context, f func(*tx) error) error
 	migrate(ctx context.Context) error
 	runner(cfg *river.Config) (Runner, error)
+	// intakes is how many transactions take deliveries at the same time.
+	intakes() int
 	lock() error
 	close() error
 }
@@ -141,13 +148,13 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*sqliteEngi
 	if f, err := os.OpenFile(abs, os.O_CREATE|os.O_RDWR, 0o600); err == nil { //nolint:gosec // the operator's own path
 		_ = f.Close()
 	}
-	// WAL with synchronous=FULL: a commit is on disk when it returns, which
-	// is what a 202 to GitHub promises. Immediate transactions wait for the
-	// write lock at the start, where busy_timeout holds, rather than fail in
-	// the middle. A connection never makes a file: one that was moved away
-	// would be followed by an empty one.
+	// A log that is written ahead. Its commits are on disk when they return
+	// only where the transaction asked for it: see durably. Immediate
+	// transactions wait for the write lock at the start, where busy_timeout
+	// holds, rather than fail in the middle. A connection never makes a file:
+	// one that was moved away would be followed by an empty one.
 	dsn := "file:" + escapePath(abs) + "?mode=rw&_txlock=immediate" +
-		"&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)" +
+		"&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)" +
 		fmt.Sprintf("&_pragma=wal_autocheckpoint(%d)", autoLogPages) // see Checkpoint
 	db := openStatements(dsn)
 	// One connection writes, for River too: who waits for it is served in
@@ -163,17 +170,19 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*sqliteEngi
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), db.Close())
 	}
-	jobs, err := river.NewClient(riversqlite.New(db), inserter(log))
+	jobs, err := river.NewClient(newShortDriver(db), inserter(log))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open job queue: %w", err), db.Close())
 	}
-	reads := openStatements(dsn)
+	reads := openStatements(dsn + "&_pragma=cache_size(-256)")
 	reads.SetMaxOpenConns(readers)
 	reads.SetMaxIdleConns(readers)
 	return &sqliteEngine{path: abs, file: file, db: db, reads: reads, turn: make(chan struct{}, 1), jobs: jobs}, nil
 }
 
-// readers is how many reads a SQLite file takes at a time.
+// readers is how many reads a SQLite file takes at a time. Each keeps 256 KiB of
+// the file for itself, not the usual 2 MB: they look for single rows, and the
+// operating system has the file in memory too.
 const readers = 8
 
 func escapePath(path string) string {
@@ -181,6 +190,7 @@ func escapePath(path string) string {
 }
 
 func (e *sqliteEngine) name() string { return "sqlite" }
+func (e *sqliteEngine) intakes() int { return 1 }
 
 func (e *sqliteEngine) close() error {
 	err := errors.Join(e.reads.Close(), e.db.Close()) // the last one checkpoints
@@ -216,20 +226,57 @@ func (e *sqliteEngine) unmoved() error {
 }
 
 func (e *sqliteEngine) write(ctx context.Context, f func(*tx) error) error {
+	return e.inTurn(ctx, func() error { return e.writeFirst(ctx, f) })
+}
+
+func (e *sqliteEngine) writeSoon(ctx context.Context, f func(*tx) error) error {
+	return e.inTurn(ctx, func() error {
+		return e.connected(ctx, func(c *sql.Conn) error { return e.transact(ctx, c, f) })
+	})
+}
+
+func (e *sqliteEngine) writeFirst(ctx context.Context, f func(*tx) error) error {
+	return e.connected(ctx, func(c *sql.Conn) error {
+		return durably(ctx, c, func() error { return e.transact(ctx, c, f) })
+	})
+}
+
+// inTurn lets one write stand in the line for the connection, so that what
+// comes first has one before it at most.
+func (e *sqliteEngine) inTurn(ctx context.Context, write func() error) error {
 	select {
 	case e.turn <- struct{}{}:
 		defer func() { <-e.turn }()
-		return e.writeFirst(ctx, f)
+		return write()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-func (e *sqliteEngine) writeFirst(ctx context.Context, f func(*tx) error) error {
+func (e *sqliteEngine) connected(ctx context.Context, f func(*sql.Conn) error) error {
 	if err := e.unmoved(); err != nil {
 		return err
 	}
-	t, err := e.db.BeginTx(ctx, nil)
+	c, err := e.db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer c.Close() //nolint:errcheck // gives it back
+	return f(c)
+}
+
+// durably has a connection's commits on disk when they return, and with them
+// all that was committed before: https://www.sqlite.org/pragma.html#pragma_synchronous
+func durably(ctx context.Context, c *sql.Conn, write func() error) error {
+	if err := synchronous(ctx, c, "FULL"); err != nil {
+		return err
+	}
+	defer synchronous(context.WithoutCancel(ctx), c, "NORMAL") //nolint:errcheck // or what comes next waits for the disk too
+	return write()
+}
+
+func (e *sqliteEngine) transact(ctx context.Context, c *sql.Conn, f func(*tx) error) error {
+	t, err := c.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -255,7 +302,7 @@ func (e *sqliteEngine) read(ctx context.Context, f func(*tx) error) error {
 }
 
 func (e *sqliteEngine) runner(cfg *river.Config) (Runner, error) {
-	return river.NewClient(riversqlite.New(e.db), cfg)
+	return river.NewClient(newShortDriver(e.db), cfg)
 }
 
 // postgresEngine is one ledger for several replicas.
@@ -288,12 +335,32 @@ func openPostgres(ctx context.Context, url string, log *slog.Logger) (*postgresE
 func (e *postgresEngine) name() string { return "postgres" }
 func (e *postgresEngine) lock() error  { return nil }
 
+// While one waits for the disk, others get their rows there.
+func (e *postgresEngine) intakes() int { return 4 }
+
 func (e *postgresEngine) close() error {
 	e.pool.Close()
 	return nil
 }
 
-func (e *postgresEngine) write(ctx context.Context, f func(*tx) error) (err error) {
+func (e *postgresEngine) write(ctx context.Context, f func(*tx) error) error {
+	return e.transact(ctx, pgx.TxOptions{BeginQuery: durable}, f)
+}
+
+// durable begins a transaction that is on disk when it returns, and on a
+// standby where the server is set so; with it all that was committed before:
+// https://www.postgresql.org/docs/current/wal-async-commit.html
+const durable = "BEGIN; SET LOCAL synchronous_commit TO DEFAULT"
+
+func (e *postgresEngine) writeFirst(ctx context.Context, f func(*tx) error) error {
+	return e.write(ctx, f)
+}
+
+func (e *postgresEngine) writeSoon(ctx context.Context, f func(*tx) error) error {
+	return e.transact(ctx, pgx.TxOptions{}, f)
+}
+
+func (e *postgresEngine) transact(ctx context.Context, options pgx.TxOptions, f func(*tx) error) (err error) {
 	defer func() {
 		// A session stays with the server, and the settings, that it began
 		// with: after a failover only new ones may write.
@@ -301,7 +368,7 @@ func (e *postgresEngine) write(ctx context.Context, f func(*tx) error) (err erro
 			e.pool.Reset()
 		}
 	}()
-	t, err := e.pool.Begin(ctx)
+	t, err := e.pool.BeginTx(ctx, options)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -320,10 +387,6 @@ func (e *postgresEngine) write(ctx context.Context, f func(*tx) error) (err erro
 		return err
 	}
 	return t.Commit(ctx)
-}
-
-func (e *postgresEngine) writeFirst(ctx context.Context, f func(*tx) error) error {
-	return e.write(ctx, f)
 }
 
 func (e *postgresEngine) read(ctx context.Context, f func(*tx) error) error {

@@ -101,7 +101,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 		where := ` WHERE ` + d.where + ` AND rung_at <= $3`
 		found, err := s.has(ctx, `SELECT 1 FROM `+d.table+where, times...)
 		if err == nil && found {
-			err = s.write(ctx, func(t *tx) error {
+			err = s.writeSoon(ctx, func(t *tx) error {
 				return t.each(ctx, func(r row) error {
 					var id string
 					err := r.Scan(&id)
@@ -134,7 +134,7 @@ func (s *Store) sweepQueue(ctx context.Context, now time.Time) error {
 		return err
 	})
 	if err == nil && len(kinds) > 0 {
-		err = s.write(ctx, func(t *tx) error {
+		err = s.writeSoon(ctx, func(t *tx) error {
 			for _, kind := range kinds {
 				t.rings(PurgeJob{Objects: kind})
 			}
@@ -159,7 +159,7 @@ func (s *Store) Defer(ctx context.Context, job river.JobArgs, pause func(tries i
 	default:
 		return 0, fmt.Errorf("can't defer a %s job", job.Kind())
 	}
-	err = s.write(ctx, func(t *tx) error {
+	err = s.writeSoon(ctx, func(t *tx) error {
 		var tries int
 		if err := t.row(ctx, `UPDATE `+table+` SET tries = tries + 1 WHERE `+column+` = $1 RETURNING tries`, id).Scan(&tries); err != nil {
 			return missing(err)

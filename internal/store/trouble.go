@@ -121,7 +121,7 @@ func postgresTrouble(code string) string {
 	return ""
 }
 
-// write is one transaction. Trouble of the database is an *UnavailableError.
+// write is one transaction, on disk when it returns. Trouble of the database is an *UnavailableError.
 func (s *Store) write(ctx context.Context, f func(*tx) error) error {
 	return s.written(ctx, s.engine.write, f)
 }
@@ -129,6 +129,12 @@ func (s *Store) write(ctx context.Context, f func(*tx) error) error {
 // writeFirst is a write that others make way for.
 func (s *Store) writeFirst(ctx context.Context, f func(*tx) error) error {
 	return s.written(ctx, s.engine.writeFirst, f)
+}
+
+// writeSoon is a write that the machine's loss of power may undo, with all
+// that was written later: for what is then done once more.
+func (s *Store) writeSoon(ctx context.Context, f func(*tx) error) error {
+	return s.written(ctx, s.engine.writeSoon, f)
 }
 
 func (s *Store) written(ctx context.Context, write func(context.Context, func(*tx) error) error, f func(*tx) error) error {

@@ -107,11 +107,11 @@ func (p *Pipeline) start(ctx context.Context, repo ledger.Repository, env ledger
 	if !env.Live.IsZero() {
 		return env.Live, "", nil
 	}
-	last, found, first, err := p.began(ctx, repo, env, to)
+	last, first, err := p.began(ctx, repo, env, to)
 	if err != nil {
 		return ledger.Point{}, "", err
 	}
-	if found {
+	if last != nil {
 		return ledger.Point{SHA: last.SHA, Deploy: last.ID, Status: last.StatusID, At: last.CreatedAt},
 			"first seen, since deployment " + report.Short(last.SHA), nil
 	}

@@ -12,19 +12,18 @@ import (
 
 // began finds, by what GitHub's API knows, what an environment starts from
 // that nothing was heard of: the deployment that was live before this server
-// first heard of the repository. Where there is none, first is the commit of
-// the first deployment since, whichever event came first: what it changed is
-// owed too. Deployments count by the rules and by the policy, as their webhooks
-// would have.
-func (p *Pipeline) began(ctx context.Context, repo ledger.Repository, env ledger.Environment, to ledger.Point) (last github.Deployment, found bool, first string, err error) {
-	first = to.SHA
+// first heard of the repository. Where there is none, last is nil and first
+// the commit of the first deployment since, whichever event came first: what
+// it changed is owed too. Deployments count by the rules and by the policy, as
+// their webhooks would have.
+func (p *Pipeline) began(ctx context.Context, repo ledger.Repository, env ledger.Environment, to ledger.Point) (last *github.Deployment, first string, err error) {
 	authority, err := p.authority(ctx, repo)
 	if err != nil {
-		return last, false, first, err
+		return nil, "", err
 	}
 	if authority.file != nil {
 		if named, ok := authority.file.Environment(env.Name); ok && named.Trigger.Kind != mapping.OnDeployment {
-			return last, false, first, nil
+			return nil, to.SHA, nil
 		}
 	}
 	by := p.told(repo)
@@ -42,16 +41,21 @@ func (p *Pipeline) began(ctx context.Context, repo ledger.Repository, env ledger
 	// GitHub records whole seconds: what it recorded within the second in
 	// which this server first heard of the repository may have come after.
 	seen := repo.FirstSeen.Truncate(time.Second)
-	last, found, err = p.repository(repo).LastSuccess(ctx, env.Name, seen, to.Status, earlier)
+	live, found, err := p.repository(repo).LastSuccess(ctx, env.Name, seen, to.Status, earlier)
+	var since []github.Deployment
 	if err == nil && !found && trouble == nil {
-		var since []github.Deployment
 		since, err = p.repository(repo).Deployments(ctx, env.Name, seen, nil)
-		if i := slices.IndexFunc(since, earlier); i >= 0 {
-			first = since[i].SHA
-		}
 	}
-	if trouble != nil || github.IsNotFound(err) {
-		return last, false, first, trouble
+	i := slices.IndexFunc(since, earlier)
+	switch {
+	case trouble != nil:
+		return nil, "", trouble
+	case err != nil && !github.IsNotFound(err):
+		return nil, "", err
+	case err == nil && found:
+		return &live, "", nil
+	case err == nil && i >= 0:
+		return nil, since[i].SHA, nil
 	}
-	return last, found, first, err
+	return nil, to.SHA, nil
 }

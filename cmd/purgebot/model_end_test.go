@@ -149,7 +149,8 @@ func (p *life) words() (problems []string) {
 		for _, success := range all {
 			s, told := last[success.sha+" purge/"+environment]
 			closed := strings.Contains(s.Description, "purged") || strings.HasPrefix(s.Description, "nothing to purge") ||
-				p.ref.failed[environment][success.sha] && strings.HasPrefix(s.Description, "deploy failed")
+				p.ref.failed[environment][success.sha] && strings.HasPrefix(s.Description, "deploy failed") ||
+				p.ref.again[environment][success.sha] && strings.Contains(s.Description, "wait for "+environment)
 			quiet := environment == follower // of a push that another overtook nothing is said
 			if !success.unseen && (told && (s.State != "success" || !closed) || !told && !quiet) {
 				problems = append(problems, fmt.Sprintf("%s was deployed to %s, and its status is %s %q", p.name(success.sha), environment, s.State, s.Description))

@@ -354,6 +354,7 @@ func (p *life) push(ctx context.Context, c *modelCommit) error {
 	before := p.commits[p.head]
 	c.before = append(c.before, p.head)
 	p.head = c.name
+	p.ref.push(c.sha)
 	p.ref.assume(follower, c.tree, before.tree)
 	p.ref.serve(follower, modelSuccess{sha: c.sha, unseen: !p.begun, untold: !p.delivers()}, c.tree)
 	_, err := p.github.Push(ctx, p.fullName(), "main", c.sha, standin.GitHubPushOptions{})

@@ -58,6 +58,7 @@ type reference struct {
 	live   map[string]modelSuccess      // by environment: the success that GitHub recorded last
 	all    map[string][]modelSuccess    // by environment: every success, in GitHub's order
 	failed map[string]map[string]bool   // by environment: the commits of which a deployment failed since the last success
+	again  map[string]map[string]bool   // by environment: the commits that were pushed once more since they were last deployed
 }
 
 // modelSuccess is a success as GitHub recorded it.
@@ -73,7 +74,7 @@ func newReference() (*reference, error) {
 	return &reference{
 		rules: rules, views: map[string]map[string]string{}, copies: map[string]map[string]bool{},
 		asked: map[string]bool{}, purged: map[string]bool{}, untold: map[string]bool{}, live: map[string]modelSuccess{}, all: map[string][]modelSuccess{},
-		failed: map[string]map[string]bool{},
+		failed: map[string]map[string]bool{}, again: map[string]map[string]bool{},
 	}, err
 }
 
@@ -114,6 +115,20 @@ func (r *reference) serve(environment string, s modelSuccess, t tree) {
 	r.views[environment] = after
 	r.live[environment], r.all[environment] = s, append(r.all[environment], s)
 	r.failed[environment] = map[string]bool{}
+	if r.again[environment] == nil {
+		r.again[environment] = map[string]bool{}
+	}
+	delete(r.again[environment], s.sha)
+}
+
+// push is a commit that comes to the branch: what it would purge where it was
+// deployed before may be told anew.
+func (r *reference) push(sha string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, pushed := range r.again {
+		pushed[sha] = true
+	}
 }
 
 // fail is a deployment that failed: the origin serves what it served.

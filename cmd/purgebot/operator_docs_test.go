@@ -20,7 +20,7 @@ func TestCommandsPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	sections := map[string]string{}
-	for part := range strings.SplitSeq(string(text), "\n## ") {
+	for part := range strings.SplitSeq(string(text), "\n### ") {
 		name, body, _ := strings.Cut(part, "\n")
 		if command, ok := strings.CutPrefix(name, "purgebot "); ok {
 			sections[command] = body

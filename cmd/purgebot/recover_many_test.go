@@ -139,10 +139,23 @@ func (c *crowd) calls() (n int, by map[string]int) {
 // could not deliver the webhooks, or never sent any.
 func TestRecoverManyRepositories(t *testing.T) {
 	t.Parallel()
-	for name, way := range map[string]standin.GitHubRoute{"never sent": standin.GitHubDrop, "failed": standin.GitHubLose} {
-		t.Run(name, func(t *testing.T) {
+	sqlite := func(testing.TB) string { return "" } // the world's own
+	for _, test := range []struct {
+		name     string
+		way      standin.GitHubRoute
+		database func(testing.TB) string
+	}{
+		{"never sent", standin.GitHubDrop, sqlite},
+		{"failed", standin.GitHubLose, sqlite},
+		{"failed, on PostgreSQL", standin.GitHubLose, storetest.Postgres},
+	} {
+		t.Run(test.name, func(t *testing.T) {
 			var said logged
-			c := newCrowd(t, withLog(&said))
+			database := test.database(t)
+			c := newCrowd(t, func(cfg *stageConfig) {
+				withLog(&said)(cfg)
+				cfg.database = database
+			})
 			c.begin()
 			c.within("every repository is known", func() bool {
 				known, err := c.server.store.Repositories(t.Context())
@@ -158,7 +171,7 @@ func TestRecoverManyRepositories(t *testing.T) {
 				t.Fatal(err)
 			}
 			second := c.commit("second", map[string]string{"content/index/home.md": "2"})
-			c.github.Route(func(standin.GitHubDelivery) standin.GitHubRoute { return way })
+			c.github.Route(func(standin.GitHubDelivery) standin.GitHubRoute { return test.way })
 			c.deployAll(second)
 			c.github.Route(nil)
 			c.github.ResetCalls()

@@ -25,7 +25,7 @@ func (p *Pipeline) served(ctx context.Context, repo ledger.Repository, env ledge
 	if err != nil {
 		return store.Move{}, err
 	}
-	move := store.Move{Env: env, To: env.Live, Served: point.SHA}
+	move := store.Move{Env: env, To: env.Live, Served: point}
 	// Of the live commit, what is remembered of the environment says that it
 	// lived: that alone makes no rollback.
 	before := env

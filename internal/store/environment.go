@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -107,7 +108,11 @@ func (s *Store) desire(ctx context.Context, repo int64, name string, d ledger.De
 				return nil
 			}
 			t.rings(ReconcileJob{EnvID: e.ID})
-			return s.overtaken(ctx, t, e.ID, d.Point)
+			late := d.Point
+			if late.Status == 0 { // a push: of those within GitHub's second, any may have come before it
+				late.Status = math.MaxInt64
+			}
+			return s.overtaken(ctx, t, e.ID, late)
 		}
 		if e.Desired != e.Live && !e.Desired.IsZero() && e.Desired.SHA != d.SHA {
 			if err := s.overtaken(ctx, t, e.ID, e.Desired); err != nil {

@@ -126,7 +126,7 @@ type Move struct {
 	// Served is a commit that was overtaken, where this move is not of the live
 	// commit but of the purge of what that one served: its status speaks. Without
 	// a purge it was carried.
-	Served string
+	Served ledger.Point
 
 	// Carries is what is said of a commit, and of a held purge, that this
 	// move's purge covers; Overtakes why a held one that it does not cover is
@@ -202,7 +202,7 @@ func (s *Store) speak(ctx context.Context, t *tx, m Move, e ledger.Environment) 
 		if err := s.open(ctx, t, m.Purge.ID, m.Hold); err != nil {
 			return err
 		}
-		return s.own(ctx, t, e, cmp.Or(m.Served, m.To.SHA), m.Context, m.Purge.ID)
+		return s.own(ctx, t, e, cmp.Or(m.Served.SHA, m.To.SHA), m.Context, m.Purge.ID)
 	case m.Words != "":
 		return s.announce(ctx, t, Announcement{
 			RepoID: e.RepoID, EnvID: e.ID, SHA: m.To.SHA, Context: m.Context,
@@ -296,8 +296,8 @@ func (s *Store) closeCarried(ctx context.Context, t *tx, m Move, before ledger.P
 	for _, sha := range m.Carried {
 		shas[sha] = true
 	}
-	if m.Served != "" {
-		shas[m.Served] = true
+	if m.Served.SHA != "" {
+		shas[m.Served.SHA] = true
 	}
 	delete(shas, m.To.SHA)
 	for sha := range shas {

@@ -32,9 +32,12 @@ func (s *Store) Served(ctx context.Context, env string) (p ledger.Point, err err
 	return p, err
 }
 
-// forgetServed forgets the commit that a move is about, and rings for another.
+// forgetServed forgets the commit that a move is about, unless it was noted
+// meanwhile that the commit served once more, and rings for what is left.
 func (s *Store) forgetServed(ctx context.Context, t *tx, m Move) error {
-	_, err := t.exec(ctx, `DELETE FROM served WHERE env_id = $1 AND (sha = $2 OR sha = $3)`, m.Env.ID, m.Served, m.To.SHA)
+	_, err := t.exec(ctx, `DELETE FROM served WHERE env_id = $1 AND (sha = $5
+		OR (sha = $2 AND (at < $3 OR (at = $3 AND status_id <= $4))))`,
+		m.Env.ID, m.Served.SHA, ms(m.Served.At), m.Served.Status, m.To.SHA)
 	if err != nil {
 		return err
 	}

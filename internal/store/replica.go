@@ -79,16 +79,11 @@ func (s *Store) sweepReplicas(ctx context.Context, now time.Time) error {
 		if dead == 0 {
 			return nil
 		}
-		for _, q := range []string{
+		return t.execs(ctx,
 			`UPDATE delivery SET rung_at = 0 WHERE handled_at = 0 AND rung_at > 0`,
 			`UPDATE environment SET rung_at = 0 WHERE rung_at > 0`,
 			`UPDATE post SET rung_at = 0 WHERE version > posted_version AND rung_at > 0`,
-		} {
-			if _, err := t.exec(ctx, q); err != nil {
-				return err
-			}
-		}
-		return nil
+		)
 	})
 	if err != nil {
 		return fmt.Errorf("sweep replicas: %w", err)

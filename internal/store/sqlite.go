@@ -173,10 +173,7 @@ func (e *sqliteEngine) transact(ctx context.Context, c *sql.Conn, f func(*tx) er
 			return err
 		},
 	}
-	if err := f(q); err != nil {
-		return err
-	}
-	if err := q.ring(ctx); err != nil {
+	if err := q.do(ctx, f); err != nil {
 		return err
 	}
 	return t.Commit()

@@ -19,7 +19,7 @@ func (s *Store) Takeover(ctx context.Context) error {
 		return err
 	}
 	err := s.write(ctx, func(t *tx) error {
-		for _, q := range []string{
+		return t.execs(ctx,
 			`UPDATE request SET lease_until = 0 WHERE state = 'sending'`,
 			`UPDATE post SET lease_until = 0`,
 			`DELETE FROM target WHERE purge_id IN (SELECT id FROM purge WHERE state = 'planning')`,
@@ -29,12 +29,7 @@ func (s *Store) Takeover(ctx context.Context) error {
 			`UPDATE chore SET lease_until = 0`,
 			// River would rescue them after a time; nobody works on them now.
 			`UPDATE river_job SET state = 'available' WHERE state = 'running'`,
-		} {
-			if _, err := t.exec(ctx, q); err != nil {
-				return err
-			}
-		}
-		return nil
+		)
 	})
 	if err != nil {
 		return fmt.Errorf("take over the database: %w", err)

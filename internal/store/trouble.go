@@ -121,7 +121,8 @@ func postgresTrouble(code string) string {
 	return ""
 }
 
-// write is one transaction, on disk when it returns. Trouble of the database is an *UnavailableError.
+// write is one transaction, on disk when it returns. Trouble of the database
+// is an *UnavailableError.
 func (s *Store) write(ctx context.Context, f func(*tx) error) error {
 	return s.written(ctx, s.engine.write, f)
 }

@@ -46,6 +46,14 @@ func (t *tx) rings(args river.JobArgs) {
 	}
 }
 
+// do makes a change and rings for it: all but the commit.
+func (t *tx) do(ctx context.Context, f func(*tx) error) error {
+	if err := f(t); err != nil {
+		return err
+	}
+	return t.ring(ctx)
+}
+
 func (t *tx) ring(ctx context.Context) error {
 	if len(t.bells) == 0 {
 		return nil
@@ -56,6 +64,16 @@ func (t *tx) ring(ctx context.Context) error {
 	}
 	if err := t.enqueue(ctx, bells); err != nil {
 		return fmt.Errorf("ring %d times: %w", len(bells), err)
+	}
+	return nil
+}
+
+// execs runs changes that take no arguments.
+func (t *tx) execs(ctx context.Context, queries ...string) error {
+	for _, query := range queries {
+		if _, err := t.exec(ctx, query); err != nil {
+			return err
+		}
 	}
 	return nil
 }

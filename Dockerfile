@@ -1,11 +1,13 @@
 # syntax=docker/dockerfile:1
-FROM golang:1.26-bookworm AS build
+# Go builds for any platform on any other: nothing is emulated.
+FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
+ARG TARGETOS TARGETARCH
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
 COPY . .
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o /out/purgebot ./cmd/purgebot
+    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags '-s -w' -o /out/purgebot ./cmd/purgebot
 # The database's folder, for a user that has no shell to make it.
 RUN mkdir -p /out/data /out/tmp && chmod 1777 /out/tmp
 

@@ -1,10 +1,16 @@
 GO       ?= go
 FUZZTIME ?= 20s
+PACKAGES ?= ./...
 TOOL      = $(GO) tool -modfile=tools.mod
 # The tests mostly wait: many at once, but not so many that they wait for each other.
 CORES    := $(shell nproc 2>/dev/null || echo 2)
 # SQLite is C translated to Go: none of ours, and ten times slower when watched.
 RACE      = -race -gcflags='modernc.org/...=-race=false'
+
+# Where a function that only tests call is dead: neither what others may import
+# nor what is there for tests, nor a secret's refusals to be printed. No SQL
+# writes an environment's state: its table, Environments, is for picture and tests.
+OURS      = purgebot/(cmd|internal/(command|connlimit|demo|fetch|git|github|glob|ledger|pipeline|policy|report|server|stage|store|web)$$)
 
 .PHONY: help demo build test race lint fmt tidy fuzz cover image check
 
@@ -17,15 +23,20 @@ demo: ## play the whole product on this machine, with no account anywhere
 build: ## build the static binary bin/purgebot
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/purgebot ./cmd/purgebot
 
+# Compilers beside tests would take the time that those have: vet compiles first,
+# on every core, and the packages' tests run one after the other.
 test: ## run the tests, which mostly wait, many at once; needs Go and git alone
-	$(GO) test -shuffle=on -parallel $$((6 * $(CORES))) ./...
+	$(GO) vet ./...
+	$(GO) test -p 1 -vet=off -shuffle=on -parallel $$((6 * $(CORES))) ./...
 	@[ -n "$$PURGEBOT_TEST_POSTGRES" ] || echo "not tried on PostgreSQL: PURGEBOT_TEST_POSTGRES names no server"
 
 race: ## run all tests with the race detector (some minutes; needs a C compiler)
-	$(GO) test $(RACE) -shuffle=on -parallel $$((3 * $(CORES))) -timeout 15m ./...
+	$(GO) test $(RACE) -p 1 -vet=off -shuffle=on -parallel $$((3 * $(CORES))) -timeout 15m $(ARGS) $(PACKAGES)
 
-lint: ## run every linter
+lint: ## run every linter, and find functions that nothing calls
 	$(TOOL) golangci-lint run ./...
+	@dead=$$($(TOOL) deadcode -test ./... && $(TOOL) deadcode -filter '$(OURS)' ./... | sed '/: Environments$$/d'); \
+	[ -z "$$dead" ] || { echo "$$dead"; exit 1; }
 
 fmt: ## format the code as the linters want it
 	$(TOOL) golangci-lint fmt ./...

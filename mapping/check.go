@@ -3,6 +3,8 @@ package mapping
 import (
 	"slices"
 	"strings"
+
+	"github.com/purgebot/purgebot/internal/glob"
 )
 
 // check looks for what only shows when the whole file is read.
@@ -13,6 +15,7 @@ func (r *reader) check() {
 		r.checkHosts(ru.objects, ru.environments)
 		r.checkExcluded(ru)
 	}
+	r.checkAfter()
 	r.noNumbers(r.file.unmatched, "unmatched")
 	r.checkHosts(r.file.unmatched, nil)
 	for _, l := range r.file.limits {
@@ -31,10 +34,10 @@ func (r *reader) checkNumbers(ru *rule) {
 		told := map[int]bool{}
 		for _, n := range t.numbers() {
 			for _, g := range ru.match {
-				if n > g.wildcards() && !told[n] {
+				if n > g.Wildcards() && !told[n] {
 					told[n] = true
 					r.errorf(t.at, "%s has no %s wildcard in %s (it has %d)",
-						quote(piece{number: n}.String()), ordinal(n), quote(g.pattern), g.wildcards())
+						quote(piece{number: n}.String()), ordinal(n), quote(g.String()), g.Wildcards())
 				}
 			}
 		}
@@ -51,10 +54,13 @@ func (r *reader) noNumbers(o objects, where string) {
 
 // checkHosts finds {host} where an environment has no hosts, and hosts
 // written out that an environment lacks. No names: all environments.
-func (r *reader) checkHosts(o objects, names []string) {
+func (r *reader) checkHosts(o objects, names []namePattern) {
+	if r.partial() {
+		return
+	}
 	var envs []Environment
-	for _, e := range r.file.environments {
-		if mayApply(names, e) {
+	for i, e := range r.file.environments {
+		if !r.file.after[i].hostless && mayApply(names, r.file.keys[i]) {
 			envs = append(envs, e)
 		}
 	}
@@ -81,10 +87,8 @@ func (r *reader) checkHosts(o objects, names []string) {
 	}
 }
 
-func mayApply(names []string, e Environment) bool {
-	return len(names) == 0 || slices.ContainsFunc(names, func(n string) bool {
-		return n == fold(e.Key) || mayOverlap(n, fold(e.Key)) && (isGlob(n) || e.Glob)
-	})
+func mayApply(names []namePattern, key namePattern) bool {
+	return len(names) == 0 || slices.ContainsFunc(names, key.mayFit)
 }
 
 // checkExcluded finds rules whose exclude takes all that their match gives.
@@ -93,39 +97,19 @@ func (r *reader) checkExcluded(ru *rule) {
 		return
 	}
 	for _, g := range ru.match {
-		if !slices.ContainsFunc(ru.exclude, func(x *glob) bool { return covers(x, g) }) {
+		if !slices.ContainsFunc(ru.exclude, func(x *glob.Glob) bool { return x.Covers(g) }) {
 			return
 		}
 	}
 	r.warnf(ru.at, "%s never purges anything: its exclude takes all that its match fits", ru.label())
 }
 
-// covers reports whether every path that inner fits, outer fits too, as far
-// as that is plain to see.
-func covers(o, i *glob) bool {
-	outer, inner := o.pattern, i.pattern
-	if !strings.HasPrefix(inner, o.head) || !strings.HasSuffix(inner, o.tail) { // most of them
-		return false
-	}
-	if outer == inner || outer == "**" || outer == "**/*" {
-		return true
-	}
-	if folder, ok := strings.CutSuffix(outer, "/**"); ok && !isGlob(folder) {
-		return strings.HasPrefix(inner, folder+"/")
-	}
-	folder, end, ok := strings.Cut(outer, "**/*") // content/**/*.md covers content/docs/*.md
-	return ok && end != "" && !isGlob(folder) && !isGlob(end) && !strings.Contains(end, "/") && (folder == "" || strings.HasSuffix(folder, "/")) &&
-		len(inner) >= len(folder)+len(end) && strings.HasPrefix(inner, folder) && strings.HasSuffix(inner, end)
-}
-
 // neverMatches says why a glob fits no path that git can have, or "".
-func neverMatches(g *glob) string {
-	for tokens := range g.written() {
-		if possible(tokens) {
-			return ""
-		}
+func neverMatches(g *glob.Glob) string {
+	if g.FitsGit(RootPlace, GitHubPlace) {
+		return ""
 	}
-	pattern := g.pattern
+	pattern := g.String()
 	switch {
 	case strings.HasPrefix(pattern, "/"):
 		return "paths do not begin with /"
@@ -143,35 +127,6 @@ func neverMatches(g *glob) string {
 		return "git keeps nothing of .git"
 	}
 	return "it stands for nothing that can be a path: write it from the repository's root, as content/**"
-}
-
-// possible reports whether git can have a path like this: none of its folders
-// is empty, "." or "..", and none at the top is ".git".
-func possible(tokens []token) bool {
-	whole, segment, fixed := "", "", true // what is literal, and whether all of the segment is
-	for i, t := range tokens {
-		last := i == len(tokens)-1
-		switch {
-		case t.kind == literalToken:
-			segment += t.text
-		case t.kind != slashToken:
-			fixed = false
-		case i == 0, tokens[i-1].kind == slashToken, last && !t.mayEnd && tokens[i-1].kind != foldersToken:
-			return false
-		}
-		if t.kind != slashToken && !last {
-			continue
-		}
-		if fixed && (segment == "." || segment == ".." || segment == ".git" && whole == "") {
-			return false
-		}
-		if whole += segment + "/"; !fixed {
-			whole += "*"
-		}
-		segment, fixed = "", true
-	}
-	whole = strings.TrimSuffix(whole, "/")
-	return whole != RootPlace && whole != GitHubPlace
 }
 
 // checkCovered finds rules that purge nothing which another does not purge
@@ -243,12 +198,12 @@ func coversRule(outer, inner *rule) bool {
 		return false
 	}
 	for _, name := range inner.environments {
-		if len(outer.environments) > 0 && !slices.Contains(outer.environments, name) {
+		if len(outer.environments) > 0 && !slices.ContainsFunc(outer.environments, func(o namePattern) bool { return o.text == name.text }) {
 			return false
 		}
 	}
 	for _, x := range outer.exclude {
-		if !slices.ContainsFunc(inner.exclude, func(y *glob) bool { return x.pattern == y.pattern }) {
+		if !slices.ContainsFunc(inner.exclude, func(y *glob.Glob) bool { return x.String() == y.String() }) {
 			return false
 		}
 	}
@@ -259,10 +214,10 @@ func coversRule(outer, inner *rule) bool {
 // same in both only if the globs are the same in the same order.
 func coversMatch(outer, inner *rule) bool {
 	if inner.objects.numbered {
-		return slices.EqualFunc(outer.match, inner.match, func(a, b *glob) bool { return a.pattern == b.pattern })
+		return slices.EqualFunc(outer.match, inner.match, func(a, b *glob.Glob) bool { return a.String() == b.String() })
 	}
 	for _, g := range inner.match {
-		if !slices.ContainsFunc(outer.match, func(o *glob) bool { return covers(o, g) }) {
+		if !slices.ContainsFunc(outer.match, func(o *glob.Glob) bool { return o.Covers(g) }) {
 			return false
 		}
 	}

@@ -3,75 +3,100 @@ package mapping
 import (
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/bmatcuk/doublestar/v4"
+	"github.com/purgebot/purgebot/internal/glob"
+	"github.com/purgebot/purgebot/internal/nearest"
+	"github.com/purgebot/purgebot/internal/object"
+	"github.com/purgebot/purgebot/internal/yaml"
 )
 
-func (r *reader) readEnvironments(n *yamlNode) {
-	if n.kind != isMapping {
-		r.errorf(n, "environments must be a group of keys, not %s: write environments: {production: {hosts: [www.example.com]}}", n.kind)
+func (r *reader) readEnvironments(n *yaml.Node) {
+	if n.Kind != yaml.Mapping {
+		r.errorf(n, "environments must be a group of keys, not %s: write environments: {production: {hosts: [www.example.com]}}", n.Kind)
 		return
 	}
-	if len(n.pairs) == 0 {
+	if len(n.Pairs) == 0 {
 		r.errorf(n, "environments is empty: name at least one, as production: {hosts: [www.example.com]}")
 	}
-	for i, p := range n.pairs {
+	for i, p := range n.Pairs {
 		if i == maxEnvironments {
-			r.errorf(p.key, "too many environments: at most %d", maxEnvironments)
+			r.errorf(p.Key, "too many environments: at most %d", maxEnvironments)
 			return
 		}
 		r.readEnvironment(p)
 	}
 }
 
-func (r *reader) readEnvironment(p yamlPair) {
-	key := strings.TrimSpace(p.key.text)
+func (r *reader) readEnvironment(p yaml.Pair) {
+	key := strings.TrimSpace(p.Key.Text)
 	e := Environment{
-		Name: key, Key: key, Glob: isGlob(key), Network: Production,
-		Trigger: Trigger{Kind: OnDeployment}, Announce: AnnounceSuccess,
+		Name: key, Key: key, Glob: glob.IsPattern(key), Network: Production,
+		Trigger: Trigger{Kind: OnDeployment}, Announce: AnnounceSuccess, Redeploy: DefaultWithin,
 	}
 	switch {
-	case key == "" || p.key.kind == isNothing:
-		r.errorf(p.key, "an environment has no name")
+	case key == "" || p.Key.Kind == yaml.Nothing:
+		r.errorf(p.Key, "an environment has no name")
 		return
 	case len(key) > maxText:
-		r.errorf(p.key, "an environment's name is too long: at most %d characters", maxText)
+		r.errorf(p.Key, "an environment's name is too long: at most %d characters", maxText)
 		return
 	case slices.ContainsFunc(r.file.environments, func(o Environment) bool { return fold(o.Key) == fold(key) }):
-		r.errorf(p.key, "the environment %s stands twice (names compare without regard to case): remove one", quote(key))
+		r.errorf(p.Key, "the environment %s stands twice (names compare without regard to case): remove one", quote(key))
 		return
 	}
-	if e.Glob {
-		if _, err := compileGlob(fold(key)); err != nil {
-			r.errorf(p.key, "%v", err)
-			return
-		}
+	if r.misplaced(p) {
+		return
 	}
-	if p.value.kind != isNothing {
-		r.readEnvironmentFields(p.value, &e)
+	pattern, err := newNamePattern(key)
+	if err != nil {
+		r.errorf(p.Key, "%v", err)
+		return
+	}
+	r.environment = after{}
+	if p.Value.Kind != yaml.Nothing {
+		r.readEnvironmentFields(p.Value, &e)
 	}
 	if e.Glob && e.Trigger.Kind != OnDeployment {
-		r.warnf(p.key, "%s never purges: only a deployment names the environment that a glob stands for, so its trigger must be deployment", quote(key))
+		r.warnf(p.Key, "%s never purges: only a deployment names the environment that a glob stands for, so its trigger must be deployment", quote(key))
 	}
 	r.file.environments = append(r.file.environments, e)
+	r.file.keys = append(r.file.keys, pattern)
+	r.file.after = append(r.file.after, r.environment)
 }
 
-// globMeta begins whatever in a glob is not itself.
-const globMeta = `*?[{\`
+// misplaced says of a key of an environment that it stands beside the
+// environments, for lack of spaces in front of it.
+func (r *reader) misplaced(p yaml.Pair) bool {
+	if !slices.Contains(environmentKeys(), p.Key.Text) || p.Value.Kind == yaml.Mapping && p.Key.Text != "verify" && p.Key.Text != "redeploy" && p.Key.Text != "trigger" {
+		return false
+	}
+	below := "the environment's name"
+	if n := len(r.file.environments); n > 0 {
+		below = quote(r.file.environments[n-1].Key)
+		r.file.after[n-1].hostless = r.file.after[n-1].hostless || p.Key.Text == "hosts"
+	}
+	r.errorf(p.Key, "%s stands where an environment's name belongs: indent it further, to stand below %s", quote(p.Key.Text), below)
+	return true
+}
 
-func isGlob(name string) bool { return strings.ContainsAny(name, globMeta) }
+func environmentKeys() []string {
+	return []string{
+		"network", "hosts", "trigger", "branch", "creators", "settle", "announce",
+		"announce_on_pull_request", "redeploy", "verify", "warm",
+	}
+}
 
-func (r *reader) readEnvironmentFields(n *yamlNode, e *Environment) {
-	got := r.fields(n, "the environment "+quote(e.Key),
-		"network", "hosts", "trigger", "branch", "creators", "settle", "announce")
+func (r *reader) readEnvironmentFields(n *yaml.Node, e *Environment) {
+	got := r.fields(n, "the environment "+quote(e.Key), environmentKeys()...)
 	if n := got["network"]; n != nil {
 		if s, ok := r.choice(n, "network", string(Production), string(Staging)); ok {
 			e.Network = Network(s)
 		}
 	}
 	if n := got["hosts"]; n != nil {
+		before := len(r.faults)
 		e.Hosts = r.readHosts(n)
+		r.environment.hostless = len(e.Hosts) == 0 && len(r.faults) > before
 	}
 	if n := got["trigger"]; n != nil {
 		e.Trigger = r.readTrigger(n)
@@ -81,21 +106,25 @@ func (r *reader) readEnvironmentFields(n *yamlNode, e *Environment) {
 	}
 	if n := got["creators"]; n != nil {
 		e.Creators, _ = r.strs(n, "creators", `creators: ["github-actions[bot]"]`)
-		if n.kind == isList && len(n.items) == 0 {
+		if n.Kind == yaml.List && len(n.Items) == 0 {
 			r.errorf(n, "creators is empty: nobody's deployments would count; name logins, or remove the key")
 		}
 	}
 	if n := got["settle"]; n != nil {
-		e.Settle = r.readSettle(n)
+		e.Settle = r.duration(n, "settle", maxSettle)
 	}
 	if n := got["announce"]; n != nil {
 		if s, ok := r.choice(n, "announce", string(AnnounceSuccess), string(AnnouncePending), string(AnnounceNone)); ok {
 			e.Announce = Announce(s)
 		}
 	}
+	if n := got["announce_on_pull_request"]; n != nil {
+		e.AnnounceOnPullRequest = r.yes(n, "announce_on_pull_request")
+	}
+	r.readAfter(got, e)
 }
 
-func (r *reader) readHosts(n *yamlNode) []string {
+func (r *reader) readHosts(n *yaml.Node) []string {
 	texts, at := r.strs(n, "hosts", "hosts: [www.example.com]")
 	if len(texts) > maxHosts {
 		r.errorf(n, "too many hosts: at most %d in an environment", maxHosts)
@@ -103,7 +132,7 @@ func (r *reader) readHosts(n *yamlNode) []string {
 	}
 	var hosts []string
 	for i, s := range texts {
-		ascii, err := asciiHost(s)
+		ascii, err := object.ASCIIHost(s)
 		switch {
 		case err == nil && slices.Contains(hosts, ascii):
 			r.warnf(at[i], "the host %s stands twice", quote(s))
@@ -126,17 +155,17 @@ func hostHint(s string) string {
 	if i := strings.IndexAny(s, ":/?#"); i >= 0 {
 		s = s[:i]
 	}
-	if ascii, err := asciiHost(s); err == nil {
+	if ascii, err := object.ASCIIHost(s); err == nil {
 		return " (did you mean " + ascii + "?)"
 	}
 	return ""
 }
 
-func (r *reader) readTrigger(n *yamlNode) Trigger {
+func (r *reader) readTrigger(n *yaml.Node) Trigger {
 	byDefault := Trigger{Kind: OnDeployment}
 	const all = `deployment, push, {status: "…"}, {check: "…"} or {workflow: "…"}`
-	if n.kind == isText {
-		switch k := TriggerKind(n.text); k {
+	if n.Kind == yaml.Text {
+		switch k := TriggerKind(n.Text); k {
 		case OnDeployment, OnPush:
 			return Trigger{Kind: k}
 		case OnStatus, OnCheck, OnWorkflow:
@@ -144,18 +173,18 @@ func (r *reader) readTrigger(n *yamlNode) Trigger {
 			return byDefault
 		}
 		hint := ""
-		if near := nearest(n.text, []string{string(OnDeployment), string(OnPush)}); near != "" {
+		if near := nearest.Word(n.Text, []string{string(OnDeployment), string(OnPush)}); near != "" {
 			hint = ": did you mean " + near + "?"
 		}
-		r.errorf(n, "trigger must be %s, not %s%s", all, quote(n.text), hint)
+		r.errorf(n, "trigger must be %s, not %s%s", all, quote(n.Text), hint)
 		return byDefault
 	}
-	if n.kind != isMapping {
-		r.errorf(n, "trigger must be %s, not %s", all, n.kind)
+	if n.Kind != yaml.Mapping {
+		r.errorf(n, "trigger must be %s, not %s", all, n.Kind)
 		return byDefault
 	}
 	got := r.fields(n, "trigger", string(OnStatus), string(OnCheck), string(OnWorkflow))
-	if len(n.pairs) != 1 {
+	if len(n.Pairs) != 1 {
 		r.errorf(n, "trigger must have one of status, check and workflow")
 		return byDefault
 	}
@@ -167,7 +196,7 @@ func (r *reader) readTrigger(n *yamlNode) Trigger {
 	return byDefault
 }
 
-func (r *reader) readBranch(n *yamlNode) string {
+func (r *reader) readBranch(n *yaml.Node) string {
 	s, ok := r.str(n, "branch")
 	switch {
 	case !ok:
@@ -180,45 +209,25 @@ func (r *reader) readBranch(n *yamlNode) string {
 	return s
 }
 
-func (r *reader) readSettle(n *yamlNode) time.Duration {
-	if n.kind == isNumber && n.text != "0" {
-		r.errorf(n, "settle needs a unit: write %ss for seconds, or %sm for minutes", n.text, n.text)
-		return 0
-	}
-	if n.kind != isNumber && n.kind != isText {
-		r.errorf(n, "settle must be a time, not %s: write 30s, or 2m", n.kind)
-		return 0
-	}
-	d, err := time.ParseDuration(n.text)
-	switch {
-	case err != nil:
-		r.errorf(n, "settle must be a time, not %s: write 30s, or 2m", quote(n.text))
-	case d < 0 || d > maxSettle:
-		r.errorf(n, "settle must lie between 0s and 168h, not %s", n.text)
-	}
-	return d
-}
-
 // readRuleEnvironments reads a rule's environments, folded.
-func (r *reader) readRuleEnvironments(n *yamlNode) []string {
+func (r *reader) readRuleEnvironments(n *yaml.Node) []namePattern {
 	texts, at := r.strs(n, "environments", "environments: [production]")
-	if n.kind == isList && len(n.items) == 0 {
+	if n.Kind == yaml.List && len(n.Items) == 0 {
 		r.errorf(n, "environments is empty: the rule would never count; name some, or remove the key")
 	}
 	if len(texts) > maxRuleEnvironments {
 		r.errorf(n, "too many environments: at most %d in a rule, or use a glob", maxRuleEnvironments)
 		return nil
 	}
-	var names []string
+	var names []namePattern
 	for i, s := range texts {
-		if isGlob(s) {
-			if _, err := compileGlob(fold(s)); err != nil {
-				r.errorf(at[i], "%v", err)
-				continue
-			}
+		pattern, err := newNamePattern(s)
+		if err != nil {
+			r.errorf(at[i], "%v", err)
+			continue
 		}
-		if r.knownEnvironment(at[i], s) {
-			names = append(names, fold(s))
+		if r.knownEnvironment(at[i], s, pattern) {
+			names = append(names, pattern)
 		}
 	}
 	return names
@@ -226,18 +235,15 @@ func (r *reader) readRuleEnvironments(n *yamlNode) []string {
 
 // knownEnvironment reports whether some key of the file fits a name, or may
 // fit names that a glob fits, and says so if not.
-func (r *reader) knownEnvironment(at *yamlNode, name string) bool {
-	if len(r.file.environments) == 0 || r.file.find(name) >= 0 {
+func (r *reader) knownEnvironment(at *yaml.Node, name string, pattern namePattern) bool {
+	if r.partial() || len(r.file.environments) == 0 || r.file.find(name) >= 0 || slices.ContainsFunc(r.file.keys, pattern.mayFit) {
 		return true // where there is no environment, that is the fault
 	}
 	keys := make([]string, 0, len(r.file.environments))
 	for _, e := range r.file.environments {
-		if isGlob(name) && mayOverlap(fold(name), fold(e.Key)) {
-			return true
-		}
 		keys = append(keys, e.Key)
 	}
-	if near := nearest(name, keys); near != "" {
+	if near := nearest.Word(name, keys); near != "" {
 		r.errorf(at, "no environment is called %s: did you mean %s?", quote(name), quote(near))
 		return false
 	}
@@ -247,21 +253,4 @@ func (r *reader) knownEnvironment(at *yamlNode, name string) bool {
 	}
 	r.errorf(at, "no environment is called %s: the file has %s", quote(name), listed(keys))
 	return false
-}
-
-// mayOverlap reports whether two globs, or a glob and a name, may fit one
-// name. It errs on the side of yes.
-func mayOverlap(a, b string) bool {
-	if !isGlob(b) {
-		return doublestar.MatchUnvalidated(a, b)
-	}
-	if !isGlob(a) {
-		return doublestar.MatchUnvalidated(b, a)
-	}
-	const meta = `*?[]{}\`
-	head := func(s string) string { return s[:strings.IndexAny(s, meta)] }
-	tail := func(s string) string { return s[strings.LastIndexAny(s, meta)+1:] }
-	ha, hb, ta, tb := head(a), head(b), tail(a), tail(b)
-	return (strings.HasPrefix(ha, hb) || strings.HasPrefix(hb, ha)) &&
-		(strings.HasSuffix(ta, tb) || strings.HasSuffix(tb, ta))
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/purgebot/purgebot/internal/yaml"
 )
 
 // Severity says whether a fault stops the file from being used.
@@ -78,4 +80,52 @@ func (fs Faults) sort() {
 	slices.SortStableFunc(fs, func(a, b Fault) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
+}
+
+const maxFaults = 500
+
+// collector gathers faults, up to maxFaults.
+type collector struct{ faults Faults }
+
+func (c *collector) add(line, col int, s Severity, format string, args ...any) {
+	if len(c.faults) > maxFaults {
+		return
+	}
+	f := Fault{Line: max(line, 1), Column: max(col, 1), Severity: s, Message: fmt.Sprintf(format, args...)}
+	if len(c.faults) == maxFaults {
+		f.Severity, f.Message = Error, "there are more faults: mend these first"
+	}
+	c.faults = append(c.faults, f)
+}
+
+func (c *collector) errorf(at *yaml.Node, format string, args ...any) {
+	if at.Kind != yaml.Broken {
+		c.add(at.Line, at.Col, Error, format, args...)
+	}
+}
+
+func (c *collector) warnf(at *yaml.Node, format string, args ...any) {
+	c.add(at.Line, at.Col, Warning, format, args...)
+}
+
+// rulesYAML knows the keys of rules files.
+func rulesYAML() yaml.Reader {
+	return yaml.Reader{Keys: []string{
+		"version", "extends", "environments", "network", "hosts", "trigger", "branch", "creators", "settle", "announce",
+		"action", "rollback_action", "rules", "name", "match", "exclude", "urls", "tags", "cpcodes", "unmatched",
+		"limits", "over", "instead", "tests", "file", "environment", "change", "purges",
+	}}
+}
+
+// yaml reads the tree of a file; nil if it is none that can be read.
+func (c *collector) yaml(src []byte) *yaml.Node {
+	root, faults := rulesYAML().Read(src, "")
+	for _, f := range faults {
+		c.add(f.Line, f.Col, Error, "%s", f.Message)
+	}
+	if root != nil && root.Kind == yaml.Nothing {
+		c.add(1, 1, Error, "the file is empty: it needs version, environments and rules")
+		return nil
+	}
+	return root
 }

@@ -1,7 +1,9 @@
 package mapping
 
 import (
+	"flag"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -15,6 +17,9 @@ func TestFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if *update {
+		updateFaults(t, archive)
+	}
 	for i := 0; i+1 < len(archive.Files); i += 2 {
 		rules, want := archive.Files[i], archive.Files[i+1]
 		if want.Name != "faults" {
@@ -27,6 +32,19 @@ func TestFaults(t *testing.T) {
 		t.Run(rules.Name+"/windows", func(t *testing.T) {
 			wantFaults(t, "\ufeff"+strings.ReplaceAll(string(rules.Data), "\n", "\r\n"), string(want.Data))
 		})
+	}
+}
+
+var update = flag.Bool("update", false, "write testdata/faults.txtar anew; read the difference")
+
+func updateFaults(t *testing.T, archive *txtar.Archive) {
+	t.Helper()
+	for i := 0; i+1 < len(archive.Files); i += 2 {
+		_, faults := Parse(archive.Files[i].Data)
+		archive.Files[i+1].Data = []byte(faults.In("purge-rules.yaml"))
+	}
+	if err := os.WriteFile("testdata/faults.txtar", txtar.Format(archive), 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 

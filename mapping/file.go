@@ -3,7 +3,8 @@ package mapping
 import (
 	"slices"
 
-	"github.com/bmatcuk/doublestar/v4"
+	"github.com/purgebot/purgebot/internal/glob"
+	"github.com/purgebot/purgebot/internal/yaml"
 )
 
 // The two places in a repository where a rules file may stand; both at once
@@ -16,7 +17,10 @@ const (
 // File is a rules file without errors. It does not change and may be used by
 // several goroutines at once.
 type File struct {
+	extends        string // OWNER/NAME, where that is no part of the file yet
 	environments   []Environment
+	keys           []namePattern // of each environment
+	after          []after       // of each environment
 	action         Action
 	rollbackAction Action
 	rules          []rule
@@ -25,7 +29,7 @@ type File struct {
 	limits         []limit // by rising over
 	tests          []test
 
-	index     *index
+	index     *glob.Index
 	globRules []int // of each glob in the index, its rule
 	firstGlob []int // of each rule, its first glob in the index
 }
@@ -34,11 +38,13 @@ type File struct {
 type rule struct {
 	name         string // "rule 3" where it has none
 	named        bool
-	match        []*glob
-	exclude      []*glob
-	environments []string // folded; none: all
+	match        []*glob.Glob
+	exclude      []*glob.Glob
+	matchAt      []*yaml.Node // where each glob is written
+	excludeAt    []*yaml.Node
+	environments []namePattern // none: all
 	objects      objects
-	at           *yamlNode
+	at           *yaml.Node
 }
 
 // label names the rule in a message.
@@ -71,7 +77,7 @@ type objectTemplate struct {
 	written string
 	url     *urlTemplate
 	hosted  bool // {host} is part of it
-	at      *yamlNode
+	at      *yaml.Node
 }
 
 // limit is one entry of limits.
@@ -86,7 +92,7 @@ type test struct {
 	change      Change
 	environment string // "": the file's first
 	purges      []string
-	at          *yamlNode
+	at          *yaml.Node
 }
 
 // Parse reads a rules file and gives every fault it finds, in the order of
@@ -95,16 +101,56 @@ type test struct {
 //
 // A file costs at most 1 MiB to read, 2,000 rules, and little time, whoever
 // wrote it.
+//
+// Of a file that extends another repository's it reads what stands in it:
+// what only both together tell is for Extend.
 func Parse(src []byte) (*File, Faults) {
 	c := &collector{}
-	root := readYAML(src, c)
+	return c.read(c.yaml(src), "")
+}
+
+// Extend reads a rules file together with the one that it extends: keys that
+// only base has count, groups such as environments are joined key by key, and
+// the file's rules come behind those of base. The tests of base don't run. A
+// base that is broken, or extends a third one, is an error of the file's
+// extends.
+func Extend(src, base []byte) (*File, Faults) {
+	c, other := &collector{}, &collector{}
+	root := c.yaml(src)
+	if root == nil {
+		return c.read(nil, "")
+	}
+	under := other.yaml(base)
+	at := valueOf(root, "extends")
+	if at == nil {
+		return c.read(root, "")
+	}
+	lower, _ := other.read(under, "")
+	switch errs := other.faults.Errors(); {
+	case len(errs) > 0:
+		c.errorf(at, "the rules of %s are broken: %s", at.Text, errs[0].In(RootPlace))
+	case lower.extends != "":
+		c.errorf(at, "%s extends %s itself: name one that stands alone", at.Text, lower.extends)
+	default:
+		return c.read(extend(root, under, at), at.Text)
+	}
+	c.faults.sort()
+	return nil, c.faults
+}
+
+// read reads the tree of a file. Of what it extends, the name is given where
+// that is part of the tree.
+func (c *collector) read(root *yaml.Node, base string) (*File, Faults) {
 	if root == nil {
 		c.faults.sort()
 		return nil, c.faults
 	}
-	r := &reader{collector: c, file: &File{}}
+	r := &reader{collector: c, file: &File{}, base: base}
 	r.readFile(root)
 	r.check()
+	if !c.faults.HasErrors() {
+		c.faults = append(c.faults, r.habits.faults...)
+	}
 	c.faults.sort()
 	if c.faults.HasErrors() {
 		return nil, c.faults
@@ -115,7 +161,7 @@ func Parse(src []byte) (*File, Faults) {
 
 // compile builds the index of all rules' globs.
 func (f *File) compile() {
-	var globs []*glob
+	var globs []*glob.Glob
 	for i, r := range f.rules {
 		f.firstGlob = append(f.firstGlob, len(globs))
 		globs = append(globs, r.match...)
@@ -123,7 +169,20 @@ func (f *File) compile() {
 			f.globRules = append(f.globRules, i)
 		}
 	}
-	f.index = newIndex(globs)
+	f.index = glob.NewIndex(globs)
+}
+
+// Extends is the repository, OWNER/NAME, whose rules file is to be read with
+// this one by Extend; "": none, or it has been.
+func (f *File) Extends() string { return f.extends }
+
+// RuleNames are the names that targets have for their rules, in the order of
+// the file.
+func (f *File) RuleNames() (names []string) {
+	for _, r := range f.rules {
+		names = append(names, r.name)
+	}
+	return names
 }
 
 // Environments gives the file's environments in its order; their names are
@@ -145,17 +204,10 @@ func (f *File) Environment(name string) (Environment, bool) {
 
 func (f *File) find(name string) int {
 	name = fold(name)
-	for i, e := range f.environments {
-		if fold(e.Key) == name {
-			return i
-		}
+	if i := slices.IndexFunc(f.keys, func(k namePattern) bool { return k.text == name }); i >= 0 {
+		return i
 	}
-	for i, e := range f.environments {
-		if e.Glob && doublestar.MatchUnvalidated(fold(e.Key), name) {
-			return i
-		}
-	}
-	return -1
+	return slices.IndexFunc(f.keys, func(k namePattern) bool { return k.fits(name) })
 }
 
 // appliesTo reports whether the rule counts in the environment of that name.
@@ -164,12 +216,7 @@ func (r *rule) appliesTo(name string) bool {
 		return true
 	}
 	name = fold(name)
-	for _, e := range r.environments {
-		if e == name || doublestar.MatchUnvalidated(e, name) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.environments, func(e namePattern) bool { return e.fits(name) })
 }
 
 // UsesRepository reports whether any template of the file has {owner} or
@@ -192,6 +239,11 @@ func (f *File) UsesRepository() bool {
 	}
 	for i := range f.limits {
 		if uses(&f.limits[i].instead) {
+			return true
+		}
+	}
+	for i := range f.after {
+		if uses(&f.after[i].rebuild) {
 			return true
 		}
 	}

@@ -1,8 +1,17 @@
 // Package mapping reads a repository's purge-rules.yaml and turns changed
 // paths into purge targets, each with the rule and the file that caused it.
+// The language is described in docs/rules.md.
 //
-// It is pure: no network, no clock, no file system. The language is described
-// in docs/rules.md.
+// It is pure: no network, no clock, no file system. [Parse] reads a file and
+// finds all of its faults at once, each with its line; [File.Plan] maps the
+// paths that differ between two commits. A path that is gone is mapped by the
+// rules of the commit that had it, and every other by those of the new one:
+// else a rule that goes with its files would leave their pages stale.
+//
+// Whoever may push may write a rules file. So globs are matched at a cost that
+// is counted, a plan has at most [MaxTargets], templates can't add a host that
+// the file doesn't name, and whatever can't be sent as it is written stays in
+// the plan with its reason: nothing is dropped in silence.
 package mapping
 
 import "time"
@@ -104,4 +113,43 @@ type Environment struct {
 	Creators []string
 	Settle   time.Duration
 	Announce Announce
+
+	// AnnounceOnPullRequest asks for a comment on the pull request that a
+	// deployed commit came from, when its purge has ended.
+	AnnounceOnPullRequest bool
+
+	// Redeploy is how soon after the first deployment of a commit another one
+	// sends the commit's targets again; a later one is a rebuild, which sends
+	// what PlanRebuild gives. 0: never again.
+	Redeploy time.Duration
+
+	Warm Warm
+}
+
+// Warm asks to fetch purged URLs once they are purged, so that the first
+// visitor need not wait.
+type Warm struct {
+	Limit       int `json:"limit"`       // URLs of one purge; 0: none
+	Concurrency int `json:"concurrency"` // requests at a time
+}
+
+// Late says what becomes of a purge whose origin does not show the deployed
+// commit in time.
+type Late string
+
+// The two ways.
+const (
+	LatePurge Late = "purge" // default
+	LateFail  Late = "fail"
+)
+
+// Verify is how an environment asks to look whether a deployment and its purge
+// took effect.
+type Verify struct {
+	Origin string        `json:"origin"` // HOST or HOST:PORT that serves the hosts' paths without the CDN; "": none is looked at
+	Marker []string      `json:"marker"` // URLs that show the deployed commit's SHA, one a host; none: changed URLs are compared
+	Wait   time.Duration `json:"wait"`   // how long the purge may wait for the origin
+	Late   Late          `json:"late"`
+	Sample int           `json:"sample"` // purged URLs to look at through the edge afterwards; 0: none
+	URLs   []string      `json:"urls"`   // to look at as well
 }

@@ -3,11 +3,13 @@ package mapping
 import (
 	"strconv"
 	"strings"
+
+	"github.com/purgebot/purgebot/internal/yaml"
 )
 
 // readObjects reads urls, tags and cpcodes of a rule, of unmatched or of
 // instead.
-func (r *reader) readObjects(got map[string]*yamlNode) objects {
+func (r *reader) readObjects(got map[string]*yaml.Node) objects {
 	var o objects
 	if n := got["urls"]; n != nil {
 		texts, at := r.strs(n, "urls", "urls: [https://{host}/{path}]")
@@ -29,7 +31,11 @@ func (r *reader) readObjects(got map[string]*yamlNode) objects {
 	}
 	if n := got["cpcodes"]; n != nil {
 		r.notEmpty(n, "cpcodes")
-		for _, item := range r.list(n, "cpcodes", "cpcodes: [12345]") {
+		items := []*yaml.Node{n}
+		if n.Kind != yaml.Number {
+			items = r.list(n, "cpcodes", "cpcodes: [12345]")
+		}
+		for _, item := range items {
 			code, ok := r.whole(item, "a CP code")
 			if ok && code == 0 {
 				r.errorf(item, "a CP code can't be 0")
@@ -45,13 +51,13 @@ func (r *reader) readObjects(got map[string]*yamlNode) objects {
 	return o
 }
 
-func (r *reader) notEmpty(n *yamlNode, what string) {
-	if n.kind == isList && len(n.items) == 0 {
+func (r *reader) notEmpty(n *yaml.Node, what string) {
+	if n.Kind == yaml.List && len(n.Items) == 0 {
 		r.errorf(n, "%s is empty: name at least one, or remove the key", what)
 	}
 }
 
-func (r *reader) countTemplate(at *yamlNode) bool {
+func (r *reader) countTemplate(at *yaml.Node) bool {
 	if r.templates++; r.templates == maxTemplates+1 {
 		r.errorf(at, "too many urls, tags and cpcodes: at most %d in a file", maxTemplates)
 	}
@@ -59,9 +65,12 @@ func (r *reader) countTemplate(at *yamlNode) bool {
 }
 
 // readTemplate takes a template apart; ok is false if it has a fault.
-func (r *reader) readTemplate(at *yamlNode, s string) (t objectTemplate, ok bool) {
+func (r *reader) readTemplate(at *yaml.Node, s string) (t objectTemplate, ok bool) {
 	if !r.countTemplate(at) {
 		return t, false
+	}
+	if habit := templateHabit(s); habit != "" {
+		r.habits.warnf(at, "%s %s", quote(s), habit)
 	}
 	ps, faults := splitTemplate(s)
 	for _, fault := range faults {
@@ -70,7 +79,7 @@ func (r *reader) readTemplate(at *yamlNode, s string) (t objectTemplate, ok bool
 	return objectTemplate{pieces: ps, written: s, hosted: ps.usesHost(), at: at}, len(faults) == 0
 }
 
-func (r *reader) readURL(at *yamlNode, s string) (objectTemplate, bool) {
+func (r *reader) readURL(at *yaml.Node, s string) (objectTemplate, bool) {
 	t, ok := r.readTemplate(at, s)
 	if !ok {
 		return t, false
@@ -84,7 +93,7 @@ func (r *reader) readURL(at *yamlNode, s string) (objectTemplate, bool) {
 	return t, true
 }
 
-func (r *reader) readTag(at *yamlNode, s string) (objectTemplate, bool) {
+func (r *reader) readTag(at *yaml.Node, s string) (objectTemplate, bool) {
 	t, ok := r.readTemplate(at, s)
 	if !ok {
 		return t, false

@@ -9,8 +9,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/purgebot/purgebot/internal/glob"
 )
 
 const acme = `version: 1
@@ -55,17 +58,17 @@ func TestEnvironments(t *testing.T) {
 		if ok != (c.key != "") || got.Key != c.key || ok && got.Name != c.name {
 			t.Errorf("environment %q is %q, called %q", c.name, got.Key, got.Name)
 		}
-		_, err := file.Plan(Query{Environment: c.name})
+		_, err := file.Plan(t.Context(), Query{Environment: c.name})
 		if errors.Is(err, ErrUnknownEnvironment) == ok {
 			t.Errorf("plan for environment %q: %v", c.name, err)
 		}
 	}
 	want := []Environment{
-		{Name: "production", Key: "production", Network: Production, Hosts: []string{"www.acme.com", "m.acme.com"}, Trigger: Trigger{Kind: OnDeployment}, Announce: AnnounceSuccess},
-		{Name: "Preview-*", Key: "Preview-*", Glob: true, Network: Production, Hosts: []string{"preview.acme.com"}, Trigger: Trigger{Kind: OnDeployment}, Branch: "main", Announce: AnnounceSuccess},
+		{Name: "production", Key: "production", Network: Production, Hosts: []string{"www.acme.com", "m.acme.com"}, Trigger: Trigger{Kind: OnDeployment}, Announce: AnnounceSuccess, Redeploy: time.Hour},
+		{Name: "Preview-*", Key: "Preview-*", Glob: true, Network: Production, Hosts: []string{"preview.acme.com"}, Trigger: Trigger{Kind: OnDeployment}, Branch: "main", Announce: AnnounceSuccess, Redeploy: time.Hour},
 		{
 			Name: "preview-one", Key: "preview-one", Network: Staging, Trigger: Trigger{Kind: OnWorkflow, Name: "deploy.yml"},
-			Creators: []string{"github-actions[bot]"}, Settle: 90_000_000_000, Announce: AnnounceNone,
+			Creators: []string{"github-actions[bot]"}, Settle: 90_000_000_000, Announce: AnnounceNone, Redeploy: time.Hour,
 		},
 	}
 	if diff := cmp.Diff(want, file.Environments()); diff != "" {
@@ -116,11 +119,11 @@ func TestPlan(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			plan, err := mustParse(t, acme).Plan(Query{Environment: c.environment, Changes: slices.Values(c.changes)})
+			plan, err := mustParse(t, acme).Plan(t.Context(), Query{Environment: c.environment, Changes: slices.Values(c.changes)})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(append([]string{}, c.want...), objectsOf(plan.Targets)); diff != "" {
+			if diff := cmp.Diff(append([]string{}, c.want...), objectsOf(slices.Collect(plan.Targets()))); diff != "" {
 				t.Errorf("targets (-want +got):\n%s", diff)
 			}
 			if diff := cmp.Diff(c.unmatched, plan.Unmatched); diff != "" {
@@ -144,11 +147,11 @@ func TestPlanTellsTheFirstCause(t *testing.T) {
 	}
 	for range 20 { // in whatever order the changes come
 		rand.Shuffle(len(changes), func(i, j int) { changes[i], changes[j] = changes[j], changes[i] })
-		plan, err := file.Plan(Query{Environment: "production", Rollback: true, Changes: slices.Values(changes)})
+		plan, err := file.Plan(t.Context(), Query{Environment: "production", Rollback: true, Changes: slices.Values(changes)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want, plan.Targets); diff != "" {
+		if diff := cmp.Diff(want, slices.Collect(plan.Targets())); diff != "" {
 			t.Fatalf("targets of %v (-want +got):\n%s", changes, diff)
 		}
 	}
@@ -176,14 +179,14 @@ func TestRemovedPathsGoByTheOldRules(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			plan, err := now.Plan(Query{Environment: "LIVE", Old: c.old, Changes: slices.Values(changes)})
+			plan, err := now.Plan(t.Context(), Query{Environment: "LIVE", Old: c.old, Changes: slices.Values(changes)})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(c.want, objectsOf(plan.Targets)); diff != "" {
+			if diff := cmp.Diff(c.want, objectsOf(slices.Collect(plan.Targets()))); diff != "" {
 				t.Errorf("targets (-want +got):\n%s", diff)
 			}
-			for _, target := range plan.Targets {
+			for _, target := range slices.Collect(plan.Targets()) {
 				if target.Action != Invalidate {
 					t.Errorf("%v goes by %s, the old file's action", target, target.Action)
 				}
@@ -204,12 +207,12 @@ func TestActions(t *testing.T) {
 		{"action: delete\nrollback_action: invalidate", true, Invalidate, Delete},
 	} {
 		file := mustParse(t, c.file+"\n"+oneRule("**", "https://{host}/{path}")+"    tags: [x]\n    cpcodes: [1]\n")
-		plan, err := file.Plan(Query{Environment: "production", Rollback: c.rollback, Changes: slices.Values([]Change{{"a", Removed}})})
+		plan, err := file.Plan(t.Context(), Query{Environment: "production", Rollback: c.rollback, Changes: slices.Values([]Change{{"a", Removed}})})
 		if err != nil {
 			t.Fatal(err)
 		}
 		want := []Action{c.urls, c.tag, c.tag}
-		for i, target := range plan.Targets {
+		for i, target := range slices.Collect(plan.Targets()) {
 			if target.Action != want[i] {
 				t.Errorf("%q, rollback %v: %s goes by %s, not %s", c.file, c.rollback, target, target.Action, want[i])
 			}
@@ -276,7 +279,7 @@ limits:
 		{name: "what can't be sent is not counted", changes: []Change{{"bad/x#", Added}}, urls: 2, action: Invalidate},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			plan, err := file.Plan(Query{Environment: "production", Rollback: c.rollback, Changes: slices.Values(c.changes), Named: c.named})
+			plan, err := file.Plan(t.Context(), Query{Environment: "production", Rollback: c.rollback, Changes: slices.Values(c.changes), Named: c.named})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -286,7 +289,7 @@ limits:
 			if held := c.limit != nil && c.limit.Hold && !c.limit.Waived; plan.Held != held || plan.URLs != c.urls || plan.Action != c.action {
 				t.Errorf("held %v, %d URLs, %s", plan.Held, plan.URLs, plan.Action)
 			}
-			got := objectsOf(plan.Targets)
+			got := objectsOf(slices.Collect(plan.Targets()))
 			if c.want == nil {
 				if n := strings.Count(strings.Join(got, " "), "https://"); n < c.urls {
 					t.Errorf("%d URLs are left: %v", n, got)
@@ -309,17 +312,17 @@ func TestUnmatched(t *testing.T) {
 		{"warn", true, []string{}},
 		{`{tags: ["f-{name}"], cpcodes: [5], urls: ["https://{host}/{path}"]}`, false, []string{"https://a.b/d/y.z", "tag:f-y", "cpcode:5"}},
 	} {
-		plan, err := mustParse(t, head+c.rules).Plan(Query{Environment: "P", Changes: slices.Values([]Change{{"d/y.z", Removed}})})
+		plan, err := mustParse(t, head+c.rules).Plan(t.Context(), Query{Environment: "P", Changes: slices.Values([]Change{{"d/y.z", Removed}})})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(c.want, objectsOf(plan.Targets)); diff != "" {
+		if diff := cmp.Diff(c.want, objectsOf(slices.Collect(plan.Targets()))); diff != "" {
 			t.Errorf("%s: targets (-want +got):\n%s", c.rules, diff)
 		}
 		if plan.WarnUnmatched != c.warn || !slices.Equal(plan.Unmatched, []string{"d/y.z"}) {
 			t.Errorf("%s: warn %v of %v", c.rules, plan.WarnUnmatched, plan.Unmatched)
 		}
-		for _, target := range plan.Targets {
+		for _, target := range slices.Collect(plan.Targets()) {
 			if target.Rule != "unmatched" {
 				t.Errorf("%s: %v is of %s", c.rules, target, target.Rule)
 			}
@@ -344,7 +347,7 @@ func TestPlanIsBounded(t *testing.T) {
 		_, err := file.plan(Query{
 			Environment: "production",
 			Changes:     slices.Values([]Change{{"static/a", Added}, {"static/b", Added}}),
-		}, &bounds{objects: objects, work: 1e6})
+		}, &bounds{objects: objects, work: glob.NewWork(t.Context(), 1_000_000)}, nil)
 		if !errors.Is(err, want) {
 			t.Errorf("with %d objects allowed: %v", objects, err)
 		}
@@ -360,12 +363,12 @@ func TestSlowGlobsAreRefused(t *testing.T) {
 	}
 	long := strings.Repeat("/"+strings.Repeat("a", 30), 100)
 	file := mustParse(t, b.String())
-	left := bounds{objects: 1, work: 300e6}
+	left := bounds{objects: 1, work: glob.NewWork(t.Context(), 30_000_000)}
 	paths := 0
 	_, err := file.plan(Query{Environment: "p", Changes: func(yield func(Change) bool) {
 		for paths = 1; yield(Change{fmt.Sprint(paths) + long, Added}); paths++ {
 		}
-	}}, &left)
+	}}, &left, nil)
 	if !errors.Is(err, ErrTooSlow) {
 		t.Errorf("%v after %d paths", err, paths)
 	}
@@ -379,9 +382,9 @@ func TestFileServesGoroutines(t *testing.T) {
 		wg.Go(func() {
 			for j := range 50 {
 				path := fmt.Sprintf("static/%d/%d", i, j)
-				plan, err := file.Plan(Query{Environment: "production", Changes: slices.Values([]Change{{path, Added}, {"content/a.md", Removed}})})
-				if err != nil || len(plan.Targets) != 6 {
-					t.Errorf("plan of %s: %v, %v", path, plan.Targets, err)
+				plan, err := file.Plan(t.Context(), Query{Environment: "production", Changes: slices.Values([]Change{{path, Added}, {"content/a.md", Removed}})})
+				if err != nil || plan.Len() != 6 {
+					t.Errorf("plan of %s: %v, %v", path, slices.Collect(plan.Targets()), err)
 				}
 			}
 		})
@@ -418,10 +421,10 @@ func TestPlanMemory(t *testing.T) {
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	plan, err := file.Plan(Query{Environment: "production", Changes: changes})
+	plan, err := file.Plan(t.Context(), Query{Environment: "production", Changes: changes})
 	runtime.ReadMemStats(&after)
-	if err != nil || len(plan.Targets) != 100_000 {
-		t.Fatalf("%d targets, %v", len(plan.Targets), err)
+	if err != nil || plan.Len() != 100_000 {
+		t.Fatalf("%d targets, %v", plan.Len(), err)
 	}
 	// All that was ever allocated is more than what was held at once.
 	if got := (after.TotalAlloc - before.TotalAlloc) >> 20; got > 150 {

@@ -7,6 +7,11 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/purgebot/purgebot/internal/glob"
+	"github.com/purgebot/purgebot/internal/nearest"
+	"github.com/purgebot/purgebot/internal/printable"
+	"github.com/purgebot/purgebot/internal/yaml"
 )
 
 // More bounds; see yaml.go.
@@ -31,74 +36,104 @@ type reader struct {
 	*collector
 	file *File
 
+	environment after  // of the environment that is read
+	base        string // the repository that the file extends and that is part of it
+
+	habits collector // warnings of what may be meant otherwise: told of a file without errors
+
 	globs, combinations, templates int // counted against their bounds
 }
 
+// partial reports whether the file extends another one that is not read with
+// it: what is missing may stand there.
+func (r *reader) partial() bool { return r.file.extends != "" }
+
 // fields reads a group of known keys. It is nil if n is none.
-func (r *reader) fields(n *yamlNode, what string, known ...string) map[string]*yamlNode {
-	if n.kind != isMapping {
-		r.errorf(n, "%s must be %s (%s), not %s", what, isMapping, strings.Join(known, ", "), n.kind)
+func (r *reader) fields(n *yaml.Node, what string, known ...string) map[string]*yaml.Node {
+	if n.Kind != yaml.Mapping {
+		if words := rulesYAML().Slip(n.Text); n.Kind == yaml.Text && words != "" {
+			r.errorf(n, "%s", words)
+			return nil
+		}
+		r.errorf(n, "%s must be %s (%s), not %s", what, yaml.Mapping, strings.Join(known, ", "), n.Kind)
 		return nil
 	}
-	got := map[string]*yamlNode{}
-	for _, p := range n.pairs {
-		name := p.key.text
+	got := map[string]*yaml.Node{}
+	for _, p := range n.Pairs {
+		name := p.Key.Text
 		switch {
 		case !slices.Contains(known, name):
-			r.unknownKey(p.key, what, known)
+			r.unknownKey(p.Key, what, known)
 		case got[name] != nil:
-			r.errorf(p.key, "%s stands twice in %s: remove one", quote(name), what)
+			r.errorf(p.Key, "%s stands twice in %s: remove one", quote(name), what)
 		default:
-			got[name] = p.value
+			got[name] = p.Value
 		}
 	}
 	return got
 }
 
-func (r *reader) unknownKey(key *yamlNode, what string, known []string) {
-	if near := nearest(key.text, known); near != "" {
-		r.errorf(key, "unknown key %s in %s: did you mean %s?", quote(key.text), what, quote(near))
+func (r *reader) unknownKey(key *yaml.Node, what string, known []string) {
+	if words := rulesYAML().Slip(key.Text); words != "" {
+		r.errorf(key, "%s", words)
 		return
 	}
-	r.errorf(key, "unknown key %s in %s: there are %s", quote(key.text), what, listed(known))
+	if near := nearest.Word(key.Text, known); near != "" {
+		r.errorf(key, "unknown key %s in %s: did you mean %s?", quote(key.Text), what, quote(near))
+		return
+	}
+	r.errorf(key, "unknown key %s in %s: there are %s", quote(key.Text), what, listed(known))
 }
 
 // str reads text that is not empty.
-func (r *reader) str(n *yamlNode, what string) (string, bool) {
+func (r *reader) str(n *yaml.Node, what string) (string, bool) {
 	switch {
-	case n.kind == isNumber || n.kind == isBool:
-		r.errorf(n, "%s must be text, not %s: put it in quotes, \"%s\"", what, n.kind, n.text)
-	case n.kind == isNothing:
+	case n.Kind == yaml.Number || n.Kind == yaml.Bool:
+		r.errorf(n, "%s must be text, not %s: put it in quotes, \"%s\"", what, n.Kind, n.Text)
+	case n.Kind == yaml.Nothing:
 		r.errorf(n, "%s has no value", what)
-	case n.kind == isMapping:
-		r.errorf(n, "%s must be text, not %s: text with braces must stand in quotes", what, n.kind)
-	case n.kind != isText:
-		r.errorf(n, "%s must be text, not %s", what, n.kind)
-	case strings.TrimSpace(n.text) == "":
+	case n.Kind == yaml.Mapping:
+		r.errorf(n, "%s must be text, not %s: text with braces must stand in quotes", what, n.Kind)
+	case n.Kind != yaml.Text:
+		r.errorf(n, "%s must be text, not %s", what, n.Kind)
+	case strings.TrimSpace(n.Text) == "":
 		r.errorf(n, "%s is empty", what)
-	case utf8.RuneCountInString(n.text) > maxText:
+	case what != "name" && strings.ContainsRune(yaml.CurlyQuotes, firstRune(n.Text)):
+		r.errorf(n, `%s begins with a curly quote, which YAML takes for a letter: write "`, what)
+	case utf8.RuneCountInString(n.Text) > maxText:
 		r.errorf(n, "%s is too long: at most %d characters", what, maxText)
 	default:
-		return n.text, true
+		return n.Text, true
 	}
 	return "", false
 }
 
+func firstRune(s string) rune {
+	r, _ := utf8.DecodeRuneInString(s)
+	return r
+}
+
 // list reads a list; what it should look like is told by example.
-func (r *reader) list(n *yamlNode, what, example string) []*yamlNode {
-	switch n.kind {
-	case isList:
-		return n.items
-	case isNothing:
+func (r *reader) list(n *yaml.Node, what, example string) []*yaml.Node {
+	switch n.Kind {
+	case yaml.List:
+		return n.Items
+	case yaml.Nothing:
 		r.errorf(n, "%s has no value: write %s, or remove the key", what, example)
-	case isText, isNumber, isBool, isMapping, isBroken:
-		r.errorf(n, "%s must be a list, not %s: write %s", what, n.kind, example)
+	case yaml.Text, yaml.Number, yaml.Bool, yaml.Mapping, yaml.Broken:
+		r.errorf(n, "%s must be a list, not %s: write %s", what, n.Kind, example)
 	}
 	return nil
 }
 
-// strs reads a list of texts with the places of its items.
-func (r *reader) strs(n *yamlNode, what, example string) (texts []string, at []*yamlNode) {
+// strs reads a list of texts, or one text alone, with the places of its items.
+func (r *reader) strs(n *yaml.Node, what, example string) (texts []string, at []*yaml.Node) {
+	if n.Kind != yaml.List && n.Kind != yaml.Nothing {
+		if s, ok := r.str(n, what); ok {
+			return []string{s}, []*yaml.Node{n}
+		}
+		return nil, nil
+	}
 	for _, item := range r.list(n, what, example) {
 		if s, ok := r.str(item, "an entry of "+what); ok {
 			texts, at = append(texts, s), append(at, item)
@@ -108,49 +143,54 @@ func (r *reader) strs(n *yamlNode, what, example string) (texts []string, at []*
 }
 
 // whole reads a whole number that is not negative.
-func (r *reader) whole(n *yamlNode, what string) (int, bool) {
-	if n.kind != isNumber {
+func (r *reader) whole(n *yaml.Node, what string) (int, bool) {
+	if n.Kind != yaml.Number {
 		hint := ""
-		if _, err := strconv.Atoi(n.text); n.kind == isText && err == nil {
+		if _, err := strconv.Atoi(n.Text); n.Kind == yaml.Text && err == nil {
 			hint = ": write it without quotes"
 		}
-		r.errorf(n, "%s must be a whole number, not %s%s", what, n.kind, hint)
+		r.errorf(n, "%s must be a whole number, not %s%s", what, n.Kind, hint)
 		return 0, false
 	}
-	v, err := strconv.ParseInt(n.text, 10, 64)
-	if err != nil || strconv.FormatInt(v, 10) != n.text || v < 0 {
-		r.errorf(n, "%s must be a whole number, not %s", what, n.text)
+	v, err := strconv.ParseInt(n.Text, 10, 64)
+	if err != nil || strconv.FormatInt(v, 10) != n.Text || v < 0 {
+		r.errorf(n, "%s must be a whole number, not %s", what, n.Text)
 		return 0, false
 	}
 	return int(v), true
 }
 
 // choice reads one of a few words.
-func (r *reader) choice(n *yamlNode, what string, words ...string) (string, bool) {
-	if n.kind == isText && slices.Contains(words, n.text) {
-		return n.text, true
+func (r *reader) choice(n *yaml.Node, what string, words ...string) (string, bool) {
+	if n.Kind == yaml.Text && slices.Contains(words, n.Text) {
+		return n.Text, true
 	}
 	or := strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
-	if n.kind != isText {
-		r.errorf(n, "%s must be %s, not %s", what, or, n.kind)
+	if n.Kind != yaml.Text {
+		r.errorf(n, "%s must be %s, not %s", what, or, n.Kind)
 		return "", false
 	}
 	hint := ""
-	if near := nearest(n.text, words); near != "" {
+	if near := nearest.Word(n.Text, words); near != "" {
 		hint = ": did you mean " + near + "?"
 	}
-	r.errorf(n, "%s must be %s, not %s%s", what, or, quote(n.text), hint)
+	r.errorf(n, "%s must be %s, not %s%s", what, or, quote(n.Text), hint)
 	return "", false
 }
 
-func (r *reader) readFile(root *yamlNode) {
-	got := r.fields(root, "the file", "version", "environments", "action", "rollback_action",
+func (r *reader) readFile(root *yaml.Node) {
+	got := r.fields(root, "the file", "version", "extends", "environments", "action", "rollback_action",
 		"rules", "unmatched", "limits", "tests")
 	if got == nil {
 		return
 	}
+	if n := got["extends"]; n != nil {
+		if s := r.readExtends(n); r.base == "" {
+			r.file.extends = s
+		}
+	}
 	for _, key := range []string{"version", "environments", "rules"} {
-		if got[key] == nil {
+		if got[key] == nil && (key == "version" || got["extends"] == nil) {
 			example := map[string]string{
 				"version": "version: 1", "environments": "environments: {production: {hosts: [www.example.com]}}", "rules": "rules: []",
 			}
@@ -177,7 +217,7 @@ func (r *reader) readFile(root *yamlNode) {
 	}
 }
 
-func (r *reader) readVersion(n *yamlNode) {
+func (r *reader) readVersion(n *yaml.Node) {
 	if n == nil {
 		return
 	}
@@ -186,7 +226,7 @@ func (r *reader) readVersion(n *yamlNode) {
 	}
 }
 
-func (r *reader) readAction(n *yamlNode, what string, byDefault Action) Action {
+func (r *reader) readAction(n *yaml.Node, what string, byDefault Action) Action {
 	if n != nil {
 		if a, ok := r.choice(n, what, string(Invalidate), string(Delete)); ok {
 			return Action(a)
@@ -195,13 +235,25 @@ func (r *reader) readAction(n *yamlNode, what string, byDefault Action) Action {
 	return byDefault
 }
 
-func (r *reader) readRules(n *yamlNode) {
-	if n.kind == isNothing {
-		r.errorf(n, "rules has no value: write rules: [] or a list of rules")
+func (r *reader) readRules(n *yaml.Node) {
+	const begin = `begin each rule with a -, as "- match: content/**"`
+	switch {
+	case n.Kind == yaml.Nothing:
+		r.errorf(n, "rules has no value: %s (or write rules: [])", begin)
+		return
+	case n.Kind == yaml.Mapping && len(n.Pairs) > 0:
+		first := n.Pairs[0].Key
+		if words := rulesYAML().Slip(first.Text); words != "" {
+			r.errorf(first, "%s", words)
+		} else if n.Pairs[0].Value.Kind == yaml.Mapping {
+			r.errorf(first, `rules must be a list: write "- name: %s" instead of "%[1]s:"`, printable.Short(first.Text))
+		} else {
+			r.errorf(first, "rules must be a list: %s", begin)
+		}
 		return
 	}
 	rules := r.list(n, "rules", "rules: [] or a list of rules")
-	if n.kind == isList && len(rules) == 0 {
+	if n.Kind == yaml.List && len(rules) == 0 {
 		r.warnf(n, "there are no rules: no file is mapped")
 	}
 	for i, item := range rules {
@@ -213,8 +265,9 @@ func (r *reader) readRules(n *yamlNode) {
 	}
 }
 
-func (r *reader) readRule(n *yamlNode, name string) rule {
+func (r *reader) readRule(n *yaml.Node, name string) rule {
 	out := rule{name: name, at: n}
+	before := len(r.faults)
 	got := r.fields(n, "a rule", "name", "match", "exclude", "environments", "urls", "tags", "cpcodes")
 	if got == nil {
 		return out
@@ -224,42 +277,36 @@ func (r *reader) readRule(n *yamlNode, name string) rule {
 			out.name, out.named = strings.Join(strings.Fields(s), " "), true
 		}
 	}
-	if got["match"] == nil {
+	misspelt := len(r.faults) > before // then that is what is missing
+	switch {
+	case got["match"] != nil:
+		out.match, out.matchAt = r.readMatch(got["match"])
+	case !misspelt:
 		r.errorf(n, "%s has no match: say which files it is for, as match: content/**", out.label())
-	} else {
-		out.match = r.readMatch(got["match"])
 	}
 	if n := got["exclude"]; n != nil {
 		texts, at := r.strs(n, "exclude", "exclude: [drafts/**]")
-		out.exclude = r.readGlobs(texts, at)
+		out.exclude, out.excludeAt = r.readGlobs(texts, at)
 	}
 	if n := got["environments"]; n != nil {
 		out.environments = r.readRuleEnvironments(n)
 	}
 	out.objects = r.readObjects(got)
-	if out.objects.empty() && got["urls"] == nil && got["tags"] == nil && got["cpcodes"] == nil {
+	if !misspelt && out.objects.empty() && got["urls"] == nil && got["tags"] == nil && got["cpcodes"] == nil {
 		r.errorf(n, "%s purges nothing: give it urls, tags or cpcodes", out.label())
 	}
 	return out
 }
 
-func (r *reader) readMatch(n *yamlNode) []*glob {
-	if n.kind != isList {
-		s, ok := r.str(n, "match")
-		if !ok {
-			return nil
-		}
-		return r.readGlobs([]string{s}, []*yamlNode{n})
-	}
-	if len(n.items) == 0 {
+func (r *reader) readMatch(n *yaml.Node) ([]*glob.Glob, []*yaml.Node) {
+	if n.Kind == yaml.List && len(n.Items) == 0 {
 		r.errorf(n, "match is empty: say which files the rule is for, as match: content/**")
 	}
-	texts, at := r.strs(n, "match", "")
+	texts, at := r.strs(n, "match", "match: content/**")
 	return r.readGlobs(texts, at)
 }
 
-func (r *reader) readGlobs(texts []string, at []*yamlNode) []*glob {
-	var globs []*glob
+func (r *reader) readGlobs(texts []string, at []*yaml.Node) (globs []*glob.Glob, places []*yaml.Node) {
 	for i, s := range texts {
 		if r.globs++; r.globs > maxGlobs {
 			if r.globs == maxGlobs+1 {
@@ -272,21 +319,23 @@ func (r *reader) readGlobs(texts []string, at []*yamlNode) []*glob {
 			r.errorf(at[i], "%v", err)
 			continue
 		}
-		if r.combinations += g.parsed.combinations; r.combinations > maxCombos {
+		if r.combinations += g.Combinations(); r.combinations > maxCombos {
 			r.errorf(at[i], "too many alternatives in braces: the globs of a file make %d combinations at most", maxCombos)
 			r.globs = maxGlobs + 1 // enough of them
-			return globs
+			return globs, places
 		}
-		if why := neverMatches(g); why != "" {
+		if habit := globHabit(s); habit != "" {
+			r.habits.warnf(at[i], "the glob %s %s", quote(s), habit)
+		} else if why := neverMatches(g); why != "" {
 			r.warnf(at[i], "%s never matches: %s", quote(s), why)
 		}
-		globs = append(globs, g)
+		globs, places = append(globs, g), append(places, at[i])
 	}
-	return globs
+	return globs, places
 }
 
-func (r *reader) readUnmatched(n *yamlNode) {
-	if n.kind != isMapping {
+func (r *reader) readUnmatched(n *yaml.Node) {
+	if n.Kind != yaml.Mapping {
 		s, ok := r.choice(n, "unmatched", "ignore", "warn", "{tags: […]}", "{cpcodes: […]}", "{urls: […]}")
 		if ok && strings.HasPrefix(s, "{") {
 			r.errorf(n, "unmatched must be a group of keys here: write it without quotes")
@@ -296,13 +345,13 @@ func (r *reader) readUnmatched(n *yamlNode) {
 	}
 	if got := r.fields(n, "unmatched", "urls", "tags", "cpcodes"); got != nil {
 		r.file.unmatched = r.readObjects(got)
-		if len(n.pairs) == 0 {
+		if len(n.Pairs) == 0 {
 			r.errorf(n, "unmatched purges nothing: write unmatched: ignore, or give it urls, tags or cpcodes")
 		}
 	}
 }
 
-func (r *reader) readLimits(n *yamlNode) {
+func (r *reader) readLimits(n *yaml.Node) {
 	for i, item := range r.list(n, "limits", "limits: [{over: 2000, instead: hold}]") {
 		if i == maxLimits {
 			r.errorf(item, "too many limits: at most %d", maxLimits)
@@ -313,7 +362,7 @@ func (r *reader) readLimits(n *yamlNode) {
 	slices.SortStableFunc(r.file.limits, func(a, b limit) int { return a.over - b.over })
 }
 
-func (r *reader) readLimit(n *yamlNode) {
+func (r *reader) readLimit(n *yaml.Node) {
 	got := r.fields(n, "a limit", "over", "instead")
 	if got == nil {
 		return
@@ -339,27 +388,27 @@ func (r *reader) readLimit(n *yamlNode) {
 	r.file.limits = append(r.file.limits, l)
 }
 
-func (r *reader) readInstead(n *yamlNode) (hold bool, instead objects) {
-	if n.kind != isMapping {
+func (r *reader) readInstead(n *yaml.Node) (hold bool, instead objects) {
+	if n.Kind != yaml.Mapping {
 		_, hold = r.choice(n, "instead", "{tags: […]}", "{cpcodes: […]}", "hold")
 		return hold, instead
 	}
-	for _, p := range n.pairs {
-		if p.key.text == "urls" {
-			r.errorf(p.key, "instead takes tags or cpcodes: it stands for too many URLs")
+	for _, p := range n.Pairs {
+		if p.Key.Text == "urls" {
+			r.errorf(p.Key, "instead takes tags or cpcodes: it stands for too many URLs")
 			return false, instead
 		}
 	}
 	if got := r.fields(n, "instead", "tags", "cpcodes"); got != nil {
 		instead = r.readObjects(got)
-		if len(n.pairs) == 0 {
+		if len(n.Pairs) == 0 {
 			r.errorf(n, "instead purges nothing: give it tags or cpcodes, or write instead: hold")
 		}
 	}
 	return false, instead
 }
 
-func (r *reader) readTests(n *yamlNode) {
+func (r *reader) readTests(n *yaml.Node) {
 	for i, item := range r.list(n, "tests", "a list of {file: …, purges: […]}") {
 		if i == maxTests {
 			r.errorf(item, "too many tests: at most %d", maxTests)
@@ -369,7 +418,7 @@ func (r *reader) readTests(n *yamlNode) {
 	}
 }
 
-func (r *reader) readTest(n *yamlNode) {
+func (r *reader) readTest(n *yaml.Node) {
 	got := r.fields(n, "a test", "file", "environment", "change", "purges")
 	if got == nil {
 		return
@@ -384,7 +433,7 @@ func (r *reader) readTest(n *yamlNode) {
 		r.errorf(n, "file is missing: say which changed file the test is about")
 	}
 	if n := got["environment"]; n != nil {
-		if s, ok := r.str(n, "environment"); ok && r.knownEnvironment(n, s) {
+		if s, ok := r.str(n, "environment"); ok && r.knownEnvironment(n, s, namePattern{text: fold(s)}) {
 			t.environment = s
 		}
 	}
@@ -401,7 +450,7 @@ func (r *reader) readTest(n *yamlNode) {
 	r.file.tests = append(r.file.tests, t)
 }
 
-func (r *reader) readPurges(n *yamlNode) []string {
+func (r *reader) readPurges(n *yaml.Node) []string {
 	texts, at := r.strs(n, "purges", "purges: []")
 	for i, s := range texts {
 		kind, rest, _ := strings.Cut(s, ":")

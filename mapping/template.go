@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/purgebot/purgebot/internal/nearest"
+
+	"github.com/purgebot/purgebot/internal/printable"
 )
 
 // placeholder is a name that a template may hold in braces.
@@ -35,6 +39,7 @@ type piece struct {
 	literal string
 	number  int // from 1
 	name    placeholder
+	filters []filter
 }
 
 // isLiteral reports whether the piece is the same for every path and host.
@@ -42,13 +47,22 @@ func (p piece) isLiteral() bool { return p.number == 0 && p.name == "" }
 
 // String is the piece as a template has it, but for doubled braces.
 func (p piece) String() string {
+	name := string(p.name)
 	switch {
+	case p.isLiteral():
+		return p.literal
 	case p.number > 0:
-		return "{" + strconv.Itoa(p.number) + "}"
-	case p.name != "":
-		return "{" + string(p.name) + "}"
+		name = strconv.Itoa(p.number)
 	}
-	return p.literal
+	for _, f := range p.filters {
+		name += "|" + string(f)
+	}
+	return "{" + name + "}"
+}
+
+// component reports whether the piece asks to be encoded as a component.
+func (p piece) component() bool {
+	return len(p.filters) > 0 && p.filters[len(p.filters)-1] == encodeFilter
 }
 
 // pieces is a template taken apart.
@@ -129,7 +143,22 @@ func splitTemplate(s string) (ps pieces, faults []string) {
 // maxNumber bounds what is read as a wildcard's number; no glob has as many.
 const maxNumber = 1_000_000
 
-func newPlaceholder(name string) (piece, string) {
+func newPlaceholder(written string) (piece, string) {
+	parts := strings.Split(written, "|")
+	p, fault := newName(parts[0])
+	if fault != "" {
+		return piece{}, fault
+	}
+	if p.filters, fault = newFilters(parts[1:]); fault != "" {
+		return piece{}, fault
+	}
+	if p.name == phHost && len(p.filters) > 0 {
+		return piece{}, "{host} takes no filters: it is one of the environment's hosts"
+	}
+	return p, ""
+}
+
+func newName(name string) (piece, string) {
 	if n, err := strconv.Atoi(name); err == nil && n > 0 && n <= maxNumber && strconv.Itoa(n) == name {
 		return piece{number: n}, ""
 	}
@@ -138,14 +167,14 @@ func newPlaceholder(name string) (piece, string) {
 			return piece{name: placeholder(known)}, ""
 		}
 	}
-	quoted := "{" + printable(name) + "}"
+	quoted := "{" + printable.Short(name) + "}"
 	switch {
 	case strings.Trim(name, "0123456789") == "" && strings.Trim(name, "0") == "" && name != "":
 		return piece{}, quoted + " has no meaning: wildcards are numbered from {1}"
 	case strings.ContainsAny(name, ",*?["):
 		return piece{}, quoted + " is a pattern: a template takes {1}, {2} … for what match's wildcards matched"
 	}
-	if near := nearest(strings.TrimSpace(name), placeholders()); near != "" {
+	if near := nearest.Word(strings.TrimSpace(name), placeholders()); near != "" {
 		return piece{}, fmt.Sprintf(`unknown placeholder %s: did you mean {%s}?`, quoted, near)
 	}
 	return piece{}, fmt.Sprintf("unknown placeholder %s: there are {1}, {2} … and {%s}",
@@ -174,6 +203,14 @@ func (v *values) setPath(path string) {
 
 // of gives what a piece stands for.
 func (v *values) of(p piece, host string) string {
+	value := v.unfiltered(p, host)
+	for _, f := range p.filters {
+		value = f.apply(value)
+	}
+	return value
+}
+
+func (v *values) unfiltered(p piece, host string) string {
 	if p.number > 0 {
 		if p.number > len(v.captures) {
 			return ""

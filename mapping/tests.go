@@ -1,18 +1,25 @@
 package mapping
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
+
+	"github.com/purgebot/purgebot/internal/glob"
 )
 
 // Check runs the file's tests and gives a fault for each that fails, at the
 // test's place. Each test is a purge of its one change. Owner, repo and
 // defaultBranch are what {owner}, {repo} and {branch} stand for.
-func (f *File) Check(owner, repo, defaultBranch string) Faults {
+func (f *File) Check(ctx context.Context, owner, repo, defaultBranch string) Faults {
 	c := &collector{}
-	left := checkBounds()
+	if f.extends != "" {
+		return nil // what they purge is told by both files together
+	}
+	left := bounds{objects: checkObjects, work: glob.NewWork(ctx, checkSteps)}
 	for _, t := range f.tests {
 		env := t.environment
 		if env == "" {
@@ -21,16 +28,16 @@ func (f *File) Check(owner, repo, defaultBranch string) Faults {
 		plan, err := f.plan(Query{
 			Environment: env, Owner: owner, Repo: repo, DefaultBranch: defaultBranch,
 			Changes: slices.Values([]Change{t.change}),
-		}, &left)
+		}, &left, nil)
 		if err != nil { // the environment is there, Parse saw to it
-			words := fmt.Sprintf("the tests give too many objects to go on here (at most %d)", checkBounds().objects)
+			words := fmt.Sprintf("the tests give too many objects to go on here (at most %d)", checkObjects)
 			if errors.Is(err, ErrTooSlow) {
 				words = err.Error()
 			}
 			c.errorf(t.at, "%s", words)
 			break
 		}
-		if words := t.compare(plan.Targets); words != "" {
+		if words := t.compare(plan.Targets()); words != "" {
 			c.errorf(t.at, "%s, %s in %s: %s", t.change.Path, t.change.Op, env, words)
 		}
 	}
@@ -39,10 +46,10 @@ func (f *File) Check(owner, repo, defaultBranch string) Faults {
 }
 
 // compare says how the targets differ from what the test expects, or "".
-func (t *test) compare(targets []Target) string {
+func (t *test) compare(targets iter.Seq[Target]) string {
 	got := map[string]bool{}
 	var words []string
-	for _, target := range targets {
+	for target := range targets {
 		object := target.String()
 		if target.Reason != "" {
 			words = append(words, fmt.Sprintf("%s can't be sent (%s)", quote(object), target.Reason))
@@ -63,10 +70,10 @@ func (t *test) compare(targets []Target) string {
 	}
 	slices.Sort(extra)
 	if len(missing) > 0 {
-		words = append(words, "does not purge "+few(missing))
+		words = append(words, "doesn't purge "+few(missing)+", which the test expects")
 	}
 	if len(extra) > 0 {
-		words = append(words, "purges, against the test, "+few(extra))
+		words = append(words, "also purges "+few(extra)+", which the test doesn't list")
 	}
 	return strings.Join(words, "; ")
 }

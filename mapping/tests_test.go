@@ -36,12 +36,12 @@ tests:
     change: added
     purges: ["tag:acme-site-live-a b"]
 `
-	want := `R:21:5: content/a, modified in production: does not purge https://www.acme.com/b; purges, against the test, https://www.acme.com/a
-R:22:5: content/a, modified in production: purges, against the test, cpcode:12 and https://www.acme.com/a
-R:23:5: other, modified in production: does not purge tag:x and tag:y
-R:24:5: a b.txt, added in production: "tag:acme-site-live-a b" can't be sent (a tag can't hold a space: letters, digits and &'^-$!` + "`" + `#%.+~_|/ are allowed); does not purge tag:acme-site-live-a b
+	want := `R:21:5: content/a, modified in production: doesn't purge https://www.acme.com/b, which the test expects; also purges https://www.acme.com/a, which the test doesn't list
+R:22:5: content/a, modified in production: also purges cpcode:12 and https://www.acme.com/a, which the test doesn't list
+R:23:5: other, modified in production: doesn't purge tag:x and tag:y, which the test expects
+R:24:5: a b.txt, added in production: "tag:acme-site-live-a b" can't be sent (the tag can't hold a space: letters, digits and &'^-$!` + "`" + `#%.+~_|/ are allowed); doesn't purge tag:acme-site-live-a b, which the test expects
 `
-	if diff := cmp.Diff(want, mustParse(t, rules).Check("acme", "site", "main").In("R")); diff != "" {
+	if diff := cmp.Diff(want, mustParse(t, rules).Check(t.Context(), "acme", "site", "main").In("R")); diff != "" {
 		t.Errorf("faults of tests (-want +got):\n%s", diff)
 	}
 }
@@ -60,7 +60,7 @@ func TestExample(t *testing.T) {
 	if len(file.tests) < 5 {
 		t.Errorf("the example has %d tests", len(file.tests))
 	}
-	if faults := file.Check("acme", "site", "main"); len(faults) > 0 {
+	if faults := file.Check(t.Context(), "acme", "site", "main"); len(faults) > 0 {
 		t.Errorf("the example's tests fail:\n%s", faults.In("purge-rules.example.yaml"))
 	}
 }
@@ -87,9 +87,9 @@ func FuzzParse(f *testing.F) {
 		if file == nil {
 			return
 		}
-		file.Check("o", "r", "main")
+		file.Check(t.Context(), "o", "r", "main")
 		for _, e := range file.Environments() {
-			if _, err := file.Plan(Query{Environment: e.Key}); err != nil {
+			if _, err := file.Plan(t.Context(), Query{Environment: e.Key}); err != nil {
 				t.Errorf("plan %q: %v", e.Key, err)
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/purgebot/purgebot/internal/object"
 )
 
 // maxURLBytes is what fits a Fast Purge body of 50,000 bytes alone, beside
@@ -33,6 +35,9 @@ func newURLTemplate(ps pieces) (*urlTemplate, string) {
 		return nil, "a URL must begin with https:// or http://"
 	}
 	t := &urlTemplate{}
+	if strings.Contains(ps.literals(), "*") {
+		return nil, "Akamai purges no wildcards, and a * stands for itself: give the rule a tag or a CP code for all of them, or make each URL of the file's path"
+	}
 	first := ps[0].literal
 	for _, scheme := range []string{"https://", "http://"} {
 		if len(first) >= len(scheme) && strings.EqualFold(first[:len(scheme)], scheme) {
@@ -87,7 +92,7 @@ func (t *urlTemplate) setHost(host pieces) string {
 			}
 			t.port = ":" + port
 		}
-		if c, found := firstOf(name, func(r rune) bool { return r < 0x80 && r != '.' && !hostRune(r) }); found {
+		if c, found := firstOf(name, func(r rune) bool { return r < 0x80 && r != '.' && !object.HostRune(r) }); found {
 			return fmt.Sprintf("%s can't stand in a URL's host", quote(string(c)))
 		}
 		if name != "" {
@@ -98,7 +103,7 @@ func (t *urlTemplate) setHost(host pieces) string {
 		return ""
 	}
 	name := t.host.literals()
-	ascii, err := asciiHost(name)
+	ascii, err := object.ASCIIHost(name)
 	switch {
 	case name == "":
 		return "the URL has no host: write https://{host}/…"
@@ -143,18 +148,17 @@ func literalFault(s string) string {
 		case r == ' ':
 			return "a URL can't hold a space: write %20"
 		case r == '\\':
+			if n := s[i+1:]; n != "" && isDigits(n[:1]) {
+				return `\` + n[:1] + " stands for nothing here: write {" + n[:1] + "} for what that wildcard of match matched"
+			}
 			return `a URL can't hold a \: write /`
 		case r < ' ' || r == 0x7f:
 			return "a URL can't hold a line break, a tab or a control character"
-		case r == '%' && (len(s) <= i+2 || !isHex(s[i+1]) || !isHex(s[i+2])):
+		case r == '%' && !object.IsEscape(s[i:]):
 			return "a % in a URL must be followed by two hexadecimal digits: write %25 for the sign itself"
 		}
 	}
 	return ""
-}
-
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }
 
 // literalHost gives the host if no placeholder is part of it.
@@ -177,8 +181,8 @@ func (t *urlTemplate) appendURL(dst []byte, v *values, host string) (url []byte,
 	case reason != "":
 	case len(dst) > maxURLBytes:
 		reason = fmt.Sprintf("the URL has %d bytes and does not fit a purge request (at most %d)", len(dst), maxURLBytes)
-	case hasDotSegment(dst[path:]):
-		reason = `the URL has a "." or ".." folder, which no browser requests`
+	case bytes.Contains(dst[path:], []byte("/.")):
+		reason = object.DotFolder(string(dst[path:]))
 	}
 	return dst, reason
 }
@@ -203,13 +207,13 @@ func (t *urlTemplate) appendHost(dst []byte, v *values, host string) ([]byte, st
 		name.WriteString(value)
 	}
 	if reason == "" {
-		ascii, err := asciiHost(name.String())
+		ascii, err := object.ASCIIHost(name.String())
 		if err == nil {
 			return append(dst, ascii...), ""
 		}
 		reason = fmt.Sprintf("%s %v", quote(name.String()), err)
 	}
-	return appendEncoded(dst, name.String(), false), reason
+	return object.AppendValue(dst, name.String(), false), reason
 }
 
 // appendRest appends path and query. Where nothing but empty values stands
@@ -224,7 +228,11 @@ func (t *urlTemplate) appendRest(dst []byte, v *values, host string) []byte {
 				empty = true
 				continue
 			}
-			dst, empty = appendEncoded(dst, value, p.query), false
+			if empty = false; p.component() {
+				dst = object.AppendComponent(dst, value)
+			} else {
+				dst = object.AppendValue(dst, value, p.query)
+			}
 			continue
 		}
 		if empty && len(dst) > start && dst[len(dst)-1] == '/' && text[0] == '/' {
@@ -232,23 +240,6 @@ func (t *urlTemplate) appendRest(dst []byte, v *values, host string) []byte {
 		}
 		empty = empty && text == ""
 		dst = append(dst, text...)
-	}
-	return dst
-}
-
-// appendEncoded appends a value as a browser requests it in a path, or in a
-// query: every byte outside printable ASCII, and what has a meaning of its
-// own, becomes %XX.
-func appendEncoded(dst []byte, value string, query bool) []byte {
-	const hexDigits = "0123456789ABCDEF"
-	for i := range len(value) {
-		c := value[i]
-		if c <= ' ' || c >= 0x7f || strings.IndexByte("\"#%<>?[\\]^{|}`", c) >= 0 ||
-			query && strings.IndexByte("&=+;", c) >= 0 {
-			dst = append(dst, '%', hexDigits[c>>4], hexDigits[c&15])
-			continue
-		}
-		dst = append(dst, c)
 	}
 	return dst
 }
@@ -262,23 +253,9 @@ func encodeLiteral(s string) string {
 		if size == 1 && s[i] < 0x80 {
 			dst = append(dst, s[i])
 		} else {
-			dst = appendEncoded(dst, s[i:i+size], false)
+			dst = object.AppendValue(dst, s[i:i+size], false)
 		}
 		i += size
 	}
 	return string(dst)
-}
-
-// hasDotSegment reports whether the path holds a "." or ".." segment.
-func hasDotSegment(pathAndQuery []byte) bool {
-	path, _, _ := bytes.Cut(pathAndQuery, []byte("?"))
-	if !bytes.Contains(path, []byte("/.")) {
-		return false
-	}
-	for segment := range bytes.SplitSeq(path, []byte("/")) {
-		if s := string(segment); s == "." || s == ".." {
-			return true
-		}
-	}
-	return false
 }

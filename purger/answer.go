@@ -1,6 +1,7 @@
 package purger
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -65,15 +66,23 @@ type Answer struct {
 	Offender string
 
 	Limits     Limits
-	RetryAfter time.Duration // Akamai is not known to send it; 0 if absent
+	RetryAfter time.Duration // Akamai is not known to send it; 0 if absent, at most MaxWait
 	ServerTime time.Time     // the Date header; zero if absent
 
 	Lost bool  // no answer, but Akamai may have the request and may have accepted it
 	Err  error // why there was no answer
 
+	way       wayIn  // how the client had signed in, for what hinders it
 	ccu       bool   // the reply has the form of the purge service, not of a gateway or a page
 	progress  string // v2: where to ask whether it is done
 	pingAfter time.Duration
+}
+
+// shortOfRequests says whether a Limited answer is about the bucket of the
+// requests, rather than that of their objects.
+func (a Answer) shortOfRequests() bool {
+	left := a.Limits.Requests.Remaining
+	return left != nil && *left < 1
 }
 
 // DefaultEstimate is assumed where Akamai gives no estimate.
@@ -90,15 +99,31 @@ func (a Answer) Words() string {
 	return a.Title + ": " + a.Detail
 }
 
+// wayIn is how a client signs in, as far as a refusal may be due to it.
+type wayIn struct {
+	basic   bool   // with a user and a password, not with EdgeGrid
+	account string // the account switch key
+}
+
 // Explain says what an answer that pauses means and what to do about it, with
 // Akamai's words.
 func (a Answer) Explain() string {
 	switch a.Verdict {
 	case BadCredentials:
+		if a.way.basic {
+			return "Akamai does not accept the user and password of CCU v2 (" + a.Words() + "); check PURGEBOT_AKAMAI_CCU_USER and PURGEBOT_AKAMAI_CCU_PASSWORD"
+		}
 		return "Akamai does not accept the credentials (" + a.Words() + "); check the client and access tokens and the secret"
 	case ClockSkew:
 		return "this machine's clock differs from Akamai's by more than 30 s (" + a.Words() + a.skew() + "); set it"
 	case NoGrant:
+		switch {
+		case a.way.basic:
+			return "the user of CCU v2 may not purge (" + a.Words() + "); give the user that right in Akamai Control Center"
+		case a.way.account != "":
+			return fmt.Sprintf("the API client may not act on the account %q (%s); check the account switch key, and that the client may switch to that account and has the API \"CCU APIs\" there",
+				clean(a.way.account, 100), a.Words())
+		}
 		return "the API client may not purge (" + a.Words() + "); give it access to the API \"CCU APIs\" in Akamai Control Center, and use the host that belongs to it"
 	case NotServed:
 		return "what answers at this address is not Akamai's purge API (" + a.Words() + "); check the host"
@@ -122,15 +147,15 @@ type Receipt struct {
 	Estimated time.Duration
 	At        time.Time // when it was accepted
 
-	progress  string
-	pingAfter time.Duration
+	ProgressURI string // CCU v2: where to ask how far it is, see [V2.Progress]; "" with Fast Purge
+	pingAfter   time.Duration
 }
 
 // Receipt keeps of an accepted answer what is worth keeping.
 func (a Answer) Receipt(objects int, now time.Time) Receipt {
 	return Receipt{
 		PurgeID: a.PurgeID, SupportID: a.SupportID, Objects: objects, Estimated: a.Estimated, At: now,
-		progress: a.progress, pingAfter: a.pingAfter,
+		ProgressURI: a.progress, pingAfter: a.pingAfter,
 	}
 }
 
@@ -145,7 +170,7 @@ func classify(r Request, status int, header http.Header, body []byte) Answer {
 		Detail:     clean(p.detail, maxWords),
 		SupportID:  p.supportID,
 		Limits:     readLimits(header),
-		RetryAfter: retryAfter(header),
+		RetryAfter: min(retryAfter(header), MaxWait),
 		ServerTime: date(header.Get("Date")),
 		ccu:        p.httpStatus != 0,
 	}
@@ -236,7 +261,7 @@ func offender(p problem, r Request) string {
 		return named
 	}
 	for _, object := range r.Objects {
-		if host := hostOf(r.Kind, object); host != "" && quotes(strings.ToLower(p.detail), host) {
+		if host := writtenHost(object); host != "" && quotes(strings.ToLower(p.detail), host) {
 			return object
 		}
 	}
@@ -245,4 +270,14 @@ func offender(p problem, r Request) string {
 
 func quotes(s, part string) bool {
 	return strings.Contains(s, part) && (strings.Contains(s, "'"+part+"'") || strings.Contains(s, `"`+part+`"`))
+}
+
+// writtenHost is what stands where a URL's host belongs, in lower case: Akamai
+// quotes it because it is none.
+func writtenHost(named string) string {
+	_, rest, _ := strings.Cut(named, "://")
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		rest = rest[:end]
+	}
+	return strings.ToLower(rest)
 }

@@ -160,6 +160,10 @@ func TestClassify(t *testing.T) {
 			status: 403, body: `{"type":"https://x/-/pep-authz/deny","title":"Forbidden","status":403,"detail":"The client does not have the grant needed for the request"}`,
 			want: Answer{Verdict: NoGrant, Title: "Forbidden", Detail: "The client does not have the grant needed for the request"},
 		},
+		"403 of the gateway, of another type": {
+			status: 403, body: `{"type":"https://x/forbidden","title":"Forbidden","status":403,"detail":"https://www.acme.com/page/"}`, objects: []string{"https://www.acme.com/page/"},
+			want: Answer{Verdict: NoGrant, Title: "Forbidden", Detail: "https://www.acme.com/page/"},
+		},
 		"403 of CCU, nothing named": {
 			status: 403, body: `{"title":"forbidden","httpStatus":403,"detail":""}`, objects: []string{page},
 			want: Answer{Verdict: Refused, Title: "forbidden"},
@@ -286,4 +290,19 @@ func FuzzClassify(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What Akamai took while it was asked for its queue may not be in its answer.
+func TestV2CountsWhatWasTakenMeanwhile(t *testing.T) {
+	v := newV2(transport{})
+	v.learn(9000, v.taken())
+	if _, ok := v.reserve(500); !ok {
+		t.Fatal("there was room")
+	}
+	asked := v.taken()
+	v.settle(500, Answer{Verdict: Accepted})
+	v.learn(9000, asked)
+	if waiting, ok := v.reserve(1000); ok || waiting != 9500 {
+		t.Errorf("%d are waiting; room for 1,000 more: %t", waiting, ok)
+	}
 }

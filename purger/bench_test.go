@@ -13,7 +13,7 @@ import (
 
 	"github.com/akamai/AkamaiOPEN-edgegrid-golang/v7/pkg/edgegrid"
 
-	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/standin/akamai"
 	"github.com/purgebot/purgebot/purger"
 )
 
@@ -27,28 +27,28 @@ import (
 // 429s for each accepted request.
 func BenchmarkSender(b *testing.B) {
 	const latency = 20 * time.Millisecond
-	off := standin.AkamaiLimits{Unlimited: true}
+	off := akamai.Limits{Unlimited: true}
 	for _, bench := range []struct {
 		name   string
 		n      int
-		config standin.AkamaiConfig
+		config akamai.Config
 	}{
-		{"12000", 12_000, standin.AkamaiConfig{Latency: latency, Limits: off}},
-		{"100000", 100_000, standin.AkamaiConfig{Latency: latency, Limits: off}},
-		{"100000-faults", 100_000, standin.AkamaiConfig{Latency: latency, Limits: off, FaultRate: 0.05, Seed: 1}},
-		{"12000-limits", 12_000, standin.AkamaiConfig{Latency: latency}},
-		{"12000-limits-faults", 12_000, standin.AkamaiConfig{Latency: latency, FaultRate: 0.05, Seed: 1}},
+		{"12000", 12_000, akamai.Config{Latency: latency, Limits: off}},
+		{"100000", 100_000, akamai.Config{Latency: latency, Limits: off}},
+		{"100000-faults", 100_000, akamai.Config{Latency: latency, Limits: off, FaultRate: 0.05, Seed: 1}},
+		{"12000-limits", 12_000, akamai.Config{Latency: latency}},
+		{"12000-limits-faults", 12_000, akamai.Config{Latency: latency, FaultRate: 0.05, Seed: 1}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			list := urls(bench.n)
 			var took, bare time.Duration
-			var sum standin.AkamaiCounts
+			var sum akamai.Counts
 			for round := uint64(0); b.Loop(); round++ {
 				b.StopTimer()
 				config := bench.config
 				config.Seed += round
 				config.Keep = -1
-				a := standin.NewAkamai(config)
+				a := akamai.New(config)
 				sender := purger.Sender{API: served(b, a, credentialsOf(a)), Budget: purger.NewBudget(time.Now())}
 				b.StartTimer()
 				start := time.Now()
@@ -84,7 +84,7 @@ func BenchmarkSender(b *testing.B) {
 // ready, signed and posted by ten workers to a stand-in without faults.
 func bareConnections(b *testing.B, list []string, latency time.Duration) time.Duration {
 	b.Helper()
-	a := standin.NewAkamai(standin.AkamaiConfig{Latency: latency, Limits: standin.AkamaiLimits{Unlimited: true}, Keep: -1})
+	a := akamai.New(akamai.Config{Latency: latency, Limits: akamai.Limits{Unlimited: true}, Keep: -1})
 	server := httptest.NewServer(a)
 	defer server.Close()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 10}}

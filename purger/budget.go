@@ -13,6 +13,68 @@ type Bucket struct {
 	PerSecond float64
 	Tokens    float64
 	At        time.Time // when Tokens was true
+
+	// Denied counts the requests in a row that Akamai denied though there were
+	// tokens by this model: other clients of the account take from the bucket
+	// too. Until then nothing is taken, and then by one request at a time.
+	Denied int
+	Until  time.Time
+	// Share is the part of the refill that is counted on, so that others find
+	// some too; 0 is all of it. It halves with each denial, and grows again
+	// with what is accepted.
+	Share float64
+}
+
+const (
+	leastShare = 1.0 / 2
+	moreShare  = 1.0 / 4 // with each request that is accepted
+
+	// probeFor is the refill that the first request takes after a denial: where
+	// others have left off, so much is there soon.
+	probeFor = time.Second / 10
+
+	// probeTime is how long a denied bucket waits for the answer of the one
+	// request that tries it.
+	probeTime = SendTime + 3*time.Second
+)
+
+// rate is the refill that is counted on. A denied bucket is tried as soon as
+// it may have filled: then its rest holds back enough.
+func (b *Bucket) rate() float64 {
+	if b.Denied > 0 || b.Share <= 0 {
+		return b.PerSecond
+	}
+	return b.Share * b.PerSecond
+}
+
+// rest is how much longer nothing may be taken.
+func (b *Bucket) rest(now time.Time) time.Duration { return max(0, b.Until.Sub(now)) }
+
+func (b *Bucket) deny(l Level, hold time.Duration, now time.Time) {
+	b.Denied++
+	b.Until = now.Add(hold)
+	if b.Share <= 0 {
+		b.Share = 1
+	}
+	b.Share = max(leastShare, b.Share/2)
+	if l.Remaining == nil {
+		b.Tokens = 0
+	}
+}
+
+// answered ends a probe.
+func (b *Bucket) answered(accepted bool) {
+	b.Until = time.Time{}
+	if !accepted {
+		return
+	}
+	b.Denied = 0
+	if b.Share > 0 {
+		b.Share += moreShare
+	}
+	if b.Share >= 1 {
+		b.Share = 0
+	}
 }
 
 // full is a bucket that nobody has taken from.
@@ -23,7 +85,7 @@ func full(capacity, perSecond float64, now time.Time) Bucket {
 // Refill lets time pass. A clock that went back changes nothing but At.
 func (b *Bucket) Refill(now time.Time) {
 	if gone := now.Sub(b.At).Seconds(); gone > 0 {
-		b.Tokens = min(b.Capacity, b.Tokens+gone*b.PerSecond)
+		b.Tokens = min(b.Capacity, b.Tokens+gone*b.rate())
 	}
 	b.At = now
 }
@@ -31,10 +93,13 @@ func (b *Bucket) Refill(now time.Time) {
 // Take removes n tokens if that many are there at now.
 func (b *Bucket) Take(n int, now time.Time) bool {
 	b.Refill(now)
-	if b.Available() < n {
+	if b.Available() < n || b.rest(now) > 0 {
 		return false
 	}
 	b.Tokens -= float64(n)
+	if b.Denied > 0 {
+		b.Until = now.Add(probeTime)
+	}
 	return true
 }
 
@@ -60,7 +125,7 @@ func (b *Bucket) Wait(n int) time.Duration {
 	if b.PerSecond <= 0 {
 		return time.Hour
 	}
-	return time.Duration(math.Ceil(missing / b.PerSecond * float64(time.Second)))
+	return time.Duration(math.Ceil(missing / b.rate() * float64(time.Second)))
 }
 
 // Correct lowers the model to what Akamai said at about now. It does not raise
@@ -117,6 +182,16 @@ func NewBudget(now time.Time) *Budget {
 	}
 }
 
+// unlimited is for an API without buckets: it only knows denials.
+func unlimited(now time.Time) *Budget {
+	const much = 1e9
+	b := &Budget{}
+	for _, bucket := range []*Bucket{&b.Requests, &b.URLs, &b.Tags, &b.CPCodes} {
+		*bucket = full(much, much, now)
+	}
+	return b
+}
+
 // Objects is the bucket that objects of the kind are taken from.
 func (b *Budget) Objects(k Kind) *Bucket {
 	switch k {
@@ -135,10 +210,34 @@ func (b *Budget) Available(k Kind, now time.Time) int {
 	b.Requests.Refill(now)
 	objects := b.Objects(k)
 	objects.Refill(now)
-	if b.Requests.Available() < 1 {
+	if b.Requests.Available() < 1 || b.rest(k, now) > 0 {
 		return 0
 	}
 	return objects.Available()
+}
+
+func (b *Budget) rest(k Kind, now time.Time) time.Duration {
+	return max(b.Requests.rest(now), b.Objects(k).rest(now))
+}
+
+// Fit is how many of n objects that wait a request may hold at now: all of
+// them, or as many as there are tokens for where more would take too long. A
+// bucket that was just denied is tried with few. 0: none, and how long to wait.
+func (b *Budget) Fit(k Kind, n int, now time.Time) (fit int, wait time.Duration) {
+	objects := b.Objects(k)
+	n = min(n, max(1, int(objects.Capacity)))
+	if objects.Denied > 0 {
+		n = min(n, max(1, int(objects.PerSecond*probeFor.Seconds())))
+	}
+	have := b.Available(k, now)
+	enough := min(n, max(1, int(objects.PerSecond*fillFor.Seconds())))
+	switch {
+	case have >= n:
+		return n, 0
+	case have >= enough:
+		return have, 0
+	}
+	return 0, max(b.Wait(k, enough, now), time.Millisecond)
 }
 
 // Wait is how long it takes from now until a request of n objects is within
@@ -147,7 +246,7 @@ func (b *Budget) Wait(k Kind, n int, now time.Time) time.Duration {
 	b.Requests.Refill(now)
 	objects := b.Objects(k)
 	objects.Refill(now)
-	return max(b.Requests.Wait(1), objects.Wait(n))
+	return max(b.Requests.Wait(1), objects.Wait(n), b.rest(k, now))
 }
 
 // Take charges a request of n objects, or says false and charges nothing.
@@ -162,10 +261,19 @@ func (b *Budget) Take(k Kind, n int, now time.Time) bool {
 // Take charged. Akamai charges what it accepts; where that is not known the
 // tokens are given back, since the next answer's figures lower the model
 // again and none would raise it.
-func (b *Budget) Settle(k Kind, n int, a Answer, now time.Time) {
+func (b *Budget) Settle(k Kind, n int, a Answer, d Decision, now time.Time) {
 	objects := b.Objects(k)
 	b.Requests.settle(1, a.Verdict == Accepted, a.Limits.Requests, now)
 	objects.settle(n, a.Verdict == Accepted, a.Limits.Objects, now)
+	b.Requests.answered(d.Accepted)
+	objects.answered(d.Accepted)
+	switch {
+	case d.Hold == 0:
+	case a.shortOfRequests():
+		b.Requests.deny(a.Limits.Requests, d.Hold, now)
+	default:
+		objects.deny(a.Limits.Objects, d.Hold, now)
+	}
 }
 
 // Aged is what the figures of an answer have become after a while in which

@@ -53,15 +53,15 @@ func TestBucketCorrect(t *testing.T) {
 		level Level
 		want  Bucket
 	}{
-		"silent":           {Level{}, Bucket{100, 50, 80, now}},
-		"others took":      {Level{Remaining: new(30.0)}, Bucket{100, 50, 30, now}},
-		"does not know us": {Level{Remaining: new(90.0)}, Bucket{100, 50, 80, now}},
-		"other limits":     {Level{Limit: new(60.0), PerSecond: new(10.0), Remaining: new(70.0)}, Bucket{60, 10, 60, now}},
-		"senseless limits": {Level{Limit: new(0.0), PerSecond: new(0.0)}, Bucket{100, 50, 80, now}},
+		"silent":           {Level{}, Bucket{Capacity: 100, PerSecond: 50, Tokens: 80, At: now}},
+		"others took":      {Level{Remaining: new(30.0)}, Bucket{Capacity: 100, PerSecond: 50, Tokens: 30, At: now}},
+		"does not know us": {Level{Remaining: new(90.0)}, Bucket{Capacity: 100, PerSecond: 50, Tokens: 80, At: now}},
+		"other limits":     {Level{Limit: new(60.0), PerSecond: new(10.0), Remaining: new(70.0)}, Bucket{Capacity: 60, PerSecond: 10, Tokens: 60, At: now}},
+		"senseless limits": {Level{Limit: new(0.0), PerSecond: new(0.0)}, Bucket{Capacity: 100, PerSecond: 50, Tokens: 80, At: now}},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			b := Bucket{100, 50, 80, now}
+			b := Bucket{Capacity: 100, PerSecond: 50, Tokens: 80, At: now}
 			b.Correct(test.level, now)
 			if b != test.want {
 				t.Errorf("got %+v, want %+v", b, test.want)
@@ -107,10 +107,20 @@ func TestBudgetSettle(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := NewBudget(now)
 			b.Take(URL, 600, now)
-			b.Settle(URL, 600, test.answer, now)
+			b.Settle(URL, 600, test.answer, Decide(Attempt{Request: Request{Kind: URL}}, test.answer, Host{}, now), now)
 			if b.URLs.Tokens != test.want {
 				t.Errorf("%v URLs left, want %v", b.URLs.Tokens, test.want)
 			}
 		})
+	}
+}
+
+// Figures that had time to grow to the bucket's size don't say that Akamai
+// charges nothing, which a full bucket behind an accepted request would.
+func TestAgedFiguresSayNothingOfCharges(t *testing.T) {
+	b := NewBudget(time.Date(2026, 11, 22, 4, 0, 0, 0, time.UTC))
+	told := Limits{Objects: Level{Limit: new(100.0), Remaining: new(50.0), PerSecond: new(200.0)}}
+	if aged := b.Aged(URL, told, time.Minute).Objects; aged.unlimited() || *aged.Remaining != 99 {
+		t.Errorf("after a minute %v are left", *aged.Remaining)
 	}
 }

@@ -1,6 +1,7 @@
 package purger
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,7 +46,8 @@ type V2 struct {
 // v2Room is what is known of Akamai's queue.
 type v2Room struct {
 	known  bool
-	length int // as Akamai said, and what was accepted since
+	said   int // as Akamai said it, less what had been taken by then
+	taken  int // accepted ever
 	flying int // objects that are being sent
 }
 
@@ -68,7 +70,8 @@ func (Basic) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // NewV2 makes a client of CCU v2 that signs with EdgeGrid, or, if basic has a
 // user, sends that user's password; then no other credentials are needed, and
-// an empty BaseURL means https://api.ccu.akamai.com.
+// an empty BaseURL means https://api.ccu.akamai.com. Such a user purges its own
+// account: an AccountSwitchKey beside it is an error.
 func NewV2(c Config, basic Basic) (*V2, error) {
 	if basic.User == "" {
 		t, err := newTransport(c)
@@ -77,6 +80,9 @@ func NewV2(c Config, basic Basic) (*V2, error) {
 		}
 		return newV2(t), nil
 	}
+	if c.AccountSwitchKey != "" {
+		return nil, errors.New("connect to Akamai: a user of CCU v2 can't act on another account: remove the account switch key (it may stand in AKAMAI_EDGERC_ACCOUNT_KEY or AKAMAI_ACCOUNT_KEY), or the user")
+	}
 	if c.BaseURL == "" {
 		c.BaseURL = v2Host
 	}
@@ -84,7 +90,7 @@ func NewV2(c Config, basic Basic) (*V2, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := transport{base: base, sign: func(r *http.Request) { r.SetBasicAuth(basic.User, basic.Password) }}
+	t := transport{base: base, sign: func(r *http.Request) { r.SetBasicAuth(basic.User, basic.Password) }, way: wayIn{basic: true}}
 	t.setDefaults(c)
 	return newV2(t), nil
 }
@@ -145,11 +151,12 @@ func (v *V2) room(ctx context.Context, n int) (Answer, bool) {
 	if _, ok := v.reserve(n); ok {
 		return Answer{}, true
 	}
+	before := v.taken()
 	length, a := v.QueueLength(ctx)
 	if a.Verdict != Accepted {
 		return a, false
 	}
-	v.learn(length)
+	v.learn(length, before)
 	waiting, ok := v.reserve(n)
 	if ok {
 		return Answer{}, true
@@ -161,16 +168,25 @@ func (v *V2) room(ctx context.Context, n int) (Answer, bool) {
 	}, false
 }
 
-func (v *V2) learn(length int) {
+// taken is how many objects were accepted ever.
+func (v *V2) taken() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.queue.known, v.queue.length = true, length
+	return v.queue.taken
+}
+
+// learn takes a length that Akamai was asked for when so many had been taken:
+// what it took meanwhile may not be in it.
+func (v *V2) learn(length, before int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.queue.known, v.queue.said = true, length-before
 }
 
 func (v *V2) reserve(n int) (waiting int, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	waiting = v.queue.length + v.queue.flying
+	waiting = v.queue.said + v.queue.taken + v.queue.flying
 	if !v.queue.known || waiting+n > v2Queue {
 		return waiting, false
 	}
@@ -184,7 +200,7 @@ func (v *V2) settle(n int, a Answer) {
 	v.queue.flying -= n
 	switch {
 	case a.Verdict == Accepted, a.Lost:
-		v.queue.length += n
+		v.queue.taken += n
 	case a.Verdict == Limited:
 		v.queue.known = false
 	}
@@ -214,57 +230,75 @@ func (v *V2) get(ctx context.Context, u *url.URL) (map[string]json.RawMessage, A
 	if fields, ok := readFields(reply); ok && status == http.StatusOK {
 		return fields, Answer{Verdict: Accepted, Status: status}
 	}
-	a := classify(Request{}, status, header, reply)
+	a := v.read(Request{}, status, header, reply)
 	if a.Verdict == Accepted {
 		a.Verdict = NotServed
 	}
 	return nil, a
 }
 
+// What CCU v2 says of a purge that it knows.
+const (
+	V2Done       = "Done"
+	V2InProgress = "In-Progress"
+)
+
+// V2Progress is how far CCU v2 is with a purge.
+type V2Progress struct {
+	PurgeID   string
+	Status    string // [V2Done], [V2InProgress], or "Unknown": just sent, days ago, or never
+	URI       string // where to ask the next time
+	Submitted string // in Akamai's words; "" with Unknown
+	Completed string // "" until it is done
+	AskAgain  time.Duration
+}
+
+// Progress asks once at a progressUri, which must be where purges go: the
+// credentials are for that host alone. The answer says what went wrong if it
+// is not Accepted.
+func (v *V2) Progress(ctx context.Context, uri string) (V2Progress, Answer) {
+	u, err := v.base.Parse(uri)
+	if err != nil || !strings.EqualFold(u.Host, v.base.Host) || u.Scheme != v.base.Scheme {
+		return V2Progress{}, Answer{Verdict: Refused, Title: fmt.Sprintf("progressUri %q is not at %s", clean(uri, 200), v.base.Host)}
+	}
+	fields, a := v.get(ctx, u)
+	if a.Verdict != Accepted {
+		return V2Progress{}, a
+	}
+	words := func(name string) string { return clean(text(fields[name]), maxWords) }
+	return V2Progress{
+		PurgeID: words("purgeId"), Status: words("purgeStatus"), URI: cmp.Or(text(fields["progressUri"]), uri),
+		Submitted: words("submissionTime"), Completed: words("completionTime"),
+		AskAgain: seconds(number(fields["pingAfterSeconds"])),
+	}, a
+}
+
 // Wait asks at progressUri, as often as Akamai says, until the purge is done.
 func (v *V2) Wait(ctx context.Context, r Receipt) error {
-	if r.progress == "" {
+	if r.ProgressURI == "" {
 		return fmt.Errorf("wait for purge %s: %w: the reply had no progressUri", r.PurgeID, ErrUnknownPurge)
 	}
-	progress, next := r.progress, max(time.Until(r.At.Add(r.pingAfter)), 0)
+	uri, next := r.ProgressURI, max(time.Until(r.At.Add(r.pingAfter)), 0)
 	for failed := 0; ; {
 		if err := sleep(ctx, next); err != nil {
 			return err
 		}
-		u, err := v.progressURL(progress)
-		if err != nil {
-			return err
-		}
-		fields, a := v.get(ctx, u)
+		p, a := v.Progress(ctx, uri)
 		switch {
 		case a.Verdict == Unavailable, a.Verdict == Limited:
 			failed++
-			next = backoff(2*time.Second, failed)
+			next = max(2*time.Second, backoff(failed))
 			continue
 		case a.Verdict != Accepted:
 			return fmt.Errorf("wait for purge %s: %s", r.PurgeID, a.Explain())
 		}
 		failed = 0
-		status := text(fields["purgeStatus"])
 		switch {
-		case status == "Done":
+		case p.Status == V2Done:
 			return nil
-		case status != "In-Progress" && time.Since(r.At) > r.Estimated+v2Unknown:
-			return fmt.Errorf("wait for purge %s: %w: its status is %q", r.PurgeID, ErrUnknownPurge, clean(status, 40))
+		case p.Status != V2InProgress && time.Since(r.At) > r.Estimated+v2Unknown:
+			return fmt.Errorf("wait for purge %s: %w: its status is %q", r.PurgeID, ErrUnknownPurge, p.Status)
 		}
-		if updated := text(fields["progressUri"]); updated != "" {
-			progress = updated
-		}
-		next = max(seconds(number(fields["pingAfterSeconds"])), time.Second)
+		uri, next = p.URI, max(p.AskAgain, time.Second)
 	}
-}
-
-// progressURL is where to ask. It must be where the purge went: the credentials
-// are for that host alone.
-func (v *V2) progressURL(ref string) (*url.URL, error) {
-	u, err := v.base.Parse(ref)
-	if err != nil || !strings.EqualFold(u.Host, v.base.Host) || u.Scheme != v.base.Scheme {
-		return nil, fmt.Errorf("wait for purge: progressUri %q is not at %s", clean(ref, 200), v.base.Host)
-	}
-	return u, nil
 }

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/standin/akamai"
 	"github.com/purgebot/purgebot/purger"
 )
 
@@ -28,7 +28,7 @@ func bubbleV2(t *testing.T, a http.Handler, c purger.Credentials, basic purger.B
 // wants to be, and believed only when it says Done.
 func TestV2UntilDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{})
+		a := akamai.New(akamai.Config{})
 		v := bubbleV2(t, a, credentialsOf(a), purger.Basic{})
 		list := urls(1200)
 		sender := purger.Sender{API: v}
@@ -59,7 +59,7 @@ func TestV2UntilDone(t *testing.T) {
 // TestV2KeepsTheQueue: 10,000 objects fit, the others wait for room.
 func TestV2KeepsTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond})
+		a := akamai.New(akamai.Config{Latency: 20 * time.Millisecond})
 		list := urls(25_000)
 		sender := purger.Sender{API: bubbleV2(t, a, credentialsOf(a), purger.Basic{})}
 		start := time.Now()
@@ -78,7 +78,7 @@ func TestV2KeepsTheQueue(t *testing.T) {
 
 func TestV2Basic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{BasicUser: "ops", BasicPassword: "secret"})
+		a := akamai.New(akamai.Config{BasicUser: "ops", BasicPassword: "secret"})
 		r := purger.Request{Kind: purger.CPCode, Network: purger.Production, Action: purger.Invalidate, Objects: []string{"12345"}}
 		if got := bubbleV2(t, a, purger.Credentials{}, purger.Basic{User: "ops", Password: "secret"}).Send(t.Context(), r); got.Verdict != purger.Accepted {
 			t.Errorf("%+v", got)
@@ -142,7 +142,7 @@ func TestV2Wait(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				script := &v2Script{progress: test.progress, replies: test.replies}
-				v := bubbleV2(t, script, credentialsOf(standin.NewAkamai(standin.AkamaiConfig{})), purger.Basic{})
+				v := bubbleV2(t, script, credentialsOf(akamai.New(akamai.Config{})), purger.Basic{})
 				start := time.Now()
 				err := v.Wait(t.Context(), v.Send(t.Context(), oneURL()).Receipt(1, start))
 				if (err == nil) != (test.err == "") || err != nil && !strings.Contains(err.Error(), test.err) {
@@ -163,7 +163,7 @@ func TestV2Wait(t *testing.T) {
 }
 
 func TestV2HasNoTags(t *testing.T) {
-	a := standin.NewAkamai(standin.AkamaiConfig{})
+	a := akamai.New(akamai.Config{})
 	v := bubbleV2(t, a, credentialsOf(a), purger.Basic{})
 	r := purger.Request{Kind: purger.Tag, Network: purger.Production, Action: purger.Invalidate, Objects: []string{"x"}}
 	if got := v.Send(t.Context(), r); got.Verdict == purger.Accepted || got.Err == nil {

@@ -105,6 +105,7 @@ func unsent(err error) Answer {
 type transport struct {
 	base      *url.URL
 	sign      func(*http.Request)
+	way       wayIn
 	http      *http.Client
 	timeout   time.Duration
 	userAgent string
@@ -123,7 +124,7 @@ func newTransport(c Config) (transport, error) {
 	if c.AccountSwitchKey != "" {
 		signer.AccountKey = c.AccountSwitchKey
 	}
-	t := transport{base: base, sign: func(r *http.Request) { signer.SignRequest(r) }}
+	t := transport{base: base, sign: func(r *http.Request) { signer.SignRequest(r) }, way: wayIn{account: signer.AccountKey}}
 	t.setDefaults(c)
 	return t, nil
 }
@@ -169,7 +170,13 @@ func (t *transport) attempt(ctx context.Context, r Request, method string, u *ur
 	if err != nil {
 		return noAnswer(err)
 	}
-	return classify(r, status, header, reply)
+	return t.read(r, status, header, reply)
+}
+
+func (t *transport) read(r Request, status int, header http.Header, reply []byte) Answer {
+	a := classify(r, status, header, reply)
+	a.way = t.way
+	return a
 }
 
 // lostError is a failure after the request went out: nobody knows whether it

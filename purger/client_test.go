@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/standin/akamai"
 	"github.com/purgebot/purgebot/purger"
 )
 
@@ -24,8 +24,8 @@ func oneURL() purger.Request {
 
 func TestSendToStandIn(t *testing.T) {
 	tests := map[string]struct {
-		config  standin.AkamaiConfig
-		spoil   func(*standin.Akamai)
+		config  akamai.Config
+		spoil   func(*akamai.Server)
 		request purger.Request
 		want    purger.Verdict
 	}{
@@ -33,17 +33,17 @@ func TestSendToStandIn(t *testing.T) {
 		"an ARL":      {request: purger.Request{Kind: purger.URL, Network: purger.Staging, Action: purger.Delete, Objects: []string{"/L/512/6848/1h/www.example1.com/"}}, want: purger.Accepted},
 		"CP codes":    {request: purger.Request{Kind: purger.CPCode, Network: purger.Staging, Action: purger.Delete, Objects: []string{"1", "2"}}, want: purger.Accepted},
 		"no objects":  {request: purger.Request{Kind: purger.Tag, Network: purger.Staging, Action: purger.Delete}, want: purger.Refused},
-		"other host":  {config: standin.AkamaiConfig{Hosts: []string{"x"}}, request: oneURL(), want: purger.Refused},
-		"limited":     {config: standin.AkamaiConfig{Limits: standin.AkamaiLimits{URLs: standin.AkamaiBucket{Burst: -1, PerSecond: 1}}}, request: oneURL(), want: purger.Limited},
-		"clock":       {spoil: func(a *standin.Akamai) { a.SetClockSkew(-time.Minute) }, request: oneURL(), want: purger.ClockSkew},
-		"secret":      {spoil: func(a *standin.Akamai) { a.SetCredentials(standin.AkamaiCredentials{ClientSecret: "x"}) }, request: oneURL(), want: purger.BadCredentials},
-		"tokens":      {spoil: func(a *standin.Akamai) { a.SetCredentials(standin.AkamaiCredentials{AccessToken: "x"}) }, request: oneURL(), want: purger.BadCredentials},
-		"grant":       {spoil: func(a *standin.Akamai) { a.SetGranted(false) }, request: oneURL(), want: purger.NoGrant},
+		"other host":  {config: akamai.Config{Hosts: []string{"x"}}, request: oneURL(), want: purger.Refused},
+		"limited":     {config: akamai.Config{Limits: akamai.Limits{URLs: akamai.Bucket{Burst: -1, PerSecond: 1}}}, request: oneURL(), want: purger.Limited},
+		"clock":       {spoil: func(a *akamai.Server) { a.SetClockSkew(-time.Minute) }, request: oneURL(), want: purger.ClockSkew},
+		"secret":      {spoil: func(a *akamai.Server) { a.SetCredentials(akamai.Credentials{ClientSecret: "x"}) }, request: oneURL(), want: purger.BadCredentials},
+		"tokens":      {spoil: func(a *akamai.Server) { a.SetCredentials(akamai.Credentials{AccessToken: "x"}) }, request: oneURL(), want: purger.BadCredentials},
+		"grant":       {spoil: func(a *akamai.Server) { a.SetGranted(false) }, request: oneURL(), want: purger.NoGrant},
 		"no such API": {request: purger.Request{Kind: purger.URL, Network: "live", Action: purger.Delete, Objects: []string{"x"}}, want: purger.NotServed},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			a := standin.NewAkamai(test.config)
+			a := akamai.New(test.config)
 			client := served(t, a, credentialsOf(a))
 			if test.spoil != nil {
 				test.spoil(a)
@@ -56,7 +56,7 @@ func TestSendToStandIn(t *testing.T) {
 }
 
 func TestSendNamesTheOffender(t *testing.T) {
-	a := standin.NewAkamai(standin.AkamaiConfig{Hosts: []string{"www.acme.com"}})
+	a := akamai.New(akamai.Config{Hosts: []string{"www.acme.com"}})
 	client := served(t, a, credentialsOf(a))
 	for object, title := range map[string]string{
 		"https://www.evil.com/":       "unauthorized arl",
@@ -78,7 +78,7 @@ func TestSendNamesTheOffender(t *testing.T) {
 
 func TestRateLimitStatus(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{})
+		a := akamai.New(akamai.Config{})
 		client := bubble(t, a)
 		client.Send(t.Context(), oneURL())
 		got := client.RateLimitStatus(t.Context(), purger.URL)
@@ -97,26 +97,26 @@ func TestRateLimitStatus(t *testing.T) {
 // TestSendTellsLostFromUnsent: an answer that is lost may have been an
 // acceptance; a connection that never was can't.
 func TestSendTellsLostFromUnsent(t *testing.T) {
-	a := standin.NewAkamai(standin.AkamaiConfig{})
+	a := akamai.New(akamai.Config{})
 	credentials := credentialsOf(a)
-	var fault standin.AkamaiFault
-	a.Fault(func(*http.Request, []byte) standin.AkamaiFault { return fault })
+	var fault akamai.Fault
+	a.Fault(func(*http.Request, []byte) akamai.Fault { return fault })
 
 	t.Run("cut", func(t *testing.T) {
 		client := served(t, a, credentials)
-		fault = standin.AkamaiFault{Drop: true}
+		fault = akamai.Fault{Drop: true}
 		if got := client.Send(t.Context(), oneURL()); got.Verdict != purger.Unavailable || !got.Lost || got.Err == nil || got.Detail == "" {
 			t.Errorf("%+v", got)
 		}
 	})
 	t.Run("cut on a connection that worked", func(t *testing.T) {
 		client := served(t, a, credentials)
-		fault = standin.AkamaiFault{}
+		fault = akamai.Fault{}
 		if got := client.Send(t.Context(), oneURL()); got.Verdict != purger.Accepted {
 			t.Fatalf("%+v", got)
 		}
 		before := a.Counts().Requests
-		fault = standin.AkamaiFault{Drop: true, Accept: true}
+		fault = akamai.Fault{Drop: true, Accept: true}
 		if got := client.Send(t.Context(), oneURL()); got.Verdict != purger.Unavailable || !got.Lost {
 			t.Errorf("%+v", got)
 		}
@@ -131,7 +131,7 @@ func TestSendTellsLostFromUnsent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fault = standin.AkamaiFault{Delay: time.Minute}
+		fault = akamai.Fault{Delay: time.Minute}
 		got := client.Send(t.Context(), oneURL())
 		if got.Verdict != purger.Unavailable || !got.Lost || !errors.Is(got.Err, context.DeadlineExceeded) {
 			t.Errorf("%+v", got)
@@ -162,7 +162,7 @@ func TestSendAnswerCutShort(t *testing.T) {
 			w.Header().Set("Content-Length", "1000")
 			w.WriteHeader(status)
 			_, _ = w.Write([]byte(`{"httpStatus":1,"title":"t`))
-		}), credentialsOf(standin.NewAkamai(standin.AkamaiConfig{})))
+		}), credentialsOf(akamai.New(akamai.Config{})))
 		if got := client.Send(t.Context(), oneURL()); got.Verdict != want || got.Status != status {
 			t.Errorf("%d: %+v", status, got)
 		}
@@ -176,14 +176,14 @@ func TestSendFollowsNothing(t *testing.T) {
 	client := served(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
 		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
-	}), credentialsOf(standin.NewAkamai(standin.AkamaiConfig{})))
+	}), credentialsOf(akamai.New(akamai.Config{})))
 	if got := client.Send(t.Context(), oneURL()); got.Verdict != purger.NotServed || requests.Load() != 1 {
 		t.Errorf("%d requests, %+v", requests.Load(), got)
 	}
 }
 
 func TestSendUnsendable(t *testing.T) {
-	a := standin.NewAkamai(standin.AkamaiConfig{})
+	a := akamai.New(akamai.Config{})
 	client := served(t, a, credentialsOf(a))
 	long := strings.Repeat("x", 30_000)
 	for name, test := range map[string]struct {
@@ -206,7 +206,7 @@ func TestSendUnsendable(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
-	credentials := credentialsOf(standin.NewAkamai(standin.AkamaiConfig{}))
+	credentials := credentialsOf(akamai.New(akamai.Config{}))
 	for name, c := range map[string]purger.Config{
 		"no credentials": {},
 		"no scheme":      {Credentials: credentials, BaseURL: "akamai.test"},
@@ -222,7 +222,7 @@ func TestNewRefuses(t *testing.T) {
 
 func TestWaitForTheEstimate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{})
+		a := akamai.New(akamai.Config{})
 		client := bubble(t, a)
 		start := time.Now()
 		receipt := client.Send(t.Context(), oneURL()).Receipt(1, start)

@@ -1,6 +1,7 @@
 package purger
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/akamai/AkamaiOPEN-edgegrid-golang/v7/pkg/edgegrid"
+	"gopkg.in/ini.v1"
 )
 
 const redacted = "[redacted]"
@@ -68,6 +70,10 @@ var ErrNoCredentials = errors.New("no Akamai credentials")
 // is no falling back from one to the other, which could purge another
 // account); then the file that AKAMAI_EDGERC names, then ~/.edgerc. An empty
 // section is AKAMAI_EDGERC_SECTION, or default.
+//
+// Whatever it reads, AKAMAI_EDGERC_ACCOUNT_KEY, as Akamai's command line has
+// it, or else AKAMAI_ACCOUNT_KEY (AKAMAI_{SECTION}_ACCOUNT_KEY) acts on that
+// account rather than on the file's.
 func LoadCredentials(file, section string, getenv func(string) string) (Credentials, error) {
 	if section == "" {
 		section = getenv("AKAMAI_EDGERC_SECTION")
@@ -75,26 +81,49 @@ func LoadCredentials(file, section string, getenv func(string) string) (Credenti
 	if section == "" {
 		section = edgegrid.DefaultSection
 	}
+	key, err := accountKey(section, getenv)
+	if err != nil {
+		return Credentials{}, err
+	}
 	if file != "" {
-		return fromFile(file, section, getenv)
+		return fromFile(file, section, key, getenv)
 	}
 	config, missing, err := fromEnv(section, getenv)
 	if err != nil {
 		return Credentials{}, err
 	}
 	if len(missing) == 0 {
+		config.AccountKey = key
 		return checked(config, "the variables "+envPrefix(section)+"*")
 	}
 	file = getenv("AKAMAI_EDGERC")
 	if file == "" {
 		file = edgegrid.DefaultConfigFile
 	}
-	c, err := fromFile(file, section, getenv)
+	c, err := fromFile(file, section, key, getenv)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Credentials{}, fmt.Errorf("%w: set %s, or write them to section [%s] of %s",
 			ErrNoCredentials, strings.Join(missing, ", "), section, file)
 	}
 	return c, err
+}
+
+// AccountKey is the account to act on by Akamai's variables, for those who have
+// a user of CCU v2 and no other credentials: see [NewV2].
+func AccountKey(section string, getenv func(string) string) (string, error) {
+	return accountKey(cmp.Or(section, getenv("AKAMAI_EDGERC_SECTION"), edgegrid.DefaultSection), getenv)
+}
+
+// accountKey is the account to act on as the variables say. Two that differ are
+// an error: either could purge what nobody meant.
+func accountKey(section string, getenv func(string) string) (string, error) {
+	const first = "AKAMAI_EDGERC_ACCOUNT_KEY"
+	second := envPrefix(section) + "ACCOUNT_KEY"
+	a, b := strings.TrimSpace(getenv(first)), strings.TrimSpace(getenv(second))
+	if a != "" && b != "" && a != b {
+		return "", fmt.Errorf("read Akamai credentials: %s and %s name different accounts; unset one", first, second)
+	}
+	return cmp.Or(a, b), nil
 }
 
 func envPrefix(section string) string {
@@ -124,7 +153,6 @@ func fromEnv(section string, getenv func(string) string) (c edgegrid.Config, mis
 	if len(missing) > 0 {
 		return c, missing, nil
 	}
-	c.AccountKey = getenv(prefix + "ACCOUNT_KEY")
 	c.MaxBody = edgegrid.MaxBodySize
 	if v := getenv(prefix + "MAX_BODY"); v != "" {
 		if c.MaxBody, err = strconv.Atoi(v); err != nil || c.MaxBody < 0 {
@@ -134,34 +162,72 @@ func fromEnv(section string, getenv func(string) string) (c edgegrid.Config, mis
 	return c, nil, nil
 }
 
-func fromFile(file, section string, getenv func(string) string) (Credentials, error) {
+func fromFile(file, section, accountKey string, getenv func(string) string) (Credentials, error) {
 	path := file
 	if rest, ok := strings.CutPrefix(path, "~/"); ok {
 		path = filepath.Join(getenv("HOME"), rest)
 	}
-	// edgegrid's error keeps nothing of the cause, and would tell a folder or
-	// a file without permission from a missing one only by its words.
-	f, err := os.Open(path) //nolint:gosec // the operator names the file
+	src, err := os.ReadFile(path) //nolint:gosec // the operator names the file
 	if err != nil {
 		return Credentials{}, fmt.Errorf("read Akamai credentials: %w", err)
 	}
-	if err := f.Close(); err != nil {
-		return Credentials{}, fmt.Errorf("read Akamai credentials: %w", err)
-	}
-	var config edgegrid.Config
-	switch err := config.FromFile(path, section); {
-	case errors.Is(err, edgegrid.ErrSectionDoesNotExist):
-		return Credentials{}, fmt.Errorf("read Akamai credentials: %s has no section [%s]", file, section)
-	case errors.Is(err, edgegrid.ErrLoadingFile):
+	sections, err := ini.Load(src)
+	if err != nil {
 		// The library quotes the line that it can't read, which may be a secret.
 		return Credentials{}, fmt.Errorf("read Akamai credentials: %s is not in the form of an .edgerc: [section] and key = value, one a line", file)
-	case err != nil:
-		return Credentials{}, fmt.Errorf("read Akamai credentials: section [%s] of %s: %w", section, file, err)
 	}
-	return checked(config, fmt.Sprintf("section [%s] of %s", section, file))
+	keys, err := sections.GetSection(section)
+	if err != nil {
+		return Credentials{}, fmt.Errorf("read Akamai credentials: %s has no section [%s]%s", file, section, others(sections))
+	}
+	from := fmt.Sprintf("section [%s] of %s", section, file)
+	config, err := fromKeys(keys, from)
+	if err != nil {
+		return Credentials{}, err
+	}
+	config.AccountKey = cmp.Or(accountKey, config.AccountKey)
+	return checked(config, from)
+}
+
+// others names the sections that a file has.
+func others(f *ini.File) string {
+	var names []string
+	for _, s := range f.Sections() {
+		if len(s.Keys()) > 0 {
+			names = append(names, "["+s.Name()+"]")
+		}
+	}
+	if len(names) == 0 {
+		return ", and no other"
+	}
+	return "; it has " + strings.Join(names, ", ")
+}
+
+// fromKeys reads a section. Akamai's tools spell the keys with "_" or with "-".
+func fromKeys(keys *ini.Section, from string) (c edgegrid.Config, err error) {
+	values := map[string]string{}
+	for _, k := range keys.Keys() {
+		values[strings.ReplaceAll(strings.ToLower(k.Name()), "-", "_")] = k.Value()
+	}
+	c = edgegrid.Config{
+		Host: values["host"], ClientToken: values["client_token"], ClientSecret: values["client_secret"],
+		AccessToken: values["access_token"], AccountKey: values["account_key"], MaxBody: edgegrid.MaxBodySize,
+	}
+	for name := range strings.SplitSeq(values["headers_to_sign"], ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			c.HeaderToSign = append(c.HeaderToSign, name)
+		}
+	}
+	if v := values["max_body"]; v != "" && v != "0" {
+		if c.MaxBody, err = strconv.Atoi(v); err != nil || c.MaxBody < 0 {
+			return c, fmt.Errorf("read Akamai credentials: max_body %q in %s is not a number of bytes", v, from)
+		}
+	}
+	return c, nil
 }
 
 func checked(c edgegrid.Config, from string) (Credentials, error) {
+	c.Host = strings.TrimRight(strings.TrimPrefix(c.Host, "https://"), "/") // as it is copied from Control Center
 	for _, v := range []struct{ name, value string }{
 		{"host", c.Host},
 		{"client_token", c.ClientToken},
@@ -169,11 +235,11 @@ func checked(c edgegrid.Config, from string) (Credentials, error) {
 		{"access_token", c.AccessToken},
 	} {
 		if v.value == "" {
-			return Credentials{}, fmt.Errorf("read Akamai credentials: %s in %s is empty", v.name, from)
+			return Credentials{}, fmt.Errorf("read Akamai credentials: %s in %s is missing or empty", v.name, from)
 		}
 	}
 	if strings.ContainsAny(c.Host, "/ \t@?#") {
-		return Credentials{}, fmt.Errorf("read Akamai credentials: host %q in %s must be a host's name alone, without https:// and without /", c.Host, from)
+		return Credentials{}, fmt.Errorf("read Akamai credentials: host %q in %s must be a host's name alone", c.Host, from)
 	}
 	return NewCredentials(c), nil
 }

@@ -40,6 +40,20 @@ client_token =
 client_secret = c2VjcmV0
 access_token = akab-access-empty
 
+[hyphens]
+Host = hyphens.luna.akamaiapis.net
+client-token = a
+client-secret = c2VjcmV0
+access-token = b
+account-key = 1-XYZ
+max-body = 2048
+
+[path]
+host = path.luna.akamaiapis.net/x
+client_token = a
+client_secret = b
+access_token = c
+
 [slash]
 host = https://slash.luna.akamaiapis.net/
 client_token = akab-client-slash
@@ -86,12 +100,20 @@ func TestLoadCredentials(t *testing.T) {
 		"a named file wins over variables":                  {file: other, env: variables("AKAMAI_"), want: edgegrid.Config{Host: "other.luna.akamaiapis.net", ClientSecret: "b", MaxBody: 131072}},
 		"some variables are none":                           {env: with(variables("AKAMAI_"), "AKAMAI_ACCESS_TOKEN", ""), want: edgegrid.Config{Host: "default.luna.akamaiapis.net", ClientSecret: "c2VjcmV0+/=", MaxBody: 131072}},
 
+		"keys with hyphens":                         {section: "hyphens", want: edgegrid.Config{Host: "hyphens.luna.akamaiapis.net", ClientSecret: "c2VjcmV0", AccountKey: "1-XYZ", MaxBody: 2048}},
+		"a host as it is copied":                    {section: "slash", want: edgegrid.Config{Host: "slash.luna.akamaiapis.net", ClientSecret: "c2VjcmV0", MaxBody: 131072}},
+		"an account by the command line's variable": {env: map[string]string{"AKAMAI_EDGERC_ACCOUNT_KEY": "k"}, want: edgegrid.Config{Host: "default.luna.akamaiapis.net", ClientSecret: "c2VjcmV0+/=", AccountKey: "k", MaxBody: 131072}},
+		"an account by variable, for a named file":  {file: other, env: map[string]string{"AKAMAI_ACCOUNT_KEY": "k"}, want: edgegrid.Config{Host: "other.luna.akamaiapis.net", ClientSecret: "b", AccountKey: "k", MaxBody: 131072}},
+		"an account over the file's":                {section: "ccu", env: map[string]string{"AKAMAI_CCU_ACCOUNT_KEY": "k"}, want: edgegrid.Config{Host: "ccu.purge.akamaiapis.net", ClientSecret: "c2VjcmV0", AccountKey: "k", MaxBody: 8192}},
+		"an account and variables":                  {env: with(variables("AKAMAI_"), "AKAMAI_EDGERC_ACCOUNT_KEY", "k"), want: edgegrid.Config{Host: "env.akamai.test", ClientSecret: "b", AccountKey: "k", MaxBody: 131072}},
+		"two accounts":                              {env: map[string]string{"AKAMAI_ACCOUNT_KEY": "k", "AKAMAI_EDGERC_ACCOUNT_KEY": "l"}, err: "read Akamai credentials: AKAMAI_EDGERC_ACCOUNT_KEY and AKAMAI_ACCOUNT_KEY name different accounts; unset one"},
+
 		"no file":          {file: "/nowhere", err: "read Akamai credentials: open /nowhere: no such file or directory"},
-		"a folder":         {file: home, err: "read Akamai credentials: " + home + " is not in the form of an .edgerc: [section] and key = value, one a line"},
-		"no section":       {section: "nope", err: "read Akamai credentials: ~/.edgerc has no section [nope]"},
-		"no token":         {section: "half", err: `read Akamai credentials: section [half] of ~/.edgerc: required option is missing from edgerc: "client_token"`},
-		"an empty token":   {section: "empty", err: "read Akamai credentials: client_token in section [empty] of ~/.edgerc is empty"},
-		"host is a URL":    {section: "slash", err: `read Akamai credentials: host "https://slash.luna.akamaiapis.net/" in section [slash] of ~/.edgerc must be a host's name alone, without https:// and without /`},
+		"a folder":         {file: home, err: "read Akamai credentials: read " + home + ": is a directory"},
+		"no section":       {section: "nope", err: "read Akamai credentials: ~/.edgerc has no section [nope]; it has [default], [ccu], [half], [empty], [hyphens], [path], [slash]"},
+		"no token":         {section: "half", err: `read Akamai credentials: client_token in section [half] of ~/.edgerc is missing or empty`},
+		"an empty token":   {section: "empty", err: "read Akamai credentials: client_token in section [empty] of ~/.edgerc is missing or empty"},
+		"host has a path":  {section: "path", err: `read Akamai credentials: host "path.luna.akamaiapis.net/x" in section [path] of ~/.edgerc must be a host's name alone`},
 		"broken":           {file: broken, err: "read Akamai credentials: " + broken + " is not in the form of an .edgerc: [section] and key = value, one a line"},
 		"max_body":         {env: with(variables("AKAMAI_"), "AKAMAI_MAX_BODY", "8k"), err: `read AKAMAI_MAX_BODY: "8k" is not a number of bytes`},
 		"nothing anywhere": {section: "x", env: with(with(map[string]string{}, "HOME", "/nowhere"), "AKAMAI_X_HOST", "h"), err: "no Akamai credentials: set AKAMAI_X_CLIENT_TOKEN, AKAMAI_X_CLIENT_SECRET, AKAMAI_X_ACCESS_TOKEN, or write them to section [x] of ~/.edgerc"},

@@ -2,54 +2,37 @@ package purger
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"strings"
 	"time"
+
+	"github.com/purgebot/purgebot/internal/object"
 )
 
+// What ends a run, where a server would wait for its operator.
 const (
-	// fillFor is how long a request waits for tokens in order to go out full.
-	// Requests are cheap where the objects' bucket is slow (a full body of
-	// tags would take five minutes), and purging soon is worth more.
-	fillFor = 20 * time.Second
-
-	shortest = 200 * time.Millisecond // backoff after a first failure
-	longest  = 30 * time.Second       // backoff at most
-
-	// broken is after how many failures in a row one request at a time probes.
-	broken = 5
 	// unreached is the Patience for an address that never answered.
 	unreached = 30 * time.Second
-	// pushedBack is Akamai's advice for a 429: wait five seconds.
-	pushedBack = 5 * time.Second
-	// maxPauses is how often a run pauses because Akamai refuses everything
-	// alike: after 1, 2, 4, 8 and 16 s it is not too much traffic.
+	// maxPauses is how often in a row a run pauses because Akamai refuses
+	// everything alike.
 	maxPauses = 5
 	// strays is how often in a row something else than the purge API may answer.
 	strays = 3
 )
 
-// trouble is what stands in the way of all requests alike.
+// trouble is what a run needs to know to end.
 type trouble struct {
-	words   string
-	until   time.Time // nothing is sent before
-	probing bool      // one request at a time
 	reached bool      // Akamai answered at least once
-
-	failures int       // in a row
-	since    time.Time // of the first of these
-	strays   int       // in a row
-	pauses   int       // in a row
-	accepted int       // requests, ever
+	since   time.Time // when it was found to be away; zero: it is not
+	strays  int       // in a row
+	pauses  int       // in a row
 }
 
 // next is a piece to send now, charged to the budget; or how long until there
 // may be one: below 0, not before an answer.
 func (r *run) next(now time.Time) (*piece, time.Duration) {
-	if wait := r.trouble.until.Sub(now); wait > 0 {
+	if wait := r.circuit.Wait(now); wait > 0 {
 		return nil, wait
 	}
-	if r.trouble.probing && r.flying > 0 {
+	if r.circuit.Words != "" && r.flying > 0 {
 		return nil, -1
 	}
 	for {
@@ -60,18 +43,20 @@ func (r *run) next(now time.Time) (*piece, time.Duration) {
 		p := r.queue[i]
 		r.dropSkipped(p)
 		if len(p.objects) == 0 {
+			p.ended = true
 			r.queue = append(r.queue[:i], r.queue[i+1:]...)
 			continue
 		}
-		n, wait := r.afford(p, now)
-		if n == 0 {
-			return nil, wait
+		n, wait := r.budget.Fit(r.request.Kind, len(p.objects), now)
+		if n == 0 || !r.budget.Take(r.request.Kind, n, now) {
+			return nil, max(wait, time.Millisecond)
 		}
+		r.queue = append(r.queue[:i], r.queue[i+1:]...)
 		if n < len(p.objects) {
-			r.queue[i] = &piece{objects: p.objects[n:], chain: p.chain}
+			rest := *p
+			rest.objects = p.objects[n:]
+			r.front(&rest)
 			p.objects = p.objects[:n:n]
-		} else {
-			r.queue = append(r.queue[:i], r.queue[i+1:]...)
 		}
 		return p, 0
 	}
@@ -97,169 +82,190 @@ func (r *run) due(now time.Time) (int, time.Duration) {
 	return -1, soonest
 }
 
-// afford charges the budget for as much of the piece as should go now: all of
-// it, or what there are tokens for if more would take too long, or if Akamai
-// just said how much it would take.
-func (r *run) afford(p *piece, now time.Time) (int, time.Duration) {
-	b := r.sender.Budget
-	if b == nil {
-		return len(p.objects), 0
-	}
-	kind := r.request.Kind
-	have := b.Available(kind, now)
-	objects := b.Objects(kind)
-	n := min(len(p.objects), max(1, int(objects.Capacity)))
-	if have < n {
-		enough := min(n, max(1, int(objects.PerSecond*fillFor.Seconds())))
-		switch {
-		case have >= enough, have > 0 && p.limited > 0:
-			n = have
-		default:
-			return 0, max(b.Wait(kind, enough, now), time.Millisecond)
-		}
-	}
-	if !b.Take(kind, n, now) {
-		return 0, time.Millisecond // unreachable: Available has just said so
-	}
-	return n, 0
-}
-
-// settle draws the conclusions from one answer.
+// settle does what is decided about one answer.
 func (r *run) settle(s settled, now time.Time) {
 	p, a := s.piece, s.answer
 	r.flying--
-	if b := r.sender.Budget; b != nil {
-		b.Settle(r.request.Kind, len(p.objects), a, now)
+	var host Host
+	if a.Offender != "" {
+		host = *r.host(a.Offender)
 	}
-	if a.Lost {
-		r.result.Lost++
+	d := Decide(r.attempt(p), a, host, now)
+	paused := r.circuit.Wait(now) > 0
+	r.budget.Settle(r.request.Kind, len(p.objects), a, d, now)
+	r.circuit.Heard(d, 0, now)
+	r.count(p, a, d, now)
+	if err := r.hopeless(a, d, paused, now); err != nil {
+		r.front(p)
+		r.stop(err)
+	} else {
+		r.putBack(p, d, now)
 	}
-	if a.Verdict != Unavailable && a.Verdict != NotServed {
-		r.trouble.reached = true
-		r.trouble.failures, r.trouble.strays = 0, 0
-	}
-	switch a.Verdict {
-	case Accepted:
-		r.accepted(p, a, now)
-	case Limited:
-		r.limited(p, a, now)
-	case Refused:
-		r.refused(p, a, now)
-	case TooLarge:
-		r.tooLarge(p, a)
-	case Unavailable:
-		r.unavailable(p, a, now)
-	case NotServed:
-		r.trouble.strays++
-		if r.trouble.strays >= strays {
-			r.hopeless(p, a)
-			return
-		}
-		r.unavailable(p, a, now)
-	case BadCredentials, ClockSkew, NoGrant:
-		r.hopeless(p, a)
-	}
-	wait := r.trouble.until.Sub(now)
-	if r.trouble.failures > 0 && r.flying == 0 {
-		wait = max(wait, p.due.Sub(now))
+	wait := max(r.circuit.Wait(now), d.Hold)
+	if d.Away && r.flying == 0 {
+		wait = max(wait, d.Wait)
 	}
 	if wait > 0 && r.err == nil {
-		r.report(r.trouble.words, wait)
+		r.report(a.Words(), wait)
 		return
 	}
 	r.report("", 0)
 }
 
-func (r *run) accepted(p *piece, a Answer, now time.Time) {
-	r.trouble.accepted++
-	r.trouble.probing, r.trouble.pauses, r.trouble.words = false, 0, ""
-	r.result.Accepted += len(p.objects)
-	r.result.Requests = append(r.result.Requests, a.Receipt(len(p.objects), now))
+func (r *run) attempt(p *piece) Attempt {
+	t := Attempt{Request: r.request, Number: p.attempts, Cut: p.cut, Denied: r.budget.Objects(r.request.Kind).Denied > 0}
+	t.Objects = p.objects
+	t.Doubt = Doubt{Since: p.since, LastAccepted: r.lastAccepted}
+	if s := p.sibling; s != nil {
+		t.Doubt.Sibling, t.Doubt.SiblingWaits = s.refusal, s.refusal == "" && !s.ended
+	}
+	return t
 }
 
-// limited puts the piece back. Where the answer says what is left the budget
-// decides when to go on; where it does not, or is not to be believed since the
-// same piece was limited again, time passes first.
-func (r *run) limited(p *piece, a Answer, now time.Time) {
-	r.result.Limited++
-	r.trouble.probing = false
-	p.limited++
-	r.front(p)
-	wait := a.RetryAfter
-	told := r.sender.Budget != nil && (a.Limits.Objects.Remaining != nil || a.Limits.Requests.Remaining != nil)
+// count notes what became of the objects.
+func (r *run) count(p *piece, a Answer, d Decision, now time.Time) {
+	if !d.Accepted {
+		r.words = a.Words()
+	}
+	if a.Lost {
+		r.result.Lost++
+	}
+	if a.Verdict == Limited {
+		r.result.Limited++
+	}
+	if d.Accepted {
+		r.lastAccepted = now
+		r.result.Accepted += len(p.objects)
+		r.result.Requests = append(r.result.Requests, a.Receipt(len(p.objects), now))
+		r.welcome(p.objects)
+	}
+	for _, object := range d.Refused {
+		r.result.Refused = append(r.result.Refused, Refusal{
+			Object: object, Title: a.Title, Detail: a.Detail, Status: a.Status, SupportID: a.SupportID, At: now,
+		})
+		if h := r.host(object); a.Offender != "" {
+			r.refusals = true
+			h.Refused++
+			if len(p.objects) == 1 {
+				h.Alone++
+			}
+		}
+	}
+}
+
+// welcome notes the hosts of which something was accepted.
+func (r *run) welcome(objects []string) {
+	last := ""
+	for _, object := range objects {
+		if host := hostOf(r.request.Kind, object); host != "" && host != last {
+			last = host
+			r.host(object).Accepted = true
+		}
+	}
+}
+
+// host is what is known of an object's host; what has none is told apart from
+// everything.
+func (r *run) host(object string) *Host {
+	host := hostOf(r.request.Kind, object)
+	h, ok := r.hosts[host]
+	if !ok || host == "" {
+		h = &Host{}
+		r.hosts[host] = h
+	}
+	return h
+}
+
+// putBack queues what goes out again.
+func (r *run) putBack(p *piece, d Decision, now time.Time) {
+	p.refusal = d.Unnamed
+	rest := d.Rest(p.objects)
+	p.ended = len(rest) == 0 && len(d.Part) == 0
 	switch {
-	case !told:
-		wait = max(wait, backoff(pushedBack, p.limited))
-	case p.limited > 1:
-		wait = max(wait, backoff(shortest, p.limited))
+	case len(rest) > 0 && len(d.Part) > 0:
+		part := &piece{objects: d.Part, cut: p.cut || d.Cut, since: laterOf(p.since, d.Since)}
+		other := *part
+		other.objects = rest
+		part.sibling, other.sibling = &other, part
+		if len(part.objects) == 1 { // it tells of its host
+			r.front(part)
+			r.queue = append(r.queue, &other)
+		} else {
+			r.queue = append(r.queue, part, &other)
+		}
+	case !p.ended:
+		p.objects = append(rest, d.Part...)
+		p.since = laterOf(p.since, d.Since)
+		p.due = now.Add(d.Wait)
+		r.front(p)
 	}
-	r.hold(now.Add(wait), a.Words())
 }
 
-func (r *run) tooLarge(p *piece, a Answer) {
-	if len(p.objects) == 1 {
-		r.refuse(p.objects[0], a.Title, a.Detail)
-		return
+func laterOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
 	}
-	r.split(p)
+	return b
 }
 
-// unavailable puts the piece back for later, and if it goes on holds
-// everything but one probe.
-func (r *run) unavailable(p *piece, a Answer, now time.Time) {
+// hopeless says why the run ends: what is wrong is not mended by waiting.
+func (r *run) hopeless(a Answer, d Decision, paused bool, now time.Time) error {
 	t := &r.trouble
-	if a.Status != 0 {
-		t.reached = true
+	t.reached = t.reached || a.Status != 0
+	if a.Verdict != NotServed {
+		t.strays = 0
 	}
-	if t.failures == 0 {
+	if !d.Away {
+		t.since = time.Time{}
+	}
+	switch {
+	case a.Verdict == NotServed:
+		if t.strays++; t.strays < strays {
+			return nil
+		}
+		return fmt.Errorf("purge: %s", a.Explain())
+	case a.Verdict.Paused():
+		return fmt.Errorf("purge: %s", a.Explain())
+	case d.Away:
+		return r.away(a, now)
+	case d.Pause > 0 && !paused:
+		if t.pauses++; t.pauses > maxPauses {
+			return fmt.Errorf("purge: Akamai refuses every request alike: %s", a.Words())
+		}
+	case d.Accepted:
+		t.pauses = 0
+	}
+	return nil
+}
+
+func (r *run) away(a Answer, now time.Time) error {
+	t := &r.trouble
+	if t.since.IsZero() {
 		t.since = now
 	}
-	t.failures++
-	p.failed++
-	p.due = now.Add(max(a.RetryAfter, backoff(shortest, p.failed)))
-	r.front(p)
-	t.words = a.Words()
 	patience := r.sender.Patience
 	if !t.reached && (patience == 0 || patience > unreached) {
 		patience = unreached
 	}
 	if patience > 0 && now.Sub(t.since) >= patience {
-		r.stop(fmt.Errorf("reach Akamai: %s", a.Words()))
-		return
+		return fmt.Errorf("reach Akamai: %s", a.Words())
 	}
-	if t.failures >= broken {
-		t.probing = true
-		r.hold(p.due, a.Words())
-	}
+	return nil
 }
 
-// hopeless ends the run: what is wrong is not mended by waiting a little.
-func (r *run) hopeless(p *piece, a Answer) {
-	r.front(p)
-	r.trouble.words = a.Words()
-	r.stop(fmt.Errorf("purge: %s", a.Explain()))
-}
+func (r *run) front(p *piece) { r.queue = append([]*piece{p}, r.queue...) }
 
-// hold sends nothing before then.
-func (r *run) hold(until time.Time, words string) {
-	if until.After(r.trouble.until) {
-		r.trouble.until = until
-		r.trouble.words = words
-	}
-}
-
-func (r *run) front(pieces ...*piece) { r.queue = append(pieces, r.queue...) }
-
-// skip says whether an object's host has had its refusals, and sets it aside.
+// skip says whether an object's host is hopeless, and sets it aside.
 func (r *run) skip(object string) bool {
-	if len(r.hosts) == 0 {
+	if !r.refusals {
 		return false
 	}
 	host := hostOf(r.request.Kind, object)
-	if host == "" || r.hosts[host] < maxRefusals {
+	h, known := r.hosts[host]
+	if !known || !h.Hopeless() {
 		return false
 	}
-	r.refuse(object, "not tried", fmt.Sprintf("Akamai refused %d URLs of %s before", r.hosts[host], host))
+	r.refuse(object, "not tried", fmt.Sprintf("Akamai refused %d URLs of %s before", h.Refused, host))
 	return true
 }
 
@@ -280,34 +286,14 @@ func (r *run) dropSkipped(p *piece) {
 	}
 }
 
-// backoff doubles with each time, from the second on up to longest, and is
-// spread over its upper half so that clients don't return together.
-func backoff(first time.Duration, times int) time.Duration {
-	d := first
-	for range times - 1 {
-		if d = 2 * d; d >= longest {
-			d = longest
-			break
-		}
-	}
-	return d/2 + rand.N(d/2+1) //nolint:gosec // spreads load, guards nothing
-}
-
-// hostOf is the host of a URL or an ARL, lower case; empty if there is none.
-func hostOf(k Kind, object string) string {
+// hostOf is the host of a URL or an ARL; empty if there is none.
+func hostOf(k Kind, named string) string {
 	if k != URL {
 		return ""
 	}
-	if _, rest, ok := strings.Cut(object, "://"); ok {
-		if end := strings.IndexAny(rest, "/?#"); end >= 0 {
-			rest = rest[:end]
-		}
-		return strings.ToLower(rest)
-	}
-	// /L/512/6848/1h/www.example.com/…, also with /S before it.
-	parts := strings.SplitN(strings.TrimPrefix(object, "/S"), "/", 7)
-	if len(parts) < 7 || parts[0] != "" {
+	host, err := object.Host(named)
+	if err != nil {
 		return ""
 	}
-	return strings.ToLower(parts[5])
+	return host
 }

@@ -41,9 +41,6 @@ func (p *Packer) Add(object string) bool {
 	return true
 }
 
-// Len is the number of objects.
-func (p *Packer) Len() int { return p.objects }
-
 // Bytes is the exact size of the body that these objects make.
 func (p *Packer) Bytes() int { return p.bytes }
 

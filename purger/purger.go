@@ -16,6 +16,8 @@ import (
 	"fmt"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/purgebot/purgebot/internal/object"
 )
 
 // Kind is the type of the objects of a request. A request has one.
@@ -51,10 +53,6 @@ const (
 // MaxBody is how many bytes the body of a request may have. Akamai refuses
 // more with 413.
 const MaxBody = 50_000
-
-// maxTag is how many characters a cache tag may have. Akamai accepts longer
-// ones and silently does not purge them.
-const maxTag = 128
 
 // Request is one request to Akamai: objects of one kind, for one network and
 // action. Akamai accepts all of it or nothing.
@@ -140,54 +138,29 @@ func Check(k Kind, object string) error {
 	return nil
 }
 
-func unsendable(k Kind, object string) string {
+func unsendable(k Kind, named string) string {
 	switch {
-	case object == "":
+	case named == "":
 		return "is empty"
-	case !utf8.ValidString(object):
+	case !utf8.ValidString(named):
 		return "is not valid UTF-8; percent-encode it"
 	}
 	switch k {
 	case URL:
-		if n := len(objectsOpen) + len(object) + len(objectsClose); 6*n < MaxBody { // escaping makes six bytes of one at most
+		if n := len(objectsOpen) + len(named) + len(objectsClose); 6*n < MaxBody { // escaping makes six bytes of one at most
 			return ""
 		}
-		if n := len(objectsOpen) + encodedLen(object) + len(objectsClose); n > MaxBody {
+		if n := len(objectsOpen) + encodedLen(named) + len(objectsClose); n > MaxBody {
 			return fmt.Sprintf("is too long: alone it makes a request of %d bytes, Akamai takes %d", n, MaxBody)
 		}
 	case Tag:
-		return badTag(object)
+		return object.TagFault(named)
 	case CPCode:
-		if n, err := strconv.ParseUint(object, 10, 63); err != nil || n == 0 || object[0] == '0' || object[0] == '+' {
+		if n, err := strconv.ParseUint(named, 10, 63); err != nil || n == 0 || named[0] == '0' || named[0] == '+' {
 			return "is not a CP code: write a positive integer, such as 12345"
 		}
 	default:
 		return fmt.Sprintf("has the unknown kind %q", string(k))
 	}
 	return ""
-}
-
-func badTag(tag string) string {
-	if n := utf8.RuneCountInString(tag); n > maxTag {
-		return fmt.Sprintf("has %d characters; Akamai silently ignores tags of more than %d", n, maxTag)
-	}
-	for _, c := range tag {
-		if !tagCharacter(c) {
-			return fmt.Sprintf("has the character %q, which Akamai's tags can't have", c)
-		}
-	}
-	return ""
-}
-
-// tagCharacter is the widest of Akamai's three differing lists.
-func tagCharacter(c rune) bool {
-	switch {
-	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
-		return true
-	}
-	switch c {
-	case '&', '\'', '^', '-', '$', '!', '`', '#', '%', '.', '+', '~', '_', '|', '/':
-		return true
-	}
-	return false
 }

@@ -1,6 +1,7 @@
 package purger
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -8,10 +9,6 @@ import (
 	"iter"
 	"time"
 )
-
-// maxRefusals is how many objects of one host may be refused before the rest
-// of that host is not tried any more: a request each would be wasted on them.
-const maxRefusals = 20
 
 // Sender gets a list of objects accepted, whatever its length: packed into
 // full requests, within the budget, each object once, retried through trouble,
@@ -67,6 +64,10 @@ type Refusal struct {
 	Object string
 	Title  string
 	Detail string
+
+	Status    int       // of the answer that refused it; 0: it was not sent
+	SupportID string    // of that answer
+	At        time.Time // when it came
 }
 
 // ErrStopped is in the chain of the error of a run that ended before its list
@@ -94,8 +95,12 @@ func (s *Sender) Run(ctx context.Context, r Request, objects iter.Seq[string]) (
 		most:        most,
 		connections: connections,
 		list:        list{next: next, seen: map[[16]byte]struct{}{}},
-		hosts:       map[string]int{},
+		hosts:       map[string]*Host{},
 		settled:     make(chan settled, connections),
+		budget:      s.Budget,
+	}
+	if run.budget == nil {
+		run.budget = unlimited(time.Now())
 	}
 	err := run.loop(ctx)
 	run.setAside(ctx, err)
@@ -111,23 +116,32 @@ type run struct {
 	connections int
 
 	list   list
-	queue  []*piece       // what waits, in order
-	flying int            // requests under way
-	hosts  map[string]int // refusals by host
+	queue  []*piece // what waits, in order
+	flying int      // requests under way
+	hosts  map[string]*Host
+	budget *Budget
 	result Result
 
-	settled chan settled
-	trouble trouble
-	err     error // why to stop
+	settled      chan settled
+	circuit      Circuit
+	trouble      trouble
+	lastAccepted time.Time
+	refusals     bool   // Akamai named any object
+	words        string // of the last answer that was no good
+	err          error  // why to stop
 }
 
 // piece is objects that go out together.
 type piece struct {
-	objects []string
-	due     time.Time // not before
-	limited int       // times that Akamai answered 429 or 507 to it
-	failed  int       // times that there was no useful answer
-	chain   *chain    // set once it was refused with nothing named
+	objects  []string
+	due      time.Time // not before
+	attempts int
+	cut      bool // to what an answer said is left
+
+	since   time.Time // when what it is a part of was refused, with nothing named
+	sibling *piece    // the other part
+	refusal string    // Akamai's words, when it refused this and named nothing
+	ended   bool
 }
 
 type settled struct {
@@ -177,6 +191,7 @@ func (r *run) launch(ctx context.Context) time.Duration {
 			return wait
 		}
 		r.flying++
+		p.attempts++
 		r.result.Attempts++
 		request := r.request
 		request.Objects = p.objects
@@ -198,7 +213,7 @@ func (r *run) setAside(ctx context.Context, err error) {
 		return
 	}
 	const title = "not sent"
-	detail := clean(r.trouble.words, maxWords)
+	detail := clean(r.words, maxWords)
 	if ctx.Err() != nil {
 		detail = "cancelled"
 	}
@@ -221,10 +236,11 @@ func (r *run) setAside(ctx context.Context, err error) {
 }
 
 func (r *run) refuse(object, title, detail string) {
-	r.result.Refused = append(r.result.Refused, Refusal{object, title, detail})
+	r.result.Refused = append(r.result.Refused, Refusal{Object: object, Title: title, Detail: detail})
 }
 
 func (r *run) report(reason string, wait time.Duration) {
+	r.words = cmp.Or(reason, r.words)
 	if r.sender.Progress == nil {
 		return
 	}

@@ -12,41 +12,41 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/standin/akamai"
 	"github.com/purgebot/purgebot/purger"
 )
 
 func TestRunEndsWhereNothingHelps(t *testing.T) {
 	tests := map[string]struct {
-		spoil func(*standin.Akamai)
+		spoil func(*akamai.Server)
 		say   string
 		most  int           // requests
 		took  time.Duration // at most
 	}{
-		"secret": {func(a *standin.Akamai) { a.SetCredentials(standin.AkamaiCredentials{ClientSecret: "x"}) }, "does not accept the credentials (Not authorized: The signature does not match)", 10, time.Second},
-		"clock":  {func(a *standin.Akamai) { a.SetClockSkew(time.Hour) }, "its clock says", 10, time.Second},
-		"grant":  {func(a *standin.Akamai) { a.SetGranted(false) }, "does not have the grant", 10, time.Second},
-		"a portal": {func(a *standin.Akamai) {
-			a.Fault(func(*http.Request, []byte) standin.AkamaiFault {
-				return standin.AkamaiFault{Status: 200, Body: "<h1>Log in</h1>"}
+		"secret": {func(a *akamai.Server) { a.SetCredentials(akamai.Credentials{ClientSecret: "x"}) }, "does not accept the credentials (Not authorized: The signature does not match)", 10, time.Second},
+		"clock":  {func(a *akamai.Server) { a.SetClockSkew(time.Hour) }, "its clock says", 10, time.Second},
+		"grant":  {func(a *akamai.Server) { a.SetGranted(false) }, "does not have the grant", 10, time.Second},
+		"a portal": {func(a *akamai.Server) {
+			a.Fault(func(*http.Request, []byte) akamai.Fault {
+				return akamai.Fault{Status: 200, Body: "<h1>Log in</h1>"}
 			})
 		}, "is not Akamai's purge API (200 OK: Log in)", 20, time.Minute},
-		"everything refused alike": {func(a *standin.Akamai) {
-			a.Fault(func(*http.Request, []byte) standin.AkamaiFault {
-				return standin.AkamaiFault{Status: 400, Body: "<h1>No</h1>"}
+		"everything refused alike": {func(a *akamai.Server) {
+			a.Fault(func(*http.Request, []byte) akamai.Fault {
+				return akamai.Fault{Status: 400, Body: "<h1>No</h1>"}
 			})
 		}, "refuses every request alike: 400 Bad Request: No", 40, 2 * time.Minute},
-		"down for long": {func(a *standin.Akamai) {
-			a.Fault(func(*http.Request, []byte) standin.AkamaiFault { return standin.AkamaiFault{Status: 503} })
+		"down for long": {func(a *akamai.Server) {
+			a.Fault(func(*http.Request, []byte) akamai.Fault { return akamai.Fault{Status: 503} })
 		}, "reach Akamai: 503 Service Unavailable", 250, time.Hour + time.Minute},
-		"never reached": {func(a *standin.Akamai) {
-			a.Fault(func(*http.Request, []byte) standin.AkamaiFault { return standin.AkamaiFault{Drop: true} })
+		"never reached": {func(a *akamai.Server) {
+			a.Fault(func(*http.Request, []byte) akamai.Fault { return akamai.Fault{Drop: true} })
 		}, "reach Akamai: no answer", 40, 2 * time.Minute},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond})
+				a := akamai.New(akamai.Config{Latency: 20 * time.Millisecond})
 				client := bubble(t, a)
 				test.spoil(a)
 				list := urls(20_000)
@@ -71,7 +71,7 @@ func TestRunEndsWhereNothingHelps(t *testing.T) {
 // the rest of the list is left alone.
 func TestRunCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{Latency: time.Second})
+		a := akamai.New(akamai.Config{Latency: time.Second})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		time.AfterFunc(1500*time.Millisecond, cancel)
@@ -100,7 +100,7 @@ func TestRunCancelled(t *testing.T) {
 // for long.
 func TestRunCancelledWithoutAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{Latency: time.Hour})
+		a := akamai.New(akamai.Config{Latency: time.Hour})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		sender := purger.Sender{API: bubble(t, a)}
@@ -126,7 +126,7 @@ func TestRunSlowBuckets(t *testing.T) {
 	for kind, test := range tests {
 		t.Run(string(kind), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond})
+				a := akamai.New(akamai.Config{Latency: 20 * time.Millisecond})
 				list := make([]string, test.n)
 				for i := range list {
 					list[i] = fmt.Sprint(1000 + i)
@@ -163,9 +163,9 @@ func TestRunOneObjectRefused(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := standin.NewAkamai(standin.AkamaiConfig{})
-				a.Fault(func(*http.Request, []byte) standin.AkamaiFault {
-					return standin.AkamaiFault{Status: 400, Body: test.body}
+				a := akamai.New(akamai.Config{})
+				a.Fault(func(*http.Request, []byte) akamai.Fault {
+					return akamai.Fault{Status: 400, Body: test.body}
 				})
 				o := run(t, a, invalidateURLs(), slices.Values(urls(1)))
 				if errors.Is(o.err, purger.ErrStopped) != test.stopped || len(o.Refused) != 1 || (o.took > 0) != test.stopped {
@@ -180,11 +180,11 @@ func TestRunOneObjectRefused(t *testing.T) {
 // tell, not those of the documentation.
 func TestRunOtherLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{
+		a := akamai.New(akamai.Config{
 			Latency: 20 * time.Millisecond,
-			Limits: standin.AkamaiLimits{
-				URLs:     standin.AkamaiBucket{Burst: 500, PerSecond: 200},
-				Requests: standin.AkamaiBucket{Burst: 2, PerSecond: 1},
+			Limits: akamai.Limits{
+				URLs:     akamai.Bucket{Burst: 500, PerSecond: 200},
+				Requests: akamai.Bucket{Burst: 2, PerSecond: 1},
 			},
 		})
 		list := urls(12_000)
@@ -202,7 +202,7 @@ func TestRunOtherLimits(t *testing.T) {
 // TestRunTruncatesTo429: of the tokens that others left, none waits for more.
 func TestRunTruncatesTo429(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{})
+		a := akamai.New(akamai.Config{})
 		list := urls(10_200)
 		others, mine := list[:9_700], list[9_700:]
 		run(t, a, invalidateURLs(), slices.Values(others))
@@ -221,7 +221,7 @@ func TestRunTruncatesTo429(t *testing.T) {
 // TestRunDuplicatesAndNonsense: what can't be sent is told, the rest is sent.
 func TestRunDuplicatesAndNonsense(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{})
+		a := akamai.New(akamai.Config{})
 		list := []string{"one", "two", "one", "not a tag", "", "two", strings.Repeat("x", 129), "three"}
 		o := run(t, a, purger.Request{Kind: purger.Tag, Network: purger.Staging, Action: purger.Delete}, slices.Values(list))
 		if o.err != nil || o.Accepted != 3 || o.Duplicates != 2 || len(o.Refused) != 3 || o.Attempts != 1 {
@@ -238,12 +238,12 @@ func TestRunDuplicatesAndNonsense(t *testing.T) {
 // TestRunSplitsWhatIsTooLarge: a limit that is lower than documented.
 func TestRunSplitsWhatIsTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{})
-		a.Fault(func(_ *http.Request, body []byte) standin.AkamaiFault {
+		a := akamai.New(akamai.Config{})
+		a.Fault(func(_ *http.Request, body []byte) akamai.Fault {
 			if len(body) > 20_000 {
-				return standin.AkamaiFault{Status: http.StatusRequestEntityTooLarge}
+				return akamai.Fault{Status: http.StatusRequestEntityTooLarge}
 			}
-			return standin.AkamaiFault{}
+			return akamai.Fault{}
 		})
 		list := append(urls(1000), "https://www.acme.com/"+strings.Repeat("x", 30_000))
 		o := run(t, a, invalidateURLs(), slices.Values(list))
@@ -259,13 +259,13 @@ func TestRunSilent429(t *testing.T) {
 	for _, status := range []int{429, 507} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := standin.NewAkamai(standin.AkamaiConfig{})
+				a := akamai.New(akamai.Config{})
 				until := time.Now().Add(20 * time.Second)
-				a.Fault(func(*http.Request, []byte) standin.AkamaiFault {
+				a.Fault(func(*http.Request, []byte) akamai.Fault {
 					if time.Now().Before(until) {
-						return standin.AkamaiFault{Status: status}
+						return akamai.Fault{Status: status}
 					}
-					return standin.AkamaiFault{}
+					return akamai.Fault{}
 				})
 				list := urls(1000)
 				o := run(t, a, invalidateURLs(), slices.Values(list))
@@ -284,7 +284,7 @@ func TestRunSilent429(t *testing.T) {
 // TestRunReportsProgress in steps that never go back and end at the whole.
 func TestRunReportsProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond, FaultRate: 0.5, Seed: 1})
+		a := akamai.New(akamai.Config{Latency: 20 * time.Millisecond, FaultRate: 0.5, Seed: 1})
 		var last purger.Progress
 		trouble := 0
 		sender := purger.Sender{API: bubble(t, a), Progress: func(p purger.Progress) {
@@ -312,7 +312,7 @@ func TestRunReportsProgress(t *testing.T) {
 // TestRunReadsAsItSends: a list is not read ahead of what is sent.
 func TestRunReadsAsItSends(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond})
+		a := akamai.New(akamai.Config{Latency: 20 * time.Millisecond})
 		read, most := 0, 0
 		list := func(yield func(string) bool) {
 			for _, url := range urls(50_000) {
@@ -341,7 +341,7 @@ func (r refusing) RoundTrip(*http.Request) (*http.Response, error) { return nil,
 func TestRunNeverReachedEndsSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, err := purger.New(purger.Config{
-			Credentials: credentialsOf(standin.NewAkamai(standin.AkamaiConfig{})),
+			Credentials: credentialsOf(akamai.New(akamai.Config{})),
 			HTTP:        &http.Client{Transport: refusing{io.ErrClosedPipe}},
 		})
 		if err != nil {

@@ -1,6 +1,7 @@
 package purger_test
 
 import (
+	"context"
 	"fmt"
 	"iter"
 	"net/http"
@@ -10,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/standin/akamai"
 	"github.com/purgebot/purgebot/purger"
 )
 
@@ -32,11 +33,11 @@ type outcome struct {
 	purger.Result
 	err    error
 	took   time.Duration
-	counts standin.AkamaiCounts
+	counts akamai.Counts
 	times  map[string]int // how often each object was accepted
 }
 
-func run(t *testing.T, a *standin.Akamai, r purger.Request, objects iter.Seq[string]) outcome {
+func run(t *testing.T, a *akamai.Server, r purger.Request, objects iter.Seq[string]) outcome {
 	t.Helper()
 	start := time.Now()
 	sender := purger.Sender{API: bubble(t, a), Budget: purger.NewBudget(start)}
@@ -80,7 +81,7 @@ func TestRunKeepsTheBudget(t *testing.T) {
 	for _, n := range []int{12_000, 100_000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond})
+				a := akamai.New(akamai.Config{Latency: 20 * time.Millisecond})
 				list := urls(n)
 				o := run(t, a, invalidateURLs(), slices.Values(list))
 				if o.err != nil {
@@ -106,8 +107,8 @@ func TestRunKeepsTheBudget(t *testing.T) {
 
 func TestRunWithFaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{
-			Latency: 20 * time.Millisecond, FaultRate: 0.05, Seed: 7, Limits: standin.AkamaiLimits{Unlimited: true},
+		a := akamai.New(akamai.Config{
+			Latency: 20 * time.Millisecond, FaultRate: 0.05, Seed: 7, Limits: akamai.Limits{Unlimited: true},
 		})
 		list := urls(50_000)
 		start := time.Now()
@@ -129,7 +130,7 @@ func TestRunWithFaults(t *testing.T) {
 
 func TestRunLimitedWithFaultsIsStillFast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond, FaultRate: 0.05, Seed: 3})
+		a := akamai.New(akamai.Config{Latency: 20 * time.Millisecond, FaultRate: 0.05, Seed: 3})
 		list := urls(50_000)
 		o := run(t, a, invalidateURLs(), slices.Values(list))
 		if o.err != nil {
@@ -160,7 +161,7 @@ func TestRunSetsRefusedObjectsApart(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := standin.NewAkamai(standin.AkamaiConfig{})
+				a := akamai.New(akamai.Config{})
 				list := urls(2000)
 				for _, i := range test.refuse {
 					if test.unnamed {
@@ -197,26 +198,26 @@ func TestRunSetsRefusedObjectsApart(t *testing.T) {
 
 // refuseSilently answers 400 to every request with one of the objects, in
 // Akamai's form, but without naming it.
-func refuseSilently(list []string, which []int) func(*http.Request, []byte) standin.AkamaiFault {
-	return func(_ *http.Request, body []byte) standin.AkamaiFault {
+func refuseSilently(list []string, which []int) func(*http.Request, []byte) akamai.Fault {
+	return func(_ *http.Request, body []byte) akamai.Fault {
 		for _, i := range which {
 			if strings.Contains(string(body), `"`+list[i]+`"`) {
-				return standin.AkamaiFault{Status: 400, Body: `{"httpStatus":400,"title":"bad request","detail":"","supportId":"x"}`}
+				return akamai.Fault{Status: 400, Body: `{"httpStatus":400,"title":"bad request","detail":"","supportId":"x"}`}
 			}
 		}
-		return standin.AkamaiFault{}
+		return akamai.Fault{}
 	}
 }
 
 func TestRunTooMuchTrafficLosesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond})
+		a := akamai.New(akamai.Config{Latency: 20 * time.Millisecond})
 		until := time.Now().Add(10 * time.Second)
-		a.Fault(func(*http.Request, []byte) standin.AkamaiFault {
+		a.Fault(func(*http.Request, []byte) akamai.Fault {
 			if time.Now().Before(until) {
-				return standin.AkamaiFault{Status: 400, Body: `{"httpStatus":400,"title":"bad request","detail":"","supportId":"x"}`}
+				return akamai.Fault{Status: 400, Body: `{"httpStatus":400,"title":"bad request","detail":"","supportId":"x"}`}
 			}
-			return standin.AkamaiFault{}
+			return akamai.Fault{}
 		})
 		list := urls(9000)
 		o := run(t, a, invalidateURLs(), slices.Values(list))
@@ -233,7 +234,7 @@ func TestRunTooMuchTrafficLosesNothing(t *testing.T) {
 
 func TestRunGivesUpAHostAfterTwentyRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{Hosts: []string{"www.acme.com"}, Latency: 20 * time.Millisecond})
+		a := akamai.New(akamai.Config{Hosts: []string{"www.acme.com"}, Latency: 20 * time.Millisecond})
 		list := urls(3000)
 		for i := range 1000 {
 			list[3*i] = strings.Replace(list[3*i], "www.acme.com", "www.evil.com", 1)
@@ -247,7 +248,7 @@ func TestRunGivesUpAHostAfterTwentyRefusals(t *testing.T) {
 		for _, r := range o.Refused {
 			words[r.Title]++
 		}
-		if n := words["unauthorized arl"]; n < 20 || n > 30 || words["not tried"] != 1000-n {
+		if n := words["unauthorized arl"]; n < 20 || n > 40 || words["not tried"] != 1000-n {
 			t.Errorf("refused: %v", words)
 		}
 		if o.Attempts > 60 {
@@ -258,13 +259,13 @@ func TestRunGivesUpAHostAfterTwentyRefusals(t *testing.T) {
 
 func TestRunSurvivesAnOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond})
+		a := akamai.New(akamai.Config{Latency: 20 * time.Millisecond})
 		from, until := time.Now().Add(30*time.Millisecond), time.Now().Add(10*time.Minute)
-		a.Fault(func(*http.Request, []byte) standin.AkamaiFault {
+		a.Fault(func(*http.Request, []byte) akamai.Fault {
 			if now := time.Now(); now.After(from) && now.Before(until) {
-				return standin.AkamaiFault{Status: 503}
+				return akamai.Fault{Status: 503}
 			}
-			return standin.AkamaiFault{}
+			return akamai.Fault{}
 		})
 		list := urls(20_000)
 		o := run(t, a, invalidateURLs(), slices.Values(list))
@@ -284,7 +285,7 @@ func TestRunSurvivesAnOutage(t *testing.T) {
 
 func TestRunSharesTheBudgetWithOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond})
+		a := akamai.New(akamai.Config{Latency: 20 * time.Millisecond})
 		list := urls(24_000)
 		mine, theirs := list[:12_000], list[12_000:]
 		other := make(chan error)
@@ -302,4 +303,91 @@ func TestRunSharesTheBudgetWithOthers(t *testing.T) {
 		}
 		t.Log(o.took, a.Counts())
 	})
+}
+
+// Another client of the account takes all that there is, for ten seconds. This
+// one asks seldom, and sends soon after there is something for it.
+func TestRunGivesWayToOthers(t *testing.T) {
+	for name, n := range map[string]int{"two URLs": 2, "a long list": 300} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := akamai.New(akamai.Config{Latency: 10 * time.Millisecond, Limits: akamai.Limits{
+					URLs: akamai.Bucket{Burst: 100, PerSecond: 20}, Requests: akamai.Bucket{Burst: 500, PerSecond: 500},
+				}})
+				const drained = 10 * time.Second
+				start := time.Now()
+				stop := drain(t, a, drained)
+				list := urls(n)
+				o := run(t, a, invalidateURLs(), slices.Values(list))
+				stop()
+				if o.err != nil || o.Accepted != n {
+					t.Fatalf("%d accepted, %v", o.Accepted, o.err)
+				}
+				first := o.Requests[0].At.Sub(start)
+				if first < drained || first > drained+2*time.Second+200*time.Millisecond {
+					t.Errorf("the first was accepted after %v", first)
+				}
+				if most := 1 + int(drained/(2*time.Second)); n == 2 && o.Limited > most {
+					t.Errorf("%d denied in %v", o.Limited, drained)
+				}
+				t.Log(o.took, o.Attempts, o.Limited)
+			})
+		})
+	}
+}
+
+// drain takes every token of URLs as another client of the account would,
+// until the time is over; stop waits for that.
+func drain(t *testing.T, a *akamai.Server, during time.Duration) (stop func()) {
+	t.Helper()
+	c := bubble(t, a)
+	request := invalidateURLs()
+	end := time.Now().Add(during)
+	take := func(objects ...string) {
+		request.Objects = objects
+		c.Send(context.Background(), request)
+	}
+	take(urls(100)...)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for time.Now().Before(end) {
+			take("https://www.acme.com/")
+		}
+	}()
+	return func() { <-done }
+}
+
+// Akamai names 20 of 100 URLs, one answer each: the others are accepted all
+// the same, wherever the bad ones stand.
+func TestRunAcceptsTheGoodOnesOfAHost(t *testing.T) {
+	for name, bad := range map[string]func(int) bool{
+		"the first ones": func(i int) bool { return i < 20 },
+		"the last ones":  func(i int) bool { return i >= 80 },
+		"every fifth":    func(i int) bool { return i%5 == 0 },
+		"the middle":     func(i int) bool { return i >= 40 && i < 60 },
+		"every second":   func(i int) bool { return i%2 == 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a := akamai.New(akamai.Config{Latency: 20 * time.Millisecond})
+				list := urls(100)
+				want := 0
+				for i, u := range list {
+					if bad(i) {
+						a.Refuse(u, 403, "unauthorized arl")
+						want++
+					}
+				}
+				o := run(t, a, invalidateURLs(), slices.Values(list))
+				o.each(t, list)
+				if o.err != nil || len(o.Refused) != want || o.Accepted != 100-want {
+					t.Errorf("%d accepted, %d refused of %d, %v", o.Accepted, len(o.Refused), want, o.err)
+				}
+				if o.Attempts > 3*want+10 {
+					t.Errorf("%d requests for %d bad ones", o.Attempts, want)
+				}
+			})
+		})
+	}
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/akamai/AkamaiOPEN-edgegrid-golang/v7/pkg/edgegrid"
 
-	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/standin/akamai"
 	"github.com/purgebot/purgebot/purger"
 )
 
@@ -59,7 +59,7 @@ func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-func credentialsOf(a *standin.Akamai) purger.Credentials {
+func credentialsOf(a *akamai.Server) purger.Credentials {
 	c := a.Credentials()
 	return purger.NewCredentials(edgegrid.Config{
 		Host: "akamai.test", ClientToken: c.ClientToken, ClientSecret: c.ClientSecret, AccessToken: c.AccessToken,
@@ -67,7 +67,7 @@ func credentialsOf(a *standin.Akamai) purger.Credentials {
 }
 
 // bubble is a client of the stand-in for synctest.
-func bubble(t *testing.T, a *standin.Akamai) *purger.Client {
+func bubble(t *testing.T, a *akamai.Server) *purger.Client {
 	t.Helper()
 	c, err := purger.New(purger.Config{
 		Credentials: credentialsOf(a),

@@ -94,6 +94,7 @@ type PullRequest struct {
 	Head   Side
 	Base   Side
 	Merged bool
+	Merge  string // the commit that it was merged as, once it was
 	Draft  bool
 }
 
@@ -117,6 +118,7 @@ type CheckRun struct {
 	ExternalID      string
 	Status          string
 	Conclusion      string // "" until it completed
+	StartedAt       time.Time
 	CompletedAt     time.Time
 	RequestedAction string // the button's identifier
 }
@@ -161,6 +163,7 @@ type WorkflowRun struct {
 	HeadRepoID int64 // differs from Repository.ID for a fork's run
 	Event      string
 	Conclusion string
+	StartedAt  time.Time // of this attempt
 	UpdatedAt  time.Time
 }
 

@@ -15,9 +15,6 @@ func parsePush(body []byte) (Event, error) {
 		Deleted bool   `json:"deleted"`
 		Forced  bool   `json:"forced"`
 	}
-	if lean, ok := trim(body, "commits", "head_commit"); ok {
-		body = lean
-	}
 	if err := decode(body, &w); err != nil {
 		return nil, err
 	}
@@ -130,11 +127,12 @@ func parsePullRequest(body []byte) (Event, error) {
 		origin
 		Number int `json:"number"`
 		PR     struct {
-			Number int  `json:"number"`
-			Merged bool `json:"merged"`
-			Draft  bool `json:"draft"`
-			Head   side `json:"head"`
-			Base   side `json:"base"`
+			Number int    `json:"number"`
+			Merged bool   `json:"merged"`
+			Merge  string `json:"merge_commit_sha"`
+			Draft  bool   `json:"draft"`
+			Head   side   `json:"head"`
+			Base   side   `json:"base"`
 		} `json:"pull_request"`
 	}
 	if err := decode(body, &w); err != nil {
@@ -161,11 +159,15 @@ func parsePullRequest(body []byte) (Event, error) {
 		}
 		return out
 	}
-	return &PullRequest{
+	pull := &PullRequest{
 		Origin: w.origin.origin(), Action: w.Action, Number: number,
 		Head: public(w.PR.Head), Base: public(w.PR.Base),
 		Merged: w.PR.Merged, Draft: w.PR.Draft,
-	}, nil
+	}
+	if pull.Merged { // before that it is a commit that only tries the merge
+		pull.Merge = w.PR.Merge
+	}
+	return pull, nil
 }
 
 func parseCheckRun(body []byte) (Event, error) {
@@ -178,6 +180,7 @@ func parseCheckRun(body []byte) (Event, error) {
 			ExternalID  string `json:"external_id"`
 			Status      string `json:"status"`
 			Conclusion  string `json:"conclusion"`
+			StartedAt   stamp  `json:"started_at"`
 			CompletedAt stamp  `json:"completed_at"`
 			App         wireID `json:"app"`
 			Suite       struct {
@@ -219,6 +222,7 @@ func parseCheckRun(body []byte) (Event, error) {
 		ExternalID:      w.Run.ExternalID,
 		Status:          w.Run.Status,
 		Conclusion:      w.Run.Conclusion,
+		StartedAt:       w.Run.StartedAt.Time,
 		CompletedAt:     w.Run.CompletedAt.Time,
 		RequestedAction: w.Requested.Identifier,
 	}, nil
@@ -298,6 +302,7 @@ func parseWorkflowRun(body []byte) (Event, error) {
 			HeadRepo   wireID `json:"head_repository"`
 			Event      string `json:"event"`
 			Conclusion string `json:"conclusion"`
+			StartedAt  stamp  `json:"run_started_at"`
 			UpdatedAt  stamp  `json:"updated_at"`
 		} `json:"workflow_run"`
 	}
@@ -326,6 +331,7 @@ func parseWorkflowRun(body []byte) (Event, error) {
 		HeadRepoID: w.Run.HeadRepo.ID,
 		Event:      w.Run.Event,
 		Conclusion: w.Run.Conclusion,
+		StartedAt:  w.Run.StartedAt.Time,
 		UpdatedAt:  w.Run.UpdatedAt.Time,
 	}, nil
 }

@@ -9,6 +9,7 @@ package webhook
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -37,10 +39,6 @@ const (
 	// can still be answered.
 	storeTime = 5 * time.Second
 
-	// trusted is how many bytes are made ready because a client says that
-	// it sends so many.
-	trusted = 256 << 10
-
 	// maxHeader bounds the event's name and the delivery's id.
 	maxHeader = 255
 )
@@ -52,6 +50,7 @@ type Delivery struct {
 	Installation int64  // 0 where GitHub names none
 	RepositoryID int64  // 0 for events of a whole installation
 	Repository   string // owner/name at that time, "" likewise
+	Person       int64  // who asks for something, by a comment or a button; 0 for all other events
 	Body         []byte // the JSON object in valid UTF-8, also when it came form-encoded; Parse takes it
 	ReceivedAt   time.Time
 }
@@ -77,14 +76,16 @@ type Config struct {
 // or an empty one: everybody could sign with that.
 //
 // Answers, the first that fits: 413 for more than MaxBody bytes, 401 without
-// a good X-Hub-Signature-256, 415 neither JSON nor form-encoded, 400 for what
+// a good X-Hub-Signature-256 (and nothing of the body is read where the header
+// is no such signature), 503 with Retry-After where too many bytes of other
+// bodies are in memory that are not verified yet, 415 neither JSON nor form-encoded, 400 for what
 // can't be read, 200 for a ping, an event without use or a known GUID, 202
 // once Store has it, 503 where Store fails.
 func New(cfg Config) (echo.HandlerFunc, error) {
 	if len(cfg.Secrets) == 0 {
 		return nil, errors.New("no webhook secret: without one, anybody's request would count as GitHub's")
 	}
-	r := &receiver{store: cfg.Store, now: cfg.Now, log: cfg.Log}
+	r := &receiver{rooms: newRooms(), store: cfg.Store, now: cfg.Now, log: cfg.Log}
 	for i, s := range cfg.Secrets {
 		if s == "" {
 			return nil, fmt.Errorf("webhook secret %d of %d is empty: anybody's request would count as GitHub's", i+1, len(cfg.Secrets))
@@ -105,6 +106,7 @@ func New(cfg Config) (echo.HandlerFunc, error) {
 
 type receiver struct {
 	secrets [][]byte
+	rooms   *rooms
 	store   func(context.Context, Delivery) (bool, error)
 	now     func() time.Time
 	log     *slog.Logger
@@ -115,6 +117,7 @@ type answer struct {
 	code    int
 	message string
 	err     error // for the log alone
+	early   bool  // the body is not read to its end: no other request follows on the connection
 }
 
 func (r *receiver) serve(c echo.Context) error {
@@ -134,20 +137,50 @@ func (r *receiver) serve(c echo.Context) error {
 		attrs = append(attrs, slog.Any("err", a.err))
 	}
 	r.log.LogAttrs(req.Context(), level, "webhook delivery", attrs...)
-	return c.JSON(a.code, struct {
+	return a.write(c)
+}
+
+// write answers. A client that reads nothing before it has written everything
+// would never see an answer that comes early: what it still sends is taken
+// and thrown away, within the time and the size that any body may have. Not
+// where it asked first: it will not send.
+func (a answer) write(c echo.Context) error {
+	header := c.Response().Header()
+	if a.early {
+		header.Set("Connection", "close")
+	}
+	if a.code == http.StatusServiceUnavailable {
+		header.Set("Retry-After", "10")
+	}
+	text, err := json.Marshal(struct {
 		Message string `json:"message"`
 	}{a.message})
+	if err != nil {
+		return err
+	}
+	header.Set(echo.HeaderContentLength, strconv.Itoa(len(text))) // so that the answer has its end before this returns
+	err = c.JSONBlob(a.code, text)
+	if !a.early || err != nil || c.Request().Header.Get("Expect") != "" {
+		return err
+	}
+	conn := http.NewResponseController(c.Response())
+	_ = conn.SetReadDeadline(time.Now().Add(patience)) // there is none where the server has its own
+	if conn.Flush() == nil {
+		_, _ = io.CopyN(io.Discard, c.Request().Body, MaxBody)
+	}
+	return nil
 }
 
 // receive decides the answer; the order of its steps is promised.
 func (r *receiver) receive(c echo.Context) answer {
 	received := r.now()
 	req := c.Request()
-	raw, refusal := readBody(c)
+	signature, refusal := unsigned(req)
 	if refusal != nil {
 		return *refusal
 	}
-	if refusal := r.authentic(req.Header.Get(github.SHA256SignatureHeader), raw); refusal != nil {
+	raw, refusal := r.authentic(c, signature)
+	if refusal != nil {
 		return *refusal
 	}
 	body, refusal := payload(req.Header.Get(echo.HeaderContentType), raw)
@@ -179,6 +212,14 @@ func (r *receiver) receive(c echo.Context) answer {
 	}
 	from := event.Source()
 	d.Installation, d.RepositoryID, d.Repository = from.Installation, from.Repository.ID, from.Repository.FullName()
+	switch e := event.(type) {
+	case *IssueComment, *CheckSuite:
+		d.Person = from.Sender.ID
+	case *CheckRun:
+		if e.Action != "completed" { // which an App does, for everybody
+			d.Person = from.Sender.ID
+		}
+	}
 	return r.keep(req.Context(), d)
 }
 
@@ -219,64 +260,6 @@ func (r *receiver) stored(ctx context.Context, d Delivery) (isNew bool, err erro
 		return r.isNew, r.err
 	case <-ctx.Done():
 		return false, ctx.Err()
-	}
-}
-
-// readBody reads the whole body within GitHub's patience, and never more than
-// MaxBody bytes of it.
-func readBody(c echo.Context) ([]byte, *answer) {
-	req := c.Request()
-	tooLarge := &answer{code: http.StatusRequestEntityTooLarge, message: fmt.Sprintf("the body is larger than %d bytes", MaxBody)}
-	conn := http.NewResponseController(c.Response())
-	limited := conn.SetReadDeadline(time.Now().Add(patience)) == nil
-	if req.ContentLength > MaxBody {
-		// A client that is still writing may never see an answer that comes
-		// too early, unless it asked first.
-		if req.Header.Get("Expect") == "" {
-			_, _ = io.CopyN(io.Discard, req.Body, MaxBody)
-		}
-		return nil, tooLarge
-	}
-	var raw bytes.Buffer
-	raw.Grow(int(min(max(req.ContentLength, 0), trusted)) + bytes.MinRead) // for the whole of a usual one
-	if _, err := raw.ReadFrom(http.MaxBytesReader(c.Response(), req.Body, MaxBody)); err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, tooLarge
-		}
-		c.Response().Header().Set("Connection", "close")
-		if timeout, ok := errors.AsType[interface {
-			error
-			Timeout() bool
-		}](err); ok && timeout.Timeout() {
-			return nil, &answer{code: http.StatusRequestTimeout, message: fmt.Sprintf("the body did not arrive within %s", patience)}
-		}
-		return nil, &answer{code: http.StatusBadRequest, message: "the body ended early", err: fmt.Errorf("read body: %w", err)}
-	}
-	if limited {
-		_ = conn.SetReadDeadline(time.Time{}) // or the connection is cut while Store works
-	}
-	return raw.Bytes(), nil
-}
-
-// authentic holds the signature against each secret. ValidateSignature alone
-// would take a sha1 under the header's name.
-func (r *receiver) authentic(signature string, raw []byte) *answer {
-	if signature == "" {
-		return &answer{
-			code:    http.StatusUnauthorized,
-			message: "the header " + github.SHA256SignatureHeader + " is missing: set the webhook's secret in the GitHub App",
-		}
-	}
-	if strings.HasPrefix(signature, "sha256=") {
-		for _, secret := range r.secrets {
-			if github.ValidateSignature(signature, raw, secret) == nil {
-				return nil
-			}
-		}
-	}
-	return &answer{
-		code:    http.StatusUnauthorized,
-		message: "the signature does not fit: the GitHub App's webhook secret and purgebot's differ",
 	}
 }
 

@@ -13,42 +13,54 @@ import (
 
 // actFlags are those of retry, release and cancel.
 type actFlags struct {
-	Purge  string `arg:"" help:"The purge's id, as status and queue list it, or the address of its page."`
 	By     string `help:"Who wants it; goes into the commit's status (default: the operator)." placeholder:"NAME"`
 	Config string `help:"The server's configuration file (default: ./purgebot.yaml, if there is one)." placeholder:"FILE"`
 
 	askFlags
 }
 
-// retryCmd is purgebot retry.
-type retryCmd struct{ actFlags }
+// onePurge is the argument of those that are about one.
+type onePurge struct {
+	Purge string `arg:"" help:"The purge's id, as status and queue list it, or the address of its page."`
+}
 
 // releaseCmd is purgebot release.
-type releaseCmd struct{ actFlags }
+type releaseCmd struct {
+	onePurge
+	actFlags
+}
 
 // cancelCmd is purgebot cancel.
-type cancelCmd struct{ actFlags }
+type cancelCmd struct {
+	onePurge
+	actFlags
+}
 
-func (c *retryCmd) Run(ctx context.Context, std streams) error   { return c.act(ctx, std, "retry") }
-func (c *releaseCmd) Run(ctx context.Context, std streams) error { return c.act(ctx, std, "release") }
+func (c *releaseCmd) Run(ctx context.Context, std streams) error {
+	return c.act(ctx, std, c.Purge, "release")
+}
 
-func (c *cancelCmd) Run(ctx context.Context, std streams) error { return c.act(ctx, std, "cancel") }
+func (c *cancelCmd) Run(ctx context.Context, std streams) error {
+	return c.act(ctx, std, c.Purge, "cancel")
+}
 
-func (c *actFlags) act(ctx context.Context, std streams, verb string) error {
-	id := strings.TrimRight(c.Purge, "/")
+// actPath is the API's operation that does a verb with a purge.
+func actPath(id, verb string) string { return "/api/purges/" + url.PathEscape(id) + "/" + verb }
+
+func (c *actFlags) act(ctx context.Context, std streams, purge, verb string) error {
+	id := strings.TrimRight(purge, "/")
 	if _, key, ok := strings.Cut(id, "/purges/"); ok {
 		id = key
 	}
 	if id == "" || strings.ContainsAny(id, "/?# ") {
-		return usage("%q is neither a purge's id nor the address of its page", c.Purge)
+		return usage("%q is neither a purge's id nor the address of its page", purge)
 	}
 	server, err := c.connect(c.Config, os.Getenv)
 	if err != nil {
 		return err
 	}
 	var doc web.Acted
-	path := "/api/purges/" + url.PathEscape(id) + "/" + verb
-	if err := server.ask(ctx, http.MethodPost, path, nil, web.Ask{By: c.By}, &doc); err != nil {
+	if err := server.ask(ctx, http.MethodPost, actPath(id, verb), nil, web.Ask{By: c.By}, &doc); err != nil {
 		return err
 	}
 	if c.JSON {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the database/sql driver "pgx"
+
+	"github.com/purgebot/purgebot/internal/servertest"
 )
 
 // openDatabase reads a server's database beside it.
@@ -53,20 +55,20 @@ const left = `SELECT 'delivery ' || event FROM delivery WHERE handled_at = 0
 // atRest waits until nothing is left to purge, and holds the rows against each
 // other.
 func (w *world) atRest(open func() *sql.DB) {
-	w.t.Helper()
+	w.T.Helper()
 	var (
 		todo []string
 		err  error
 		db   *sql.DB
 	)
 	defer func() {
-		if w.t.Failed() {
-			w.t.Logf("left to purge: %q (%v)", todo, err)
+		if w.T.Failed() {
+			w.T.Logf("left to purge: %q (%v)", todo, err)
 		}
 	}()
-	// What a sweep rang for is rung for again only after a minute, if that
+	// What a sweep woke is woken again only after a minute, if that
 	// sweep's process was killed.
-	ctx, cancel := context.WithTimeout(w.t.Context(), 3*waitTime)
+	ctx, cancel := context.WithTimeout(w.T.Context(), 3*servertest.Patience)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -78,16 +80,16 @@ func (w *world) atRest(open func() *sql.DB) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			w.t.Fatal("waited in vain until nothing is left to purge")
+			w.T.Fatal("waited in vain until nothing is left to purge")
 		}
 	}
 	for what, query := range half {
-		found, err := texts(w.t.Context(), db, query)
+		found, err := texts(w.T.Context(), db, query)
 		if err != nil {
-			w.t.Errorf("look for %s: %v", what, err)
+			w.T.Errorf("look for %s: %v", what, err)
 		}
 		for _, id := range found {
-			w.t.Errorf("%s: %s", what, id)
+			w.T.Errorf("%s: %s", what, id)
 		}
 	}
 }

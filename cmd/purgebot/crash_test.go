@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"database/sql"
 	"fmt"
 	"net/http"
@@ -13,34 +12,35 @@ import (
 	"testing"
 	"time"
 
-	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/servertest"
+	"github.com/purgebot/purgebot/internal/standin/akamai"
 	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
 func TestKilledBetweenAkamaisAnswerAndTheSettling(t *testing.T) {
 	w, first := newWorld(t, nil)
-	w.deploy("production", first, "success")
+	w.Deploy("production", first, "success")
 	config := w.files()
 	p := w.spawn(config)
 	killed := make(chan struct{})
-	w.akamai.Fault(func(*http.Request, []byte) standin.AkamaiFault {
+	w.Akamai.Fault(func(*http.Request, []byte) akamai.Fault {
 		select {
 		case <-killed:
-			return standin.AkamaiFault{}
+			return akamai.Fault{}
 		default:
 		}
 		p.kill() // it has sent, and will never read the answer
 		close(killed)
-		return standin.AkamaiFault{Accept: true, Drop: true}
+		return akamai.Fault{Accept: true, Drop: true}
 	})
-	second := w.commit("second", map[string]string{"content/index/home.md": "2"})
-	w.deploy("production", second, "success")
+	second := w.Commit("second", map[string]string{"content/index/home.md": "2"})
+	w.Deploy("production", second, "success")
 	<-killed
 
 	w.spawn(config)
-	w.await(second, "production", "success", "2 URLs purged")
+	w.Await(second, "production", "success", "2 URLs purged")
 	home := []string{"production invalidate url https://www.acme.com/index/home/", "production invalidate url https://m.acme.com/index/home/"}
-	w.wantSent(slices.Concat(home, home)...) // once lost, once settled
+	w.WantSent(slices.Concat(home, home)...) // once lost, once settled
 }
 
 // Killed again and again at random moments while deployments succeed and
@@ -49,14 +49,14 @@ func TestKilledBetweenAkamaisAnswerAndTheSettling(t *testing.T) {
 func TestKilledAtRandom(t *testing.T) {
 	t.Parallel()
 	for name, database := range map[string]func(*testing.T, *world) string{
-		"sqlite":   func(_ *testing.T, w *world) string { return "sqlite:" + filepath.Join(w.cfg.dir, "purgebot.db") },
+		"sqlite":   func(_ *testing.T, w *world) string { return "sqlite:" + filepath.Join(w.Config.Dir, "purgebot.db") },
 		"postgres": func(t *testing.T, _ *world) string { return storetest.Postgres(t) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			random := newSeed(t)
+			random := servertest.Seed(t)
 			w, first := newWorld(t, nil)
 			url := database(t, w)
-			w.deploy("production", first, "success")
+			w.Deploy("production", first, "success")
 			l := newLoad(w)
 			config := w.filesWith(url)
 			p := w.spawn(config)
@@ -96,34 +96,35 @@ type loadStep struct {
 
 // lastIsPurged waits until Akamai has the last step's page.
 func (l *load) lastIsPurged() {
-	l.t.Helper()
+	l.T.Helper()
 	page := l.steps[len(l.steps)-1].page
-	l.eventually(page+" is purged", func() bool { return len(l.accepted(page)) > 0 })
+	l.Eventually(page+" is purged", func() bool { return len(l.accepted(page)) > 0 })
 }
 
 // newLoad has Akamai take a moment for each request.
 func newLoad(w *world) *load {
-	w.akamai.Fault(func(*http.Request, []byte) standin.AkamaiFault {
-		return standin.AkamaiFault{Delay: 100 * time.Millisecond}
+	w.Akamai.Fault(func(*http.Request, []byte) akamai.Fault {
+		return akamai.Fault{Delay: 100 * time.Millisecond}
 	})
 	return &load{world: w}
 }
 
 // deployStep deploys one more page. Its webhook may meet a server that is
 // gone.
-func (l *load) deployStep() {
-	l.t.Helper()
+func (l *load) deployStep() (sha string) {
+	l.T.Helper()
 	i := len(l.steps)
-	sha := l.commit(fmt.Sprint(i), map[string]string{fmt.Sprintf("content/step/p%d.md", i): "x", "content/index/home.md": fmt.Sprint(i)})
-	l.push(sha)
+	sha = l.Commit(fmt.Sprint(i), map[string]string{fmt.Sprintf("content/step/p%d.md", i): "x", "content/index/home.md": fmt.Sprint(i)})
+	l.Push(sha)
 	l.steps = append(l.steps, loadStep{fmt.Sprintf("https://www.acme.com/step/p%d/", i), time.Now()})
-	l.deploy("production", sha, "success")
+	l.Deploy("production", sha, "success")
+	return sha
 }
 
 func (l *load) killAfter(d time.Duration, p *process) {
 	select {
 	case <-time.After(d):
-	case <-l.t.Context().Done():
+	case <-l.T.Context().Done():
 	}
 	l.stops = append(l.stops, time.Now())
 	p.kill()
@@ -131,7 +132,7 @@ func (l *load) killAfter(d time.Duration, p *process) {
 
 // accepted gives when Akamai accepted an object.
 func (l *load) accepted(object string) (at []time.Time) {
-	for _, a := range l.akamai.Accepted() {
+	for _, a := range l.Akamai.Accepted() {
 		if slices.Contains(a.Objects, object) {
 			at = append(at, a.At)
 		}
@@ -143,40 +144,40 @@ func (l *load) accepted(object string) (at []time.Time) {
 // Akamai accepted unknown to the ledger but what was on its way when a process
 // was stopped: that alone is sent twice.
 func (l *load) check(db *sql.DB) {
-	l.t.Helper()
+	l.T.Helper()
 	for i, step := range l.steps {
 		if at := l.accepted(step.page); len(at) == 0 || at[len(at)-1].Before(step.at) {
-			l.t.Errorf("step %d: %s was accepted at %v, deployed at %v", i, step.page, at, step.at)
+			l.T.Errorf("step %d: %s was accepted at %v, deployed at %v", i, step.page, at, step.at)
 		}
 	}
 	if home := l.accepted("https://www.acme.com/index/home/"); len(home) == 0 || home[len(home)-1].Before(l.steps[len(l.steps)-1].at) {
-		l.t.Errorf("the page that changed last was accepted at %v", home)
+		l.T.Errorf("the page that changed last was accepted at %v", home)
 	}
 	const way = 2 * time.Second // from Akamai's acceptance until that is written down, at most
-	all, lost := l.akamai.Accepted(), 0
+	all, lost := l.Akamai.Accepted(), 0
 	for _, a := range all {
 		var known int
-		if err := db.QueryRowContext(l.t.Context(), `SELECT COUNT(*) FROM request WHERE akamai_id = $1 AND state = 'accepted'`, a.PurgeID).Scan(&known); err != nil {
-			l.t.Fatal(err)
+		if err := db.QueryRowContext(l.T.Context(), `SELECT COUNT(*) FROM request WHERE akamai_id = $1 AND state = 'accepted'`, a.PurgeID).Scan(&known); err != nil {
+			l.T.Fatal(err)
 		}
 		if known == 1 {
 			continue
 		}
 		lost++
 		if !slices.ContainsFunc(l.stops, func(stop time.Time) bool { return stop.Sub(a.At).Abs() < way }) {
-			l.t.Errorf("the ledger knows nothing of %v, accepted at %v; stops: %v", a.Objects, a.At, l.stops)
+			l.T.Errorf("the ledger knows nothing of %v, accepted at %v; stops: %v", a.Objects, a.At, l.stops)
 		}
 	}
-	l.t.Logf("%d deployments, %d stops, %d requests, of which %d were on their way then", len(l.steps), len(l.stops), len(all), lost)
+	l.T.Logf("%d deployments, %d stops, %d requests, of which %d were on their way then", len(l.steps), len(l.stops), len(all), lost)
 }
 
 // Credentials that Akamai refuses pause the account and lose nothing; the
 // mended .edgerc is read without a restart.
 func TestMendedCredentialsNeedNoRestart(t *testing.T) {
 	w, first := newWorld(t, nil)
-	w.deploy("production", first, "success")
+	w.Deploy("production", first, "success")
 	config := w.files()
-	edgerc := filepath.Join(w.cfg.dir, "edgerc")
+	edgerc := filepath.Join(w.Config.Dir, "edgerc")
 	good, err := os.ReadFile(edgerc)
 	if err != nil {
 		t.Fatal(err)
@@ -189,17 +190,14 @@ func TestMendedCredentialsNeedNoRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := w.spawn(config)
-	second := w.commit("second", map[string]string{"content/index/home.md": "2"})
-	w.deploy("production", second, "success")
-	ctx, cancel := context.WithTimeout(t.Context(), waitTime)
-	defer cancel()
-	for metrics := ""; !strings.Contains(metrics, "purgebot_akamai_paused 1"); {
-		if metrics, err = fetch(ctx, "http://"+p.addr+"/metrics"); err != nil {
-			t.Fatal(err)
-		}
-	}
+	second := w.Commit("second", map[string]string{"content/index/home.md": "2"})
+	w.Deploy("production", second, "success")
+	w.Eventually("Akamai is paused", func() bool {
+		_, metrics := p.get("/metrics")
+		return strings.Contains(metrics, "purgebot_akamai_paused 1")
+	})
 	if err := os.WriteFile(edgerc, good, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.await(second, "production", "success", "2 URLs purged")
+	w.Await(second, "production", "success", "2 URLs purged")
 }

@@ -1,26 +1,32 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
 	"github.com/purgebot/purgebot/internal/config"
+	"github.com/purgebot/purgebot/internal/policy"
+	"github.com/purgebot/purgebot/internal/report"
+	"github.com/purgebot/purgebot/internal/server"
 	"github.com/purgebot/purgebot/internal/store"
 	"github.com/purgebot/purgebot/purger"
 )
 
 // doctorCmd is purgebot doctor.
 type doctorCmd struct {
-	Config string `help:"Configuration file (default: ./purgebot.yaml, if there is one)." placeholder:"FILE"`
+	Config  string `help:"Configuration file (default: ./purgebot.yaml, if there is one)." placeholder:"FILE"`
+	Account string `help:"Of the Akamai accounts only this one." placeholder:"NAME"`
 }
 
 func (c *doctorCmd) Run(ctx context.Context, std streams) error {
@@ -35,8 +41,15 @@ func (c *doctorCmd) Run(ctx context.Context, std streams) error {
 			bad++
 		}
 	}
-	configurationExamined(cfg.File, faults, tell)
-	d := doctor{config: cfg, getenv: os.Getenv, now: time.Now, http: &http.Client{}}
+	faults = errors.Join(faults, config.Misspelt(os.Environ()))
+	configurationExamined(cfg, faults, tell)
+	if _, err := cfg.Akamai.Account(c.Account); err != nil {
+		return usage("%w", err)
+	}
+	d := doctor{config: cfg, account: c.Account, getenv: os.Getenv, now: time.Now, http: &http.Client{}}
+	if faults == nil {
+		tell(policyExamined(cfg.Policy))
+	}
 	d.examine(ctx, tell)
 	switch {
 	case ctx.Err() != nil:
@@ -49,30 +62,47 @@ func (c *doctorCmd) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-// configurationExamined tells every fault of the configuration. The other
-// checks go on with what could be read of it.
-func configurationExamined(file string, faults error, tell func(examination)) {
+// configurationExamined tells every fault of the configuration, and what
+// should not stay as it is. The other checks go on with what could be read of
+// it.
+func configurationExamined(cfg config.Config, faults error, tell func(examination)) {
 	const check = "configuration"
+	for _, words := range cfg.Warnings {
+		tell(examination{markWarn, check, words})
+	}
 	if faults != nil {
 		for line := range strings.SplitSeq(faults.Error(), "\n") {
 			tell(examination{markBad, check, line})
 		}
 		return
 	}
-	if file == "" {
-		file = "the PURGEBOT_* variables, no file"
-	}
-	tell(examination{markGood, check, file})
+	tell(examination{markGood, check, cmp.Or(cfg.File, "the PURGEBOT_* variables, no file")})
 }
 
-// doctor examines what a first start can get wrong. It asks Akamai and GitHub,
-// purges nothing, and changes nothing but an old schema of the database, as
-// serve does.
+// files looks whether everybody on this machine can read what holds secrets.
+func (d doctor) files(context.Context) (found []examination) {
+	edgerc := d.config.Akamai.Edgerc
+	if home := d.getenv("HOME"); edgerc == "" && home != "" {
+		edgerc = filepath.Join(home, ".edgerc")
+	}
+	for _, file := range []string{d.config.File, d.config.GitHub.PrivateKeyFile, edgerc} {
+		info, err := os.Stat(file)
+		if err == nil && info.Mode().Perm()&0o007 != 0 && runtime.GOOS != "windows" {
+			found = append(found, examination{markWarn, "file", file + " holds secrets and others on this machine can read it: chmod o-rwx " + file})
+		}
+	}
+	return found
+}
+
+// doctor examines what a first start can get wrong. It asks Akamai, GitHub and
+// the database, and changes nothing anywhere.
 type doctor struct {
-	config config.Config // as far as it could be read
-	getenv func(string) string
-	now    func() time.Time
-	http   *http.Client // for the plain requests
+	config  config.Config // as far as it could be read
+	account string        // of Akamai, that alone is looked at; "": all are
+	getenv  func(string) string
+	now     func() time.Time
+	http    *http.Client // for the plain requests
+	brief   bool         // leaves out what takes more calls the more installations there are
 }
 
 // examination is one line of the doctor's.
@@ -94,9 +124,9 @@ const (
 // examine makes all checks, and tells each as it is made.
 func (d doctor) examine(ctx context.Context, tell func(examination)) {
 	for _, check := range []func(context.Context) []examination{
-		d.akamai, d.gitHubClock, d.app, d.secrets, d.databaseOpens, d.address,
+		d.files, d.akamai, d.gitHub, d.secrets, d.receivers, d.databaseOpens, d.listens, d.address,
 	} {
-		one, cancel := context.WithTimeout(ctx, 20*time.Second)
+		one, cancel := context.WithTimeout(ctx, examineTime)
 		for _, e := range check(one) {
 			tell(e)
 		}
@@ -104,19 +134,63 @@ func (d doctor) examine(ctx context.Context, tell func(examination)) {
 	}
 }
 
-// akamai looks at the credentials and, with a question that purges nothing,
-// whether they are granted the purge API.
-func (d doctor) akamai(ctx context.Context) []examination {
+// logged says in the log what a server that just started should have
+// otherwise: what the configuration can't show.
+func (d doctor) logged(ctx context.Context, log *slog.Logger) {
+	found := []examination{policyExamined(d.config.Policy)}
+	if u, err := url.Parse(d.config.PublicURL); err == nil {
+		e, _ := publicURLExamined(u)
+		found = append(found, e)
+	}
+	ctx, cancel := context.WithTimeout(ctx, examineTime)
+	defer cancel()
+	for _, e := range append(found, d.gitHub(ctx)...) {
+		level := slog.LevelWarn
+		switch {
+		case ctx.Err() != nil || e.mark == markGood || e.mark == markSkip || e.words == "":
+			continue
+		case e.mark == markBad:
+			level = slog.LevelError
+		}
+		log.LogAttrs(ctx, level, "check", slog.String("what", e.check), slog.String("found", oneLine(e.words)))
+	}
+}
+
+// examineTime bounds each check.
+const examineTime = 20 * time.Second
+
+// akamai looks at the credentials of each account or, with --account, of one.
+func (d doctor) akamai(ctx context.Context) (found []examination) {
+	names := d.config.Akamai.All()
+	if d.account != "" {
+		names = []string{d.account}
+	}
+	for _, name := range names {
+		for _, e := range d.akamaiAccount(ctx, name) {
+			if len(d.config.Akamai.Accounts) > 0 {
+				e.words = "account " + name + ": " + e.words
+			}
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// akamaiAccount looks at an account's credentials and, with a question that
+// purges nothing, whether they are granted the purge API.
+func (d doctor) akamaiAccount(ctx context.Context, name string) []examination {
 	unasked := []examination{
 		{markSkip, "Akamai grant", "without credentials"},
 		{markSkip, "Akamai clock", "without credentials"},
 	}
-	creds, err := purger.LoadCredentials(d.config.Akamai.Edgerc, d.config.Akamai.Section, d.getenv)
+	to, err := d.config.Akamai.Client(name, d.getenv)
+	creds := to.Credentials
 	if err != nil {
 		return append([]examination{{markBad, "edgerc", err.Error()}}, unasked...)
 	}
 	found := []examination{{markGood, "edgerc", "credentials for " + creds.Host()}, maxBodyExamined(creds.MaxBody())}
-	client, err := purger.New(purger.Config{Credentials: creds, BaseURL: d.config.Akamai.BaseURL, AccountSwitchKey: d.config.Akamai.AccountSwitchKey})
+	to.UserAgent = userAgent()
+	client, err := purger.New(to)
 	if err != nil {
 		return append(found, examination{markBad, "Akamai grant", err.Error()}, unasked[1])
 	}
@@ -193,54 +267,58 @@ func (d doctor) get(ctx context.Context, address string) (status int, date time.
 	return resp.StatusCode, date, resp.Body.Close()
 }
 
-// databaseOpens opens the database as serve does, which brings its schema up
-// to date. A file that does not exist yet is left to serve.
+// databaseOpens looks at the database and changes nothing: it is a server's to
+// bring its schema up to date.
 func (d doctor) databaseOpens(ctx context.Context) []examination {
 	const check = "database"
-	address := d.config.Database.Reveal()
-	if file, ok := strings.CutPrefix(address, "sqlite:"); ok {
-		file = strings.TrimPrefix(file, "//")
-		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-			return []examination{folderExamined(check, filepath.Dir(file))}
-		}
-	}
-	s, err := store.Open(ctx, store.Config{URL: address, Now: d.now})
+	found, err := store.Examine(ctx, d.config.Database.Reveal())
 	if err != nil {
-		return []examination{{markBad, check, withoutPassword(address, err)}}
+		return []examination{{markBad, check, err.Error()}}
 	}
-	err = s.Ready(ctx)
-	if closing := s.Close(); err == nil {
-		err = closing
-	}
-	if err != nil {
-		return []examination{{markBad, check, "can't be written: " + withoutPassword(address, err)}}
-	}
-	engine, _, _ := strings.Cut(address, ":")
-	return []examination{{markGood, check, engine + ", can be written"}}
+	return []examination{{markGood, check, found}}
 }
 
 // folderExamined tries whether a file can be made in a folder.
 func folderExamined(check, folder string) examination {
-	f, err := os.CreateTemp(folder, ".purgebot-doctor-*")
+	f, err := os.CreateTemp(folder, ".purgebot-setup-*")
 	if err == nil {
 		err = errors.Join(f.Close(), os.Remove(f.Name()))
 	}
 	if err != nil {
 		return examination{markBad, check, fmt.Sprintf("no file can be made in its folder: %v", err)}
 	}
-	return examination{markGood, check, "sqlite, made at the first start"}
+	return examination{markGood, check, ""}
 }
 
-// withoutPassword keeps a database's password out of an error's words.
-func withoutPassword(database string, err error) string {
-	words := err.Error()
-	if u, parseErr := url.Parse(database); parseErr == nil && u.User != nil {
-		if password, ok := u.User.Password(); ok && password != "" {
-			words = strings.ReplaceAll(words, password, "xxxxx")
-			words = strings.ReplaceAll(words, url.QueryEscape(password), "xxxxx")
+// listens looks whether the server can listen where the configuration says, or
+// does already.
+func (d doctor) listens(ctx context.Context) []examination {
+	const check = "listen"
+	fault := server.Listenable(ctx, d.config.Listen)
+	if fault == nil {
+		return []examination{{markGood, check, d.config.Listen + " is free"}}
+	}
+	if host, err := dialable(d.config.Listen); err == nil {
+		if status, _, err := d.get(ctx, "http://"+host+"/healthz"); err == nil && status == http.StatusOK {
+			return []examination{{markGood, check, d.config.Listen + ": a server runs there"}}
 		}
 	}
-	return words
+	return []examination{{markBad, check, fault.Error()}}
+}
+
+// policyExamined looks whether anybody may purge anything.
+func policyExamined(p policy.Policy) examination {
+	const check = "policy"
+	if len(p) == 0 {
+		return examination{markBad, check, "it lists nothing, so every purge is refused: write under policy which repositories may purge which hosts"}
+	}
+	for i, entry := range p {
+		// One that names an account or shared rules may have another allow the rest.
+		if len(entry.Hosts)+len(entry.Tags)+len(entry.CPCodes) == 0 && entry.Account+entry.RulesFrom == "" {
+			return examination{markWarn, check, fmt.Sprintf("entry %d (%s) allows no hosts, tags or CP codes: add some", i+1, strings.Join(entry.Repositories, ", "))}
+		}
+	}
+	return examination{markGood, check, report.Amount(len(p), "entry", "entries")}
 }
 
 // address looks whether the server can be reached where the statuses' links
@@ -252,31 +330,36 @@ func (d doctor) address(ctx context.Context) []examination {
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return []examination{{markBad, check, fmt.Sprintf("public_url %q is not an http(s) address", address)}}
 	}
+	if e, ok := publicURLExamined(u); !ok {
+		return []examination{e}
+	}
 	status, _, err := d.get(ctx, address+"/healthz")
 	switch {
 	case err != nil:
-		return []examination{{markWarn, check, fmt.Sprintf("nothing answers at %s yet: start purgebot serve, and let GitHub reach it (%v)", address, err)}}
+		return []examination{{markWarn, check, fmt.Sprintf("nothing answers at %s yet: start purgebot serve, and let GitHub reach it (%v)", address, reason(err))}}
 	case status != http.StatusOK:
-		return []examination{{markWarn, check, fmt.Sprintf("%s/healthz answers %d: that is something else than purgebot", address, status)}}
-	case loopback(u.Hostname()):
-		return []examination{{markWarn, check, address + " is this machine alone: GitHub can't deliver webhooks to it"}}
-	case u.Scheme == "http":
-		return []examination{{markWarn, check, address + " is not https: webhooks and sign-ins go in the clear"}}
+		return []examination{{markWarn, check, fmt.Sprintf("%s/healthz answers %d, so that is not purgebot: point the proxy or the name at purgebot's listen", address, status)}}
 	}
 	return []examination{{markGood, check, address + " answers"}}
+}
+
+// publicURLExamined judges the address by itself.
+func publicURLExamined(u *url.URL) (e examination, good bool) {
+	e = examination{mark: markWarn, check: "public URL"}
+	switch {
+	case strings.Trim(u.Path, "/") != "":
+		e.words = fmt.Sprintf("%s has a path, but purgebot's pages are at the root: write %s://%s, or have the proxy take the path away", u, u.Scheme, u.Host)
+	case loopback(u.Hostname()):
+		e.words = u.String() + " is this machine alone, so GitHub can't deliver webhooks to it: set public_url to the address that GitHub can reach"
+	case u.Scheme == "http":
+		e.words = u.String() + " is not https, so webhooks go in the clear: put a proxy with TLS before purgebot, and write https"
+	default:
+		return e, true
+	}
+	return e, false
 }
 
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || (ip != nil && ip.IsLoopback())
-}
-
-// oneLine keeps others' words from breaking the list, or the terminal.
-func oneLine(words string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, words)
 }

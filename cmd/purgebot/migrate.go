@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 
@@ -25,7 +24,7 @@ func (c *migrateCmd) Run(ctx context.Context, std streams) error {
 	address := cfg.Database.Reveal()
 	from, to, err := store.Migrate(ctx, store.Config{URL: address})
 	if err != nil {
-		return errors.New(withoutPassword(address, err))
+		return store.Explain(address, err)
 	}
 	fmt.Fprintln(std.out, describeMigration(from, to))
 	return nil

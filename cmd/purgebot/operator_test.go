@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/purgebot/purgebot/internal/server"
+	"github.com/purgebot/purgebot/internal/servertest"
 	"github.com/purgebot/purgebot/internal/web"
 )
 
@@ -27,9 +28,9 @@ func newOperated(t *testing.T, rules string) *operated {
 	t.Helper()
 	w, first := newWorld(t, nil)
 	if rules != "" {
-		first = w.commit("rules", map[string]string{"purge-rules.yaml": rules})
+		first = w.Commit("rules", map[string]string{"purge-rules.yaml": rules})
 	}
-	w.deploy("production", first, "success")
+	w.Deploy("production", first, "success")
 	o := &operated{world: w, config: w.files()}
 	o.open()
 	return o
@@ -37,54 +38,41 @@ func newOperated(t *testing.T, rules string) *operated {
 
 // open starts the server with a clock that a test can put ahead.
 func (o *operated) open() {
-	o.t.Helper()
-	o.started.Store(true)
-	cfg := o.serverConfig()
-	cfg.now = func() time.Time { return time.Now().Add(time.Duration(o.ahead.Load())) }
-	srv, err := newServer(context.WithoutCancel(o.t.Context()), cfg)
-	if err != nil {
-		o.t.Fatal(err)
-	}
-	o.server = srv
-	ctx, cancel := context.WithCancel(context.WithoutCancel(o.t.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- srv.run(ctx) }()
-	o.stopServer = func() error {
-		cancel()
-		return <-ended
-	}
-	o.github.SetWebhook("http://"+srv.addr()+"/webhook", o.secret)
+	o.T.Helper()
+	o.Begin(func(cfg *server.Config) {
+		cfg.Now = func() time.Time { return time.Now().Add(time.Duration(o.ahead.Load())) }
+	})
 }
 
 // ask runs a command against the server. It must end with the code.
 func (o *operated) ask(code int, args ...string) (out, err string) {
-	o.t.Helper()
-	args = append(args, "--config", o.config, "--server", "http://"+o.server.addr())
-	got := runPurge(o.t, "", args...)
+	o.T.Helper()
+	args = append(args, "--config", o.config, "--server", "http://"+o.Server.Addr())
+	got := runPurge(o.T, "", args...)
 	if got.code != code {
-		o.t.Fatalf("purgebot %s: exit %d, want %d\n%s%s", strings.Join(args, " "), got.code, code, got.out, got.err)
+		o.T.Fatalf("purgebot %s: exit %d, want %d\n%s%s", strings.Join(args, " "), got.code, code, got.out, got.err)
 	}
 	return got.out, got.err
 }
 
 // asks asks for JSON.
 func (o *operated) asks(into any, args ...string) {
-	o.t.Helper()
+	o.T.Helper()
 	out, _ := o.ask(exitDone, append(args, "--json")...)
 	d := json.NewDecoder(strings.NewReader(out))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
-		o.t.Fatalf("%v in %s", err, out)
+		o.T.Fatalf("%v in %s", err, out)
 	}
 }
 
 // last is the last purge of production.
 func (o *operated) last() web.Purge {
-	o.t.Helper()
+	o.T.Helper()
 	var doc web.Status
 	o.asks(&doc, "status", "--repo", "Acme/Site", "--env", "Production")
 	if len(doc.Environments) != 1 || len(doc.Environments[0].Purges) == 0 {
-		o.t.Fatalf("no purge of production: %+v", doc)
+		o.T.Fatalf("no purge of production: %+v", doc)
 	}
 	return doc.Environments[0].Purges[0]
 }
@@ -100,12 +88,12 @@ func wantWords(t *testing.T, got string, words ...string) {
 
 func TestOperatorSeesAPauseAndItsEnd(t *testing.T) {
 	o := newOperated(t, "")
-	o.akamai.SetGranted(false)
-	second := o.commit("second", map[string]string{"content/index/home.md": "new", "layouts/base.html": "new"})
-	o.deploy("production", second, "success")
-	o.await(second, "production", "pending", "0 of 3 purged")
+	o.Akamai.SetGranted(false)
+	second := o.Commit("second", map[string]string{"content/index/home.md": "new", "layouts/base.html": "new"})
+	o.Deploy("production", second, "success")
+	o.Await(second, "production", "pending", "0 of 3 purged")
 	var queue queueDoc
-	for deadline := time.Now().Add(waitTime); queue.Pause == nil; {
+	for deadline := time.Now().Add(servertest.Patience); queue.Pause == nil; {
 		if time.Now().After(deadline) {
 			t.Fatalf("no pause: %+v", queue)
 		}
@@ -115,13 +103,13 @@ func TestOperatorSeesAPauseAndItsEnd(t *testing.T) {
 		t.Errorf("the queue's purges: %+v", queue.Purges)
 	}
 	out, _ := o.ask(exitDone, "queue")
-	wantWords(t, out, "Nothing is sent to Akamai; next try in ", "0/3", "production")
+	wantWords(t, out, "Nothing is being sent to Akamai; next try in ", "0/3", "production")
 	out, _ = o.ask(exitDone, "status")
-	wantWords(t, out, "Nothing is sent to Akamai; next try in ", "acme/site", second[:7], "in sync", "0 of 3 purged")
+	wantWords(t, out, "Nothing is being sent to Akamai; next try in ", "acme/site", second[:7], "paused, see above", "0 of 3 purged")
 
-	o.akamai.SetGranted(true)
+	o.Akamai.SetGranted(true)
 	o.ahead.Store(int64(time.Minute))
-	o.await(second, "production", "success", "2 URLs, 1 tag purged")
+	o.Await(second, "production", "success", "2 URLs, 1 tag purged")
 	queue = queueDoc{}
 	o.asks(&queue, "queue")
 	if queue.Pause != nil || len(queue.Waiting)+len(queue.Requests)+len(queue.Purges) > 0 {
@@ -135,19 +123,19 @@ func TestOperatorSeesAPauseAndItsEnd(t *testing.T) {
 func TestOperatorRetries(t *testing.T) {
 	o := newOperated(t, "")
 	const bad = "https://m.acme.com/index/home/"
-	o.akamai.Refuse(bad, 0, "")
-	second := o.commit("second", map[string]string{"content/index/home.md": "new"})
-	o.deploy("production", second, "success")
-	o.await(second, "production", "failure", "1 purged, 1 refused: unauthorized arl")
+	o.Akamai.Refuse(bad, 0, "")
+	second := o.Commit("second", map[string]string{"content/index/home.md": "new"})
+	o.Deploy("production", second, "success")
+	o.Await(second, "production", "failure", "1 purged, 1 refused: Akamai doesn't let purgebot purge ")
 	p := o.last()
-	o.akamai.Allow(bad)
-	o.sent()
+	o.Akamai.Allow(bad)
+	o.Sent()
 	out, _ := o.ask(exitDone, "retry", p.URL, "--by", "ann") // by the address of its page
 	wantWords(t, out, "1 object will be sent again, "+p.ID+" of acme/site production")
-	o.await(second, "production", "success", "2 URLs purged")
-	o.wantSent("production invalidate url " + bad)
+	o.Await(second, "production", "success", "2 URLs purged")
+	o.WantSent("production invalidate url " + bad)
 	_, err := o.ask(exitFailed, "retry", p.ID)
-	wantWords(t, err, "nothing was done: no object of this purge has failed")
+	wantWords(t, err, "nothing was done: no object of this purge was refused")
 	_, err = o.ask(exitFailed, "release", p.ID)
 	wantWords(t, err, "nothing was done: this purge is done, not held")
 	_, err = o.ask(exitFailed, "cancel", strings.ToLower(p.ID))
@@ -156,69 +144,73 @@ func TestOperatorRetries(t *testing.T) {
 
 // What policy refuses stays refused until policy says otherwise.
 func TestOperatorsRetryIsJudgedByThePolicyOfNow(t *testing.T) {
-	o := newOperated(t, strings.Replace(testRules, "m.acme.com", "www.evil.com", 1))
-	second := o.commit("second", map[string]string{"content/index/home.md": "new"})
-	o.deploy("production", second, "success")
-	o.await(second, "production", "failure", "1 purged, 1 refused: policy does not allow host www.evil.com")
+	o := newOperated(t, strings.Replace(servertest.Rules, "m.acme.com", "www.evil.com", 1))
+	second := o.Commit("second", map[string]string{"content/index/home.md": "new"})
+	o.Deploy("production", second, "success")
+	o.Await(second, "production", "failure", "1 purged, 1 refused: policy doesn't allow host www.evil.com")
 	p := o.last()
 	_, err := o.ask(exitFailed, "retry", p.ID)
-	wantWords(t, err, "every failed object is still refused: policy does not allow host www.evil.com for acme/site")
+	wantWords(t, err, "every refused object is still refused: policy doesn't allow host www.evil.com for acme/site")
 
-	if err := o.stop(); err != nil {
+	if err := o.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	o.cfg.policy[0].Hosts = append(o.cfg.policy[0].Hosts, "www.evil.com")
+	o.Config.Policy[0].Hosts = append(o.Config.Policy[0].Hosts, "www.evil.com")
 	o.open()
-	o.sent()
+	o.Sent()
 	o.ask(exitDone, "retry", p.ID)
-	o.await(second, "production", "success", "2 URLs purged")
-	o.wantSent("production invalidate url https://www.evil.com/index/home/")
+	o.Await(second, "production", "success", "2 URLs purged")
+	o.WantSent("production invalidate url https://www.evil.com/index/home/")
 }
 
 func TestOperatorReleases(t *testing.T) {
-	o := newOperated(t, testRules+"limits:\n  - over: 1\n    instead: hold\n")
-	second := o.commit("second", map[string]string{"content/index/home.md": "new"})
-	o.deploy("production", second, "success")
-	o.await(second, "production", "pending", "held: 2 URLs")
+	o := newOperated(t, servertest.Rules+"limits:\n  - over: 1\n    instead: hold\n")
+	second := o.Commit("second", map[string]string{"content/index/home.md": "new"})
+	o.Deploy("production", second, "success")
+	o.Await(second, "production", "pending", "Needs approval: 2 URLs")
 	var queue queueDoc
 	o.asks(&queue, "queue")
 	if queue.Held != (web.Held{Purges: 1, Objects: 2}) || len(queue.Purges) != 1 || queue.Purges[0].State != "held" {
 		t.Errorf("queue: %+v", queue)
 	}
-	o.wantSent()
-	out, _ := o.ask(exitDone, "release", queue.Purges[0].ID, "--by", "ann")
+	o.WantSent()
+	out, _ := o.ask(exitDone, "status")
+	wantWords(t, out, "held: 2 URLs")
+	out, _ = o.ask(exitDone, "release", queue.Purges[0].ID, "--by", "ann")
 	wantWords(t, out, "Released "+queue.Purges[0].ID+" of acme/site production: ")
-	o.await(second, "production", "success", "2 URLs purged in ")
+	o.Await(second, "production", "success", "2 URLs purged in ")
 	wantWords(t, o.last().Words, "released by ann")
-	o.wantSent("production invalidate url https://www.acme.com/index/home/", "production invalidate url https://m.acme.com/index/home/")
+	out, _ = o.ask(exitDone, "status")
+	wantWords(t, out, "in sync")
+	o.WantSent("production invalidate url https://www.acme.com/index/home/", "production invalidate url https://m.acme.com/index/home/")
 }
 
 func TestOperatorCancels(t *testing.T) {
-	o := newOperated(t, testRules+"limits:\n  - over: 1\n    instead: hold\n")
-	second := o.commit("second", map[string]string{"content/index/home.md": "new"})
-	o.deploy("production", second, "success")
-	o.await(second, "production", "pending", "held: 2 URLs")
+	o := newOperated(t, servertest.Rules+"limits:\n  - over: 1\n    instead: hold\n")
+	second := o.Commit("second", map[string]string{"content/index/home.md": "new"})
+	o.Deploy("production", second, "success")
+	o.Await(second, "production", "pending", "Needs approval: 2 URLs")
 	p := o.last()
 	var done web.Acted
 	o.asks(&done, "cancel", p.ID)
 	if done.Purge.State != "cancelled" || done.Purge.Words != "cancelled by the operator, 2 not purged" {
 		t.Errorf("after cancel: %+v", done)
 	}
-	o.await(second, "production", "failure", "cancelled by the operator, 2 not purged")
-	o.wantSent()
+	o.Await(second, "production", "failure", "cancelled by the operator, 2 not purged")
+	o.WantSent()
 	var doc web.Status
 	o.asks(&doc, "status")
 	if live := doc.Environments[0].Live; live == nil || live.SHA != second {
 		t.Errorf("a cancel leaves live where it is: %+v", live)
 	}
 	_, err := o.ask(exitFailed, "retry", p.ID)
-	wantWords(t, err, "this purge is cancelled, only an open or done one is tried again")
+	wantWords(t, err, "this purge is cancelled, and only an open or done one can be retried")
 }
 
 func TestOperatorsMistakes(t *testing.T) {
 	o := newOperated(t, "")
 	stranger := filepath.Join(t.TempDir(), "nowhere.yaml")
-	server := "http://" + o.server.addr()
+	server := "http://" + o.Server.Addr()
 	gone := httptest.NewServer(http.NotFoundHandler())
 	other := httptest.NewServer(http.NotFoundHandler())
 	defer other.Close()
@@ -232,7 +224,7 @@ func TestOperatorsMistakes(t *testing.T) {
 		"unknown repository":         {exitUsage, []string{"status", "--repo", "acme/none", "--config", o.config, "--server", server}, "nothing is known of repository acme/none"},
 		"no repository":              {exitUsage, []string{"status", "--repo", "acme", "--config", o.config, "--server", server}, "write OWNER/NAME"},
 		"unknown purge":              {exitFailed, []string{"retry", "01J", "--config", o.config, "--server", server}, `there is no purge "01J"`},
-		"no purge":                   {exitUsage, []string{"retry"}, "<purge>"},
+		"no purge":                   {exitUsage, []string{"cancel"}, "<purge>"},
 		"two lines of name":          {exitUsage, []string{"cancel", "01J", "--by", "a\nb", "--config", o.config, "--server", server}, "on one line"},
 		"configuration is missing":   {exitUsage, []string{"status", "--config", stranger}, "nowhere.yaml"},
 		"port is not known":          {exitUsage, []string{"status", "--config", o.config}, "listen 127.0.0.1:0"},
@@ -260,12 +252,12 @@ func TestOperatorsTokenIsTheSecrets(t *testing.T) {
 		if err := os.WriteFile(file, []byte("github: {webhook_secrets: ["+secrets+"]}\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return runPurge(t, "", "status", "--config", file, "--server", "http://"+o.server.addr())
+		return runPurge(t, "", "status", "--config", file, "--server", "http://"+o.Server.Addr())
 	}
-	if got := ask("new one, " + o.secret); got.code != exitDone {
+	if got := ask("the new one, " + o.Secret); got.code != exitDone {
 		t.Errorf("with the secret as the second one: exit %d, %s", got.code, got.err)
 	}
-	got := ask("another")
+	got := ask("another one")
 	if got.code != exitUsage || !strings.Contains(got.err, "the operator's token is missing or wrong") || got.out != "" {
 		t.Errorf("with another secret: exit %d, %s%s", got.code, got.out, got.err)
 	}

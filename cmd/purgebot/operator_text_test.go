@@ -1,18 +1,20 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/standin/akamai"
 	"github.com/purgebot/purgebot/internal/web"
 	"github.com/purgebot/purgebot/purger"
 )
@@ -20,7 +22,7 @@ import (
 func textPurges(now time.Time) []web.Purge {
 	return []web.Purge{{
 		ID: "01M80SK9DWGZR3MAJEB76HH0JR", Repository: "acme/site", Environment: "production", State: "held", Total: 60_000,
-		Words: "held: 60000 URLs; 60000 URLs, the rules hold more than 50000. To release: /purge release", CreatedAt: now.Add(-90 * time.Minute),
+		Words: "Needs approval: 60,000 URLs (limit 50,000)", CreatedAt: now.Add(-90 * time.Minute),
 	}, {
 		ID: "01M80SK9DWGZR3MAJEB76HH0JS", Repository: "acme/site", Environment: "stag\x1b[31ming", State: "open", Total: 14, Accepted: 9, Failed: 1,
 		Words: "9 of 14 purged, 1 refused", CreatedAt: now.Add(-5 * time.Second),
@@ -33,29 +35,39 @@ func TestStatusText(t *testing.T) {
 		return &web.Point{SHA: sha, Deployment: deployment, Since: now.Add(-ago)}
 	}
 	live := at("1234567890abcdef", 7, 3*time.Hour)
-	doc := web.Status{At: now, More: true, Pause: &web.Pause{Until: now.Add(15 * time.Second), Words: "Forbidden: no\ngrant"}, Environments: []web.Environment{
-		{Repository: "acme/site", Environment: "production", Live: live, Desired: live, Reconciled: true, Purges: textPurges(now)},
+	doc := web.Status{At: now, More: true, Accounts: []web.Account{
+		{Account: "default", Pause: &web.Pause{Until: now.Add(15 * time.Second), Words: "Forbidden: no\ngrant"}},
+	}, Environments: []web.Environment{
+		{Repository: "acme/site", Environment: "production", Live: live, Desired: live, Reconciled: true, Held: "60,000 URLs", Purges: textPurges(now)},
 		{Repository: "acme/site", Environment: "staging", Live: live, Desired: at("fedcba9876543210", 8, time.Minute), DueAt: now.Add(10 * time.Second)},
 		{Repository: "acme/site", Environment: "preview", Desired: at("fedcba9876543210", 0, time.Minute), Fault: "purge-rules.yaml:3:1: unknown key"},
 		{Repository: "acme/a-longer-name", Environment: "x", Live: live, Desired: at("fedcba9876543210", 8, 0)},
 		{Repository: "acme/a-longer-name", Environment: "y", Reconciled: true},
+		{Repository: "acme/a-longer-name", Environment: "p", Live: live, Desired: live, Reconciled: true, Purges: []web.Purge{{
+			ID: "01M80SK9DWGZR3MAJEB76HH0JT", Repository: "acme/a-longer-name", Environment: "p", State: "open", Total: 3, PausedBy: "ann: sale",
+			CreatedAt: now.Add(-time.Minute), Words: "0 of 3 purged, paused by ann: sale",
+		}}},
+		{Repository: "acme/a-longer-name", Environment: "z", Live: live, Desired: live, Reconciled: true, Purges: []web.Purge{}},
 	}}
-	const want = `Nothing is sent to Akamai; next try in 15s: Forbidden: no grant
+	const want = `Nothing is being sent to Akamai; next try in 15s: Forbidden: no grant
 
 REPOSITORY          ENVIRONMENT  LIVE     SINCE  DESIRED  DEPLOYMENT  STATE
-acme/site           production   1234567  3h     1234567  7           in sync
-acme/site           staging      1234567  3h     fedcba9  8           settles, due in 10s
-acme/site           preview      -        -      fedcba9  -           waits, see below
+acme/site           production   1234567  3h     1234567  7           held: 60,000 URLs
+acme/site           staging      1234567  3h     fedcba9  8           waiting to settle, due in 10s
+acme/site           preview      -        -      fedcba9  -           waiting, see below
 acme/a-longer-name  x            1234567  3h     fedcba9  8           being planned
 acme/a-longer-name  y            -        -      -        -           nothing deployed
+acme/a-longer-name  p            1234567  3h     1234567  7           paused by ann: sale
+acme/a-longer-name  z            1234567  3h     1234567  7           in sync
 
-acme/site preview waits: purge-rules.yaml:3:1: unknown key
+acme/site preview is waiting: purge-rules.yaml:3:1: unknown key
 
-There are further environments: ask for one repository with --repo.
+There are more environments: ask for one repository with --repo.
 
-PURGE                       REPOSITORY  ENVIRONMENT   STATE  ACCEPTED  FAILED  AGE  STATUS
-01M80SK9DWGZR3MAJEB76HH0JR  acme/site   production    held   0/60000   0       90m  held: 60000 URLs; 60000 URLs, the rules hold more than 50000. To release: /purge release
-01M80SK9DWGZR3MAJEB76HH0JS  acme/site   stag [31ming  open   9/14      1       5s   9 of 14 purged, 1 refused
+PURGE                       REPOSITORY          ENVIRONMENT        STATE           ACCEPTED  REFUSED  AGE  STATUS
+01M80SK9DWGZR3MAJEB76HH0JR  acme/site           production         needs approval  0/60,000  0        90m  Needs approval: 60,000 URLs (limit 50,000)
+01M80SK9DWGZR3MAJEB76HH0JS  acme/site           stag\u001b[31ming  open            9/14      1        5s   9 of 14 purged, 1 refused
+01M80SK9DWGZR3MAJEB76HH0JT  acme/a-longer-name  p                  open            0/3       0        60s  0 of 3 purged, paused by ann: sale
 `
 	var out strings.Builder
 	if err := describeStatus(&out, doc); err != nil {
@@ -65,7 +77,7 @@ PURGE                       REPOSITORY  ENVIRONMENT   STATE  ACCEPTED  FAILED  A
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	out.Reset()
-	if err := describeStatus(&out, web.Status{At: now}); err != nil || out.String() != "Nothing is known yet: no push and no deployment came.\n" {
+	if err := describeStatus(&out, web.Status{At: now}); err != nil || out.String() != "Nothing is known yet: no push and no deployment was received.\n" {
 		t.Errorf("%q, %v", out.String(), err)
 	}
 }
@@ -91,21 +103,21 @@ func TestQueueText(t *testing.T) {
 		},
 		Akamai: []akamaiBucket{{"requests", number(96.5), number(100), nil}, {"url", number(12), nil, nil}, {"tag", nil, number(5000), nil}},
 	}
-	const want = `WAITS     PEOPLE  DEPLOYS  LARGE  OLDEST  IN REQUESTS  TO RESEND  BEING SENT
-URLs      1       0        98000  2d      1500         1          2
-tags      0       3        0      3m      0            0          0
-CP codes  0       0        0      -       0            0          0
+	const want = `WAITING   PEOPLE  DEPLOYS  LARGE   OLDEST  IN REQUESTS  TO RESEND  BEING SENT
+URLs      1       0        98,000  2d      1500         1          2
+tags      0       3        0       3m      0            0          0
+CP codes  0       0        0       -       0            0          0
 
-1 delivery to read, 2 environments to plan, 1 status for GitHub to write; 1 purge held, with 60000 objects
+1 delivery to read, 2 environments to plan, 1 status to write on GitHub; 1 purge needs approval, with 60,000 objects
 
-BUDGET    LEFT  OF     A SECOND  AKAMAI SAYS
-requests  97    100    50        96 left of 100
-url       0     10000  200       12 left
-tag       5000  5000   8.33      -
+BUDGET    LEFT  OF      A SECOND  AKAMAI SAYS
+requests  97    100     50        96 left of 100
+url       0     10,000  200       12 left
+tag       5000  5000    8.33      -
 
-PURGE                       REPOSITORY  ENVIRONMENT   STATE  ACCEPTED  FAILED  AGE  STATUS
-01M80SK9DWGZR3MAJEB76HH0JR  acme/site   production    held   0/60000   0       90m  held: 60000 URLs; 60000 URLs, the rules hold more than 50000. To release: /purge release
-01M80SK9DWGZR3MAJEB76HH0JS  acme/site   stag [31ming  open   9/14      1       5s   9 of 14 purged, 1 refused
+PURGE                       REPOSITORY  ENVIRONMENT        STATE           ACCEPTED  REFUSED  AGE  STATUS
+01M80SK9DWGZR3MAJEB76HH0JR  acme/site   production         needs approval  0/60,000  0        90m  Needs approval: 60,000 URLs (limit 50,000)
+01M80SK9DWGZR3MAJEB76HH0JS  acme/site   stag\u001b[31ming  open            9/14      1        5s   9 of 14 purged, 1 refused
 `
 	var out strings.Builder
 	if err := describeQueue(&out, doc); err != nil {
@@ -130,12 +142,12 @@ func TestActText(t *testing.T) {
 }
 
 func TestQueueOfCCUv2(t *testing.T) {
-	a, _ := purgeStandin(t, standin.AkamaiConfig{})
+	a, _ := purgeStandin(t, akamai.Config{})
 	if got := runPurge(t, "", "purge", "url", "--api", "ccu-v2", "https://www.acme.com/a", "https://www.acme.com/b"); got.code != exitDone {
 		t.Fatal(got)
 	}
 	got := runPurge(t, "", "queue", "--api", "ccu-v2")
-	if got.code != exitDone || !strings.HasSuffix(got.out, " of 10000 objects wait in Akamai's queue (CCU v2); it may lag a minute behind\n") {
+	if got.code != exitDone || !strings.HasSuffix(got.out, " of 10,000 objects are waiting in Akamai's queue (CCU v2); the figure may be a minute old\n") {
 		t.Errorf("%+v", got)
 	}
 	got = runPurge(t, "", "queue", "--api", "ccu-v2", "--json")
@@ -149,6 +161,66 @@ func TestQueueOfCCUv2(t *testing.T) {
 	t.Setenv("AKAMAI_HOST", "")
 	if got := runPurge(t, "", "queue", "--api", "ccu-v2"); got.code != exitUsage {
 		t.Errorf("without credentials: %+v", got)
+	}
+}
+
+// What was accepted can be asked for later, with what its purge printed.
+func TestQueueProgressOfCCUv2(t *testing.T) {
+	a, base := purgeStandin(t, akamai.Config{Queue: akamai.Queue{Unknown: -1}})
+	sent := runPurge(t, "", "purge", "url", "--api", "ccu-v2", "--json", "https://www.acme.com/a")
+	var result struct {
+		Requests []struct {
+			PurgeID     string `json:"purge_id"`
+			ProgressURI string `json:"progress_uri"`
+		}
+	}
+	if err := json.Unmarshal([]byte(sent.out), &result); err != nil || len(result.Requests) != 1 || result.Requests[0].ProgressURI == "" {
+		t.Fatalf("%+v, %v", sent, err)
+	}
+	id, uri := result.Requests[0].PurgeID, result.Requests[0].ProgressURI
+	ask := func(uri string, args ...string) purgeEnded {
+		return runPurge(t, "", append([]string{"queue", "--api", "ccu-v2", "--progress", uri}, args...)...)
+	}
+	for _, spelled := range []string{uri, base + uri} {
+		if got := ask(spelled); got.code != exitDone || !strings.HasPrefix(got.out, id+" is in progress, submitted 20") || !strings.Contains(got.out, "; ask again in ") {
+			t.Errorf("%s: %+v", spelled, got)
+		}
+	}
+	a.SetClockSkew(20 * time.Second) // within what EdgeGrid takes
+	if got := ask(uri, "--json"); got.code != exitDone || !strings.HasPrefix(got.out, `{"api":"ccu-v2","purge_id":"`+id+`","status":"In-Progress","progress_uri":"`+uri+`","submitted":"20`) {
+		t.Errorf("%+v", got)
+	}
+	if got := ask("/ccu/v2/purges/other"); got.code != exitFailed || !strings.Contains(got.err, "Akamai does not know this purge") || got.out != "" {
+		t.Errorf("unknown: %+v", got)
+	}
+	if got := ask("/ccu/v2/purges/other", "--json"); got.code != exitFailed || !strings.Contains(got.out, `"status":"Unknown"`) {
+		t.Errorf("unknown, as JSON: %+v", got)
+	}
+	before := a.Counts().Requests
+	for name, got := range map[string]purgeEnded{
+		`is not at`:         ask("https://evil.test" + uri),
+		"--api ccu-v2":      runPurge(t, "", "queue", "--progress", uri),
+		"--progress needs ": ask(""),
+	} {
+		if got.code == exitDone || !strings.Contains(got.err, strings.TrimSpace(name)) {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if n := a.Counts().Requests; n != before {
+		t.Errorf("%d requests", n-before)
+	}
+}
+
+func TestQueueProgressOfCCUv2Done(t *testing.T) {
+	purgeStandin(t, akamai.Config{Queue: akamai.Queue{Unknown: -1, Done: 1}})
+	sent := runPurge(t, "", "purge", "url", "--api", "ccu-v2", "--json", "https://www.acme.com/a")
+	uri := regexp.MustCompile(`"progress_uri":"([^"]+)"`).FindStringSubmatch(sent.out)
+	if uri == nil {
+		t.Fatalf("%+v", sent)
+	}
+	got := runPurge(t, "", "queue", "--api", "ccu-v2", "--progress", uri[1])
+	if got.code != exitDone || !regexp.MustCompile(`^[0-9a-f-]+ is done, submitted 20[0-9T:-]+Z, completed 20[0-9T:-]+Z\n$`).MatchString(got.out) {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -213,7 +285,7 @@ func TestMigrate(t *testing.T) {
 	if got.code != exitDone || !strings.HasPrefix(got.out, "The schema is up to date: tables ") {
 		t.Errorf("once more: %+v", got)
 	}
-	if err := os.WriteFile(filepath.Join(w.cfg.dir, "new.db"), []byte(strings.Repeat("no database ", 1000)), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(w.Config.Dir, "new.db"), []byte(strings.Repeat("no database ", 1000)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if got := runPurge(t, "", "migrate", "--config", config); got.code != exitFailed || got.out != "" {
@@ -237,7 +309,7 @@ func TestQueueAsksAkamai(t *testing.T) {
 			t.Errorf("%s: %+v", name, b)
 		}
 	}
-	o.akamai.SetGranted(false)
+	o.Akamai.SetGranted(false)
 	out, err := o.ask(exitDone, "queue")
 	wantWords(t, err, "Akamai was not asked for the budget: rate-limit-status: the API client may not purge")
 	wantWords(t, out, "BUDGET")

@@ -2,110 +2,136 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"os"
+	"slices"
 	"strings"
 
+	"github.com/purgebot/purgebot/internal/git"
 	"github.com/purgebot/purgebot/mapping"
 )
 
 type planCmd struct {
-	Env        string `required:"" help:"The environment, as GitHub names it."`
-	From       string `required:"" placeholder:"REV" help:"The commit that is live."`
-	To         string `required:"" placeholder:"REV" help:"The commit to deploy. An ancestor of FROM is a rollback."`
-	Rules      string `placeholder:"FILE" help:"Rules to use for both commits. Default: the file in each commit, as the server reads it."`
-	Repo       string `default:"." placeholder:"DIR" help:"The local clone."`
-	Repository string `placeholder:"OWNER/NAME" help:"What {owner} and {repo} stand for. Default: the clone's remote."`
-	JSON       bool   `name:"json" help:"Print JSON."`
-	Explain    bool   `help:"Say for each object which rule and which file caused it."`
+	Env        string      `required:"" help:"The environment, as GitHub names it."`
+	From       string      `default:"HEAD~1" placeholder:"REV" help:"The commit that is live (default: the one before HEAD)."`
+	To         string      `default:"HEAD" placeholder:"REV" help:"The commit to deploy (default: HEAD). An ancestor of FROM is a rollback, FROM itself a rebuild."`
+	Rules      string      `placeholder:"FILE" help:"Rules to use for both commits. Default: the file in each commit, as the server reads it."`
+	Extends    sharedRules `placeholder:"DIR" help:"A clone or folder of the repository whose rules these extend, or that count where there are none."`
+	Repo       string      `default:"." placeholder:"DIR" help:"The local clone."`
+	Repository string      `placeholder:"OWNER/NAME" help:"What {owner} and {repo} stand for. Default: the clone's remote."`
+	JSON       bool        `name:"json" help:"Print JSON."`
+	Explain    bool        `help:"Say for each object which rule and which file caused it."`
 }
 
 // Run prints what the deploy would purge. It fails if something could not be
 // sent as written.
 func (c *planCmd) Run(ctx context.Context, std streams) error {
-	clone := gitClone{dir: c.Repo}
-	from, err := clone.revision(ctx, c.From)
+	clone := git.Clone{Dir: c.Repo}
+	from, err := clone.Revision(ctx, c.From)
 	if err != nil {
-		return err
+		return usage("%w", err)
 	}
-	to, err := clone.revision(ctx, c.To)
+	to, err := clone.Revision(ctx, c.To)
 	if err != nil {
-		return err
+		return usage("%w", err)
 	}
 	rules, err := c.readRules(ctx, clone, std.err, from, to)
 	if err != nil {
 		return err
 	}
 	query := mapping.Query{
-		Environment: c.Env, DefaultBranch: clone.defaultBranch(ctx), Old: rules.old,
-		Rollback: clone.isRollback(ctx, from, to),
+		Environment: c.Env, DefaultBranch: clone.DefaultBranch(ctx), Old: rules.old,
+		Rollback: clone.IsRollback(ctx, from, to),
 	}
-	query.Owner, query.Repo, err = clone.repository(ctx, c.Repository)
+	query.Owner, query.Repo, err = clone.Repository(ctx, c.Repository)
 	if err != nil {
-		return err
+		return usage("%w", err)
 	}
 	if query.Owner == "" && (rules.now.UsesRepository() || rules.old != nil && rules.old.UsesRepository()) {
 		return usage("the rules use {owner} or {repo} and the clone has no remote: add --repository OWNER/NAME")
 	}
-	changes, failure := clone.changes(ctx, from, to)
+	changes, failure := clone.Changes(ctx, from, to)
 	shown := counting(std.err, changes)
 	query.Changes = shown
-	plan, err := rules.now.Plan(query)
+	planned := rules.now.Plan
+	if from == to {
+		planned = rules.now.PlanRebuild
+	}
+	plan, err := planned(ctx, query)
 	switch {
 	case errors.Is(err, mapping.ErrUnknownEnvironment):
-		return usage("the rules name no environment %q: there are %s", c.Env, environmentNames(rules.now))
+		return usage("no environment %q in the rules; there is: %s", c.Env, environmentNames(rules.now))
 	case err != nil:
 		return fmt.Errorf("plan %s: %w", c.Env, err)
 	case failure() != nil:
 		return failure()
 	}
-	report := newPlanReport(plan, from, to, query.Rollback)
+	report := newPlanReport(&plan, from, to, query.Rollback)
+	if c.Explain {
+		if report.reach, err = reachOf(ctx, clone, rules.now, to, std.err); err != nil {
+			return err
+		}
+	}
 	if err := c.print(std.out, report); err != nil {
 		return fmt.Errorf("print plan: %w", err)
 	}
-	if len(report.Failed) > 0 {
+	if report.failed > 0 {
 		return failed()
 	}
 	return nil
 }
 
-func (c *planCmd) print(w io.Writer, report planReport) error {
-	if !c.JSON {
-		_, err := io.WriteString(w, report.text(c.Explain))
-		return err
+// reachOf says how many files of a commit each rule fits, and warns of what
+// fits none.
+func reachOf(ctx context.Context, clone git.Clone, rules *mapping.File, commit string, messages io.Writer) ([]mapping.RuleReach, error) {
+	files, err := clone.Files(ctx, commit)
+	if err != nil {
+		return nil, err
 	}
-	if !c.Explain {
-		report.Explain = nil
+	reach, warnings, err := rules.Reach(ctx, slices.Values(files))
+	if err != nil {
+		return nil, fmt.Errorf("hold the rules against the files of %.7s: %w", commit, err)
 	}
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(report)
+	fmt.Fprint(messages, warnings.In(mapping.RootPlace))
+	return reach, nil
+}
+
+func (c *planCmd) print(w io.Writer, report *planReport) error {
+	if c.JSON {
+		return report.json(w, c.Explain)
+	}
+	return report.text(w, c.Explain)
 }
 
 // planRules are the rules of both commits; old is nil where now counts for
 // both.
 type planRules struct{ now, old *mapping.File }
 
-func (c *planCmd) readRules(ctx context.Context, clone gitClone, messages io.Writer, from, to string) (planRules, error) {
+func (c *planCmd) readRules(ctx context.Context, clone git.Clone, messages io.Writer, from, to string) (planRules, error) {
 	var rules planRules
+	base, which, err := c.Extends.read(ctx)
+	if err != nil {
+		return rules, err
+	}
+	if clone.Base = base; which != "" {
+		fmt.Fprintf(messages, "with the rules of %s\n", which)
+	}
 	if c.Rules != "" {
 		src, err := os.ReadFile(c.Rules)
 		if err != nil {
 			return rules, usage("read rules: %w", err)
 		}
-		file, faults := mapping.Parse(src)
+		file, faults := clone.Parse(src)
 		if file == nil {
 			fmt.Fprint(messages, faults.Errors().In(c.Rules))
 			return rules, failed()
 		}
-		return planRules{now: file}, nil
+		return planRules{now: file}, whole(file)
 	}
-	place, now, faults, err := rulesAt(ctx, clone, to)
+	place, now, faults, err := clone.Rules(ctx, to)
 	switch {
 	case err != nil:
 		return rules, err
@@ -116,31 +142,22 @@ func (c *planCmd) readRules(ctx context.Context, clone gitClone, messages io.Wri
 		fmt.Fprint(messages, faults.Errors().In(place))
 		return rules, failed()
 	}
-	place, old, faults, err := rulesAt(ctx, clone, from)
+	place, old, faults, err := clone.Rules(ctx, from)
 	if err != nil {
 		return rules, err
 	}
 	if place != "" && old == nil {
 		fmt.Fprintf(messages, "the rules at %s are broken, removed files go by those at %s: %s", c.From, c.To, faults.Errors()[:1].In(place))
 	}
-	return planRules{now: now, old: old}, nil
+	return planRules{now: now, old: old}, whole(now)
 }
 
-// rulesAt reads the rules of a commit. No place: there are none.
-func rulesAt(ctx context.Context, clone gitClone, commit string) (place string, file *mapping.File, faults mapping.Faults, err error) {
-	for _, p := range []string{mapping.RootPlace, mapping.GitHubPlace} {
-		src, ok, err := clone.file(ctx, commit, p)
-		switch {
-		case err != nil:
-			return "", nil, nil, fmt.Errorf("read %s at %s: %w", p, short(commit), err)
-		case ok && place != "":
-			return place, nil, mapping.BothPlaces(), nil
-		case ok:
-			place = p
-			file, faults = mapping.Parse(src)
-		}
+// whole fails for rules that extend others which are not given.
+func whole(file *mapping.File) error {
+	if other := file.Extends(); other != "" {
+		return usage("the rules extend those of %s: give a clone or folder of it with --extends DIR", other)
 	}
-	return place, file, faults, nil
+	return nil
 }
 
 func environmentNames(file *mapping.File) string {
@@ -153,7 +170,8 @@ func environmentNames(file *mapping.File) string {
 
 // counting shows on a terminal how far a long list has come.
 func counting(messages io.Writer, changes iter.Seq[mapping.Change]) iter.Seq[mapping.Change] {
-	if !terminal(messages) {
+	terminal := screen(messages)
+	if terminal == nil {
 		return changes
 	}
 	const step = 10_000
@@ -161,16 +179,14 @@ func counting(messages io.Writer, changes iter.Seq[mapping.Change]) iter.Seq[map
 		n := 0
 		for c := range changes {
 			if n++; n%step == 0 {
-				fmt.Fprintf(messages, "\r%d changed files", n)
+				fmt.Fprintf(terminal, "\r%d changed files", n)
 			}
 			if !yield(c) {
 				return
 			}
 		}
 		if n >= step {
-			fmt.Fprint(messages, "\r\x1b[K")
+			fmt.Fprint(terminal, "\r\x1b[K")
 		}
 	}
 }
-
-func short(id string) string { return id[:min(len(id), 7)] }

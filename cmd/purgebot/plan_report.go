@@ -1,37 +1,31 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
+	"iter"
+	"slices"
 	"strings"
 
+	"github.com/purgebot/purgebot/internal/report"
 	"github.com/purgebot/purgebot/mapping"
 	"github.com/purgebot/purgebot/purger"
 )
 
-// planReport is what plan prints, as JSON or as text. Lists are never null.
+// planReport is what plan prints, as JSON or as text. The targets are made as
+// they are printed: a million of them take no memory.
 type planReport struct {
-	Environment string            `json:"environment"`
-	Network     mapping.Network   `json:"network"`
-	Action      mapping.Action    `json:"action"` // of the URLs
-	Rollback    bool              `json:"rollback"`
-	From        string            `json:"from"`
-	To          string            `json:"to"`
-	Targets     planTargets       `json:"targets"`
-	Failed      []planFailure     `json:"failed"`
-	Unmatched   []string          `json:"unmatched"`
-	Warn        bool              `json:"unmatched_warn"`
-	Held        bool              `json:"held"`
-	Limit       *planLimit        `json:"limit,omitempty"`
-	Requests    int               `json:"requests"`
-	Budget      []planBudget      `json:"budget"`
-	Explain     []planExplanation `json:"explain,omitempty"`
-}
+	*mapping.Plan
+	From, To string
+	Rollback bool
 
-type planTargets struct {
-	URLs    []string      `json:"urls"`
-	Tags    []string      `json:"tags"`
-	CPCodes []json.Number `json:"cpcodes"`
+	urls, tags, cpcodes int // that can be sent
+	failed              int
+	budget              []planBudget
+	requests            int
+	reach               []mapping.RuleReach // of each rule in the whole tree; asked for with the explanations
 }
 
 type planFailure struct {
@@ -67,116 +61,171 @@ type planBudget struct {
 	Requests  int          `json:"requests"`
 }
 
-func newPlanReport(plan mapping.Plan, from, to string, rollback bool) planReport {
-	r := planReport{
-		Environment: plan.Environment.Name, Network: plan.Environment.Network, Action: plan.Action,
-		Rollback: rollback, From: from, To: to, Warn: plan.WarnUnmatched, Held: plan.Held,
-		Targets: planTargets{URLs: []string{}, Tags: []string{}, CPCodes: []json.Number{}},
-		Failed:  []planFailure{}, Unmatched: []string{}, Budget: []planBudget{},
-	}
-	for _, path := range plan.Unmatched {
-		r.Unmatched = append(r.Unmatched, strings.ToValidUTF8(path, "\ufffd"))
-	}
-	if l := plan.Limit; l != nil {
-		r.Limit = &planLimit{Over: l.Over, URLs: plan.URLs, Hold: l.Hold, Waived: l.Waived}
-	}
-	for _, t := range plan.Targets {
-		r.add(t)
-	}
-	cpcodes := make([]string, len(r.Targets.CPCodes))
-	for i, code := range r.Targets.CPCodes {
-		cpcodes[i] = code.String()
-	}
+func newPlanReport(plan *mapping.Plan, from, to string, rollback bool) *planReport {
+	r := &planReport{Plan: plan, From: from, To: to, Rollback: rollback}
 	// The buckets are Akamai's, from https://techdocs.akamai.com/purge-cache/reference/rate-limiting
-	r.addBudget(planBudget{Kind: mapping.URL, Bucket: 10_000, PerMinute: 12_000}, r.Targets.URLs)
-	r.addBudget(planBudget{Kind: mapping.Tag, Bucket: 5_000, PerMinute: 500}, r.Targets.Tags)
-	r.addBudget(planBudget{Kind: mapping.CPCode, Bucket: 300, PerMinute: 30}, cpcodes)
+	buckets := []struct {
+		count *int
+		planBudget
+		packer *purger.Packer
+	}{
+		{count: &r.urls, planBudget: planBudget{Kind: mapping.URL, Bucket: 10_000, PerMinute: 12_000}},
+		{count: &r.tags, planBudget: planBudget{Kind: mapping.Tag, Bucket: 5_000, PerMinute: 500}},
+		{count: &r.cpcodes, planBudget: planBudget{Kind: mapping.CPCode, Bucket: 300, PerMinute: 30}},
+	}
+	for t := range plan.Targets() {
+		if t.Reason != "" {
+			r.failed++
+			continue
+		}
+		for i := range buckets {
+			if b := &buckets[i]; b.Kind == t.Kind {
+				if *b.count++; b.packer == nil || !b.packer.Add(t.Object) {
+					b.packer = purger.NewPacker(purger.Kind(b.Kind), b.Bucket)
+					b.packer.Add(t.Object)
+					b.Requests++
+				}
+			}
+		}
+	}
+	for _, b := range buckets {
+		if *b.count > 0 {
+			b.Objects, b.Share = *b.count, float64(*b.count)/float64(b.Bucket)
+			r.budget, r.requests = append(r.budget, b.planBudget), r.requests+b.Requests
+		}
+	}
 	return r
 }
 
-func (r *planReport) add(t mapping.Target) {
-	path := strings.ToValidUTF8(t.Path, "\ufffd")
-	if t.Reason != "" {
-		r.Failed = append(r.Failed, planFailure{t.Kind, t.Object, t.Reason, t.Rule, path})
-		return
-	}
-	switch t.Kind {
-	case mapping.URL:
-		r.Targets.URLs = append(r.Targets.URLs, t.Object)
-	case mapping.Tag:
-		r.Targets.Tags = append(r.Targets.Tags, t.Object)
-	case mapping.CPCode:
-		r.Targets.CPCodes = append(r.Targets.CPCodes, json.Number(t.Object))
-	}
-	r.Explain = append(r.Explain, planExplanation{t.Kind, t.Object, t.Action, t.Rule, path})
-}
+// rebuild reports whether the commit is live already: nothing changed.
+func (r *planReport) rebuild() bool { return r.From == r.To }
 
-func (r *planReport) addBudget(b planBudget, objects []string) {
-	if len(objects) == 0 {
-		return
-	}
-	b.Objects, b.Share = len(objects), float64(len(objects))/float64(b.Bucket)
-	packer := purger.NewPacker(purger.Kind(b.Kind), b.Bucket)
-	b.Requests = 1
-	for _, object := range objects {
-		if !packer.Add(object) {
-			packer = purger.NewPacker(purger.Kind(b.Kind), b.Bucket)
-			packer.Add(object)
-			b.Requests++
+// sent gives the targets of a kind that can be sent; "": of any.
+func (r *planReport) sent(kind mapping.Kind) iter.Seq[mapping.Target] {
+	return func(yield func(mapping.Target) bool) {
+		for t := range r.Targets() {
+			if t.Reason == "" && (kind == "" || t.Kind == kind) && !yield(t) {
+				return
+			}
 		}
 	}
-	r.Requests += b.Requests
-	r.Budget = append(r.Budget, b)
+}
+
+func (r *planReport) failures() iter.Seq[mapping.Target] {
+	return func(yield func(mapping.Target) bool) {
+		for t := range r.Targets() {
+			if t.Reason != "" && !yield(t) {
+				return
+			}
+		}
+	}
+}
+
+// json is the plan for programs. Lists are never null.
+func (r *planReport) json(w io.Writer, explain bool) error {
+	o := newJSONObject(w)
+	o.field("environment", r.Environment.Name)
+	o.field("network", r.Environment.Network)
+	o.field("action", r.Action) // of the URLs
+	o.field("rollback", r.Rollback)
+	if r.rebuild() {
+		o.field("rebuild", true)
+	}
+	o.field("from", r.From)
+	o.field("to", r.To)
+	o.object("targets", func(o *jsonObject) {
+		o.list("urls", each(r.sent(mapping.URL), func(t mapping.Target) any { return t.Object }))
+		o.list("tags", each(r.sent(mapping.Tag), func(t mapping.Target) any { return t.Object }))
+		o.list("cpcodes", each(r.sent(mapping.CPCode), func(t mapping.Target) any { return json.Number(t.Object) }))
+	})
+	o.list("failed", each(r.failures(), func(t mapping.Target) any {
+		return planFailure{t.Kind, t.Object, t.Reason, t.Rule, strings.ToValidUTF8(t.Path, "\ufffd")}
+	}))
+	o.list("unmatched", each(slices.Values(r.Unmatched), func(path string) any { return strings.ToValidUTF8(path, "\ufffd") }))
+	o.field("unmatched_warn", r.WarnUnmatched)
+	o.field("held", r.Held)
+	if l := r.Limit; l != nil {
+		o.field("limit", planLimit{Over: l.Over, URLs: r.URLs, Hold: l.Hold, Waived: l.Waived})
+	}
+	o.field("requests", r.requests)
+	o.list("budget", each(slices.Values(r.budget), func(b planBudget) any { return b }))
+	if explain && r.urls+r.tags+r.cpcodes > 0 {
+		o.list("explain", each(r.sent(""), func(t mapping.Target) any {
+			return planExplanation{t.Kind, t.Object, t.Action, t.Rule, strings.ToValidUTF8(t.Path, "\ufffd")}
+		}))
+	}
+	if explain {
+		o.list("rules", each(slices.Values(r.reach), func(rule mapping.RuleReach) any { return rule }))
+	}
+	return o.end()
+}
+
+func each[T any](all iter.Seq[T], show func(T) any) iter.Seq[any] {
+	return func(yield func(any) bool) {
+		for one := range all {
+			if !yield(show(one)) {
+				return
+			}
+		}
+	}
 }
 
 // text is the plan for people.
-func (r *planReport) text(explain bool) string {
-	var b strings.Builder
-	what := "Deploying"
-	if r.Rollback {
-		what = "Rolling back to"
+func (r *planReport) text(to io.Writer, explain bool) error {
+	b := bufio.NewWriter(to)
+	what := fmt.Sprintf("Deploying %s over %s", report.Short(r.To), report.Short(r.From))
+	switch {
+	case r.rebuild():
+		what = "A rebuild of " + report.Short(r.To)
+	case r.Rollback:
+		what = fmt.Sprintf("Rolling back to %s over %s", report.Short(r.To), report.Short(r.From))
 	}
-	fmt.Fprintf(&b, "%s %s over %s in %s (Akamai's %s network) purges %s.\n",
-		what, short(r.To), short(r.From), r.Environment, r.Network, r.counts())
+	fmt.Fprintf(b, "%s in %s (Akamai's %s network) purges %s.\n", what, r.Environment.Name, r.Environment.Network, r.counts())
 	if l := r.Limit; l != nil {
-		fmt.Fprintf(&b, "%s exceed the limit of %d: %s.\n", plural(l.URLs, "URL"), l.Over, l.words())
+		fmt.Fprintf(b, "%s are more than the limit of %s: %s.\n", plural(r.URLs, "URL"), report.Number(l.Over), limitWords(*l))
 	}
-	r.writeTargets(&b, explain)
-	if len(r.Failed) > 0 {
-		fmt.Fprintf(&b, "\nCan't be sent as written:\n")
+	var kind mapping.Kind
+	for t := range r.sent("") {
+		if t.Kind != kind {
+			kind = t.Kind
+			fmt.Fprintf(b, "\n%s, %s:\n", kindPlural(kind), t.Action)
+		}
+		fmt.Fprintf(b, "  %s%s\n", t.Object, because(explain, t.Rule, t.Path))
 	}
-	for _, f := range r.Failed {
-		fmt.Fprintf(&b, "  %s %s: %s%s\n", f.Kind, printable(f.Object), f.Reason, because(true, f.Rule, f.Path))
+	if r.failed > 0 {
+		fmt.Fprintf(b, "\nCan't be sent as written:\n")
+	}
+	for t := range r.failures() {
+		fmt.Fprintf(b, "  %s %s: %s%s\n", t.Kind, oneLine(t.Object), t.Reason, because(true, t.Rule, t.Path))
 	}
 	if len(r.Unmatched) > 0 {
 		words := "No rule matches"
-		if r.Warn {
+		if r.WarnUnmatched {
 			words = "Warning: no rule matches"
 		}
-		fmt.Fprintf(&b, "\n%s %s:\n", words, plural(len(r.Unmatched), "changed file"))
+		fmt.Fprintf(b, "\n%s %s:\n", words, plural(len(r.Unmatched), "changed file"))
 	}
 	for _, path := range r.Unmatched {
-		fmt.Fprintf(&b, "  %s\n", printable(path))
+		fmt.Fprintf(b, "  %s\n", oneLine(path))
 	}
-	if r.Requests > 0 {
-		fmt.Fprintf(&b, "\n%s to Akamai.\n", plural(r.Requests, "request"))
+	if len(r.reach) > 0 {
+		fmt.Fprintf(b, "\nHow many of the files of %s each rule fits:\n", report.Short(r.To))
 	}
-	for _, u := range r.Budget {
-		fmt.Fprintf(&b, "  %s: %d, %s of the %d that Akamai takes at once; %d a minute flow back\n",
-			kindPlural(u.Kind), u.Objects, percent(u.Share), u.Bucket, u.PerMinute)
-	}
-	return b.String()
-}
-
-func (r *planReport) writeTargets(b *strings.Builder, explain bool) {
-	var kind mapping.Kind
-	for _, e := range r.Explain {
-		if e.Kind != kind {
-			kind = e.Kind
-			fmt.Fprintf(b, "\n%s, %s:\n", kindPlural(kind), e.Action)
+	for _, rule := range r.reach {
+		excluded := ""
+		if rule.Excluded > 0 {
+			excluded = fmt.Sprintf(" (%d excluded)", rule.Excluded)
 		}
-		fmt.Fprintf(b, "  %s%s\n", e.Object, because(explain, e.Rule, e.Path))
+		fmt.Fprintf(b, "  %6d  %s%s\n", rule.Files, rule.Rule, excluded)
 	}
+	if r.requests > 0 {
+		fmt.Fprintf(b, "\n%s to Akamai.\n", plural(r.requests, "request"))
+	}
+	for _, u := range r.budget {
+		fmt.Fprintf(b, "  %s: %s, %s of the %s allowed at once; refills at %s a minute\n",
+			kindPlural(u.Kind), report.Number(u.Objects), percent(u.Share), report.Number(u.Bucket), report.Number(u.PerMinute))
+	}
+	return b.Flush()
 }
 
 func (r *planReport) counts() string {
@@ -184,7 +233,7 @@ func (r *planReport) counts() string {
 	for _, c := range []struct {
 		n    int
 		noun string
-	}{{len(r.Targets.URLs), "URL"}, {len(r.Targets.Tags), "tag"}, {len(r.Targets.CPCodes), "CP code"}} {
+	}{{r.urls, "URL"}, {r.tags, "tag"}, {r.cpcodes, "CP code"}} {
 		if c.n > 0 {
 			counts = append(counts, plural(c.n, c.noun))
 		}
@@ -195,14 +244,14 @@ func (r *planReport) counts() string {
 	return strings.Join(counts, ", ")
 }
 
-func (l *planLimit) words() string {
+func limitWords(l mapping.Limit) string {
 	switch {
 	case l.Waived:
-		return "a rollback is not held, it goes at once by the file's action"
+		return "a rollback needs no approval and is purged by the rules' action"
 	case l.Hold:
-		return "the purge is held until someone releases it"
+		return "the purge needs approval"
 	}
-	return "what the limit says is purged instead of them"
+	return "purged by the limit's replacement instead"
 }
 
 func kindPlural(k mapping.Kind) string {
@@ -221,7 +270,7 @@ func because(explain bool, rule, path string) string {
 	if !explain {
 		return ""
 	}
-	return "  (" + rule + ": " + printable(path) + ")"
+	return "  (" + rule + ": " + oneLine(path) + ")"
 }
 
 func percent(share float64) string {

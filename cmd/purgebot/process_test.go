@@ -16,7 +16,10 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
+
+	"github.com/purgebot/purgebot/internal/servertest"
 )
 
 // process is `purgebot serve` as a process of its own, so that signals and
@@ -25,7 +28,8 @@ type process struct {
 	w      *world
 	cmd    *exec.Cmd
 	addr   string
-	said   logged
+	said   servertest.Log
+	ready  chan string   // its address, once it serves
 	exited chan struct{} // closed when it has ended and its log is read
 	once   sync.Once
 }
@@ -35,15 +39,15 @@ type process struct {
 func (w *world) files() (config string) { return w.filesWith("sqlite:./purgebot.db") }
 
 func (w *world) filesWith(database string) (config string) {
-	w.t.Helper()
-	dir := w.cfg.dir
+	w.T.Helper()
+	dir := w.Config.Dir
 	write := func(name, content string) {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-			w.t.Fatal(err)
+			w.T.Fatal(err)
 		}
 	}
-	write("app.pem", string(w.github.PrivateKeyPEM()))
-	write("edgerc", w.akamai.EdgercSection("purge", "akab-standin.luna.akamaiapis.net"))
+	write("app.pem", string(w.GitHub.PrivateKeyPEM()))
+	write("edgerc", w.Akamai.EdgercSection("purge", "akab-standin.luna.akamaiapis.net"))
 	write("purgebot.yaml", fmt.Sprintf(`listen: 127.0.0.1:0
 public_url: http://127.0.0.1:1
 database: %s
@@ -60,8 +64,22 @@ policy:
   - repositories: ["acme/*"]
     hosts: ["*.acme.com"]
     tags: ["acme-*"]
-`, database, w.githubURL, w.github.AppID(), w.secret, w.akamaiURL))
+`, database, w.GitHubURL, w.GitHub.AppID(), w.Secret, w.AkamaiURL))
 	return filepath.Join(dir, "purgebot.yaml")
+}
+
+// program is the program itself: the test's binary under the program's name.
+func program(t testing.TB) (name string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name = filepath.Join(t.TempDir(), "purgebot")
+	if err := os.Symlink(self, name); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 // spawn runs the program itself, the test's binary under the program's name,
@@ -70,50 +88,57 @@ func (w *world) spawn(config string) *process { return w.spawnUnder(config) }
 
 // spawnUnder runs the program by another one, which execs its last arguments.
 func (w *world) spawnUnder(config string, by ...string) *process {
-	w.t.Helper()
-	w.started.Store(true)
-	self, err := os.Executable()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	name := filepath.Join(w.t.TempDir(), "purgebot")
-	if err := os.Symlink(self, name); err != nil {
-		w.t.Fatal(err)
-	}
+	w.T.Helper()
+	p := w.start(config, by...)
+	p.serves()
+	return p
+}
+
+// start is spawnUnder that does not wait until the program serves.
+func (w *world) start(config string, by ...string) *process {
+	w.T.Helper()
+	w.EndPast()
+	name := program(w.T)
 	argv := append(by, name, "serve", "--config", config, "--log", "json") //nolint:gocritic // by is this call's own
-	p := &process{w: w, cmd: exec.Command(argv[0], argv[1:]...), exited: make(chan struct{})}
+	p := &process{w: w, cmd: exec.Command(argv[0], argv[1:]...), ready: make(chan string, 1), exited: make(chan struct{})}
 	out, err := p.cmd.StderrPipe()
 	if err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
 	if err := p.cmd.Start(); err != nil {
-		w.t.Fatal(err)
+		w.T.Fatal(err)
 	}
-	w.t.Cleanup(func() {
+	w.T.Cleanup(func() {
 		p.kill()
-		if w.t.Failed() || os.Getenv("PURGEBOT_TEST_LOG") != "" {
-			w.t.Logf("process %d said:\n%s", p.cmd.Process.Pid, &p.said)
+		if w.T.Failed() || os.Getenv("PURGEBOT_TEST_LOG") != "" {
+			w.T.Logf("process %d said:\n%s", p.cmd.Process.Pid, &p.said)
 		}
 	})
-	serving := make(chan string, 1)
 	go func() {
 		defer close(p.exited)
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			var line struct{ Msg, Address string }
 			if err := json.Unmarshal(lines.Bytes(), &line); err == nil && line.Msg == "serving" {
-				serving <- line.Address
+				p.ready <- line.Address
 			}
 			fmt.Fprintf(&p.said, "%s\n", lines.Bytes())
 		}
 		_ = p.cmd.Wait() // what it ended with is in cmd.ProcessState
 	}()
-	select {
-	case p.addr = <-serving:
-	case <-p.exited:
-		w.t.Fatalf("the server did not start:\n%s", &p.said)
-	}
-	w.github.SetWebhook("http://"+p.addr+"/webhook", w.secret)
 	return p
+}
+
+// serves waits until the program serves, and points GitHub's webhook at it.
+func (p *process) serves() {
+	p.w.T.Helper()
+	select {
+	case p.addr = <-p.ready:
+	case <-p.exited:
+		p.w.T.Fatalf("the server did not start:\n%s", &p.said)
+	case <-time.After(servertest.Patience):
+		p.w.T.Fatalf("the server does not serve:\n%s", &p.said)
+	}
+	p.w.GitHub.SetWebhook("http://"+p.addr+"/webhook", p.w.Secret)
 }
 
 // kill is kill -9.
@@ -125,31 +150,31 @@ func (p *process) kill() {
 }
 
 func (p *process) signal(s syscall.Signal) {
-	p.w.t.Helper()
+	p.w.T.Helper()
 	if err := p.cmd.Process.Signal(s); err != nil {
-		p.w.t.Fatal(err)
+		p.w.T.Fatal(err)
 	}
 }
 
 // ended waits until the process has ended by itself.
 func (p *process) ended(within time.Duration) *os.ProcessState {
-	p.w.t.Helper()
+	p.w.T.Helper()
 	select {
 	case <-p.exited:
 	case <-time.After(within):
-		p.w.t.Fatalf("the process has not ended after %v:\n%s", within, &p.said)
+		p.w.T.Fatalf("the process has not ended after %v:\n%s", within, &p.said)
 	}
 	return p.cmd.ProcessState
 }
 
 // get asks the process; 0 is no answer at all.
 func (p *process) get(path string) (code int, body string) {
-	p.w.t.Helper()
-	ctx, cancel := context.WithTimeout(p.w.t.Context(), waitTime)
+	p.w.T.Helper()
+	ctx, cancel := context.WithTimeout(p.w.T.Context(), servertest.Patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.addr+path, nil)
 	if err != nil {
-		p.w.t.Fatal(err)
+		p.w.T.Fatal(err)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -178,12 +203,12 @@ func (p *process) logLines(from int) map[string]int {
 
 // post sends a webhook that GitHub's stand-in knows nothing of.
 func (p *process) post(ctx context.Context, event, guid, body string) (code int) {
-	p.w.t.Helper()
-	mac := hmac.New(sha256.New, []byte(p.w.secret))
+	p.w.T.Helper()
+	mac := hmac.New(sha256.New, []byte(p.w.Secret))
 	mac.Write([]byte(body))
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+p.addr+"/webhook", strings.NewReader(body))
 	if err != nil {
-		p.w.t.Fatal(err)
+		p.w.T.Fatal(err)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("X-GitHub-Event", event)
@@ -199,8 +224,8 @@ func (p *process) post(ctx context.Context, event, guid, body string) (code int)
 
 // awaitReady waits until /readyz answers with a code and words.
 func (p *process) awaitReady(want int, words string) {
-	p.w.t.Helper()
-	p.w.eventually(fmt.Sprintf("/readyz says %d %q", want, words), func() bool {
+	p.w.T.Helper()
+	p.w.Eventually(fmt.Sprintf("/readyz says %d %q", want, words), func() bool {
 		code, body := p.get("/readyz")
 		return code == want && strings.Contains(body, words)
 	})

@@ -155,6 +155,6 @@ func newProxiedWorld(t *testing.T) (w *world, server *process, p *proxy, databas
 	database = storetest.Postgres(t)
 	w, first := newWorld(t, nil)
 	p, address := newProxy(t, database)
-	w.deploy("production", first, "success")
+	w.Deploy("production", first, "success")
 	return w, w.spawn(w.filesWith(address)), p, database
 }

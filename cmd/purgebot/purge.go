@@ -11,9 +11,10 @@ import (
 	"math"
 	"os"
 	"runtime/debug"
-	"slices"
+	"strings"
 	"time"
 
+	"github.com/purgebot/purgebot/internal/command"
 	"github.com/purgebot/purgebot/internal/config"
 	"github.com/purgebot/purgebot/purger"
 )
@@ -51,32 +52,49 @@ func (c *purgeCmd) Run(ctx context.Context, std streams) error {
 	if api.MaxObjects(request.Kind) == 0 {
 		return usage("--api %s can't purge by %s; use --api %s", c.API, c.Kind, apiFastPurge)
 	}
-	values, readErr := c.values(ctx, std)
+	values, readErr := valuesOr(ctx, std, c.Values, c.Kind)
 	show := newProgress(std.err, c.Kind, len(c.Values))
 	sender := purger.Sender{API: api, Patience: c.GiveUp, Progress: show.update}
 	if c.API == apiFastPurge {
 		sender.Budget = purger.NewBudget(time.Now())
 	}
-	result, err := sender.Run(ctx, request, values)
+	list := addresses{of: request.Kind}
+	result, err := sender.Run(ctx, request, list.written(values))
+	result.Refused = append(result.Refused, list.refused...)
 	err = errors.Join(err, readErr())
 	if c.Wait && err == nil {
 		err = waitForAll(ctx, api, result.Requests, show)
 	}
-	show.clear()
+	show.end()
 	return c.conclude(std, result, err)
 }
 
-// values are the objects to purge, and what to ask afterwards: why standard
-// input ended early.
-func (c *purgeCmd) values(ctx context.Context, std streams) (iter.Seq[string], func() error) {
-	if len(c.Values) > 0 && !slices.Equal(c.Values, []string{"-"}) {
-		return slices.Values(c.Values), func() error { return nil }
+// addresses writes a list of URLs and ARLs as rules and comments do, and takes
+// out what Akamai can't purge as a URL. Other kinds stay as they are.
+type addresses struct {
+	of      purger.Kind
+	refused []purger.Refusal
+}
+
+func (a *addresses) written(values iter.Seq[string]) iter.Seq[string] {
+	if a.of != purger.URL {
+		return values
 	}
-	if terminal(std.in) {
-		fmt.Fprintf(std.err, "Reading from the terminal: %ss, one a line; end with Ctrl-D.\n", c.Kind)
+	return func(yield func(string) bool) {
+		for value := range values {
+			address, err := command.Address(value)
+			if strings.Contains(value, "*") {
+				err = errors.New("Akamai purges no wildcards: purge a tag or a CP code, or each URL (write %2A for the character itself)") //nolint:staticcheck // Akamai is a name
+			}
+			if err != nil {
+				a.refused = append(a.refused, purger.Refusal{Object: value, Title: "not sent", Detail: err.Error()})
+				continue
+			}
+			if !yield(address) {
+				return
+			}
+		}
 	}
-	l := &lineReader{}
-	return l.lines(ctx, std.in), func() error { return l.err }
 }
 
 // conclude prints what became of the list and makes the exit code.
@@ -93,6 +111,8 @@ func (c *purgeCmd) conclude(std streams, r purger.Result, err error) error {
 		return fmt.Errorf("%w (%d accepted, %d not)", err, r.Accepted, len(r.Refused))
 	case len(r.Refused) > 0:
 		return failed()
+	case r.Accepted == 0:
+		return errors.New("the list is empty: nothing was purged")
 	}
 	return nil
 }
@@ -103,7 +123,6 @@ func (c *purgeCmd) describe(std streams, r purger.Result) {
 	describeRefused(std.err, r.Refused)
 	total := r.Accepted + len(r.Refused)
 	if total == 0 {
-		fmt.Fprintln(std.out, "Nothing to purge.")
 		return
 	}
 	fmt.Fprintf(std.out, "%d of %s accepted for %s (%s)", r.Accepted, plural(total, kindName(c.Kind)), c.Network, c.Action)
@@ -139,7 +158,7 @@ func describeRefused(w io.Writer, refused []purger.Refusal) {
 		if x.Detail != "" && x.Detail != x.Object {
 			words += ": " + x.Detail
 		}
-		fmt.Fprintf(w, "refused %s: %s\n", printable(x.Object), words)
+		fmt.Fprintf(w, "refused %s: %s\n", oneLine(x.Object), words)
 	}
 	if unsent > enough {
 		fmt.Fprintf(w, "… and %d more that were not sent; --json lists all\n", unsent-enough)
@@ -168,6 +187,10 @@ type refusedJSON struct {
 	Object string `json:"object"`
 	Title  string `json:"title"`
 	Detail string `json:"detail"`
+
+	Status    int       `json:"status,omitempty"` // of the answer that refused it, as are these:
+	SupportID string    `json:"support_id,omitempty"`
+	At        time.Time `json:"at,omitzero"`
 }
 
 type purgeReceiptDoc struct {
@@ -175,6 +198,7 @@ type purgeReceiptDoc struct {
 	SupportID        string `json:"support_id"`
 	Objects          int    `json:"objects"`
 	EstimatedSeconds int    `json:"estimated_seconds"`
+	ProgressURI      string `json:"progress_uri,omitempty"` // of ccu-v2
 }
 
 func printPurge(w io.Writer, r purger.Result) error {
@@ -190,6 +214,7 @@ func printPurge(w io.Writer, r purger.Result) error {
 		doc.Requests = append(doc.Requests, purgeReceiptDoc{
 			PurgeID: q.PurgeID, SupportID: q.SupportID, Objects: q.Objects,
 			EstimatedSeconds: int(math.Ceil(q.Estimated.Seconds())),
+			ProgressURI:      q.ProgressURI,
 		})
 	}
 	e := json.NewEncoder(w)
@@ -212,6 +237,7 @@ func waitForAll(ctx context.Context, api purger.API, requests []purger.Receipt, 
 type akamaiFlags struct {
 	API              string `name:"api" enum:"fast-purge,ccu-v2" default:"fast-purge" help:"fast-purge or, legacy, ccu-v2."`
 	Config           string `help:"purgebot's configuration, for its akamai section (default: ./purgebot.yaml, if there is one)." placeholder:"FILE"`
+	Account          string `help:"An account of the configuration's akamai.accounts (default: default)." placeholder:"NAME"`
 	Edgerc           string `help:"Akamai's credentials file (default: the AKAMAI_* variables, else ~/.edgerc)." placeholder:"FILE"`
 	Section          string `help:"Section of that file, or infix of the variables (default: default)."`
 	AccountSwitchKey string `help:"Act on another account." placeholder:"KEY"`
@@ -225,10 +251,20 @@ func (f akamaiFlags) connect(getenv func(string) string) (purger.API, error) {
 	if err != nil {
 		return nil, err
 	}
-	to := purger.Config{BaseURL: settings.BaseURL, AccountSwitchKey: settings.AccountSwitchKey}
-	basic := purger.Basic{User: getenv("PURGEBOT_AKAMAI_CCU_USER"), Password: getenv("PURGEBOT_AKAMAI_CCU_PASSWORD")}
-	if f.API == apiCCUv2 && basic.User != "" {
-		return purger.NewV2(to, basic)
+	to := purger.Config{UserAgent: userAgent(), BaseURL: settings.BaseURL, AccountSwitchKey: settings.AccountSwitchKey}
+	if f.API == apiCCUv2 {
+		basic, err := basicOf(getenv)
+		if err != nil {
+			return nil, err
+		}
+		if basic.User != "" {
+			key, err := purger.AccountKey(settings.Section, getenv)
+			if err != nil {
+				return nil, err
+			}
+			to.AccountSwitchKey = cmp.Or(to.AccountSwitchKey, key)
+			return purger.NewV2(to, basic)
+		}
 	}
 	if to.Credentials, err = purger.LoadCredentials(settings.Edgerc, settings.Section, getenv); err != nil {
 		return nil, err
@@ -239,10 +275,28 @@ func (f akamaiFlags) connect(getenv func(string) string) (purger.API, error) {
 	return purger.New(to)
 }
 
+// basicOf is the user of CCU v2. Half of it is an error: signing with EdgeGrid
+// instead could purge another account.
+func basicOf(getenv func(string) string) (purger.Basic, error) {
+	const user, password = "PURGEBOT_AKAMAI_CCU_USER", "PURGEBOT_AKAMAI_CCU_PASSWORD" //nolint:gosec // names of variables
+	basic := purger.Basic{User: getenv(user), Password: getenv(password)}
+	set, missing := user, password
+	switch {
+	case (basic.User == "") == (basic.Password == ""):
+		return basic, nil
+	case basic.User == "":
+		set, missing = password, user
+	}
+	return basic, fmt.Errorf("%s is set and %s is not: set both, or neither", set, missing)
+}
+
 // settings are those of the configuration, where there is one, with the flags
 // over them.
 func (f akamaiFlags) settings(getenv func(string) string) (config.Akamai, error) {
 	s, err := config.LoadAkamai(f.Config, getenv)
+	if err == nil {
+		s, err = s.Account(f.Account)
+	}
 	if err != nil {
 		return s, err
 	}

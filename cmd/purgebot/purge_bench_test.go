@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/standin/akamai"
 )
 
 // BenchmarkPurgeProcessor runs `purgebot purge url` as a process of its own on
@@ -25,14 +25,7 @@ func BenchmarkPurgeProcessor(b *testing.B) {
 	if err := exec.CommandContext(b.Context(), "/usr/bin/python3", "-c", "import requests").Run(); err != nil {
 		b.Skip("needs /usr/bin/python3 with requests: apt-get install python3-requests")
 	}
-	self, err := os.Executable()
-	if err != nil {
-		b.Fatal(err)
-	}
-	name := b.TempDir() + "/purgebot"
-	if err := os.Symlink(self, name); err != nil {
-		b.Fatal(err)
-	}
+	name := program(b)
 	for _, n := range []int{12_000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			var list strings.Builder
@@ -54,10 +47,10 @@ func BenchmarkPurgeProcessor(b *testing.B) {
 // stand-in of its own, 20 ms away and without limits.
 func processor(b *testing.B, list string, n int, argv ...string) time.Duration {
 	b.Helper()
-	akamai := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond, Limits: standin.AkamaiLimits{Unlimited: true}, Keep: -1})
-	server := httptest.NewServer(akamai)
+	service := akamai.New(akamai.Config{Latency: 20 * time.Millisecond, Limits: akamai.Limits{Unlimited: true}, Keep: -1})
+	server := httptest.NewServer(service)
 	defer server.Close()
-	c := akamai.Credentials()
+	c := service.Credentials()
 	cmd := exec.CommandContext(b.Context(), argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), "HOME="+b.TempDir(), "PURGEBOT_AKAMAI_BASE_URL="+server.URL, "AKAMAI_HOST=akamai.test",
 		"AKAMAI_CLIENT_TOKEN="+c.ClientToken, "AKAMAI_CLIENT_SECRET="+c.ClientSecret, "AKAMAI_ACCESS_TOKEN="+c.AccessToken)
@@ -65,7 +58,7 @@ func processor(b *testing.B, list string, n int, argv ...string) time.Duration {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)
 	}
-	if sent := akamai.Counts().Objects; sent != n {
+	if sent := service.Counts().Objects; sent != n {
 		b.Fatalf("%d objects of %d were accepted", sent, n)
 	}
 	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()

@@ -7,11 +7,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"os"
-	"strconv"
+	"slices"
 	"strings"
 
-	"golang.org/x/term"
+	"github.com/purgebot/purgebot/internal/report"
 )
 
 // maxLine is how long a line of standard input may be, in bytes; no object
@@ -20,6 +19,19 @@ const maxLine = 1 << 20
 
 // lineReader reads a list: one object a line, LF or CRLF.
 type lineReader struct{ err error }
+
+// valuesOr are the values of a command or, where it has none or "-", the lines
+// of standard input; and what to ask afterwards: why that ended early.
+func valuesOr(ctx context.Context, std streams, values []string, noun string) (iter.Seq[string], func() error) {
+	if len(values) > 0 && !slices.Equal(values, []string{"-"}) {
+		return slices.Values(values), func() error { return nil }
+	}
+	if screen(std.in) != nil {
+		fmt.Fprintf(std.err, "Reading from the terminal: %ss, one a line; end with Ctrl-D.\n", noun)
+	}
+	l := &lineReader{}
+	return l.lines(ctx, std.in), func() error { return l.err }
+}
 
 // lines reads as they are asked for, and ends early when ctx does: a read
 // from a terminal can't be interrupted, so it has a goroutine of its own,
@@ -99,11 +111,6 @@ func objectOf(line string, number int) string {
 	return line
 }
 
-func terminal(stream any) bool {
-	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
-
 func kindName(kind string) string {
 	switch kind {
 	case "url":
@@ -115,18 +122,5 @@ func kindName(kind string) string {
 }
 
 func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return strconv.Itoa(n) + " " + noun + "s"
-}
-
-// printable is an object fit for a terminal: quoted if it has anything that
-// could be more than text.
-func printable(object string) string {
-	quoted := strconv.Quote(object)
-	if quoted == `"`+object+`"` {
-		return object
-	}
-	return quoted
+	return report.Amount(n, noun, noun+"s")
 }

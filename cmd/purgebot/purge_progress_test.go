@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/purgebot/purgebot/purger"
@@ -33,23 +34,41 @@ func TestProgressLine(t *testing.T) {
 
 func TestProgressOnATerminal(t *testing.T) {
 	var out bytes.Buffer
-	p := &progress{out: &out, noun: "URL", width: 20}
+	p := &progress{out: &out, noun: "URL", width: 20, began: time.Now(), stop: func() {}}
 	p.update(purger.Progress{Read: 700, Accepted: 600})
 	p.update(purger.Progress{Read: 800, Accepted: 700}) // too soon to draw again
-	p.clear()
-	if want := "\r\x1b[K600 URLs accepted,\r\x1b[K"; strings.ReplaceAll(out.String(), " \r", "\r") != want {
+	p.end()
+	if want := "\r\x1b[K600 URLs accepted, \r\x1b[K700 URLs accepted, \n"; out.String() != want {
 		t.Errorf("got %q", out.String())
 	}
 }
 
+// While nothing comes from Akamai the line goes on: time passes, and a wait
+// counts down.
+func TestProgressMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		p := &progress{out: &out, noun: "URL", width: 80, began: time.Now()}
+		p.move()
+		p.update(purger.Progress{Read: 8, Complete: true, Accepted: 3, Trouble: "503", Wait: 8 * time.Second})
+		<-time.After(3400 * time.Millisecond)
+		p.end()
+		for _, want := range []string{"again in 8s)", "again in 6s), 2s", "3 of 8 URLs (503; again in 5s), 3s"} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("it lacks %q: %q", want, out.String())
+			}
+		}
+	})
+}
+
 func TestProgressInALog(t *testing.T) {
 	var out bytes.Buffer
-	p := &progress{out: &out, noun: "URL"}
+	p := &progress{out: &out, noun: "URL", stop: func() {}}
 	down := purger.Progress{Accepted: 600, Trouble: "503 Service Unavailable", Wait: 8 * time.Second}
 	p.update(purger.Progress{Accepted: 600})
 	p.update(down)
 	p.update(down)
-	p.clear()
+	p.end()
 	if want := "purgebot: 503 Service Unavailable; trying again in 8s (600 accepted so far)\n"; out.String() != want {
 		t.Errorf("got %q", out.String())
 	}

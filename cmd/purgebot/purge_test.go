@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -15,14 +16,14 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/standin/akamai"
 )
 
 // purgeStandin is a stand-in, its address, and the credentials for it in the
 // environment.
-func purgeStandin(t *testing.T, cfg standin.AkamaiConfig) (a *standin.Akamai, url string) {
+func purgeStandin(t *testing.T, cfg akamai.Config) (a *akamai.Server, url string) {
 	t.Helper()
-	a = standin.NewAkamai(cfg)
+	a = akamai.New(cfg)
 	server := httptest.NewServer(a)
 	t.Cleanup(server.Close)
 	c := a.Credentials()
@@ -55,7 +56,7 @@ func runPurge(t *testing.T, stdin string, args ...string) purgeEnded {
 }
 
 // takenBy are all objects that the stand-in took, with how.
-func takenBy(a *standin.Akamai) (objects []string) {
+func takenBy(a *akamai.Server) (objects []string) {
 	for _, p := range a.Accepted() {
 		for _, object := range p.Objects {
 			objects = append(objects, strings.Join([]string{p.API, p.Action, p.Kind, p.Network, object}, " "))
@@ -73,7 +74,7 @@ func TestPurgeSends(t *testing.T) {
 	}{
 		"one URL": {
 			args: []string{"url", "https://www.acme.com/a?b=1&c=<2>"},
-			want: []string{"v3 invalidate url production https://www.acme.com/a?b=1&c=<2>"},
+			want: []string{"v3 invalidate url production https://www.acme.com/a?b=1&c=%3C2%3E"},
 		},
 		"values once each": {
 			args: []string{"url", "https://www.acme.com/a", "https://www.acme.com/b", "https://www.acme.com/a"},
@@ -96,7 +97,7 @@ func TestPurgeSends(t *testing.T) {
 			stdin: "\ufeff# a list\r\nhttps://www.acme.com/a\r\n\r\n  # more\r\n  https://www.acme.com/b#c  \r\nhttps://www.acme.com/a\r\nhttps://www.acme.com/last",
 			want: []string{
 				"v3 invalidate url production https://www.acme.com/a",
-				"v3 invalidate url production https://www.acme.com/b#c",
+				"v3 invalidate url production https://www.acme.com/b",
 				"v3 invalidate url production https://www.acme.com/last",
 			},
 		},
@@ -104,10 +105,6 @@ func TestPurgeSends(t *testing.T) {
 			args:  []string{"tag", "-"},
 			stdin: "one\ntwo\n",
 			want:  []string{"v3 invalidate tag production one", "v3 invalidate tag production two"},
-		},
-		"an empty list": {
-			args:  []string{"url"},
-			stdin: "# nothing\n\n",
 		},
 		"ccu-v2": {
 			args: []string{"url", "--api", "ccu-v2", "--action", "delete", "--network", "staging", "https://www.acme.com/a"},
@@ -120,7 +117,7 @@ func TestPurgeSends(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			a, _ := purgeStandin(t, standin.AkamaiConfig{})
+			a, _ := purgeStandin(t, akamai.Config{})
 			got := runPurge(t, test.stdin, append([]string{"purge"}, test.args...)...)
 			if got.code != exitDone || got.err != "" {
 				t.Fatalf("exit %d, %s", got.code, got.err)
@@ -133,34 +130,35 @@ func TestPurgeSends(t *testing.T) {
 }
 
 func TestPurgeJSON(t *testing.T) {
-	a, _ := purgeStandin(t, standin.AkamaiConfig{Hosts: []string{"www.acme.com"}})
-	a.Refuse("https://www.acme.com/<bad>", 400, "bad URL")
+	a, _ := purgeStandin(t, akamai.Config{Hosts: []string{"www.acme.com"}})
+	a.Refuse("https://www.acme.com/%3Cbad%3E", 400, "bad URL")
 	got := runPurge(t, "", "purge", "url", "--json",
-		"https://www.acme.com/a", "https://www.evil.com/", "https://www.acme.com/<bad>", "https://www.acme.com/b", strings.Repeat("x", 50_001))
+		"https://www.acme.com/a", "https://www.evil.com/", "https://www.acme.com/<bad>", "https://www.acme.com/b", "www.acme.com/c")
 	if got.code != exitFailed || got.err != "" {
 		t.Fatalf("exit %d, %q", got.code, got.err)
 	}
 	id := a.Accepted()[0].PurgeID
 	want := `{"accepted":2,"refused":[` +
-		`{"object":"` + strings.Repeat("x", 50_001) + `","title":"not sent","detail":"is too long: alone it makes a request of 50017 bytes, Akamai takes 50000"},` +
-		`{"object":"https://www.evil.com/","title":"unauthorized arl","detail":"https://www.evil.com/"},` +
-		`{"object":"https://www.acme.com/<bad>","title":"bad URL","detail":"https://www.acme.com/<bad>"}],` +
+		`{"object":"https://www.evil.com/","title":"unauthorized arl","detail":"https://www.evil.com/","status":403,"support_id":"ID","at":"NOW"},` +
+		`{"object":"https://www.acme.com/%3Cbad%3E","title":"bad URL","detail":"https://www.acme.com/%3Cbad%3E","status":400,"support_id":"ID","at":"NOW"},` +
+		`{"object":"www.acme.com/c","title":"not sent","detail":"is neither an absolute URL nor an ARL: write https://HOST/PATH"}],` +
 		`"requests":[{"purge_id":"` + id + `","support_id":"` + id + `","objects":2,"estimated_seconds":5}]}` + "\n"
-	if diff := cmp.Diff(want, got.out); diff != "" {
+	out := regexp.MustCompile(`"support_id":"17PY-[A-Z0-9]+","at":"20[0-9T:.-]+Z"`).ReplaceAllString(got.out, `"support_id":"ID","at":"NOW"`)
+	if diff := cmp.Diff(want, out); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func TestPurgeJSONOfNothing(t *testing.T) {
-	purgeStandin(t, standin.AkamaiConfig{})
+	purgeStandin(t, akamai.Config{})
 	got := runPurge(t, "", "purge", "tag", "--json")
-	if want := (purgeEnded{0, `{"accepted":0,"refused":[],"requests":[]}` + "\n", ""}); got != want {
+	if want := (purgeEnded{exitFailed, `{"accepted":0,"refused":[],"requests":[]}` + "\n", "purgebot: the list is empty: nothing was purged\n"}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 
 func TestPurgeForPeople(t *testing.T) {
-	a, _ := purgeStandin(t, standin.AkamaiConfig{CPCodes: []int{1, 2}})
+	a, _ := purgeStandin(t, akamai.Config{CPCodes: []int{1, 2}})
 	got := runPurge(t, "", "purge", "cpcode", "1", "2", "3", "four", "2")
 	want := purgeEnded{
 		code: exitFailed,
@@ -191,7 +189,7 @@ func TestPurgeUsage(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			a, _ := purgeStandin(t, standin.AkamaiConfig{})
+			a, _ := purgeStandin(t, akamai.Config{})
 			got := runPurge(t, "", test.args...)
 			if got.code != exitUsage || !strings.Contains(got.err, test.say) || got.out != "" {
 				t.Errorf("exit %d, %q", got.code, got.err)
@@ -219,7 +217,7 @@ func TestPurgeCredentials(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			a, _ := purgeStandin(t, standin.AkamaiConfig{})
+			a, _ := purgeStandin(t, akamai.Config{})
 			for _, v := range []string{"AKAMAI_HOST", "AKAMAI_CLIENT_TOKEN", "AKAMAI_CLIENT_SECRET", "AKAMAI_ACCESS_TOKEN"} {
 				t.Setenv(v, "")
 			}
@@ -255,7 +253,7 @@ func TestPurgeConfiguration(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			a, url := purgeStandin(t, standin.AkamaiConfig{AccountSwitchKey: test.want})
+			a, url := purgeStandin(t, akamai.Config{AccountSwitchKey: test.want})
 			t.Setenv("AKAMAI_HOST", "")
 			t.Setenv("PURGEBOT_AKAMAI_BASE_URL", "")
 			for name, value := range test.env {
@@ -281,7 +279,7 @@ func TestPurgeConfiguration(t *testing.T) {
 }
 
 func TestPurgeAccountSwitchKey(t *testing.T) {
-	a, _ := purgeStandin(t, standin.AkamaiConfig{AccountSwitchKey: "1-ABC:1-2RBL"})
+	a, _ := purgeStandin(t, akamai.Config{AccountSwitchKey: "1-ABC:1-2RBL"})
 	if got := runPurge(t, "", "purge", "tag", "x", "--account-switch-key", "1-ABC:1-2RBL"); got.code != exitDone {
 		t.Fatalf("exit %d: %s", got.code, got.err)
 	}
@@ -290,19 +288,87 @@ func TestPurgeAccountSwitchKey(t *testing.T) {
 	}
 }
 
-func TestPurgePausedEndsAtOnce(t *testing.T) {
+// Each wrong way in is told by its own name, and what hinders is the first
+// request's.
+func TestPurgeNamesTheCause(t *testing.T) {
+	ccu := func(user, password string) map[string]string {
+		return map[string]string{"PURGEBOT_AKAMAI_CCU_USER": user, "PURGEBOT_AKAMAI_CCU_PASSWORD": password}
+	}
 	tests := map[string]struct {
-		spoil func(*standin.Akamai)
-		say   string
+		args []string
+		env  map[string]string
+		code int
+		say  string
+		not  string
 	}{
-		"secret": {func(a *standin.Akamai) { a.SetCredentials(standin.AkamaiCredentials{ClientSecret: "other"}) }, "does not accept the credentials"},
-		"token":  {func(a *standin.Akamai) { a.SetCredentials(standin.AkamaiCredentials{ClientToken: "other"}) }, "does not accept the credentials"},
-		"clock":  {func(a *standin.Akamai) { a.SetClockSkew(time.Minute) }, "clock"},
-		"grant":  {func(a *standin.Akamai) { a.SetGranted(false) }, "does not have the grant"},
+		"a foreign account": {
+			args: []string{"--account-switch-key", "1-FOREIGN"}, code: exitFailed,
+			say: `the API client may not act on the account "1-FOREIGN" (Forbidden: The client does not have the grant needed for the request); check the account switch key`,
+		},
+		"a foreign account by Akamai's variable": {
+			env: map[string]string{"AKAMAI_EDGERC_ACCOUNT_KEY": "1-OTHER"}, code: exitFailed, say: `the account "1-OTHER"`,
+		},
+		"a foreign account on v2": {
+			args: []string{"--api", "ccu-v2", "--account-switch-key", "1-FOREIGN"}, code: exitFailed, say: `the account "1-FOREIGN"`,
+		},
+		"a wrong password": {
+			args: []string{"--api", "ccu-v2"}, env: ccu("ann", "wrong"), code: exitFailed,
+			say: "Akamai does not accept the user and password of CCU v2 (401 Unauthorized); check PURGEBOT_AKAMAI_CCU_USER and PURGEBOT_AKAMAI_CCU_PASSWORD",
+			not: "token",
+		},
+		"a user without a password": {
+			args: []string{"--api", "ccu-v2"}, env: ccu("ann", ""), code: exitUsage,
+			say: "PURGEBOT_AKAMAI_CCU_USER is set and PURGEBOT_AKAMAI_CCU_PASSWORD is not: set both, or neither",
+		},
+		"a password without a user": {
+			args: []string{"--api", "ccu-v2"}, env: ccu("", "right"), code: exitUsage,
+			say: "PURGEBOT_AKAMAI_CCU_PASSWORD is set and PURGEBOT_AKAMAI_CCU_USER is not: set both, or neither",
+		},
+		"a user of another account by Akamai's variable": {
+			args: []string{"--api", "ccu-v2"}, env: map[string]string{
+				"PURGEBOT_AKAMAI_CCU_USER": "ann", "PURGEBOT_AKAMAI_CCU_PASSWORD": "right", "AKAMAI_EDGERC_ACCOUNT_KEY": "1-FOREIGN",
+			}, code: exitUsage,
+			say: "a user of CCU v2 can't act on another account",
+		},
+		"a user of another account": {
+			args: []string{"--api", "ccu-v2", "--account-switch-key", "1-FOREIGN"}, env: ccu("ann", "right"), code: exitUsage,
+			say: "a user of CCU v2 can't act on another account",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			a, _ := purgeStandin(t, standin.AkamaiConfig{})
+			a, _ := purgeStandin(t, akamai.Config{BasicUser: "ann", BasicPassword: "right", AccountSwitchKey: "1-OURS"})
+			for name, value := range test.env {
+				t.Setenv(name, value)
+			}
+			got := runPurge(t, "", append([]string{"purge", "url", "https://www.acme.com/a"}, test.args...)...)
+			if got.code != test.code || !strings.Contains(got.err, test.say) || test.not != "" && strings.Contains(got.err, test.not) {
+				t.Errorf("exit %d: %s", got.code, got.err)
+			}
+			want := 1
+			if test.code == exitUsage {
+				want = 0
+			}
+			if n := a.Counts().Requests; n != want || len(a.Accepted()) > 0 {
+				t.Errorf("%d requests", n)
+			}
+		})
+	}
+}
+
+func TestPurgePausedEndsAtOnce(t *testing.T) {
+	tests := map[string]struct {
+		spoil func(*akamai.Server)
+		say   string
+	}{
+		"secret": {func(a *akamai.Server) { a.SetCredentials(akamai.Credentials{ClientSecret: "other"}) }, "does not accept the credentials"},
+		"token":  {func(a *akamai.Server) { a.SetCredentials(akamai.Credentials{ClientToken: "other"}) }, "does not accept the credentials"},
+		"clock":  {func(a *akamai.Server) { a.SetClockSkew(time.Minute) }, "clock"},
+		"grant":  {func(a *akamai.Server) { a.SetGranted(false) }, "does not have the grant"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			a, _ := purgeStandin(t, akamai.Config{})
 			test.spoil(a)
 			got := runPurge(t, "one\ntwo\n", "purge", "tag", "--json")
 			if got.code != exitFailed || !strings.Contains(got.err, test.say) {
@@ -320,8 +386,8 @@ func TestPurgePausedEndsAtOnce(t *testing.T) {
 }
 
 func TestPurgeLongList(t *testing.T) {
-	a, _ := purgeStandin(t, standin.AkamaiConfig{
-		Limits: standin.AkamaiLimits{Unlimited: true}, FaultRate: 0.05, Seed: 11,
+	a, _ := purgeStandin(t, akamai.Config{
+		Limits: akamai.Limits{Unlimited: true}, FaultRate: 0.05, Seed: 11,
 	})
 	var list strings.Builder
 	const n = 9_000
@@ -339,7 +405,7 @@ func TestPurgeLongList(t *testing.T) {
 }
 
 func TestPurgeWaitsUntilDone(t *testing.T) {
-	a, _ := purgeStandin(t, standin.AkamaiConfig{Queue: standin.AkamaiQueue{Unknown: -1, Done: 1100 * time.Millisecond}})
+	a, _ := purgeStandin(t, akamai.Config{Queue: akamai.Queue{Unknown: -1, Done: 1100 * time.Millisecond}})
 	start := time.Now()
 	got := runPurge(t, "", "purge", "url", "--api", "ccu-v2", "--wait", "https://www.acme.com/a")
 	if got.code != exitDone || time.Since(start) < time.Second || !strings.Contains(got.out, ", done\n") {
@@ -357,12 +423,37 @@ func TestPurgeWaitsUntilDone(t *testing.T) {
 }
 
 func TestPurgeNobodyThere(t *testing.T) {
-	_, url := purgeStandin(t, standin.AkamaiConfig{})
+	_, url := purgeStandin(t, akamai.Config{})
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close()
 	t.Setenv("PURGEBOT_AKAMAI_BASE_URL", server.URL)
 	got := runPurge(t, "", "purge", "url", "--give-up", "1s", url)
 	if got.code != exitFailed || !strings.Contains(got.err, "connection refused") {
 		t.Errorf("exit %d: %s", got.code, got.err)
+	}
+}
+
+func TestPurgeWildcards(t *testing.T) {
+	a, _ := purgeStandin(t, akamai.Config{Hosts: []string{"www.acme.com"}})
+	got := runPurge(t, "https://www.acme.com/docs/*\nhttps://www.acme.com/%2A\n", "purge", "url")
+	if got.code != exitFailed || !strings.Contains(got.err, "refused https://www.acme.com/docs/*: not sent: Akamai purges no wildcards") {
+		t.Errorf("%+v", got)
+	}
+	if sent := a.Accepted(); len(sent) != 1 || len(sent[0].Objects) != 1 {
+		t.Errorf("sent %+v", sent)
+	}
+}
+
+// A pipeline whose list came out empty must not take that for success.
+func TestPurgeOfAnEmptyList(t *testing.T) {
+	for _, args := range [][]string{{"purge", "url"}, {"purge", "url", "--json"}} {
+		a, _ := purgeStandin(t, akamai.Config{})
+		got := runPurge(t, "# nothing\n\n", args...)
+		if got.code != exitFailed || !strings.Contains(got.err, "the list is empty: nothing was purged") || len(a.Requests()) > 0 {
+			t.Errorf("%q: %+v", args, got)
+		}
+		if isJSON := strings.HasPrefix(got.out, `{"accepted":0,`); isJSON != (len(args) > 2) {
+			t.Errorf("%q: %q", args, got.out)
+		}
 	}
 }

@@ -1,22 +1,28 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"math"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
 
+	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/report"
 	"github.com/purgebot/purgebot/internal/web"
 	"github.com/purgebot/purgebot/purger"
 )
 
 // queueCmd is purgebot queue.
 type queueCmd struct {
+	Progress *string `help:"Ask how far this purge of ccu-v2 is: the progress_uri of its purge --json." placeholder:"URI"`
+
 	askFlags
 	akamaiFlags
 }
@@ -26,6 +32,8 @@ type queueCmd struct {
 type queueDoc struct {
 	web.Queue
 	Akamai []akamaiBucket `json:"akamai"` // empty where Akamai was not asked
+
+	account string // whose budget Akamai told
 }
 
 // akamaiBucket is one of the account's buckets as Akamai says. What it leaves
@@ -44,12 +52,26 @@ type v2Doc struct {
 	Capacity int    `json:"capacity"`
 }
 
+// v2ProgressDoc is the answer of queue --api ccu-v2 --progress.
+type v2ProgressDoc struct {
+	API             string `json:"api"`
+	PurgeID         string `json:"purge_id"`
+	Status          string `json:"status"`
+	ProgressURI     string `json:"progress_uri"`
+	Submitted       string `json:"submitted,omitempty"`
+	Completed       string `json:"completed,omitempty"`
+	AskAgainSeconds int    `json:"ask_again_seconds"`
+}
+
 // v2Capacity is how many objects CCU v2's queue holds.
 const v2Capacity = 10_000
 
 func (c *queueCmd) Run(ctx context.Context, std streams) error {
 	if c.API == apiCCUv2 {
 		return c.legacy(ctx, std)
+	}
+	if c.Progress != nil {
+		return usage("Fast Purge tells no progress: --progress needs --api %s", apiCCUv2)
 	}
 	server, err := c.askFlags.connect(c.Config, os.Getenv)
 	if err != nil {
@@ -59,6 +81,9 @@ func (c *queueCmd) Run(ctx context.Context, std streams) error {
 	if err := server.ask(ctx, http.MethodGet, "/api/queue", nil, nil, &doc.Queue); err != nil {
 		return err
 	}
+	if err := c.narrow(&doc); err != nil {
+		return err
+	}
 	if doc.Akamai, err = c.budget(ctx); err != nil {
 		fmt.Fprintln(std.err, "purgebot: Akamai was not asked for the budget:", oneLine(err.Error()))
 	}
@@ -66,6 +91,34 @@ func (c *queueCmd) Run(ctx context.Context, std streams) error {
 		return printJSON(std.out, doc)
 	}
 	return describeQueue(std.out, doc)
+}
+
+// narrow leaves out what is of other accounts, where one is asked for.
+func (c *queueCmd) narrow(doc *queueDoc) error {
+	if doc.account = c.Account; c.Account == "" {
+		return nil
+	}
+	if !slices.ContainsFunc(doc.Accounts, func(a web.Account) bool { return a.Account == c.Account }) {
+		return usage("the server has no Akamai account %q", c.Account)
+	}
+	doc.Accounts = slices.DeleteFunc(doc.Accounts, func(a web.Account) bool { return a.Account != c.Account })
+	doc.Pause = doc.Accounts[0].Pause
+	doc.Pauses = slices.DeleteFunc(doc.Pauses, func(p web.Paused) bool { return p.Account != "" && p.Account != c.Account })
+	doc.Waiting = slices.DeleteFunc(doc.Waiting, func(w web.Waiting) bool { return w.Account != c.Account })
+	doc.Requests = slices.DeleteFunc(doc.Requests, func(r web.Requests) bool { return r.Account != c.Account })
+	doc.Budget = slices.DeleteFunc(doc.Budget, func(b web.Bucket) bool { return b.Account != c.Account })
+	doc.Purges = slices.DeleteFunc(doc.Purges, func(p web.Purge) bool { return p.Account != c.Account })
+	return nil
+}
+
+// describeAccounts says with which accounts nothing is sent.
+func describeAccounts(out io.Writer, accounts []web.Account, now time.Time) {
+	for _, a := range accounts {
+		if len(accounts) > 1 {
+			fmt.Fprintf(out, "Akamai account %s: %s waiting\n", a.Account, plural(a.Objects, "object"))
+		}
+		describePause(out, a, len(accounts) > 1, now)
+	}
 }
 
 // budget asks Akamai what is left of the account's budget. That purges
@@ -98,7 +151,7 @@ func (c *queueCmd) budget(ctx context.Context) ([]akamaiBucket, error) {
 	return buckets, nil
 }
 
-// legacy asks CCU v2 how long its queue is.
+// legacy asks CCU v2 how far a purge is, or how long its queue is.
 func (c *queueCmd) legacy(ctx context.Context, std streams) error {
 	api, err := c.akamaiFlags.connect(os.Getenv)
 	if err != nil {
@@ -108,6 +161,9 @@ func (c *queueCmd) legacy(ctx context.Context, std streams) error {
 	if !ok {
 		return usage("--api %s has no queue", c.API)
 	}
+	if c.Progress != nil {
+		return c.progress(ctx, std, v2)
+	}
 	n, answer := v2.QueueLength(ctx)
 	if answer.Verdict != purger.Accepted {
 		return fmt.Errorf("ask for the queue's length: %s", answer.Explain())
@@ -115,33 +171,87 @@ func (c *queueCmd) legacy(ctx context.Context, std streams) error {
 	if c.JSON {
 		return printJSON(std.out, v2Doc{API: apiCCUv2, Length: n, Capacity: v2Capacity})
 	}
-	fmt.Fprintf(std.out, "%d of %d objects wait in Akamai's queue (CCU v2); it may lag a minute behind\n", n, v2Capacity)
+	fmt.Fprintf(std.out, "%s of %s objects are waiting in Akamai's queue (CCU v2); the figure may be a minute old\n", report.Number(n), report.Number(v2Capacity))
+	return nil
+}
+
+// progress asks CCU v2 once how far a purge is. A script can tell from the exit
+// code that Akamai knows the purge, and from the status whether it is done.
+func (c *queueCmd) progress(ctx context.Context, std streams, v2 *purger.V2) error {
+	if *c.Progress == "" {
+		return usage("--progress needs the progress_uri that purge --api %s --json printed", apiCCUv2)
+	}
+	p, answer := v2.Progress(ctx, *c.Progress)
+	if answer.Verdict != purger.Accepted {
+		return fmt.Errorf("ask for the progress: %s", answer.Explain())
+	}
+	again := int(math.Ceil(p.AskAgain.Seconds()))
+	if c.JSON {
+		err := printJSON(std.out, v2ProgressDoc{apiCCUv2, p.PurgeID, p.Status, p.URI, p.Submitted, p.Completed, again})
+		if err != nil {
+			return err
+		}
+	}
+	var words string
+	switch p.Status {
+	case purger.V2Done:
+		words = fmt.Sprintf("%s is done, submitted %s, completed %s", p.PurgeID, p.Submitted, p.Completed)
+	case purger.V2InProgress:
+		words = fmt.Sprintf("%s is in progress, submitted %s; ask again in %s", p.PurgeID, p.Submitted, time.Duration(again)*time.Second)
+	default:
+		return fmt.Errorf("ask for the progress: %w (its status is %q): it was sent just now, days ago, or never", purger.ErrUnknownPurge, p.Status)
+	}
+	if !c.JSON {
+		fmt.Fprintln(std.out, oneLine(words))
+	}
 	return nil
 }
 
 // describeQueue is a queue for people.
 func describeQueue(out io.Writer, doc queueDoc) error {
-	describePause(out, doc.Pause, doc.At)
+	describePauses(out, doc.Pauses, doc.At)
+	describeAccounts(out, doc.Accounts, doc.At)
+	describeSetAside(out, doc.Queue)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, cells("WAITS", "PEOPLE", "DEPLOYS", "LARGE", "OLDEST", "IN REQUESTS", "TO RESEND", "BEING SENT"))
+	fmt.Fprintln(w, cells("WAITING", "PEOPLE", "DEPLOYS", "LARGE", "OLDEST", "IN REQUESTS", "TO RESEND", "BEING SENT"))
 	for _, kind := range []string{"url", "tag", "cpcode"} {
 		fmt.Fprintln(w, cells(append([]string{kindName(kind) + "s"}, waits(doc, kind)...)...))
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\n%s to read, %s to plan, %s for GitHub to write; %s held, with %s\n\n",
-		amount(doc.Deliveries, "delivery", "deliveries"), plural(doc.Environments, "environment"),
-		amount(doc.Statuses, "status", "statuses"), plural(doc.Held.Purges, "purge"), plural(doc.Held.Objects, "object"))
+	fmt.Fprintf(out, "\n%s to read, %s to plan, %s to write on GitHub; %s with %s\n\n",
+		report.Amount(doc.Deliveries, "delivery", "deliveries"), plural(doc.Environments, "environment"),
+		report.Amount(doc.Statuses, "status", "statuses"), report.Amount(doc.Held.Purges, "purge needs approval,", "purges need approval,"), plural(doc.Held.Objects, "object"))
 	fmt.Fprintln(w, cells("BUDGET", "LEFT", "OF", "A SECOND", "AKAMAI SAYS"))
 	for _, b := range doc.Budget {
-		fmt.Fprintln(w, cells(b.Bucket, strconv.Itoa(b.Tokens), strconv.Itoa(b.Capacity),
-			strconv.FormatFloat(math.Round(b.PerSecond*100)/100, 'f', -1, 64), akamaiSays(doc.Akamai, b.Bucket)))
+		said := ""
+		if cmp.Or(b.Account, ledger.DefaultAccount) == cmp.Or(doc.account, ledger.DefaultAccount) {
+			said = akamaiSays(doc.Akamai, b.Bucket)
+		}
+		name := b.Bucket
+		if len(doc.Accounts) > 1 {
+			name += " of " + b.Account
+		}
+		fmt.Fprintln(w, cells(name, report.Number(b.Tokens), report.Number(b.Capacity),
+			strconv.FormatFloat(math.Round(b.PerSecond*100)/100, 'f', -1, 64), said))
 	}
 	if err := w.Flush(); err != nil {
 		return err
 	}
 	return describePurges(out, doc.Purges, doc.At)
+}
+
+// describeSetAside tells what nobody works on.
+func describeSetAside(out io.Writer, doc web.Queue) {
+	if doc.SetAsideAll == 0 {
+		return
+	}
+	fmt.Fprintf(out, "%s set aside; purgebot replay DELIVERY takes one up again:\n", report.Amount(doc.SetAsideAll, "delivery is", "deliveries are"))
+	for _, d := range doc.SetAside {
+		fmt.Fprintf(out, "  %s %s of %s, %s ago: %s\n", oneLine(d.Delivery), oneLine(d.Event), oneLine(d.Repository), age(doc.At.Sub(d.ReceivedAt)), oneLine(d.Reason))
+	}
+	fmt.Fprintln(out)
 }
 
 // waits are the columns of one kind of object.
@@ -164,12 +274,12 @@ func waits(doc queueDoc, kind string) []string {
 	var r web.Requests
 	for _, one := range doc.Requests {
 		if one.Kind == kind {
-			r = one
+			r.Objects, r.Ready, r.Sending = r.Objects+one.Objects, r.Ready+one.Ready, r.Sending+one.Sending
 		}
 	}
 	return []string{
-		strconv.Itoa(lanes["people"]), strconv.Itoa(lanes["deploys"]), strconv.Itoa(lanes["large"]), old,
-		strconv.Itoa(r.Objects), strconv.Itoa(r.Ready), strconv.Itoa(r.Sending),
+		report.Number(lanes["people"]), report.Number(lanes["deploys"]), report.Number(lanes["large"]), old,
+		report.Number(r.Objects), report.Number(r.Ready), report.Number(r.Sending),
 	}
 }
 
@@ -184,8 +294,4 @@ func akamaiSays(buckets []akamaiBucket, name string) string {
 		}
 	}
 	return ""
-}
-
-func amount(n int, one, many string) string {
-	return strconv.Itoa(n) + " " + map[bool]string{true: one, false: many}[n == 1]
 }

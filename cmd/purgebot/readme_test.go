@@ -50,7 +50,7 @@ func TestReadme(t *testing.T) {
 	if file == nil {
 		t.Fatalf("rules: %v", faults)
 	}
-	if faults = append(faults, file.Check("acme", "site", "main")...); len(faults) > 0 {
+	if faults = append(faults, file.Check(t.Context(), "acme", "site", "main")...); len(faults) > 0 {
 		t.Errorf("rules: %v", faults)
 	}
 	dir := t.TempDir()

@@ -5,57 +5,135 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/purgebot/purgebot/internal/git"
 	"github.com/purgebot/purgebot/mapping"
 )
 
 type rulesCheckCmd struct {
-	File       string `arg:"" optional:"" help:"The rules file. Default: purge-rules.yaml or .github/purge-rules.yaml, whichever is there."`
-	Format     string `enum:"text,json,github" default:"text" help:"How to print faults: text, json, or github (annotations of a workflow)."`
-	Repository string `placeholder:"OWNER/NAME" help:"What {owner} and {repo} stand for in tests. Default: the clone's remote."`
+	Files      []string    `arg:"" optional:"" name:"file" help:"The rules files; - is standard input. Default: purge-rules.yaml or .github/purge-rules.yaml, whichever is there."`
+	Format     string      `enum:"text,json,github" default:"text" help:"How to print faults: text, json, or github (annotations of a workflow)."`
+	Extends    sharedRules `placeholder:"DIR" help:"A clone or folder of the repository whose rules this file extends, or that rules file."`
+	Repository string      `placeholder:"OWNER/NAME" help:"What {owner} and {repo} stand for in tests. Default: the clone's remote."`
+
+	Built   string  `placeholder:"DIR" xor:"built" help:"Hold the rules against the site that was built from HEAD into this folder."`
+	Sitemap string  `placeholder:"FILE-OR-URL" xor:"built" help:"Hold the rules against the pages of a sitemap."`
+	AtLeast float64 `placeholder:"PERCENT" help:"Fail if fewer of the files map to a page of --built or --sitemap that exists."`
+	Env     string  `help:"The environment for --built and --sitemap. Default: the rules' first."`
 }
 
 // checkReport is the answer as JSON.
 type checkReport struct {
 	File   string         `json:"file"`
 	Faults mapping.Faults `json:"faults"`
+	*builtReport
+
+	rules   *mapping.File // nil: they can't be used
+	extends string        // the repository whose rules are not there
 }
 
-// Run checks the file and prints its faults to standard output.
+// Run checks the files and prints their faults to standard output. A file that
+// can't be read hides nothing of the others.
 func (c *rulesCheckCmd) Run(ctx context.Context, std streams) error {
-	report, err := c.check(ctx)
-	if err != nil {
-		return err
+	if c.AtLeast != 0 && c.Built == "" && c.Sitemap == "" {
+		return usage("--at-least goes with --built or --sitemap")
 	}
-	switch c.Format {
-	case "json":
-		enc := json.NewEncoder(std.out)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(report)
-	case "github":
-		_, err = fmt.Fprint(std.out, annotations(report))
-	default:
-		_, err = fmt.Fprint(std.out, report.Faults.In(report.File))
+	if i := slices.Index(c.Files, stdinName); i >= 0 && slices.Contains(c.Files[i+1:], stdinName) {
+		return usage("- is standard input, which can be read once")
+	}
+	files := c.Files
+	if len(files) == 0 {
+		files = []string{""}
+	}
+	var reports []checkReport
+	var unread []error
+	for _, name := range files {
+		report, err := c.check(ctx, name, std.in)
+		var wrong *exitError
+		switch {
+		case err == nil:
+			reports = append(reports, report)
+		case errors.As(err, &wrong):
+			unread = append(unread, err)
+		default:
+			return err
+		}
+	}
+	if err := c.print(std.out, reports); err != nil {
+		return fmt.Errorf("print faults: %w", err)
+	}
+	if c.Format == "text" {
+		for _, report := range reports {
+			fmt.Fprint(std.err, report.praise())
+		}
 	}
 	switch {
-	case err != nil:
-		return fmt.Errorf("print faults: %w", err)
-	case report.Faults.HasErrors():
+	case len(unread) > 0:
+		return usage("%w", errors.Join(unread...))
+	case slices.ContainsFunc(reports, func(r checkReport) bool { return r.Faults.HasErrors() || r.fitsLess(c.AtLeast) }):
 		return failed()
-	case c.Format == "text":
-		fmt.Fprintf(std.err, "%s is good\n", report.File)
 	}
 	return nil
 }
 
-func (c *rulesCheckCmd) check(ctx context.Context) (checkReport, error) {
-	report := checkReport{File: c.File, Faults: mapping.Faults{}}
-	if report.File == "" {
+func (c *rulesCheckCmd) print(w io.Writer, reports []checkReport) error {
+	if c.Format == "json" {
+		enc := json.NewEncoder(w)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		switch {
+		case len(c.Files) > 1:
+			return enc.Encode(slices.Concat([]checkReport{}, reports))
+		case len(reports) == 1:
+			return enc.Encode(reports[0])
+		}
+		return nil
+	}
+	for _, report := range reports {
+		text := annotations(report)
+		if c.Format == "text" {
+			if text = report.Faults.In(report.File); report.builtReport != nil {
+				text += report.text()
+			}
+		}
+		if _, err := io.WriteString(w, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// praise says that nothing is wrong; "" if something is.
+func (r checkReport) praise() string {
+	switch {
+	case r.Faults.HasErrors(), r.builtReport != nil && len(r.Missing) > 0:
+		return ""
+	case r.extends != "":
+		return fmt.Sprintf("%s is good by itself; its tests need the rules of %s: give them with --extends DIR\n", r.File, r.extends)
+	}
+	return r.File + " is good\n"
+}
+
+// stdinName stands for standard input, and is the name of what is read there.
+const stdinName = "-"
+
+// check reads a file by its name; "": where the current folder has it.
+func (c *rulesCheckCmd) check(ctx context.Context, name string, stdin io.Reader) (checkReport, error) {
+	report := checkReport{File: name, Faults: mapping.Faults{}}
+	if name == stdinName {
+		src, err := io.ReadAll(stdin)
+		if err != nil {
+			return report, fmt.Errorf("read rules from standard input: %w", err)
+		}
+		return c.checkSource(ctx, report, src)
+	}
+	if name == "" {
 		place, both, err := rulesPlace(".")
 		if err != nil {
 			return report, err
@@ -66,25 +144,153 @@ func (c *rulesCheckCmd) check(ctx context.Context) (checkReport, error) {
 			return report, nil
 		}
 	}
+	if link := symlink(report.File); link != "" {
+		report.Faults = mapping.Faults{{
+			Line: 1, Column: 1, Severity: mapping.Error,
+			Message: link + " is a symbolic link: whoever changes it in a pull request would have another file of this machine read; it must be a file",
+		}}
+		return report, nil
+	}
 	src, err := os.ReadFile(report.File)
 	if err != nil {
 		return report, usage("read rules: %w", err)
 	}
-	file, faults := mapping.Parse(src)
+	return c.checkSource(ctx, report, src)
+}
+
+// checkSource completes a report with what is wrong in the source. Its clone
+// is the one that the file stands in, and of standard input the current folder.
+func (c *rulesCheckCmd) checkSource(ctx context.Context, report checkReport, src []byte) (checkReport, error) {
+	file, faults, err := c.parse(ctx, src)
+	if err != nil {
+		return report, err
+	}
 	report.Faults = append(report.Faults, faults...)
 	if file == nil {
 		return report, nil
 	}
-	clone := gitClone{dir: filepath.Dir(report.File)}
-	owner, repo, err := clone.repository(ctx, c.Repository)
+	report.rules, report.extends = file, file.Extends()
+	clone := git.Clone{Dir: filepath.Dir(report.File)}
+	owner, repo, err := clone.Repository(ctx, c.Repository)
 	if err != nil {
-		return report, err
+		return report, usage("%w", err)
 	}
 	if owner == "" {
 		owner, repo = "owner", "repo"
 	}
-	report.Faults = append(report.Faults, file.Check(owner, repo, clone.defaultBranch(ctx))...)
-	return report, nil
+	report.Faults = append(report.Faults, file.Check(ctx, owner, repo, clone.DefaultBranch(ctx))...)
+	warnings, err := warningsOfFiles(ctx, clone, file, report.File)
+	report.Faults = append(report.Faults, warnings...)
+	if err == nil && (c.Built != "" || c.Sitemap != "") {
+		report.builtReport, err = c.against(ctx, clone, file)
+	}
+	return report, err
+}
+
+// against holds the rules against a built site.
+func (c *rulesCheckCmd) against(ctx context.Context, clone git.Clone, file *mapping.File) (*builtReport, error) {
+	var built *builtSite
+	var err error
+	if c.Built != "" {
+		built, err = builtDir(c.Built)
+	} else {
+		built, err = sitemap(ctx, c.Sitemap)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if clone.Dir = clone.Top(ctx); clone.Dir == "" {
+		return nil, usage("the rules file stands in no git clone, whose files could be held against the site")
+	}
+	s, err := newSite(ctx, clone, file, c.Env, c.Repository)
+	if err != nil {
+		return nil, err
+	}
+	return holdAgainst(ctx, s, built)
+}
+
+// warningsOfFiles holds the rules against the files of HEAD, where the file
+// stands at its place in a clone.
+func warningsOfFiles(ctx context.Context, clone git.Clone, file *mapping.File, name string) (mapping.Faults, error) {
+	place, err := filepath.Abs(name)
+	if err != nil {
+		return nil, fmt.Errorf("look for the clone: %w", err)
+	}
+	top := clone.Top(ctx)
+	if top == "" {
+		return nil, nil
+	}
+	if real, err := filepath.EvalSymlinks(place); err == nil { // git tells the real one
+		place = real
+	}
+	inside, _ := filepath.Rel(top, place)
+	if !slices.Contains([]string{mapping.RootPlace, mapping.GitHubPlace}, filepath.ToSlash(inside)) {
+		return nil, nil
+	}
+	head, err := clone.Revision(ctx, "HEAD")
+	if err != nil {
+		return nil, nil //nolint:nilerr // there is no commit yet
+	}
+	files, err := clone.Files(ctx, head)
+	if err != nil {
+		return nil, err
+	}
+	_, warnings, err := file.Reach(ctx, slices.Values(files))
+	return warnings, err
+}
+
+// readRules reads a rules file by its name or, without one, where a clone has
+// it, and tells of its errors.
+func readRules(dir, name string, messages io.Writer) (*mapping.File, error) {
+	if name == "" {
+		place, both, err := rulesPlace(dir)
+		if err != nil {
+			return nil, err
+		}
+		if name = filepath.Join(dir, place); both {
+			fmt.Fprint(messages, mapping.BothPlaces().In(name))
+			return nil, failed()
+		}
+	}
+	src, err := os.ReadFile(name) //nolint:gosec // the caller's own choice
+	if err != nil {
+		return nil, usage("read rules: %w", err)
+	}
+	file, faults := mapping.Parse(src)
+	switch {
+	case file == nil:
+		fmt.Fprint(messages, faults.Errors().In(name))
+		return nil, failed()
+	case file.Extends() != "":
+		return nil, usage("%s extends %s: its rules can't be told without that file", name, file.Extends())
+	}
+	return file, nil
+}
+
+// symlink is the part of a relative path that is a symbolic link, "" if none
+// is. What is absolute nobody but the caller can have meant.
+func symlink(path string) string {
+	if filepath.IsAbs(path) {
+		return ""
+	}
+	part := ""
+	for name := range strings.SplitSeq(filepath.ToSlash(filepath.Clean(path)), "/") {
+		part = filepath.Join(part, name)
+		if info, err := os.Lstat(part); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return part
+		}
+	}
+	return ""
+}
+
+// parse reads the file, with the one that it extends if that is given.
+func (c *rulesCheckCmd) parse(ctx context.Context, src []byte) (*mapping.File, mapping.Faults, error) {
+	base, _, err := c.Extends.read(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	file, faults := git.Clone{Base: base}.Parse(src)
+	return file, faults, nil
 }
 
 // rulesPlace finds the rules file below dir.

@@ -2,12 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net/http"
 	"os"
+	"sync"
+	"time"
 
 	"github.com/purgebot/purgebot/internal/config"
 	"github.com/purgebot/purgebot/internal/github"
-	"github.com/purgebot/purgebot/purger"
+	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/server"
 )
 
 type serveCmd struct {
@@ -19,39 +24,52 @@ type serveCmd struct {
 // Run serves until the context ends, that is until SIGTERM or an interrupt.
 func (c *serveCmd) Run(ctx context.Context, std streams) error {
 	cfg, err := config.Load(c.Config, os.Getenv)
-	if err != nil {
+	if err = errors.Join(err, config.Misspelt(os.Environ())); err != nil {
 		return usage("%w", err)
 	}
-	akamai := func() (purger.Config, error) {
-		credentials, err := purger.LoadCredentials(cfg.Akamai.Edgerc, cfg.Akamai.Section, os.Getenv)
-		return purger.Config{
-			Credentials: credentials, BaseURL: cfg.Akamai.BaseURL, AccountSwitchKey: cfg.Akamai.AccountSwitchKey,
-		}, err
-	}
-	if _, err := akamai(); err != nil {
-		return usage("akamai: %w", err)
+	reload := newReloader(c.Config, os.Getenv, cfg)
+	defer reload.close()
+	begin := settings(cfg)
+	for _, account := range cfg.Akamai.All() {
+		if _, err := begin.Akamai(account); err != nil && account == ledger.DefaultAccount {
+			return usage("akamai: %w", err)
+		} else if err != nil {
+			return usage("akamai account %s: %w", account, err)
+		}
 	}
 	log, err := c.logger(std)
 	if err != nil {
 		return err
 	}
-	secrets := make([]string, len(cfg.GitHub.WebhookSecrets))
-	for i, s := range cfg.GitHub.WebhookSecrets {
-		secrets[i] = s.Reveal()
+	for _, words := range cfg.Warnings {
+		log.WarnContext(ctx, "configuration", "what", words)
 	}
-	s, err := newServer(ctx, serverConfig{
-		listen: cfg.Listen, publicURL: cfg.PublicURL, database: cfg.Database.Reveal(), secrets: secrets,
-		github: github.Config{
+	b := thisBuild()
+	log.LogAttrs(ctx, slog.LevelInfo, "purgebot starts", b.attrs()...)
+	s, err := server.New(ctx, server.Config{
+		Listen: cfg.Listen, Proxies: cfg.Proxies, PublicURL: cfg.PublicURL, Database: cfg.Database.Reveal(), Secrets: begin.Secrets,
+		GitHub: github.Config{
 			APIURL: cfg.GitHub.APIURL, AppID: cfg.GitHub.AppID, PrivateKey: []byte(cfg.GitHub.PrivateKey.Reveal()), Log: log,
+			UserAgent: userAgent(),
 		},
-		akamai: akamai,
-		policy: cfg.Policy, retention: cfg.Retention,
-		log: log,
+		Accounts: begin.Accounts, Akamai: begin.Akamai,
+		Policy: begin.Policy, Notify: begin.Notify, Fetch: cfg.Fetch, Retention: cfg.Retention,
+		Log: log, Version: b.Version, Commit: b.Commit,
 	})
 	if err != nil {
 		return err
 	}
-	return s.run(ctx)
+	beside, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	reload.log = log
+	running.Go(func() { reload.run(beside, s) })
+	running.Go(func() {
+		doctor{config: cfg, getenv: os.Getenv, now: time.Now, http: &http.Client{}, brief: true}.logged(beside, log)
+	})
+	err = s.Run(ctx)
+	stop()
+	running.Wait()
+	return err
 }
 
 // logger writes to standard error: for people as text, for machines as JSON.

@@ -10,25 +10,32 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/purgebot/purgebot/internal/needs"
 )
 
 // setupCmd is purgebot setup: GitHub's manifest flow. The operator's browser
 // posts what the App should be to GitHub, which sends it back here with a
 // code that is good for the App's credentials, once and for an hour.
 type setupCmd struct {
-	PublicURL    string `name:"public-url" required:"" help:"Where GitHub and people's browsers will find the server, such as https://purgebot.acme.com." placeholder:"URL"`
-	Organization string `help:"Make the App this organization's (default: your own)." placeholder:"ORG"`
-	Name         string `help:"The App's name, of which there is one in the world; GitHub's page lets you change it (default: purgebot, with the organization)."`
-	GitHubURL    string `name:"github-url" default:"https://github.com" help:"GitHub's pages."`
-	APIURL       string `name:"api-url" help:"GitHub's REST API (default: that of github-url)." placeholder:"URL"`
-	Out          string `default:"purgebot.yaml" help:"The configuration to write; the App's key, app.pem, goes beside it. A file that exists is never overwritten." placeholder:"FILE"`
-	Listen       string `default:"127.0.0.1:0" help:"Where the browser comes back to, on loopback."`
+	PublicURL    string   `name:"public-url" required:"" help:"Where GitHub and people's browsers will find the server, such as https://purgebot.acme.com." placeholder:"URL"`
+	Organization string   `help:"Make the App this organization's (default: your own)." placeholder:"ORG"`
+	Name         string   `help:"The App's name, of which there is one in the world; GitHub's page lets you change it (default: purgebot, with the organization)."`
+	GitHubURL    string   `name:"github-url" default:"https://github.com" help:"GitHub's pages."`
+	APIURL       string   `name:"api-url" help:"GitHub's REST API (default: that of github-url)." placeholder:"URL"`
+	With         []string `help:"What the App hears besides, of status, workflow (the triggers of those names in rules files) and merge-queue (previews there). The page in the browser offers them too." placeholder:"FEATURE"`
+	Out          string   `default:"purgebot.yaml" help:"The configuration to write; the App's key, app.pem, goes beside it. A file that exists is never overwritten." placeholder:"FILE"`
+	Listen       string   `default:"127.0.0.1:0" help:"Where the browser comes back to, on loopback."`
 }
 
 // setupTime is how long GitHub keeps a code.
 const setupTime = time.Hour
+
+// pageTime is how long the browser may take over one page.
+const pageTime = 10 * time.Second
 
 // keyFile is the name of the App's key, beside the configuration.
 const keyFile = "app.pem"
@@ -45,7 +52,7 @@ func (c *setupCmd) Run(ctx context.Context, std streams) error {
 	s.here = "http://" + listener.Addr().String()
 	ctx, cancel := context.WithTimeout(ctx, setupTime)
 	defer cancel()
-	server := &http.Server{Handler: s.routes(), ReadHeaderTimeout: headerTime}
+	server := &http.Server{Handler: s.routes(), ReadHeaderTimeout: pageTime}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 
@@ -58,7 +65,7 @@ func (c *setupCmd) Run(ctx context.Context, std streams) error {
 			fmt.Fprint(std.out, end.told)
 		}
 	}
-	closing, stop := context.WithTimeout(context.WithoutCancel(ctx), headerTime)
+	closing, stop := context.WithTimeout(context.WithoutCancel(ctx), pageTime)
 	defer stop()
 	err = errors.Join(err, server.Shutdown(closing)) // after the browser has its page
 	if end := <-served; !errors.Is(end, http.ErrServerClosed) {
@@ -92,6 +99,9 @@ func (c *setupCmd) prepare() (*setup, error) {
 	if strings.ContainsAny(c.Organization, "/?# ") {
 		return nil, fmt.Errorf("--organization %q is not an organization's name", c.Organization)
 	}
+	if err := offered(c.With); err != nil {
+		return nil, err
+	}
 	files := setupFiles{config: c.Out, key: filepath.Join(filepath.Dir(c.Out), keyFile)}
 	if err := files.free(); err != nil {
 		return nil, err
@@ -101,7 +111,7 @@ func (c *setupCmd) prepare() (*setup, error) {
 		name = strings.TrimSuffix("purgebot-"+c.Organization, "-")
 	}
 	return &setup{
-		name: name, organization: c.Organization, public: public, pages: pages, api: api,
+		with: c.With, name: name, organization: c.Organization, public: public, pages: pages, api: api,
 		files: files, state: rand.Text(), ended: make(chan setupEnd, 1), http: &http.Client{Timeout: askTime},
 	}, nil
 }
@@ -122,6 +132,20 @@ func apiOf(pages *url.URL) *url.URL {
 		return &url.URL{Scheme: "https", Host: "api." + pages.Host}
 	}
 	return pages.JoinPath("api", "v3")
+}
+
+// offered refuses what is no feature to choose.
+func offered(with []string) error {
+	var names []string
+	for _, n := range needs.Optional() {
+		names = append(names, n.Option)
+	}
+	for _, name := range with {
+		if !slices.Contains(names, name) {
+			return fmt.Errorf("--with %s: there is %s", name, strings.Join(names, ", "))
+		}
+	}
+	return nil
 }
 
 // setupFiles are the files that setup writes.

@@ -13,12 +13,16 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
+
+	"github.com/purgebot/purgebot/internal/needs"
 )
 
 // setup is one run of the manifest flow.
 type setup struct {
+	with               []string // what the operator chose on the command line
 	name, organization string
 	public, pages, api *url.URL
 	files              setupFiles
@@ -54,20 +58,14 @@ type manifestHook struct {
 	Active bool   `json:"active"`
 }
 
-// manifest asks for what doctor looks for, and no more.
-func (s *setup) manifest() manifest {
-	m := manifest{
+// manifest asks for what some features need, and no more.
+func (s *setup) manifest(features []needs.Need) manifest {
+	asked := needs.Ask(features)
+	return manifest{
 		Name: s.name, URL: s.public.String(), Description: "Purges Akamai's cache when a site is deployed.",
 		Hook:        manifestHook{URL: s.public.JoinPath("webhook").String(), Active: true},
-		RedirectURL: s.here + "/callback", Permissions: map[string]string{"metadata": "read"},
+		RedirectURL: s.here + "/callback", Permissions: asked.Permissions, Events: asked.Events,
 	}
-	for _, p := range neededPermissions() {
-		m.Permissions[p.name] = p.level
-	}
-	for _, e := range neededEvents() {
-		m.Events = append(m.Events, e.name)
-	}
-	return m
 }
 
 // action is where the manifest is posted.
@@ -104,8 +102,10 @@ const setupPage = `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>purgebot setup</title>
 <h1>purgebot setup</h1>
 {{if .Done}}<p>{{.Done}}</p>{{else}}
-<p>GitHub will ask you to confirm the App and its name. It gets the fewest permissions with which purgebot works:</p>
-<ul>{{range $name, $level := .Manifest.Permissions}}<li>{{$name}}: {{$level}}</li>{{end}}</ul>
+<p>GitHub will ask you to confirm the App and its name. It may do, and hears of, the least with which this works:</p>
+<ul>{{range .Features}}<li>{{.Feature}}: {{range $i, $p := .Permissions}}{{if $i}}, {{end}}{{$p}}{{end}}{{if .Events}}; events {{range $i, $e := .Events}}{{if $i}}, {{end}}{{$e}}{{end}}{{end}}</li>{{end}}</ul>
+<p>Only where your rules or repositories need it:</p>
+<ul>{{range .Choices}}<li>{{.Feature}}: <a href="{{.Link}}">{{if .Chosen}}leave out{{else}}add{{end}}</a></li>{{end}}</ul>
 <p>GitHub will deliver its webhooks to {{.Manifest.Hook.URL}}.</p>
 <form action="{{.Action}}" method="post">
 <input type="hidden" name="manifest" value="{{.JSON}}">
@@ -121,14 +121,41 @@ func showSetup(w http.ResponseWriter, code int, data any) {
 	_ = page.Execute(w, data) // who went away can't be told
 }
 
-func (s *setup) start(w http.ResponseWriter, _ *http.Request) {
-	m := s.manifest()
+// setupChoice is a feature that the operator may add or leave out.
+type setupChoice struct {
+	Feature string
+	Chosen  bool
+	Link    string // to the page with the other choice
+}
+
+// choices offers every optional feature, where some are chosen.
+func choices(chosen []string) (all []setupChoice) {
+	for _, n := range needs.Optional() {
+		is := slices.Contains(chosen, n.Option)
+		then := slices.DeleteFunc(slices.Clone(chosen), func(name string) bool { return name == n.Option })
+		if !is {
+			then = append(then, n.Option)
+		}
+		all = append(all, setupChoice{n.Feature, is, "/?" + url.Values{"with": append(then, "")}.Encode()})
+	}
+	return all
+}
+
+// start shows what the App will be. The address holds what was chosen there;
+// without a choice it is the command line's.
+func (s *setup) start(w http.ResponseWriter, r *http.Request) {
+	with := s.with
+	if query := r.URL.Query(); query.Has("with") {
+		with = slices.DeleteFunc(query["with"], func(name string) bool { return name == "" })
+	}
+	features := needs.Chosen(with...)
+	m := s.manifest(features)
 	text, err := json.Marshal(m)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	showSetup(w, http.StatusOK, map[string]any{"Manifest": m, "JSON": string(text), "Action": s.action(), "Done": ""})
+	showSetup(w, http.StatusOK, map[string]any{"Features": features, "Choices": choices(with), "Manifest": m, "JSON": string(text), "Action": s.action(), "Done": ""})
 }
 
 // callback takes the code that GitHub sent the browser back with.
@@ -192,7 +219,7 @@ func (s *setup) exchange(ctx context.Context, code string) (app setupApp, err er
 		return app, err
 	}
 	req.Header.Set("Accept", "application/vnd.github+json")
-	req.Header.Set("User-Agent", "purgebot")
+	req.Header.Set("User-Agent", userAgent())
 	res, err := s.http.Do(req) //nolint:gosec // the operator names the host
 	if err != nil {
 		return app, errors.New("no answer from " + s.api.Host + ": " + reason(err).Error()) // without the code
@@ -203,7 +230,7 @@ func (s *setup) exchange(ctx context.Context, code string) (app setupApp, err er
 	case err != nil:
 		return app, fmt.Errorf("read the answer of %s: %w", s.api.Host, err)
 	case res.StatusCode == http.StatusNotFound:
-		return app, errors.New("GitHub does not know the code: it is good once, for an hour")
+		return app, errors.New("GitHub doesn't know the code: it can be used once, within an hour")
 	case res.StatusCode != http.StatusCreated:
 		return app, fmt.Errorf("%s answers %d", s.api.Host, res.StatusCode)
 	}
@@ -238,7 +265,7 @@ github:
 
 # Who may purge what. Nothing is allowed that is not listed.
 policy: []
-#  - repositories: ["acme/*"]
+#  - repositories: ["acme/www", "acme/site-*"]
 #    hosts: ["www.acme.com"]
 #    tags: ["acme-*"]
 `, oneLine(app.Name), oneLine(app.HTMLURL), s.public, s.api, app.ID, keyFile, secret)
@@ -255,6 +282,6 @@ func (s *setup) next(app setupApp, madeSecret bool) string {
 	}
 	fmt.Fprintf(&b, "  - Install the App where your sites' repositories are: %s/installations/new\n", page)
 	fmt.Fprintf(&b, "  - Write under policy in %s what may be purged, and where Akamai's credentials are.\n", s.files.config)
-	fmt.Fprintf(&b, "  - Look whether all is well: purgebot doctor --config %s\n", s.files.config)
+	fmt.Fprintf(&b, "  - Check everything: purgebot doctor --config %s\n", s.files.config)
 	return b.String()
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/purgebot/purgebot/internal/config"
+	"github.com/purgebot/purgebot/internal/needs"
 )
 
 // manifestGitHub is GitHub's side of the manifest flow: it makes an App of
@@ -168,7 +169,7 @@ func TestSetup(t *testing.T) {
 			"metadata": "read", "contents": "read", "deployments": "read", "statuses": "write", "checks": "write",
 			"pull_requests": "write", "issues": "read",
 		},
-		"default_events": []any{"push", "deployment_status", "issue_comment", "pull_request", "check_run"},
+		"default_events": []any{"push", "deployment_status", "pull_request", "check_run", "issue_comment", "repository"},
 	}
 	if diff := cmp.Diff(want, g.manifest); diff != "" {
 		t.Errorf("manifest (-want +got):\n%s", diff)
@@ -203,6 +204,48 @@ func TestSetup(t *testing.T) {
 	got := runPurge(t, "", "setup", "--public-url", "https://purgebot.acme.com", "--out", out)
 	if got.code != exitUsage || !strings.Contains(got.err, "exists, and setup overwrites nothing") {
 		t.Errorf("a second setup: %+v", got)
+	}
+}
+
+// What the rules may need besides is the operator's choice, on the command line
+// or on the page, and changes what GitHub is asked for.
+func TestSetupAsksForWhatIsChosen(t *testing.T) {
+	g := newManifestGitHub(t)
+	s := startSetup(t, "--public-url", "https://purgebot.acme.com", "--github-url", g.URL, "--out", filepath.Join(t.TempDir(), "purgebot.yaml"), "--with", "status")
+	_, page := s.get(s.address)
+	wantWords(t, page, "comments that ask for a purge, and the replies: issues: read, pull_requests: write; events issue_comment",
+		"commit statuses as a trigger: statuses: read; events status", "workflow runs as a trigger: <a href")
+	asks := func(address string) (needs.App, string) {
+		t.Helper()
+		_, page := s.get(address)
+		value := regexp.MustCompile(`name="manifest" value="([^"]*)"`).FindStringSubmatch(page)
+		var m struct {
+			Permissions map[string]string `json:"default_permissions"`
+			Events      []string          `json:"default_events"`
+		}
+		if value == nil || json.Unmarshal([]byte(html.UnescapeString(value[1])), &m) != nil {
+			t.Fatal(page)
+		}
+		return needs.App{Permissions: m.Permissions, Events: m.Events}, page
+	}
+	follow := func(page, feature string) string {
+		t.Helper()
+		link := regexp.MustCompile(feature + `: <a href="([^"]*)"`).FindStringSubmatch(page)
+		if link == nil {
+			t.Fatal(page)
+		}
+		return strings.TrimSuffix(s.address, "/") + html.UnescapeString(link[1])
+	}
+	both, page := asks(follow(page, "workflow runs as a trigger"))
+	if diff := cmp.Diff(needs.Ask(needs.Chosen("status", "workflow")), both); diff != "" {
+		t.Errorf("with status and workflow (-want +got):\n%s", diff)
+	}
+	one, page := asks(follow(page, "commit statuses as a trigger"))
+	if diff := cmp.Diff(needs.Ask(needs.Chosen("workflow")), one); diff != "" {
+		t.Errorf("with workflow (-want +got):\n%s", diff)
+	}
+	if none, _ := asks(follow(page, "workflow runs as a trigger")); !cmp.Equal(none, needs.Ask(needs.Chosen())) {
+		t.Errorf("with nothing: %v", none)
 	}
 }
 
@@ -260,10 +303,10 @@ func TestSetupChecksWhoComesBack(t *testing.T) {
 		t.Error("the forged code was used")
 	}
 	// A code that GitHub does not know ends it.
-	if code, page := s.get(s.address + "callback?code=old&state=" + state); code != http.StatusBadGateway || !strings.Contains(page, "good once, for an hour") {
+	if code, page := s.get(s.address + "callback?code=old&state=" + state); code != http.StatusBadGateway || !strings.Contains(page, "used once, within an hour") {
 		t.Errorf("%d, %s", code, page)
 	}
-	if end := <-s.ended; end.code != exitFailed || !strings.Contains(end.err, "GitHub does not know the code") {
+	if end := <-s.ended; end.code != exitFailed || !strings.Contains(end.err, "GitHub doesn't know the code") {
 		t.Errorf("%+v", end)
 	}
 	if _, err := os.Stat(out); err == nil {
@@ -279,6 +322,7 @@ func TestSetupsMistakes(t *testing.T) {
 		"listens for everybody": {"--public-url", "https://purgebot.acme.com", "--listen", ":0"},
 		"an API in the clear":   {"--public-url", "https://purgebot.acme.com", "--github-url", "http://github.acme.com"},
 		"no folder":             {"--public-url", "https://purgebot.acme.com", "--out", filepath.Join(dir, "none", "purgebot.yaml")},
+		"no such feature":       {"--public-url", "https://purgebot.acme.com", "--with", "statuses"},
 		"no organization":       {"--public-url", "https://purgebot.acme.com", "--organization", "acme/site"},
 	} {
 		if got := runPurge(t, "", append([]string{"setup", "--out", filepath.Join(dir, "purgebot.yaml")}, args...)...); got.code != exitUsage || got.out != "" {

@@ -8,10 +8,12 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"text/tabwriter"
 	"time"
 
+	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/internal/report"
 	"github.com/purgebot/purgebot/internal/web"
 )
@@ -52,11 +54,14 @@ func (c *statusCmd) Run(ctx context.Context, std streams) error {
 
 // describeStatus is a status for people. Ages are by the server's clock.
 func describeStatus(out io.Writer, doc web.Status) error {
+	describePauses(out, doc.Pauses, doc.At)
 	if len(doc.Environments) == 0 {
-		fmt.Fprintln(out, "Nothing is known yet: no push and no deployment came.")
+		fmt.Fprintln(out, "Nothing is known yet: no push and no deployment was received.")
 		return nil
 	}
-	describePause(out, doc.Pause, doc.At)
+	for _, a := range doc.Accounts {
+		describePause(out, a, len(doc.Accounts) > 1, doc.At)
+	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, cells("REPOSITORY", "ENVIRONMENT", "LIVE", "SINCE", "DESIRED", "DEPLOYMENT", "STATE"))
 	for _, e := range doc.Environments {
@@ -66,7 +71,7 @@ func describeStatus(out io.Writer, doc web.Status) error {
 		if e.Desired != nil && e.Desired.Deployment != 0 {
 			deployment = strconv.FormatInt(e.Desired.Deployment, 10)
 		}
-		fmt.Fprintln(w, cells(e.Repository, e.Environment, live, since, desired, deployment, distance(e, doc.At)))
+		fmt.Fprintln(w, cells(e.Repository, e.Environment, live, since, desired, deployment, distance(e, doc)))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -74,12 +79,12 @@ func describeStatus(out io.Writer, doc web.Status) error {
 	var purges []web.Purge
 	for _, e := range doc.Environments {
 		if e.Fault != "" {
-			fmt.Fprintf(out, "\n%s %s waits: %s\n", oneLine(e.Repository), oneLine(e.Environment), oneLine(e.Fault))
+			fmt.Fprintf(out, "\n%s %s is waiting: %s\n", oneLine(e.Repository), oneLine(e.Environment), oneLine(e.Fault))
 		}
 		purges = append(purges, e.Purges...)
 	}
 	if doc.More {
-		fmt.Fprintln(out, "\nThere are further environments: ask for one repository with --repo.")
+		fmt.Fprintln(out, "\nThere are more environments: ask for one repository with --repo.")
 	}
 	return describePurges(out, purges, doc.At)
 }
@@ -92,19 +97,43 @@ func point(p *web.Point, now time.Time) (sha, since string) {
 }
 
 // distance says in a word or two how live and desired differ.
-func distance(e web.Environment, now time.Time) string {
+func distance(e web.Environment, doc web.Status) string {
+	var last web.Purge
+	if len(e.Purges) > 0 {
+		last = e.Purges[0]
+	}
+	open := last.State == string(ledger.Open)
+	stopped := slices.ContainsFunc(doc.Accounts, func(a web.Account) bool { return a.Pause != nil && a.Account == last.Account })
 	switch {
 	case e.Fault != "":
-		return "waits, see below"
-	case e.Reconciled && e.Live == nil:
-		return "nothing deployed"
-	case e.Reconciled:
-		return "in sync"
-	case e.DueAt.After(now):
-		return "settles, due in " + age(e.DueAt.Sub(now))
-	default:
+		return "waiting, see below"
+	case e.Held != "":
+		return "held: " + e.Held
+	case !e.Reconciled && e.DueAt.After(doc.At):
+		return "waiting to settle, due in " + age(e.DueAt.Sub(doc.At))
+	case !e.Reconciled:
 		return "being planned"
+	case e.Live == nil:
+		return "nothing deployed"
+	case last.Failed > 0:
+		return "refused: " + report.Number(last.Failed) + " of " + report.Number(last.Total)
+	case last.PausedBy != "":
+		return "paused by " + last.PausedBy
+	case open && stopped:
+		return "paused, see above"
+	case open:
+		return "being purged"
+	default:
+		return "in sync"
 	}
+}
+
+// stateWords is a purge's state as people read it everywhere.
+func stateWords(state string) string {
+	if state == string(ledger.Held) {
+		return "needs approval"
+	}
+	return state
 }
 
 // describePurges lists purges with how far they are.
@@ -114,17 +143,23 @@ func describePurges(out io.Writer, purges []web.Purge, now time.Time) error {
 	}
 	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, cells("PURGE", "REPOSITORY", "ENVIRONMENT", "STATE", "ACCEPTED", "FAILED", "AGE", "STATUS"))
+	fmt.Fprintln(w, cells("PURGE", "REPOSITORY", "ENVIRONMENT", "STATE", "ACCEPTED", "REFUSED", "AGE", "STATUS"))
 	for _, p := range purges {
-		fmt.Fprintln(w, cells(p.ID, p.Repository, p.Environment, p.State,
-			fmt.Sprintf("%d/%d", p.Accepted, p.Total), strconv.Itoa(p.Failed), age(now.Sub(p.CreatedAt)), p.Words))
+		fmt.Fprintln(w, cells(p.ID, p.Repository, p.Environment, stateWords(p.State),
+			report.Number(p.Accepted)+"/"+report.Number(p.Total), report.Number(p.Failed), age(now.Sub(p.CreatedAt)), p.Words))
 	}
 	return w.Flush()
 }
 
-// describePause says why nothing is sent, if so.
-func describePause(out io.Writer, p *web.Pause, now time.Time) {
-	if p != nil {
-		fmt.Fprintf(out, "Nothing is sent to Akamai; next try in %s: %s\n\n", age(p.Until.Sub(now)), oneLine(p.Words))
+// describePause says why nothing is sent with an account, if so, and with
+// which where there are several.
+func describePause(out io.Writer, a web.Account, several bool, now time.Time) {
+	if a.Pause == nil {
+		return
 	}
+	with := ""
+	if several {
+		with = " with account " + oneLine(a.Account)
+	}
+	fmt.Fprintf(out, "Nothing is being sent to Akamai%s; next try in %s: %s\n\n", with, age(a.Pause.Until.Sub(now)), oneLine(a.Pause.Words))
 }

@@ -9,6 +9,7 @@ import (
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the database/sql driver "pgx"
 
+	"github.com/purgebot/purgebot/internal/stage"
 	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
@@ -29,15 +30,15 @@ func TestBesideTheNextRelease(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, driver, dsn := address(t, t.TempDir())
-			w, first := newWorld(t, func(c *stageConfig) { c.database = url })
-			w.deploy("production", first, "success")
-			w.begin()
+			w, first := newWorld(t, func(c *stage.Config) { c.Database = url })
+			w.Deploy("production", first, "success")
+			w.Begin()
 			page := func(content string) {
 				t.Helper()
-				sha := w.commit(content, map[string]string{"content/index/home.md": content})
-				w.push(sha)
-				w.deploy("production", sha, "success")
-				w.await(sha, "production", "success", "2 URLs purged")
+				sha := w.Commit(content, map[string]string{"content/index/home.md": content})
+				w.Push(sha)
+				w.Deploy("production", sha, "success")
+				w.Await(sha, "production", "success", "2 URLs purged")
 			}
 			page("before")
 
@@ -50,7 +51,7 @@ func TestBesideTheNextRelease(t *testing.T) {
 				`ALTER TABLE environment ADD COLUMN colour TEXT NOT NULL DEFAULT ''`,
 				`ALTER TABLE purge ADD COLUMN mood TEXT NOT NULL DEFAULT 'calm'`,
 				`CREATE TABLE novelty (id BIGINT PRIMARY KEY)`,
-				`INSERT INTO schema_version (version, works) VALUES (2, 1)`,
+				`INSERT INTO schema_version (version, works) VALUES (3, 2)`,
 				`INSERT INTO river_job (kind, queue, args, max_attempts, state) VALUES ('novelty', 'novelty', '{}', 25, 'available')`,
 				`INSERT INTO delivery (guid, event, body, received_at, next_at)
 					SELECT 'newer', 'moon_landing', body, received_at, next_at FROM delivery LIMIT 1`,
@@ -62,10 +63,10 @@ func TestBesideTheNextRelease(t *testing.T) {
 				}
 			}
 			page("beside")
-			if err := w.stop(); err != nil {
+			if err := w.Stop(); err != nil {
 				t.Fatal(err)
 			}
-			w.begin()
+			w.Begin()
 			page("restarted")
 
 			var left string
@@ -77,13 +78,13 @@ func TestBesideTheNextRelease(t *testing.T) {
 			if want := "available 0 0 one small step"; left != want {
 				t.Errorf("what only the next release knows is %q now, want %q", left, want)
 			}
-			if err := w.stop(); err != nil {
+			if err := w.Stop(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := db.ExecContext(t.Context(), `INSERT INTO schema_version (version, works) VALUES (3, 2)`); err != nil {
+			if _, err := db.ExecContext(t.Context(), `INSERT INTO schema_version (version, works) VALUES (4, 3)`); err != nil {
 				t.Fatal(err)
 			}
-			if err := w.start(context.Background()); err == nil || !strings.Contains(err.Error(), "a newer purgebot brought the database to schema 3") {
+			if err := w.Start(context.Background()); err == nil || !strings.Contains(err.Error(), "a newer purgebot brought the database to schema 4") {
 				t.Errorf("on the schema after the next it starts with %v", err)
 			}
 		})

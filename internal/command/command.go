@@ -4,6 +4,7 @@
 //
 //	/purge                              everything this pull request changed
 //	/purge https://www.acme.com/a/ …    these URLs
+//	/purge /a/                          this page of the environment's host
 //	/purge content/docs/**              what these files map to
 //	/purge tag:product-7 cpcode:12345   tags, CP codes
 //	      --env staging  --delete  --dry-run
@@ -14,8 +15,10 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
-	"github.com/bmatcuk/doublestar/v4"
+	"github.com/purgebot/purgebot/internal/glob"
 )
 
 // Verb is what a command asks for.
@@ -31,31 +34,26 @@ const (
 	Help    Verb = "help"
 )
 
-// Command is one command. With the verb Purge and neither paths nor objects
-// it means everything that the pull request changed.
+// Command is one command. With the verb Purge and neither paths, pages nor
+// objects it means everything that the pull request changed.
 type Command struct {
 	Verb    Verb
-	Paths   []string // globs of files, or files' names
+	Paths   []string // globs of files, or files' names; each compiles
+	Pages   []string // begin with a slash: files from the repository's root, or pages of the environment's host
 	Objects []Object // named directly
 	Env     string   // "": not said
 	Delete  bool
 	DryRun  bool
+
+	// Unread is what is below the command and looks as if it were meant to be
+	// part of it, the first MaxUnread of it: nothing of it counts.
+	Unread []string
 }
 
 // Everything reports whether the command means all that its pull request
 // changed.
 func (c Command) Everything() bool {
-	return c.Verb == Purge && len(c.Paths) == 0 && len(c.Objects) == 0
-}
-
-// URLs lists the URLs that were named directly.
-func (c Command) URLs() (urls []string) {
-	for _, o := range c.Objects {
-		if o.Kind == URL {
-			urls = append(urls, o.Value)
-		}
-	}
-	return urls
+	return c.Verb == Purge && len(c.Paths) == 0 && len(c.Pages) == 0 && len(c.Objects) == 0
 }
 
 // Kind is the kind of an object, as Akamai names it.
@@ -77,9 +75,9 @@ type Object struct {
 // The bounds of one command.
 const (
 	MaxObjects = 500
-	MaxPaths   = 50
-	maxPath    = 512 // bytes of one glob
-	maxBraces  = 4   // {a,b} in one glob: each multiplies the work
+	MaxPaths   = 50 // and pages
+	MaxUnread  = 5
+	maxPath    = 500 // bytes of one page's address, as of a glob
 	maxEnv     = 255
 )
 
@@ -90,86 +88,114 @@ var ErrNone = errors.New("no command")
 // Error is a command that can't be understood.
 type Error struct {
 	What    string // what is wrong; it quotes the comment: see report.Quote
-	Nearest string // the nearest valid command, as "/purge retry"
+	Nearest string // what may have been meant, as "/purge retry"; "": it can't be guessed
 }
 
 func (e *Error) Error() string { return e.Public() }
 
-// Public gives the words for whoever wrote the command.
-func (e *Error) Public() string { return e.What + "; did you mean " + e.Nearest + "?" }
+// Public gives the words for the person who wrote the command.
+func (e *Error) Public() string {
+	if e.Nearest == "" {
+		return e.What
+	}
+	return e.What + "; did you mean " + e.Nearest + "?"
+}
 
-// Parse reads the first line of a comment. ErrNone: it does not begin with
-// the word /purge, so that code, quotes and talk about the command are none.
-// Every other error is an *Error.
+// Parse reads the command that a comment begins with: its first line, and
+// directly below it the lines that hold nothing but targets. ErrNone: the
+// comment does not begin with the word /purge, in small letters or capitals,
+// so that code, quotes and talk about the command are none. Every other error
+// is an *Error.
 func Parse(body string) (Command, error) {
-	line, _, _ := strings.Cut(body, "\n")
-	rest, ok := strings.CutPrefix(strings.TrimRight(line, "\r"), "/purge")
-	if !ok || rest != "" && strings.TrimLeft(rest[:1], " \t") != "" {
+	first, below, _ := strings.Cut(body, "\n")
+	rest, ok := cutWord(first)
+	if !ok {
 		return Command{}, ErrNone
 	}
-	words, err := split(rest)
-	if err != nil {
+	p := parser{}
+	var err error
+	if p.words, err = split(rest); err != nil {
 		return Command{}, err
 	}
-	p := parser{words: words}
-	for len(p.words) > 0 {
+	for p.at < len(p.words) {
 		if err := p.word(p.next()); err != nil {
 			return Command{}, err
 		}
 	}
+	if p.c.Verb == "" {
+		if below, err = p.list(below); err != nil {
+			return Command{}, err
+		}
+	}
+	p.c.Unread = unread(below)
 	return p.finish()
 }
 
-// split cuts a line into words at white space; quotes, single or double, keep
-// a word with spaces together.
-func split(line string) ([]string, error) {
-	var words []string
-	var word strings.Builder
-	quote, begun := rune(0), false
-	for _, r := range line {
-		switch {
-		case quote != 0 && r == quote:
-			quote = 0
-		case quote != 0:
-			word.WriteRune(r)
-		case (r == '"' || r == '\'') && (!begun || word.String() == "--env="):
-			quote, begun = r, true
-		case r == ' ' || r == '\t' || r == '\r' || r == '\v' || r == '\f' || r == '\u00a0':
-			if begun {
-				words = append(words, word.String())
-				word.Reset()
-			}
-			begun = false
-		default:
-			word.WriteRune(r)
-			begun = true
-		}
+// cutWord cuts the word /purge off a line.
+func cutWord(line string) (rest string, ok bool) {
+	const word = "/purge"
+	if len(line) < len(word) || !strings.EqualFold(line[:len(word)], word) {
+		return "", false
 	}
-	if quote != 0 {
-		return nil, &Error{What: "a quote is not closed", Nearest: `/purge "content/my file.md"`}
+	rest = line[len(word):]
+	if after := strings.TrimLeft(rest, ",;:"); len(rest)-len(after) == 1 {
+		rest = after // "/purge: https://…"
 	}
-	if begun {
-		words = append(words, word.String())
-	}
-	return words, nil
+	next, _ := utf8.DecodeRuneInString(rest)
+	return rest, rest == "" || unicode.IsSpace(next)
 }
 
 type parser struct {
 	words []string
+	at    int // of the next word
 	c     Command
-	first string // the first path or object, for the words of a mistake
+	first string // the first target, after which no verb comes
 }
 
 func (p *parser) next() string {
-	word := p.words[0]
-	p.words = p.words[1:]
-	return word
+	p.at++
+	return p.words[p.at-1]
+}
+
+// list reads the lines that hold nothing but targets, and gives what is below.
+func (p *parser) list(below string) (rest string, err error) {
+	for below != "" {
+		line, rest, _ := strings.Cut(below, "\n")
+		words, ok := targets(line)
+		if !ok {
+			return below, nil
+		}
+		p.words = append(p.words, words...)
+		for p.at < len(p.words) {
+			if err := p.target(p.next()); err != nil {
+				return "", err
+			}
+		}
+		below = rest
+	}
+	return "", nil
+}
+
+// instead is the command with another word in the place of the last one that
+// was read.
+func (p *parser) instead(word string) string {
+	const most = 300 // bytes; more is no help
+	words := slices.Concat(p.words[:p.at-1], []string{word}, p.words[p.at:])
+	for i, w := range words {
+		if i != p.at-1 && strings.ContainsFunc(w, unicode.IsSpace) {
+			words[i] = `"` + w + `"`
+		}
+	}
+	if all := "/purge " + strings.Join(words, " "); len(all) <= most {
+		return all
+	}
+	return "/purge " + word
 }
 
 func (p *parser) word(word string) error {
 	switch {
 	case word == "":
-		return &Error{What: "a word is empty", Nearest: "/purge help"}
+		return &Error{What: "a word is empty"}
 	case isFlag(word):
 		return p.flag(word)
 	case p.c.Verb == "" && p.first == "":
@@ -178,46 +204,59 @@ func (p *parser) word(word string) error {
 			return nil
 		}
 		if near := nearestVerb(word); near != "" {
-			return &Error{What: "purgebot does not know " + word, Nearest: "/purge " + near}
+			return &Error{What: "Unknown command " + word, Nearest: "/purge " + near}
 		}
 	case p.c.Verb != "":
-		return &Error{What: string(p.c.Verb) + " takes no " + word, Nearest: "/purge " + string(p.c.Verb)}
+		return &Error{What: string(p.c.Verb) + " takes no arguments", Nearest: "/purge " + string(p.c.Verb)}
 	}
+	return p.target(word)
+}
+
+// target takes a URL, a tag, a CP code, or else a page or a path.
+func (p *parser) target(word string) error {
 	if p.first == "" {
 		p.first = word
 	}
-	return p.object(word)
-}
-
-// object takes a URL, a tag, a CP code, or else a path.
-func (p *parser) object(word string) error {
 	scheme, rest, colon := strings.Cut(word, ":")
 	prefix := strings.ToLower(scheme)
 	switch {
 	case colon && (prefix == "http" || prefix == "https"):
-		url, mistake := browserURL(word)
-		if mistake != nil {
-			return mistake
-		}
-		return p.add(Object{URL, url})
+		return p.url(word)
 	case colon && strings.HasPrefix(rest, "//"):
-		return &Error{What: "Akamai purges http and https URLs, not " + word, Nearest: "/purge https:" + rest}
+		return &Error{What: "Akamai purges http and https URLs, not " + word, Nearest: p.instead("https:" + rest)}
+	case strings.HasPrefix(word, "//"):
+		return &Error{What: word + " is not a URL", Nearest: p.instead("https:" + word)}
 	case colon && prefix == "tag":
 		if rest == "" {
-			return &Error{What: "tag: lacks the tag", Nearest: "/purge tag:product-7"}
+			return &Error{What: "tag: needs a tag, as tag:NAME"}
 		}
 		return p.add(Object{Tag, rest})
 	case colon && prefix == "cpcode":
 		code := strings.TrimLeft(rest, "0")
 		if code == "" || len(code) > 18 || strings.Trim(code, "0123456789") != "" {
-			return &Error{What: rest + " is not a CP code", Nearest: "/purge cpcode:12345"}
+			return &Error{What: rest + " is not a CP code, which is a number: cpcode:NUMBER"}
 		}
 		return p.add(Object{CPCode, code})
 	case colon && nearestPrefix(prefix) != "":
-		return &Error{What: "purgebot does not know " + scheme + ":", Nearest: "/purge " + nearestPrefix(prefix) + ":" + rest}
+		return &Error{What: "Unknown kind " + scheme + ":", Nearest: p.instead(nearestPrefix(prefix) + ":" + rest)}
 	default:
 		return p.path(word)
 	}
+}
+
+func (p *parser) url(word string) error {
+	url, mistake := browserURL(word)
+	if mistake != nil {
+		if slashless := strings.TrimLeft(word[strings.IndexByte(word, ':')+1:], "/"); slashless != "" && !strings.Contains(word, "://") {
+			mistake.Nearest = p.instead(word[:strings.IndexByte(word, ':')] + "://" + slashless)
+		}
+		return mistake
+	}
+	if path, _, _ := strings.Cut(url, "?"); strings.Contains(path, "*") {
+		return &Error{What: "Akamai purges exactly the URL that is written, so a * in " + word +
+			" purges nothing: name each page, or a tag (tag:NAME), or files, in which * works"}
+	}
+	return p.add(Object{URL, url})
 }
 
 func (p *parser) add(o Object) error {
@@ -225,30 +264,44 @@ func (p *parser) add(o Object) error {
 		return nil
 	}
 	if len(p.c.Objects) == MaxObjects {
-		return &Error{What: "one comment names at most 500 objects", Nearest: "/purge content/docs/**"}
+		return &Error{What: "one command names at most 500 URLs, tags and CP codes: use a tag, or files"}
 	}
 	p.c.Objects = append(p.c.Objects, o)
 	return nil
 }
 
-// path takes a file's name or a glob, from the repository's root.
+// path takes a file's name or a glob, from the repository's root. What begins
+// with a slash may be a page as well.
 func (p *parser) path(word string) error {
-	glob := strings.TrimLeft(strings.TrimPrefix(word, "."), "/")
-	if !strings.HasPrefix(word, "./") && !strings.HasPrefix(word, "/") {
-		glob = word
+	pattern := strings.TrimLeft(strings.TrimPrefix(word, "."), "/")
+	rooted := strings.HasPrefix(word, "/")
+	if !strings.HasPrefix(word, "./") && !rooted {
+		pattern = word
 	}
+	page := rooted && !strings.ContainsAny(word, "*?[{")
 	switch {
-	case glob == "":
-		return &Error{What: word + " names no file", Nearest: "/purge **"}
-	case len(glob) > maxPath || strings.Count(glob, "{") > maxBraces || strings.Count(glob, "*") > 4*maxBraces:
-		return &Error{What: "the pattern is too long or has too many wildcards", Nearest: "/purge content/docs/**"}
-	case !doublestar.ValidatePattern(glob):
-		return &Error{What: word + " is not a pattern of files", Nearest: "/purge content/docs/**"}
-	case len(p.c.Paths) == MaxPaths:
-		return &Error{What: "one comment names at most 50 patterns of files", Nearest: "/purge content/docs/**"}
+	case len(p.c.Paths)+len(p.c.Pages) == MaxPaths:
+		return &Error{What: "one command names at most 50 files, patterns and pages: use a wider pattern, as folder/**"}
+	case page && len(word) <= maxPath:
+		p.c.Pages = append(p.c.Pages, word)
+		return nil
+	case pattern == "":
+		return &Error{What: word + " names no file", Nearest: p.instead("**")}
 	}
-	p.c.Paths = append(p.c.Paths, glob)
+	if _, err := glob.Compile(pattern); err != nil {
+		return &Error{What: "the pattern " + cut(word) + " " + err.Error()}
+	}
+	p.c.Paths = append(p.c.Paths, pattern)
 	return nil
+}
+
+// cut leaves room for what is wrong behind a long word.
+func cut(word string) string {
+	const most = 40
+	if utf8.RuneCountInString(word) > most {
+		return string([]rune(word)[:most]) + "…"
+	}
+	return word
 }
 
 // isFlag takes the dashes that telephones make of two hyphens, too.
@@ -258,19 +311,16 @@ func isFlag(word string) bool {
 
 func (p *parser) flag(word string) error {
 	name, value, assigned := strings.Cut(strings.TrimLeft(word, "-—–"), "=")
-	switch {
+	switch name = strings.ToLower(name); {
 	case name == "env":
-		if !assigned {
-			if len(p.words) == 0 {
-				return &Error{What: "--env lacks the environment", Nearest: "/purge --env production"}
-			}
+		if !assigned && p.at < len(p.words) {
 			value = p.next()
 		}
 		if value == "" || isFlag(value) || len(value) > maxEnv {
-			return &Error{What: "--env lacks the environment", Nearest: "/purge --env production"}
+			return &Error{What: "--env needs the name of an environment"}
 		}
 		if p.c.Env != "" && !strings.EqualFold(p.c.Env, value) {
-			return &Error{What: "one comment purges one environment", Nearest: "/purge --env " + p.c.Env}
+			return &Error{What: "one command purges one environment: post one command for each"}
 		}
 		p.c.Env = value
 	case name == "delete" && !assigned:
@@ -278,7 +328,11 @@ func (p *parser) flag(word string) error {
 	case name == "dry-run" && !assigned:
 		p.c.DryRun = true
 	default:
-		return &Error{What: "purgebot does not know " + word, Nearest: "/purge --" + nearest(name, []string{"env NAME", "delete", "dry-run"})}
+		option := "--" + closest(name, []string{"env", "delete", "dry-run"})
+		if assigned && option == "--env" {
+			option += "=" + value
+		}
+		return &Error{What: "Unknown option " + word, Nearest: p.instead(option)}
 	}
 	return nil
 }

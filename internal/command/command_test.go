@@ -3,6 +3,7 @@ package command_test
 import (
 	"errors"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,7 +26,9 @@ func TestParse(t *testing.T) {
 	}{
 		{"alone", "/purge", command.Command{Verb: command.Purge}},
 		{"alone, Windows line ends", "/purge\r\nplease", command.Command{Verb: command.Purge}},
-		{"first line only", "/purge retry\n/purge cancel", command.Command{Verb: command.Retry}},
+		{"one command a comment", "/purge retry\n/purge cancel", command.Command{Verb: command.Retry, Unread: []string{"/purge cancel"}}},
+		{"in capitals", "/Purge RETRY", command.Command{Verb: command.Retry}},
+		{"with a colon", "/PURGE: tag:a", command.Command{Verb: command.Purge, Objects: []command.Object{{Kind: command.Tag, Value: "a"}}}},
 		{"a verb in capitals", "/purge Status", command.Command{Verb: command.Status}},
 		{"help", "/purge help", command.Command{Verb: command.Help}},
 		{"release with an environment", "/purge release --env staging", command.Command{Verb: command.Release, Env: "staging"}},
@@ -38,10 +41,11 @@ func TestParse(t *testing.T) {
 		{"tags and CP codes", "/purge tag:product-7  cpcode:0012345", command.Command{Verb: command.Purge, Objects: []command.Object{
 			{Kind: command.Tag, Value: "product-7"}, {Kind: command.CPCode, Value: "12345"},
 		}}},
-		{"globs", "/purge content/docs/** ./a.md /b.md .github/x", command.Command{
+		{"globs", "/purge content/docs/** ./a.md /b*.md .github/x", command.Command{
 			Verb:  command.Purge,
-			Paths: []string{"content/docs/**", "a.md", "b.md", ".github/x"},
+			Paths: []string{"content/docs/**", "a.md", "b*.md", ".github/x"},
 		}},
+		{"pages", "/purge /shop/p1/ /b.md /", command.Command{Verb: command.Purge, Pages: []string{"/shop/p1/", "/b.md", "/"}}},
 		{"a name with spaces", `/purge "content/my file.md" --env='Preview – site'`, command.Command{
 			Verb:  command.Purge,
 			Paths: []string{"content/my file.md"}, Env: "Preview – site",
@@ -51,7 +55,7 @@ func TestParse(t *testing.T) {
 		{"flags", "/purge a.md --delete --dry-run --env prod", command.Command{Verb: command.Purge, Paths: []string{"a.md"}, Env: "prod", Delete: true, DryRun: true}},
 		{"a telephone's dashes", "/purge —delete –dry-run —env=x", command.Command{Verb: command.Purge, Env: "x", Delete: true, DryRun: true}},
 		{"a colon in a path", "/purge docs/a:b.md", command.Command{Verb: command.Purge, Paths: []string{"docs/a:b.md"}}},
-		{"no-break spaces", "/purge\u00a0retry", command.Command{}},
+		{"no-break spaces", "/purge\u00a0retry\u202f", command.Command{Verb: command.Retry}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got, err := command.Parse(test.body)
@@ -74,8 +78,8 @@ func TestParse(t *testing.T) {
 func TestNoCommand(t *testing.T) {
 	for _, body := range []string{
 		"", "hello", "please /purge", "> /purge", "    /purge", "\t/purge", "`/purge`", "```\n/purge\n```", "\n/purge",
-		"/purged", "/purge-all", "/purge:now", "/PURGE", "//purge", "<!-- /purge -->", "/purge/a",
-		"\ufeff/purge", "\u200b/purge", "/purge\u200b help", "/purge\u2028help", "\u202e/purge", "／purge", "/\u0440urge", // not the letters, or more than they
+		"/purged", "/purge-all", "/purge:now", "/purge.", "/purge,,", "//purge", "<!-- /purge -->", "/purge/a",
+		"\ufeff/purge", "\u200b/purge", "/purge\u200b help", "\u202e/purge", "／purge", "/\u0440urge", // not the letters, or more than they
 	} {
 		if c, err := command.Parse(body); !errors.Is(err, command.ErrNone) {
 			t.Errorf("%q: %+v, %v", body, c, err)
@@ -85,38 +89,133 @@ func TestNoCommand(t *testing.T) {
 
 func TestMistakes(t *testing.T) {
 	for _, test := range []struct{ body, want string }{
-		{"/purge rety", "purgebot does not know rety; did you mean /purge retry?"},
-		{"/purge cancle", "purgebot does not know cancle; did you mean /purge cancel?"},
-		{"/purge realese", "purgebot does not know realese; did you mean /purge release?"},
-		{"/purge hlep", "purgebot does not know hlep; did you mean /purge help?"},
-		{"/purge --dryrun", "purgebot does not know --dryrun; did you mean /purge --dry-run?"},
-		{"/purge -d", "purgebot does not know -d; did you mean /purge --delete?"},
-		{"/purge --envir x", "purgebot does not know --envir; did you mean /purge --env NAME?"},
-		{"/purge --env", "--env lacks the environment; did you mean /purge --env production?"},
-		{"/purge --env --delete", "--env lacks the environment; did you mean /purge --env production?"},
-		{"/purge --env a --env b", "one comment purges one environment; did you mean /purge --env a?"},
-		{"/purge retry a.md", "retry takes no a.md; did you mean /purge retry?"},
+		{"/purge rety", "Unknown command rety; did you mean /purge retry?"},
+		{"/purge cancle", "Unknown command cancle; did you mean /purge cancel?"},
+		{"/purge realese", "Unknown command realese; did you mean /purge release?"},
+		{"/purge hlep", "Unknown command hlep; did you mean /purge help?"},
+		{"/purge --dryrun", "Unknown option --dryrun; did you mean /purge --dry-run?"},
+		{"/purge -d", "Unknown option -d; did you mean /purge --delete?"},
+		{"/purge --envir x", "Unknown option --envir; did you mean /purge --env x?"},
+		{"/purge --env", "--env needs the name of an environment"},
+		{"/purge --env --delete", "--env needs the name of an environment"},
+		{"/purge --env a --env b", "one command purges one environment: post one command for each"},
+		{"/purge retry a.md", "retry takes no arguments; did you mean /purge retry?"},
 		{"/purge cancel --delete", "cancel takes neither --delete nor --dry-run; did you mean /purge cancel?"},
-		{"/purge tags:x", "purgebot does not know tags:; did you mean /purge tag:x?"},
-		{"/purge cp:12", "purgebot does not know cp:; did you mean /purge cpcode:12?"},
-		{"/purge tag:", "tag: lacks the tag; did you mean /purge tag:product-7?"},
-		{"/purge cpcode:x", "x is not a CP code; did you mean /purge cpcode:12345?"},
-		{"/purge cpcode:0", "0 is not a CP code; did you mean /purge cpcode:12345?"},
+		{"/purge tags:x", "Unknown kind tags:; did you mean /purge tag:x?"},
+		{"/purge cp:12", "Unknown kind cp:; did you mean /purge cpcode:12?"},
+		{"/purge tag:", "tag: needs a tag, as tag:NAME"},
+		{"/purge cpcode:x", "x is not a CP code, which is a number: cpcode:NUMBER"},
+		{"/purge cpcode:0", "0 is not a CP code, which is a number: cpcode:NUMBER"},
 		{"/purge ftp://a/b", "Akamai purges http and https URLs, not ftp://a/b; did you mean /purge https://a/b?"},
-		{"/purge https:/a/b", "https:/a/b is not a URL; did you mean /purge https://www.acme.com/docs/?"},
-		{"/purge https://u:p@a.com/", "u:p@a.com is not a host that Akamai serves; did you mean /purge https://www.acme.com/docs/?"},
-		{"/purge https:///x", " is not a host that Akamai serves; did you mean /purge https://www.acme.com/docs/?"},
-		{"/purge a[b", "a[b is not a pattern of files; did you mean /purge content/docs/**?"},
-		{`/purge "a b`, `a quote is not closed; did you mean /purge "content/my file.md"?`},
-		{`/purge ""`, "a word is empty; did you mean /purge help?"},
-		{"/purge " + strings.Repeat("{a,b}", 5), "the pattern is too long or has too many wildcards; did you mean /purge content/docs/**?"},
-		{"/purge" + strings.Repeat(" a?b", 51), "one comment names at most 50 patterns of files; did you mean /purge content/docs/**?"},
+		{"/purge https:/a/b", "https:/a/b is not a URL; did you mean /purge https://a/b?"},
+		{"/purge https://u:p@a.com/", `"u:p@a.com" is not a host that Akamai serves`},
+		{"/purge https:///x", `"" is not a host that Akamai serves`},
+		{"/purge a[b", `the pattern a[b has a "[" without a "]" after it; write "\[" for the character itself`},
+		{`/purge "a b`, "a quote is not closed"},
+		{`/purge ""`, "a word is empty"},
+		{
+			"/purge --dry-run {" + strings.Repeat(",", 120) + "}{" + strings.Repeat(",", 120) + "}x",
+			"the pattern {" + strings.Repeat(",", 39) + "… has braces that stand for too many combinations; write several globs",
+		},
+		{"/purge" + strings.Repeat(" a?b", 51), "one command names at most 50 files, patterns and pages: use a wider pattern, as folder/**"},
+		{"/purge https://www.acme.com/*", "Akamai purges exactly the URL that is written, so a * in https://www.acme.com/* purges nothing: name each page, or a tag (tag:NAME), or files, in which * works"},
+		{"/purge //www.acme.com/a", "//www.acme.com/a is not a URL; did you mean /purge https://www.acme.com/a?"},
+		{"/purge tags:x, https://a.com/", "Unknown kind tags:; did you mean /purge tag:x https://a.com/?"},
+		{"/purge `a", "a ` is not closed"},
 	} {
 		_, err := command.Parse(test.body)
 		var m *command.Error
 		if !errors.As(err, &m) || m.Public() != test.want {
 			t.Errorf("%.40q:\n got %v\nwant %s", test.body, err, test.want)
 		}
+	}
+}
+
+// What people paste around an address is no part of it; what may be part of
+// one is kept.
+func TestPasted(t *testing.T) {
+	const a, b = "https://www.acme.com/a/", "https://www.acme.com/b/"
+	for _, test := range []struct {
+		body string
+		want []string // URLs, then paths and pages
+	}{
+		{"/purge " + a + ", " + b, []string{a, b}},
+		{"/purge " + a + "," + b, []string{a, b}},
+		{"/purge " + a + "; " + b + ";", []string{a, b}},
+		{"/purge " + a + "，" + b, []string{a, b}},
+		{"/purge " + a + ".", []string{a}},
+		{"/purge " + a + "!", []string{a}},
+		{"/purge " + a + "?", []string{a}},
+		{"/purge (" + a + ")", []string{a}},
+		{"/purge " + a + ")", []string{a}},
+		{"/purge <" + a + ">", []string{a}},
+		{"/purge <" + a + ">, <" + b + ">.", []string{a, b}},
+		{"/purge `" + a + "`", []string{a}},
+		{"/purge ``" + a + " " + b + "``", []string{a, b}},
+		{"/purge [the page](" + a + ")", []string{a}},
+		{"/purge [" + b + "](" + a + ` "a title"), [x](<` + b + ">)", []string{a, b}},
+		{`/purge "` + a + `"`, []string{a}},
+		{"/purge '" + a + "'", []string{a}},
+		{"/purge “" + a + ",” ‘" + b + "’", []string{a, b}},
+		{"/purge „" + a + "“ «" + b + "»", []string{a, b}},
+		{"/purge **" + a + "** _" + b + "_", []string{a, b}},
+		{"/purge https://www.acme.com/a,b;c", []string{"https://www.acme.com/a,b;c"}},
+		{"/purge https://www.acme.com/a_(b)", []string{"https://www.acme.com/a_(b)"}},
+		{"/purge <https://www.acme.com/a.>", []string{"https://www.acme.com/a."}},
+		{"/purge\n" + a + "\n" + b, []string{a, b}},
+		{"/purge " + a + "\r\n" + b + "\r\n\r\nthanks", []string{a, b}},
+		{"/purge\n- " + a + "\n* <" + b + ">\n", []string{a, b}},
+		{"/purge\n1. [ ] " + a + "\n2) " + b + ", content/x.md\nthanks", []string{a, b, "content/x.md"}},
+		{"/purge content/a.md, content/{b,c}.md; README.md.", []string{"content/a.md", "content/{b,c}.md", "README.md"}},
+		{"/purge `content/my file.md`", []string{"content/my file.md"}},
+		{"/purge [ab]*.md a?", []string{"[ab]*.md", "a?"}},
+		{"/purge\n/shop/p1/", []string{"/shop/p1/"}},
+	} {
+		c, err := command.Parse(test.body)
+		var got []string
+		for _, o := range c.Objects {
+			if o.Kind == command.URL {
+				got = append(got, o.Value)
+			}
+		}
+		got = slices.Concat(got, c.Paths, c.Pages)
+		if diff := cmp.Diff(test.want, got); diff != "" || err != nil || c.Everything() || len(c.Unread) > 0 {
+			t.Errorf("%q: %v, unread %q (-want +got):\n%s", test.body, err, c.Unread, diff)
+		}
+	}
+}
+
+// What is below the command and is no list of targets changes nothing, and is
+// not passed over in silence if it looks like one.
+func TestUnread(t *testing.T) {
+	const a, b = "https://www.acme.com/a/", "https://www.acme.com/b/"
+	for body, want := range map[string][]string{
+		"/purge " + a + "\nand also " + b:                      {b},
+		"/purge " + a + "\n\n" + b:                             {b},
+		"/purge " + a + "\nthanks!\ntag:x and content/a.md.":   {"tag:x", "content/a.md"},
+		"/purge " + a + "\n--delete":                           {"--delete"},
+		"/purge " + a + "\n/purge " + b:                        {"/purge " + b},
+		"/purge status\n" + b:                                  {b},
+		"/purge " + a + "\nThe price was wrong, 12 and/or it":  {"and/or"},
+		"/purge " + a + "\nthe e.g. of it - see Friday's note": nil,
+		"/purge " + a + "\n> quoted " + b:                      nil,
+		"/purge " + a + "\nx\n" + strings.Repeat(b+"\n", 9):    {b, b, b, b, b},
+	} {
+		c, err := command.Parse(body)
+		if diff := cmp.Diff(want, c.Unread); diff != "" || err != nil {
+			t.Errorf("%q: %v (-want +got):\n%s", body, err, diff)
+		}
+		if c.Verb == command.Purge && (len(c.Objects) != 1 || c.Delete || len(c.Paths)+len(c.Pages) > 0) {
+			t.Errorf("%q: it counts: %+v", body, c)
+		}
+	}
+}
+
+// However a comment is made, it is read in a time that grows with its length.
+func TestParseIsLinear(t *testing.T) {
+	const most = 65_536 // characters of a comment
+	for _, piece := range []string{"[", "[a](", "`", "<", ")", "* ", "“a” ", "https://a/)", "a,", "- https://a/\n", "a.md\n", "[x](y) ", "{", "\n/purge"} {
+		_, _ = command.Parse("/purge " + strings.Repeat(piece, most/len(piece))) // ends
 	}
 }
 
@@ -132,11 +231,12 @@ func TestBrowserURL(t *testing.T) {
 		"https://a.com/../..":                      "https://a.com/",
 		"https://a.com/a/%2E%2e/b":                 "https://a.com/b",
 		`https://a.com\b`:                          "https://a.com/b",
-		"https://a.com/[x]{y}?f[]=1&g={z}":         "https://a.com/%5Bx%5D%7By%7D?f[]=1&g=%7Bz%7D",
+		"https://a.com/[x]{y}?f[]=1&g={z}":         "https://a.com/[x]%7By%7D?f[]=1&g=%7Bz%7D",
 		"https://a.com:8443/x":                     "https://a.com:8443/x",
 		"https://a.com/x?a=1?b=2#frag":             "https://a.com/x?a=1?b=2",
 		"https://a.com/a//b/":                      "https://a.com/a//b/",
-		"https://www.acme.com/@alice/](http://x)/": "https://www.acme.com/@alice/%5D(http://x)/",
+		"https://www.acme.com/@alice/](http://x)/": "https://www.acme.com/@alice/](http://x)/",
+		"https://a.com/?q=*":                       "https://a.com/?q=*",
 	} {
 		word, _, _ := strings.Cut(in, " ")
 		c, err := command.Parse("/purge " + word)
@@ -174,6 +274,7 @@ func FuzzParse(f *testing.F) {
 		"/purge", "/purge https://www.acme.com/a/ tag:x cpcode:12 content/** --env=a --delete --dry-run",
 		`/purge "a b" 'c d' --env="e f"`, "/purge retry", "/purge rtery", "/purge https://ü.example:80/ü?[#x", "/purge a{b,{c,d}}*",
 		"/purge \xff\xfe https://a.com/\xff", "/purge https://a/%zz/%2e%2E/..",
+		"/Purge: <https://a.com/x>, `https://b.com/y` [c](https://c.com/(z)) “https://d.com/,”\n- [ ] tag:x; /p/\n\nand https://e.com/",
 	} {
 		f.Add(s)
 	}
@@ -187,7 +288,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		case errors.As(err, &m):
-			if m.What == "" || !strings.HasPrefix(m.Nearest, "/purge") {
+			if m.What == "" || m.Nearest != "" && !strings.HasPrefix(m.Nearest, "/purge") {
 				t.Errorf("%q: mistake without words: %+v", body, m)
 			}
 			return
@@ -206,7 +307,7 @@ func FuzzParse(f *testing.F) {
 				strings.ContainsFunc(o.Value, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 				t.Errorf("%q: URL %q, %v", body, o.Value, err)
 			}
-			again, err := command.Parse("/purge " + o.Value)
+			again, err := command.Parse("/purge <" + o.Value + ">")
 			if err != nil || len(again.Objects) != 1 || again.Objects[0] != o {
 				t.Errorf("%q: %q is not stable: %+v, %v", body, o.Value, again.Objects, err)
 			}

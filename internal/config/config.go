@@ -8,10 +8,12 @@ package config
 import (
 	"errors"
 	"io/fs"
+	"net/netip"
 	"os"
 	"time"
 
 	"github.com/purgebot/purgebot/internal/policy"
+	"github.com/purgebot/purgebot/internal/yaml"
 )
 
 // DefaultFile is read, if it exists, where no file is named.
@@ -19,14 +21,25 @@ const DefaultFile = "purgebot.yaml"
 
 // Config is the whole, validated; docs/configuration.md explains each key.
 type Config struct {
-	File      string // that was read; "" if none was
-	Listen    string // HOST:PORT
-	PublicURL string // absolute, without a slash at its end
-	Database  Secret // sqlite:PATH or postgres://…, which may hold a password
+	File      string         // that was read; "" if none was
+	Listen    string         // HOST:PORT
+	Proxies   []netip.Prefix // whose connections are others', by X-Forwarded-For
+	PublicURL string         // absolute, without a slash at its end
+	Database  Secret         // sqlite:PATH or postgres://…, which may hold a password
 	GitHub    GitHub
 	Akamai    Akamai
+	Fetch     Fetch
+	Notify    []Receiver
 	Policy    policy.Policy
 	Retention Retention
+	Warnings  []string // what works and should not stay so, each with its place
+}
+
+// Fetch says what the server itself may GET, to verify and to warm, beside the
+// hosts that policy lets a repository purge.
+type Fetch struct {
+	Origins  []string       // HOST or HOST:PORT, in lower case
+	Networks []netip.Prefix // addresses that are not public, and may be connected to
 }
 
 // GitHub is the App.
@@ -34,6 +47,7 @@ type GitHub struct {
 	APIURL         string // as it is written
 	AppID          int64
 	PrivateKey     Secret // PEM, with real line breaks
+	PrivateKeyFile string // that it was read from; "" if none was
 	WebhookSecrets []Secret
 }
 
@@ -44,6 +58,8 @@ type Akamai struct {
 	Section          string
 	AccountSwitchKey string
 	BaseURL          string
+
+	Accounts map[string]Akamai // others, by name; those have none
 }
 
 // Retention is how long the database keeps what is done.
@@ -78,15 +94,15 @@ type loader struct {
 	getenv func(string) string
 	only   string // the one section that counts; "": all
 	config Config
-	values map[string]*node // by key, from the file
-	place  map[string]place // of each key that was set
-	broken bool             // the file can't be read: what it lacks is not known
+	values map[string]*yaml.Node // by key, from the file
+	place  map[string]yaml.Place // of each key that was set
+	broken bool                  // the file can't be read: what it lacks is not known
 	faults []fault
 }
 
 // read collects the file's values.
 func (l *loader) read(path string) {
-	l.values, l.place = map[string]*node{}, map[string]place{}
+	l.values, l.place = map[string]*yaml.Node{}, map[string]yaml.Place{}
 	name := path
 	if name == "" {
 		name = DefaultFile
@@ -100,31 +116,31 @@ func (l *loader) read(path string) {
 		return
 	}
 	l.config.File = name
-	if top := l.parse(src, place{file: name}); top != nil {
+	if top := l.parse(src, name); top != nil {
 		l.collect(top, "")
 	}
 }
 
 // collect files a mapping's values under their keys and tells of unknown
 // ones.
-func (l *loader) collect(n *node, prefix string) {
-	if n.kind == isNothing {
-		return // a section with all of its keys commented out
+func (l *loader) collect(n *yaml.Node, prefix string) {
+	if n.Kind == yaml.Nothing || n.Kind == yaml.Broken {
+		return // a section with all of its keys commented out, or a fault that is told
 	}
-	if n.kind != isMapping {
-		l.fault(n.at, "%s must hold keys, not %s", sectionName(prefix), n.kind)
+	if n.Kind != yaml.Mapping {
+		l.fault(n.Place, "%s must hold keys, not %s", sectionName(prefix), n.Kind)
 		return
 	}
 	for _, p := range l.unique(n) {
-		key := prefix + p.key.text
+		key := prefix + p.Key.Text
 		switch known, section := l.known(key); {
 		case l.only != "" && prefix == "" && key != l.only:
 		case known:
-			l.values[key] = p.value
+			l.values[key] = p.Value
 		case section:
-			l.collect(p.value, key+".")
+			l.collect(p.Value, key+".")
 		default:
-			l.unknownKey(p.key, key, l.siblings(prefix))
+			l.unknownKey(p.Key, key, l.siblings(prefix))
 		}
 	}
 }
@@ -136,10 +152,10 @@ func (l *loader) apply(settings []setting) {
 		if text := l.getenv(s.variable); text != "" {
 			n = l.fromVariable(s, text)
 		}
-		if n == nil || n.kind == isNothing {
+		if n == nil || n.Kind == yaml.Nothing {
 			continue
 		}
-		l.place[s.key] = n.at
+		l.place[s.key] = n.Place
 		s.set(n)
 	}
 }

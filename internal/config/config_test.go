@@ -6,9 +6,12 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -72,14 +75,14 @@ github:
   api_url: https://ghe.acme.com/api/v3
   app_id: 12345
   private_key_file: app.pem
-  webhook_secrets: [current, previous]
+  webhook_secrets: [current-0123456789, previous-0123456789]
 akamai:
   edgerc: ~/.edgerc
   section: papi
   account_switch_key: "1-ABC:1-2DEF"
   base_url: http://127.0.0.1:9000
 policy:
-  - repositories: ["acme/*"]
+  - repositories: ["acme/site-*"]
     hosts: ["www.acme.com", "*.acme.com"]
     tags: ["acme-*"]
     cpcodes: [12345]
@@ -105,19 +108,19 @@ func TestLoadFile(t *testing.T) {
 		PublicURL: "https://purgebot.acme.com",
 		Database:  config.NewSecret("sqlite:" + filepath.Join(filepath.Dir(file), "data/purgebot.db")),
 		GitHub: config.GitHub{
-			APIURL: "https://ghe.acme.com/api/v3", AppID: 12345, PrivateKey: config.NewSecret(key),
-			WebhookSecrets: []config.Secret{config.NewSecret("current"), config.NewSecret("previous")},
+			APIURL: "https://ghe.acme.com/api/v3", AppID: 12345, PrivateKey: config.NewSecret(key), PrivateKeyFile: filepath.Join(filepath.Dir(file), "app.pem"),
+			WebhookSecrets: []config.Secret{config.NewSecret("current-0123456789"), config.NewSecret("previous-0123456789")},
 		},
 		Akamai: config.Akamai{
 			Edgerc: "/home/ada/.edgerc", Section: "papi", AccountSwitchKey: "1-ABC:1-2DEF", BaseURL: "http://127.0.0.1:9000",
 		},
 		Policy: policy.Policy{
 			{
-				Repositories: []string{"acme/*"}, Hosts: []string{"www.acme.com", "*.acme.com"}, Tags: []string{"acme-*"}, CPCodes: []int64{12345},
+				Repositories: []string{"acme/site-*"}, Hosts: []string{"www.acme.com", "*.acme.com"}, Tags: []string{"acme-*"}, CPCodes: []int64{12345},
 				Comments: policy.Comments{Permission: policy.Triage, Delete: policy.Admin, CPCode: policy.Maintain},
 				Deploys:  policy.Deploys{Creators: []string{"github-actions[bot]"}},
 				HoldOver: policy.HoldOver{Delete: 10, CPCode: 2},
-				Previews: policy.Previews{Fail: []policy.Concern{policy.Refused, policy.Unmatched}},
+				Previews: policy.Previews{Fail: []policy.Finding{policy.Refused, policy.Unmatched}},
 			},
 			{
 				Repositories: []string{"octo/site"},
@@ -127,7 +130,7 @@ func TestLoadFile(t *testing.T) {
 		},
 		Retention: config.Retention{Deliveries: 7 * 24 * time.Hour, Purges: 36 * time.Hour},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -138,7 +141,7 @@ func TestVariablesAlone(t *testing.T) {
 	got, err := config.Load("", env(map[string]string{
 		"PURGEBOT_GITHUB_APP_ID":          "7",
 		"PURGEBOT_GITHUB_PRIVATE_KEY":     strings.ReplaceAll(key, "\n", `\n`),
-		"PURGEBOT_GITHUB_WEBHOOK_SECRETS": "current, previous",
+		"PURGEBOT_GITHUB_WEBHOOK_SECRETS": "current-0123456789, previous-0123456789",
 		"PURGEBOT_POLICY":                 "- repositories: [acme/site]\n  hosts: [www.acme.com]\n",
 	}))
 	if err != nil {
@@ -152,12 +155,12 @@ func TestVariablesAlone(t *testing.T) {
 		Database:  config.NewSecret("sqlite:purgebot.db"),
 		GitHub: config.GitHub{
 			APIURL: "https://api.github.com", AppID: 7, PrivateKey: config.NewSecret(key),
-			WebhookSecrets: []config.Secret{config.NewSecret("current"), config.NewSecret("previous")},
+			WebhookSecrets: []config.Secret{config.NewSecret("current-0123456789"), config.NewSecret("previous-0123456789")},
 		},
 		Policy:    policy.Policy{entry},
 		Retention: config.Retention{Deliveries: 30 * 24 * time.Hour, Purges: 400 * 24 * time.Hour},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -173,12 +176,15 @@ func TestVariablesWin(t *testing.T) {
 	vars := map[string]string{
 		"HOME":                               dir,
 		"PURGEBOT_LISTEN":                    ":1",
+		"PURGEBOT_FETCH_ORIGINS":             "Origin.acme.com:8443",
+		"PURGEBOT_FETCH_NETWORKS":            "10.1.0.0/16",
+		"PURGEBOT_LISTEN_PROXIES":            "10.0.0.0/8, ::ffff:192.0.2.1,2001:db8::1",
 		"PURGEBOT_PUBLIC_URL":                "http://localhost:1",
 		"PURGEBOT_DATABASE":                  "postgres://u:p@h/db",
 		"PURGEBOT_GITHUB_API_URL":            "http://localhost:2",
 		"PURGEBOT_GITHUB_APP_ID":             "3",
 		"PURGEBOT_GITHUB_PRIVATE_KEY_FILE":   "~/other.pem",
-		"PURGEBOT_GITHUB_WEBHOOK_SECRETS":    "only",
+		"PURGEBOT_GITHUB_WEBHOOK_SECRETS":    "only-0123456789",
 		"PURGEBOT_AKAMAI_EDGERC":             "relative/edgerc",
 		"PURGEBOT_AKAMAI_SECTION":            "ccu",
 		"PURGEBOT_AKAMAI_ACCOUNT_SWITCH_KEY": "k",
@@ -193,14 +199,21 @@ func TestVariablesWin(t *testing.T) {
 	}
 	want := config.Config{
 		File: file, Listen: ":1", PublicURL: "http://localhost:1", Database: config.NewSecret("postgres://u:p@h/db"),
+		Proxies: []netip.Prefix{
+			netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("2001:db8::1/128"),
+		},
 		GitHub: config.GitHub{
-			APIURL: "http://localhost:2", AppID: 3, PrivateKey: config.NewSecret(key),
-			WebhookSecrets: []config.Secret{config.NewSecret("only")},
+			APIURL: "http://localhost:2", AppID: 3, PrivateKey: config.NewSecret(key), PrivateKeyFile: filepath.Join(dir, "other.pem"),
+			WebhookSecrets: []config.Secret{config.NewSecret("only-0123456789")},
 		},
 		Akamai:    config.Akamai{Edgerc: "relative/edgerc", Section: "ccu", AccountSwitchKey: "k", BaseURL: "https://akamai.test"},
+		Fetch:     config.Fetch{Origins: []string{"origin.acme.com:8443"}, Networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}},
 		Retention: config.Retention{Deliveries: time.Hour, Purges: 48 * time.Hour},
+		Warnings: []string{
+			"PURGEBOT_GITHUB_WEBHOOK_SECRETS: webhook secret 1 of 1 has fewer than 16 bytes and can be guessed: make a new one with openssl rand -hex 32",
+		},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -260,8 +273,13 @@ func TestPrivateKey(t *testing.T) {
 		{"PKCS#1", pkcs1(t), ""},
 		{"PKCS#8", pkcs8(t, rsaKey(t)), ""},
 		{"one line", strings.ReplaceAll(pkcs1(t), "\n", `\n`), ""},
+		{"one line, as many shells make it", strings.ReplaceAll(pkcs1(t), "\n", " "), ""},
+		{"base64", base64.StdEncoding.EncodeToString([]byte(pkcs1(t))), ""},
+		{"base64 in lines", regexp.MustCompile(`.{76}`).ReplaceAllString(base64.StdEncoding.EncodeToString([]byte(pkcs1(t))), "$0\n"), ""},
+		{"quoted", `"` + strings.ReplaceAll(pkcs1(t), "\n", `\n`) + `"`, ""},
+		{"indented", "    " + strings.ReplaceAll(pkcs1(t), "\n", "\n    "), ""},
 		{"CRLF", strings.ReplaceAll(pkcs1(t), "\n", "\r\n"), ""},
-		{"no PEM", "hunter2", "is not PEM"},
+		{"no PEM", "hunter2", "is not the key that GitHub gave"},
 		{"garbage in PEM", pemOf(t, "RSA PRIVATE KEY", []byte("hunter2")), "can't be read (RSA PRIVATE KEY)"},
 		{"encrypted", encrypted, "is encrypted"},
 		{"encrypted PKCS#8", pemOf(t, "ENCRYPTED PRIVATE KEY", []byte("x")), "is encrypted"},
@@ -293,9 +311,9 @@ func TestFaults(t *testing.T) {
 		{
 			"unknown keys", strings.NewReplacer("listen:", "lisen:", "section:", "sectoin:", "tags:", "tag:", "delete: 10", "deletes: 10").Replace(full), nil,
 			[]string{
-				`FILE:2: unknown key "lisen": known here are listen, public_url, database, github, akamai, policy, retention`,
-				`FILE:12: unknown key "akamai.sectoin": known here are edgerc, section, account_switch_key, base_url`,
-				`FILE:18: unknown key "tag": known here are repositories, hosts, tags, cpcodes, comments, deploys, hold_over, previews`,
+				`FILE:2: unknown key "lisen": known here are listen, listen_proxies, public_url, database, github, akamai, fetch, notify, policy, retention`,
+				`FILE:12: unknown key "akamai.sectoin": known here are edgerc, section, account_switch_key, base_url, accounts`,
+				`FILE:18: unknown key "tag": known here are repositories, hosts, tags, cpcodes, comments, deploys, hold_over, previews, account, rules_from`,
 				`FILE:22: unknown key "deletes": known here are delete, cpcode`,
 			},
 		},
@@ -337,7 +355,7 @@ func TestFaults(t *testing.T) {
 				`FILE:19: hosts: "https://www.acme.com/" is a URL: write its host alone`,
 				`FILE:20: cpcodes: 0 is not a CP code`,
 				`FILE:21: comments.permission: "everybody" is not a role: read, triage, write, maintain or admin`,
-				`FILE:22: repositories: name the repositories, as in ["acme/*"]`,
+				`FILE:22: repositories: name the repositories, as in ["acme/www", "acme/site-*"]`,
 				`FILE:24: true or false belongs here, not text`,
 				`FILE:25: "x" is not a whole number`,
 				`FILE:26: "deploys" is written twice, first in line 24`,
@@ -345,7 +363,7 @@ func TestFaults(t *testing.T) {
 		},
 		{
 			"a star without quotes", strings.Replace(full, `"*.acme.com"`, `*.acme.com`, 1), nil,
-			[]string{`FILE:17: a value that begins with * must stand in quotes: "*.acme.com"`, `FILE:17: text belongs here, not nothing`},
+			[]string{`FILE:17: a value that begins with * must stand in quotes: "*.acme.com"`},
 		},
 		{
 			"a key twice", full + "listen: :1\n", nil,
@@ -360,7 +378,19 @@ func TestFaults(t *testing.T) {
 				`FILE:14: akamai.base_url must be an absolute URL, as in https://purgebot.acme.com`,
 			},
 		},
-		{"not YAML", "listen: [", nil, []string{"FILE:1: this is not YAML (sequence end token ']' not found)"}},
+		{
+			"Akamai's tokens in the open", strings.Replace(full, "http://127.0.0.1:9000", "http://203.0.113.7", 1), nil,
+			[]string{"FILE:14: akamai.base_url must be https: http is fine on loopback alone"},
+		},
+		{
+			"secrets that can be guessed", strings.Replace(full, "[current-0123456789, previous-0123456789]", "[hunter2, hunter22]", 1), nil,
+			[]string{"FILE:9: webhook secret 1 of 2 has fewer than 16 bytes: make one with openssl rand -hex 32"},
+		},
+		{"not YAML", "listen: [", nil, []string{
+			"FILE:1: the list that opens with [ is not closed with ], or a comma is missing before this (put text with braces in quotes)",
+		}},
+		{"an anchor inside itself", full + "listen_proxies: &a [*a]\n", nil, []string{"FILE:27: the alias *a stands inside its own anchor &a"}},
+		{"too deep", full + "listen_proxies: " + strings.Repeat("[", 30) + "\n", nil, []string{"FILE:27: nested too deeply (at most 20 levels)"}},
 		{
 			"nothing at all", "", nil,
 			[]string{
@@ -370,25 +400,28 @@ func TestFaults(t *testing.T) {
 			},
 		},
 		{
-			"no secret", strings.Replace(full, "[current, previous]", "[]", 1), nil,
+			"no secret", strings.Replace(full, "[current-0123456789, previous-0123456789]", "[]", 1), nil,
 			[]string{"FILE:9: github.webhook_secrets is empty: without a secret anybody's request would count as GitHub's"},
 		},
 		{
-			"an empty secret", strings.Replace(full, "[current, previous]", `[current, ""]`, 1), nil,
+			"an empty secret", strings.Replace(full, "[current-0123456789, previous-0123456789]", `[current-0123456789, ""]`, 1), nil,
 			[]string{"FILE:9: webhook secret 2 of 2 is empty: anybody's request would count as GitHub's"},
 		},
 		{
 			"variables", full,
 			map[string]string{
-				"PURGEBOT_LISTEN": "8080", "PURGEBOT_GITHUB_APP_ID": "-1", "PURGEBOT_GITHUB_PRIVATE_KEY": "hunter2",
-				"PURGEBOT_GITHUB_WEBHOOK_SECRETS": "a,,b", "PURGEBOT_POLICY": "- repositories: [acme/x]\n  host: [x]", "PURGEBOT_RETENTION_PURGES": "soon",
+				"PURGEBOT_LISTEN": "8080", "PURGEBOT_LISTEN_PROXIES": "proxy.acme.com", "PURGEBOT_FETCH_ORIGINS": "https://origin.acme.com", "PURGEBOT_GITHUB_APP_ID": "-1", "PURGEBOT_GITHUB_PRIVATE_KEY": "hunter2",
+				"PURGEBOT_GITHUB_WEBHOOK_SECRETS": "a,,0123456789abcdef", "PURGEBOT_POLICY": "- repositories: [acme/x]\n  host: [x]", "PURGEBOT_RETENTION_PURGES": "soon",
 			},
 			[]string{
+				`PURGEBOT_FETCH_ORIGINS: "https://origin.acme.com" is no HOST or HOST:PORT, as in origin.acme.com`,
 				`PURGEBOT_GITHUB_APP_ID: github.app_id must be the App's id, a number above 0`,
-				`PURGEBOT_GITHUB_PRIVATE_KEY: the GitHub App's private key is not PEM: it begins with -----BEGIN RSA PRIVATE KEY-----`,
+				`PURGEBOT_GITHUB_PRIVATE_KEY: the GitHub App's private key is not the key that GitHub gave: that is a text from -----BEGIN RSA PRIVATE KEY----- to -----END RSA PRIVATE KEY-----, or the base64 of it`,
+				`PURGEBOT_GITHUB_WEBHOOK_SECRETS: webhook secret 1 of 3 has fewer than 16 bytes: make one with openssl rand -hex 32`,
 				`PURGEBOT_GITHUB_WEBHOOK_SECRETS: webhook secret 2 of 3 is empty: anybody's request would count as GitHub's`,
 				`PURGEBOT_LISTEN: listen "8080" is not HOST:PORT, as in 127.0.0.1:8080 or :8080`,
-				`PURGEBOT_POLICY: line 2: unknown key "host": known here are repositories, hosts, tags, cpcodes, comments, deploys, hold_over, previews`,
+				`PURGEBOT_LISTEN_PROXIES: "proxy.acme.com" is no address and no network, as in 10.0.0.1 or 10.0.0.0/8`,
+				`PURGEBOT_POLICY: line 2: unknown key "host": known here are repositories, hosts, tags, cpcodes, comments, deploys, hold_over, previews, account, rules_from`,
 				`PURGEBOT_RETENTION_PURGES: "soon" is not a time above 0, as in 30d or 12h`,
 			},
 		},

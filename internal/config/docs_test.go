@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/purgebot/purgebot/internal/yaml"
 )
 
 // The page names every key with its variable, and no other.
@@ -33,16 +35,16 @@ func TestDocumentation(t *testing.T) {
 	}
 
 	l := &loader{}
-	places := map[string]*node{}
+	places := map[string]*yaml.Node{}
 	sample := sampleOf(t, keys)
-	top := l.parse([]byte(sample), place{file: "sample"})
-	i := slices.IndexFunc(top.pairs, func(p pair) bool { return p.key.text == "policy" })
-	for _, p := range top.pairs[i].value.items[0].pairs {
-		places[p.key.text] = p.value
+	top := l.parse([]byte(sample), "sample")
+	i := slices.IndexFunc(top.Pairs, func(p yaml.Pair) bool { return p.Key.Text == "policy" })
+	for _, p := range top.Pairs[i].Value.Items[0].Pairs {
+		places[p.Key.Text] = p.Value
 	}
 	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z_]+)(?:\\.([a-z_]+))?` \\|").FindAllStringSubmatch(policy, -1) {
 		n := places[m[1]]
-		if n == nil || m[2] != "" && !slices.ContainsFunc(n.pairs, func(p pair) bool { return p.key.text == m[2] }) {
+		if n == nil || m[2] != "" && !slices.ContainsFunc(n.Pairs, func(p yaml.Pair) bool { return p.Key.Text == m[2] }) {
 			t.Errorf("the sample lacks the policy's key %s.%s", m[1], m[2])
 		}
 	}
@@ -87,7 +89,7 @@ func FuzzPolicy(f *testing.F) {
 		l := &loader{getenv: func(name string) string {
 			return map[string]string{"PURGEBOT_POLICY": text}[name]
 		}}
-		l.values, l.place = map[string]*node{}, map[string]place{}
+		l.values, l.place = map[string]*yaml.Node{}, map[string]yaml.Place{}
 		l.apply(l.settings())
 		for _, e := range l.config.Policy {
 			if faults := e.Faults(); faults != nil {

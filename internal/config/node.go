@@ -8,67 +8,43 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml"
-	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
+	"github.com/purgebot/purgebot/internal/yaml"
 )
 
-// place is where something is written.
-type place struct {
-	file     string
-	variable string
-	line     int // in the file, or in the variable's YAML; 0: not known
-}
-
-func (p place) String() string {
+// where names a place: a line of the file, or a variable with the line of its
+// YAML.
+func (l *loader) where(at yaml.Place) string {
 	switch {
-	case p.variable != "" && p.line > 0:
-		return fmt.Sprintf("%s: line %d", p.variable, p.line)
-	case p.variable != "":
-		return p.variable
-	case p.line > 0:
-		return fmt.Sprintf("%s:%d", p.file, p.line)
+	case at.Line == 0:
+		return at.File
+	case at.File == l.config.File:
+		return fmt.Sprintf("%s:%d", at.File, at.Line)
 	}
-	return p.file
+	return fmt.Sprintf("%s: line %d", at.File, at.Line)
 }
 
-// kind is the shape of a YAML value, named as people are told of it.
-type kind string
-
-const (
-	isText    kind = "text"
-	isNumber  kind = "a number"
-	isBool    kind = "true or false"
-	isNothing kind = "nothing"
-	isList    kind = "a list"
-	isMapping kind = "a group of keys"
-)
-
-// node is one value and its place.
-type node struct {
-	kind  kind
-	text  string // of a scalar, as it is written
-	items []*node
-	pairs []pair
-	at    place
+func (l *loader) fault(at yaml.Place, format string, args ...any) {
+	l.faults = append(l.faults, fault{at, fmt.Errorf("%s: %w", l.where(at), fmt.Errorf(format, args...))})
 }
 
-type pair struct{ key, value *node }
-
-func (l *loader) fault(at place, format string, args ...any) {
-	l.faults = append(l.faults, fault{at, fmt.Errorf("%s: %w", at, fmt.Errorf(format, args...))})
+// warn tells of what works and should not stay so.
+func (l *loader) warn(at yaml.Place, format string, args ...any) {
+	l.config.Warnings = append(l.config.Warnings, fmt.Sprintf("%s: %s", l.where(at), fmt.Sprintf(format, args...)))
 }
 
 // fault is one, with its place in its words.
 type fault struct {
-	at  place
+	at  yaml.Place
 	err error
 }
 
 // err joins the faults: the file's from top to bottom, then the variables'.
 func (l *loader) err() error {
+	variable := func(f fault) string { // "": the file's
+		return strings.TrimPrefix(f.at.File, l.config.File)
+	}
 	slices.SortStableFunc(l.faults, func(a, b fault) int {
-		return cmp.Or(strings.Compare(a.at.variable, b.at.variable), cmp.Compare(a.at.line, b.at.line))
+		return cmp.Or(strings.Compare(variable(a), variable(b)), cmp.Compare(a.at.Line, b.at.Line))
 	})
 	var all []error
 	for _, f := range l.faults {
@@ -78,177 +54,95 @@ func (l *loader) err() error {
 }
 
 // fromVariable gives the value of a variable the form of the file's.
-func (l *loader) fromVariable(s setting, text string) *node {
-	at := place{variable: s.variable}
+func (l *loader) fromVariable(s setting, text string) *yaml.Node {
+	at := yaml.Place{File: s.variable}
 	switch s.form {
 	case document:
-		return l.parse([]byte(text), at)
+		return l.parse([]byte(text), s.variable)
 	case commas:
-		list := &node{kind: isList, at: at}
+		list := &yaml.Node{Kind: yaml.List, Place: at}
 		for item := range strings.SplitSeq(text, ",") {
-			list.items = append(list.items, &node{kind: isText, text: strings.TrimSpace(item), at: at})
+			list.Items = append(list.Items, &yaml.Node{Kind: yaml.Text, Text: strings.TrimSpace(item), Place: at})
 		}
 		return list
 	case scalar:
 	}
-	return &node{kind: isText, text: text, at: at}
+	return &yaml.Node{Kind: yaml.Text, Text: text, Place: at}
 }
 
 // parse reads one YAML document; nil if there is none, or a fault.
-func (l *loader) parse(src []byte, at place) *node {
-	file, err := parser.ParseBytes(src, 0, parser.AllowDuplicateMapKey())
-	if err != nil {
-		message := "is not YAML: check indentation, colons, quotes and brackets"
-		if syntax, ok := errors.AsType[*yaml.SyntaxError](err); ok && syntax.Token != nil {
-			at.line = syntax.Token.Position.Line
-			message = "this is not YAML (" + syntax.Message + ")"
-		}
-		l.fault(at, "%s", message)
-		l.broken = l.broken || at.file != ""
-		return nil
+func (l *loader) parse(src []byte, file string) *yaml.Node {
+	top, faults := yaml.Reader{}.Read(src, file)
+	for _, f := range faults {
+		l.fault(f.Place, "%s", f.Message)
 	}
-	if len(file.Docs) == 0 || file.Docs[0].Body == nil || file.Docs[0].Body.Type() == ast.CommentType {
-		return nil
-	}
-	if len(file.Docs) > 1 {
-		l.fault(at, "there is a second YAML document (---): only one is read")
-	}
-	c := converter{loader: l, at: at, anchors: map[string]ast.Node{}}
-	return c.node(file.Docs[0].Body, 0)
-}
-
-// converter turns the parser's tree into nodes.
-type converter struct {
-	*loader
-	at      place
-	anchors map[string]ast.Node
-}
-
-// maxDepth stops an alias that stands inside its own anchor.
-const maxDepth = 20
-
-func (c converter) node(n ast.Node, depth int) *node {
-	out := &node{at: c.at, kind: isNothing}
-	out.at.line = n.GetToken().Position.Line
-	if depth > maxDepth {
-		c.fault(out.at, "nested too deeply")
-		return out
-	}
-	switch n := n.(type) {
-	case *ast.MappingNode:
-		return c.mapping(out, n.Values, depth)
-	case *ast.MappingValueNode:
-		return c.mapping(out, []*ast.MappingValueNode{n}, depth)
-	case *ast.SequenceNode:
-		out.kind = isList
-		for _, item := range n.Values {
-			out.items = append(out.items, c.node(item, depth+1))
-		}
-	case *ast.AnchorNode:
-		c.anchors[n.Name.GetToken().Value] = n.Value
-		return c.node(n.Value, depth+1)
-	case *ast.AliasNode:
-		name := n.Value.GetToken().Value
-		if value, ok := c.anchors[name]; ok {
-			return c.node(value, depth+1)
-		}
-		c.fault(out.at, `a value that begins with * must stand in quotes: "*%s"`, name)
-	case *ast.StringNode:
-		out.kind, out.text = isText, n.Value
-	case *ast.LiteralNode:
-		out.kind, out.text = isText, n.Value.Value
-	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
-		out.kind, out.text = isNumber, n.GetToken().Value
-	case *ast.BoolNode:
-		out.kind, out.text = isBool, n.GetToken().Value
-	case *ast.NullNode:
-	default:
-		c.fault(out.at, "this kind of YAML value is not supported here")
-	}
-	return out
-}
-
-func (c converter) mapping(out *node, values []*ast.MappingValueNode, depth int) *node {
-	out.kind = isMapping
-	for i, v := range values {
-		key := c.node(v.Key, depth+1)
-		if key.kind == isMapping || key.kind == isList || v.Key.IsMergeKey() {
-			c.fault(key.at, "a key must be plain text")
-			continue
-		}
-		if i == 0 {
-			out.at = key.at // the first key's place, not the first colon's
-		}
-		value := c.node(v.Value, depth+1)
-		if value.kind == isNothing {
-			value.at = key.at
-		}
-		out.pairs = append(out.pairs, pair{key, value})
-	}
-	return out
+	l.broken = l.broken || top == nil && file == l.config.File
+	return top
 }
 
 // unique gives the pairs of a mapping without repeated keys, which are
 // faults.
-func (l *loader) unique(n *node) []pair {
-	var out []pair
-	seen := map[string]place{}
-	for _, p := range n.pairs {
-		if first, ok := seen[p.key.text]; ok {
-			l.fault(p.key.at, "%q is written twice, first in line %d", p.key.text, first.line)
+func (l *loader) unique(n *yaml.Node) []yaml.Pair {
+	var out []yaml.Pair
+	seen := map[string]yaml.Place{}
+	for _, p := range n.Pairs {
+		if first, ok := seen[p.Key.Text]; ok {
+			l.fault(p.Key.Place, "%q is written twice, first in line %d", p.Key.Text, first.Line)
 			continue
 		}
-		seen[p.key.text] = p.key.at
+		seen[p.Key.Text] = p.Key.Place
 		out = append(out, p)
 	}
 	return out
 }
 
-func (l *loader) unknownKey(key *node, name string, known []string) {
-	l.fault(key.at, "unknown key %q: known here are %s", name, strings.Join(known, ", "))
+func (l *loader) unknownKey(key *yaml.Node, name string, known []string) {
+	l.fault(key.Place, "unknown key %q: known here are %s", name, strings.Join(known, ", "))
 }
 
 // wrong tells of a value of another kind than wanted.
-func (l *loader) wrong(n *node, wanted string) {
-	l.fault(n.at, "%s belongs here, not %s", wanted, n.kind)
+func (l *loader) wrong(n *yaml.Node, wanted string) {
+	if n.Kind != yaml.Broken {
+		l.fault(n.Place, "%s belongs here, not %s", wanted, n.Kind)
+	}
 }
 
 // text reads any scalar as it is written.
-func (l *loader) text(n *node) (string, bool) {
-	switch n.kind {
-	case isText, isNumber, isBool:
-		return n.text, true
-	case isNothing, isList, isMapping:
+func (l *loader) text(n *yaml.Node) (string, bool) {
+	switch n.Kind {
+	case yaml.Text, yaml.Number, yaml.Bool:
+		return n.Text, true
+	case yaml.Nothing, yaml.List, yaml.Mapping, yaml.Broken:
 	}
 	l.wrong(n, "text")
 	return "", false
 }
 
-func (l *loader) integer(n *node) (int64, bool) {
-	if n.kind == isNumber || n.kind == isText {
-		if v, err := strconv.ParseInt(n.text, 10, 64); err == nil {
+func (l *loader) integer(n *yaml.Node) (int64, bool) {
+	if n.Kind == yaml.Number || n.Kind == yaml.Text {
+		if v, err := strconv.ParseInt(n.Text, 10, 64); err == nil {
 			return v, true
 		}
-		l.fault(n.at, "%q is not a whole number", n.text)
+		l.fault(n.Place, "%q is not a whole number", n.Text)
 		return 0, false
 	}
 	l.wrong(n, "a whole number")
 	return 0, false
 }
 
-func (l *loader) boolean(to *bool) func(*node) {
-	return func(n *node) {
+func (l *loader) boolean(to *bool) func(*yaml.Node) {
+	return func(n *yaml.Node) {
 		switch {
-		case n.kind == isBool || n.kind == isText && (n.text == "true" || n.text == "false"):
-			*to = strings.EqualFold(n.text, "true")
+		case n.Kind == yaml.Bool || n.Kind == yaml.Text && (n.Text == "true" || n.Text == "false"):
+			*to = strings.EqualFold(n.Text, "true")
 		default:
 			l.wrong(n, "true or false")
 		}
 	}
 }
 
-func (l *loader) string(to *string) func(*node) {
-	return func(n *node) {
+func (l *loader) string(to *string) func(*yaml.Node) {
+	return func(n *yaml.Node) {
 		if text, ok := l.text(n); ok {
 			*to = text
 		}
@@ -256,14 +150,14 @@ func (l *loader) string(to *string) func(*node) {
 }
 
 // list reads a list of scalars.
-func (l *loader) list(to *[]string) func(*node) {
-	return func(n *node) {
-		if n.kind != isList {
+func (l *loader) list(to *[]string) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		if n.Kind != yaml.List {
 			l.wrong(n, "a list")
 			return
 		}
 		*to = []string{}
-		for _, item := range n.items {
+		for _, item := range n.Items {
 			if text, ok := l.text(item); ok {
 				*to = append(*to, text)
 			}

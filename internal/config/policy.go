@@ -1,30 +1,33 @@
 package config
 
-import "github.com/purgebot/purgebot/internal/policy"
+import (
+	"github.com/purgebot/purgebot/internal/policy"
+	"github.com/purgebot/purgebot/internal/yaml"
+)
 
 // A key is one that may stand in a mapping.
 type key struct {
 	name string
-	set  func(*node)
+	set  func(*yaml.Node)
 }
 
 // fields sets each key of a mapping, and tells of unknown and repeated ones.
 // It gives the places of those that are there, under prefix.
-func (l *loader) fields(n *node, prefix string, places map[string]*node, keys ...key) {
-	if n.kind != isMapping {
-		l.wrong(n, "a group of keys")
+func (l *loader) fields(n *yaml.Node, prefix string, places map[string]*yaml.Node, keys ...key) {
+	if n.Kind != yaml.Mapping {
+		l.wrong(n, string(yaml.Mapping))
 		return
 	}
 	for _, p := range l.unique(n) {
 		found := false
 		for _, k := range keys {
-			if k.name != p.key.text {
+			if k.name != p.Key.Text {
 				continue
 			}
 			found = true
-			places[prefix+k.name] = p.value
-			if p.value.kind != isNothing { // all of its lines are comments
-				k.set(p.value)
+			places[prefix+k.name] = p.Value
+			if p.Value.Kind != yaml.Nothing { // all of its lines are comments
+				k.set(p.Value)
 			}
 		}
 		if !found {
@@ -32,17 +35,17 @@ func (l *loader) fields(n *node, prefix string, places map[string]*node, keys ..
 			for _, k := range keys {
 				names = append(names, k.name)
 			}
-			l.unknownKey(p.key, p.key.text, names)
+			l.unknownKey(p.Key, p.Key.Text, names)
 		}
 	}
 }
 
-func (l *loader) policy(n *node) {
-	if n.kind != isList {
+func (l *loader) policy(n *yaml.Node) {
+	if n.Kind != yaml.List {
 		l.wrong(n, "a list of entries, each with repositories,")
 		return
 	}
-	for _, item := range n.items {
+	for _, item := range n.Items {
 		if e, ok := l.policyEntry(item); ok {
 			l.config.Policy = append(l.config.Policy, e)
 		}
@@ -50,17 +53,17 @@ func (l *loader) policy(n *node) {
 }
 
 // policyEntry reads one entry and its faults, each at its own line.
-func (l *loader) policyEntry(n *node) (policy.Entry, bool) {
+func (l *loader) policyEntry(n *yaml.Node) (policy.Entry, bool) {
 	before := len(l.faults)
 	e := policy.NewEntry()
-	places := map[string]*node{}
+	places := map[string]*yaml.Node{}
 	l.fields(
 		n, "", places,
 		key{"repositories", l.list(&e.Repositories)},
 		key{"hosts", l.list(&e.Hosts)},
 		key{"tags", l.list(&e.Tags)},
 		key{"cpcodes", l.cpcodes(&e.CPCodes)},
-		key{"comments", func(n *node) {
+		key{"comments", func(n *yaml.Node) {
 			l.fields(
 				n, "comments.", places,
 				key{"permission", l.role(&e.Comments.Permission)},
@@ -68,7 +71,7 @@ func (l *loader) policyEntry(n *node) (policy.Entry, bool) {
 				key{"cpcode", l.role(&e.Comments.CPCode)},
 			)
 		}},
-		key{"deploys", func(n *node) {
+		key{"deploys", func(n *yaml.Node) {
 			l.fields(
 				n, "deploys.", places,
 				key{"creators", l.list(&e.Deploys.Creators)},
@@ -76,56 +79,64 @@ func (l *loader) policyEntry(n *node) (policy.Entry, bool) {
 				key{"cpcode", l.boolean(&e.Deploys.CPCode)},
 			)
 		}},
-		key{"hold_over", func(n *node) {
+		key{"hold_over", func(n *yaml.Node) {
 			l.fields(
 				n, "hold_over.", places,
 				key{"delete", l.count(&e.HoldOver.Delete)},
 				key{"cpcode", l.count(&e.HoldOver.CPCode)},
 			)
 		}},
-		key{"previews", func(n *node) {
-			l.fields(n, "previews.", places, key{"fail", l.concerns(&e.Previews.Fail)})
+		key{"previews", func(n *yaml.Node) {
+			l.fields(n, "previews.", places, key{"fail", l.findings(&e.Previews.Fail)})
 		}},
+		key{"account", l.account(&e.Account)},
+		key{"rules_from", l.string(&e.RulesFrom)},
 	)
 	if len(l.faults) > before {
 		return e, false
 	}
-	for _, f := range e.Faults() {
+	at := func(f policy.Fault) yaml.Place {
 		at := n
 		if v := places[f.Key]; v != nil {
 			at = v
 		}
-		if f.Index >= 0 && f.Index < len(at.items) {
-			at = at.items[f.Index]
+		if f.Index >= 0 && f.Index < len(at.Items) {
+			at = at.Items[f.Index]
 		}
-		l.fault(at.at, "%s: %s", f.Key, f.Message)
+		return at.Place
+	}
+	for _, f := range e.Faults() {
+		l.fault(at(f), "%s: %s", f.Key, f.Message)
+	}
+	for _, f := range e.Warnings() {
+		l.warn(at(f), "%s: %s", f.Key, f.Message)
 	}
 	return e, len(l.faults) == before
 }
 
-func (l *loader) concerns(to *[]policy.Concern) func(*node) {
-	return func(n *node) {
+func (l *loader) findings(to *[]policy.Finding) func(*yaml.Node) {
+	return func(n *yaml.Node) {
 		var names []string
 		l.list(&names)(n)
 		for _, name := range names {
-			*to = append(*to, policy.Concern(name))
+			*to = append(*to, policy.Finding(name))
 		}
 	}
 }
 
-func (l *loader) role(to *policy.Role) func(*node) {
-	return func(n *node) {
+func (l *loader) role(to *policy.Role) func(*yaml.Node) {
+	return func(n *yaml.Node) {
 		if text, ok := l.text(n); ok {
 			*to = policy.Role(text)
 		}
 	}
 }
 
-func (l *loader) count(to *int) func(*node) {
-	return func(n *node) {
+func (l *loader) count(to *int) func(*yaml.Node) {
+	return func(n *yaml.Node) {
 		if v, ok := l.integer(n); ok {
 			if v > 1<<31-1 {
-				l.fault(n.at, "%d is too large", v)
+				l.fault(n.Place, "%d is too large", v)
 				return
 			}
 			*to = int(v)
@@ -133,13 +144,13 @@ func (l *loader) count(to *int) func(*node) {
 	}
 }
 
-func (l *loader) cpcodes(to *[]int64) func(*node) {
-	return func(n *node) {
-		if n.kind != isList {
+func (l *loader) cpcodes(to *[]int64) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		if n.Kind != yaml.List {
 			l.wrong(n, "a list")
 			return
 		}
-		for _, item := range n.items {
+		for _, item := range n.Items {
 			if v, ok := l.integer(item); ok {
 				*to = append(*to, v)
 			}

@@ -1,8 +1,12 @@
 package config
 
 import (
+	"errors"
 	"slices"
 	"strings"
+
+	"github.com/purgebot/purgebot/internal/nearest"
+	"github.com/purgebot/purgebot/internal/yaml"
 )
 
 // A setting is one key and its variable.
@@ -11,7 +15,7 @@ type setting struct {
 	variable     string
 	form         form
 	variableOnly bool // a secret that has no place in the file
-	set          func(*node)
+	set          func(*yaml.Node)
 }
 
 // form says how a variable's text is read.
@@ -28,25 +32,29 @@ func (l *loader) settings() []setting {
 	c := &l.config
 	list := []setting{
 		{key: "listen", variable: "PURGEBOT_LISTEN", set: l.listen},
+		{key: "listen_proxies", variable: "PURGEBOT_LISTEN_PROXIES", form: commas, set: l.networks(&c.Proxies)},
 		{key: "public_url", variable: "PURGEBOT_PUBLIC_URL", set: l.publicURL},
 		{key: "database", variable: "PURGEBOT_DATABASE", set: l.database},
 		{key: "github.api_url", variable: "PURGEBOT_GITHUB_API_URL", set: l.apiURL},
-		{key: "github.app_id", variable: "PURGEBOT_GITHUB_APP_ID", set: func(n *node) {
+		{key: "github.app_id", variable: "PURGEBOT_GITHUB_APP_ID", set: func(n *yaml.Node) {
 			if id, ok := l.integer(n); ok && id <= 0 {
-				l.fault(n.at, "github.app_id must be the App's id, a number above 0")
+				l.fault(n.Place, "github.app_id must be the App's id, a number above 0")
 			} else {
 				c.GitHub.AppID = id
 			}
 		}},
 		{key: "github.private_key_file", variable: "PURGEBOT_GITHUB_PRIVATE_KEY_FILE", set: l.privateKeyFile},
-		{key: "github.private_key", variable: "PURGEBOT_GITHUB_PRIVATE_KEY", variableOnly: true, set: func(n *node) {
-			l.privateKey(n.at, n.text)
+		{key: "github.private_key", variable: "PURGEBOT_GITHUB_PRIVATE_KEY", variableOnly: true, set: func(n *yaml.Node) {
+			l.privateKey(n.Place, n.Text)
 		}},
 		{key: "github.webhook_secrets", variable: "PURGEBOT_GITHUB_WEBHOOK_SECRETS", form: commas, set: l.webhookSecrets},
 	}
 	list = append(list, l.akamaiSettings()...)
 	return append(
 		list,
+		setting{key: "fetch.origins", variable: "PURGEBOT_FETCH_ORIGINS", form: commas, set: l.origins},
+		setting{key: "fetch.networks", variable: "PURGEBOT_FETCH_NETWORKS", form: commas, set: l.networks(&c.Fetch.Networks)},
+		setting{key: "notify", variable: "PURGEBOT_NOTIFY", form: document, set: l.notify},
 		setting{key: "policy", variable: "PURGEBOT_POLICY", form: document, set: l.policy},
 		setting{key: "retention.deliveries", variable: "PURGEBOT_RETENTION_DELIVERIES", set: l.duration(&c.Retention.Deliveries)},
 		setting{key: "retention.purges", variable: "PURGEBOT_RETENTION_PURGES", set: l.duration(&c.Retention.Purges)},
@@ -56,14 +64,15 @@ func (l *loader) settings() []setting {
 func (l *loader) akamaiSettings() []setting {
 	a := &l.config.Akamai
 	return []setting{
-		{key: "akamai.edgerc", variable: "PURGEBOT_AKAMAI_EDGERC", set: func(n *node) {
+		{key: "akamai.edgerc", variable: "PURGEBOT_AKAMAI_EDGERC", set: func(n *yaml.Node) {
 			if text, ok := l.text(n); ok {
-				a.Edgerc = l.path(n.at, text)
+				a.Edgerc = l.path(n.Place, text)
 			}
 		}},
 		{key: "akamai.section", variable: "PURGEBOT_AKAMAI_SECTION", set: l.string(&a.Section)},
 		{key: "akamai.account_switch_key", variable: "PURGEBOT_AKAMAI_ACCOUNT_SWITCH_KEY", set: l.string(&a.AccountSwitchKey)},
-		{key: "akamai.base_url", variable: "PURGEBOT_AKAMAI_BASE_URL", set: l.baseURL},
+		{key: "akamai.base_url", variable: "PURGEBOT_AKAMAI_BASE_URL", set: l.baseURL("akamai.base_url", &a.BaseURL)},
+		{key: "akamai.accounts", variable: "PURGEBOT_AKAMAI_ACCOUNTS", form: document, set: l.accounts},
 	}
 }
 
@@ -100,4 +109,42 @@ func (l *loader) variableOf(key string) string {
 		}
 	}
 	return ""
+}
+
+// injected reports whether Kubernetes sets a variable for a Service called
+// purgebot, unless a pod says enableServiceLinks: false:
+// https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+func injected(name string) bool {
+	for _, begins := range []string{"PURGEBOT_SERVICE_HOST", "PURGEBOT_SERVICE_PORT", "PURGEBOT_PORT"} {
+		if rest, ok := strings.CutPrefix(name, begins); ok && (rest == "" || rest[0] == '_') {
+			return true
+		}
+	}
+	return false
+}
+
+// Misspelt is the error of variables that begin like ours and are none, one a
+// line; environ is os.Environ(). A misspelt one would be passed over, and the
+// default count.
+func Misspelt(environ []string) error {
+	const prefix, tests = "PURGEBOT_", "PURGEBOT_TEST_" // the tests' own are nobody's mistake
+	names := []string{"PURGEBOT_AKAMAI_CCU_USER", "PURGEBOT_AKAMAI_CCU_PASSWORD"}
+	for _, s := range new(loader).settings() {
+		names = append(names, s.variable)
+	}
+	var wrong []error
+	for _, assignment := range environ {
+		name, _, _ := strings.Cut(assignment, "=")
+		if !strings.HasPrefix(name, prefix) || strings.HasPrefix(name, tests) || slices.Contains(names, name) || injected(name) {
+			continue
+		}
+		words := name + ": there is no such variable"
+		if near := nearest.Word(name, names); near != "" {
+			words += "; did you mean " + near + "?"
+		} else {
+			words += "; docs/configuration.md lists all"
+		}
+		wrong = append(wrong, errors.New(words))
+	}
+	return errors.Join(wrong...)
 }

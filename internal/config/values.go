@@ -1,8 +1,10 @@
 package config
 
 import (
+	"bytes"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -11,9 +13,12 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/purgebot/purgebot/internal/yaml"
 )
 
 // home puts HOME in the place of a leading ~.
@@ -25,15 +30,15 @@ func (l *loader) home(path string) string {
 }
 
 // path resolves a path against the file that it is written in.
-func (l *loader) path(at place, path string) string {
+func (l *loader) path(at yaml.Place, path string) string {
 	path = l.home(path)
-	if path == "" || filepath.IsAbs(path) || at.file == "" {
+	if path == "" || filepath.IsAbs(path) || at.File != l.config.File {
 		return path
 	}
-	return filepath.Join(filepath.Dir(l.home(at.file)), path)
+	return filepath.Join(filepath.Dir(l.home(at.File)), path)
 }
 
-func (l *loader) listen(n *node) {
+func (l *loader) listen(n *yaml.Node) {
 	text, ok := l.text(n)
 	if !ok {
 		return
@@ -43,10 +48,43 @@ func (l *loader) listen(n *node) {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		l.fault(n.at, "listen %q is not HOST:PORT, as in 127.0.0.1:8080 or :8080", text)
+		l.fault(n.Place, "listen %q is not HOST:PORT, as in 127.0.0.1:8080 or :8080", text)
 		return
 	}
 	l.config.Listen = text
+}
+
+// networks takes addresses, as 10.0.0.1, and networks, as 10.0.0.0/8.
+func (l *loader) networks(to *[]netip.Prefix) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		var texts []string
+		l.list(&texts)(n)
+		for _, text := range texts {
+			p, err := netip.ParsePrefix(text)
+			if a, not := netip.ParseAddr(text); not == nil {
+				p, err = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
+			}
+			if err != nil {
+				l.fault(n.Place, "%q is no address and no network, as in 10.0.0.1 or 10.0.0.0/8", text)
+				continue
+			}
+			*to = append(*to, p)
+		}
+	}
+}
+
+// origins are hosts, with or without a port.
+func (l *loader) origins(n *yaml.Node) {
+	var texts []string
+	l.list(&texts)(n)
+	for _, text := range texts {
+		u, err := url.Parse("https://" + text)
+		if err != nil || u.Host != text || u.Hostname() == "" || strings.Contains(text, "*") {
+			l.fault(n.Place, "%q is no HOST or HOST:PORT, as in origin.acme.com", text)
+			continue
+		}
+		l.config.Fetch.Origins = append(l.config.Fetch.Origins, strings.ToLower(text))
+	}
 }
 
 // absolute parses an absolute http or https URL that others can extend.
@@ -61,30 +99,35 @@ func absolute(text string) (*url.URL, error) {
 	return u, nil
 }
 
-func (l *loader) publicURL(n *node) {
+func (l *loader) publicURL(n *yaml.Node) {
 	text, ok := l.text(n)
 	if !ok {
 		return
 	}
 	if _, err := absolute(text); err != nil {
-		l.fault(n.at, "public_url %w", err)
+		l.fault(n.Place, "public_url %w", err)
 		return
 	}
 	l.config.PublicURL = strings.TrimRight(text, "/")
 }
 
-// apiURL takes http on loopback alone: the App's token travels in the open.
-func (l *loader) apiURL(n *node) {
-	text, ok := l.text(n)
-	if !ok {
-		return
-	}
+// private parses the URL of what tokens are sent to: with http they would
+// travel in the open, which is fine on loopback alone.
+func private(text string) error {
 	u, err := absolute(text)
 	if err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
 		err = errors.New("must be https: http is fine on loopback alone")
 	}
-	if err != nil {
-		l.fault(n.at, "github.api_url %w", err)
+	return err
+}
+
+func (l *loader) apiURL(n *yaml.Node) {
+	text, ok := l.text(n)
+	if !ok {
+		return
+	}
+	if err := private(text); err != nil {
+		l.fault(n.Place, "github.api_url %w", err)
 		return
 	}
 	l.config.GitHub.APIURL = text
@@ -97,25 +140,27 @@ func loopback(host string) bool {
 	return strings.EqualFold(host, "localhost")
 }
 
-func (l *loader) baseURL(n *node) {
-	text, ok := l.text(n)
-	if !ok || text == "" {
-		return
+func (l *loader) baseURL(key string, to *string) func(*yaml.Node) {
+	return func(n *yaml.Node) {
+		text, ok := l.text(n)
+		if !ok || text == "" {
+			return
+		}
+		if err := private(text); err != nil {
+			l.fault(n.Place, "%s %w", key, err)
+			return
+		}
+		*to = text
 	}
-	if _, err := absolute(text); err != nil {
-		l.fault(n.at, "akamai.base_url %w", err)
-		return
-	}
-	l.config.Akamai.BaseURL = text
 }
 
 // database never quotes the text: a URL may hold a password.
-func (l *loader) database(n *node) {
+func (l *loader) database(n *yaml.Node) {
 	text, ok := l.text(n)
 	if !ok {
 		return
 	}
-	fault := func(words string) { l.fault(n.at, "database %s", words) }
+	fault := func(words string) { l.fault(n.Place, "database %s", words) }
 	path, sqlite := strings.CutPrefix(text, "sqlite:")
 	switch {
 	case sqlite && (path == "" || path == "//"):
@@ -125,7 +170,7 @@ func (l *loader) database(n *node) {
 	case sqlite && strings.HasPrefix(path, ":memory:"):
 		fault("must be a file: what is in memory alone is lost with the process")
 	case sqlite:
-		l.config.Database = NewSecret("sqlite:" + l.path(n.at, strings.TrimPrefix(path, "//")))
+		l.config.Database = NewSecret("sqlite:" + l.path(n.Place, strings.TrimPrefix(path, "//")))
 	case strings.HasPrefix(text, "postgres://"), strings.HasPrefix(text, "postgresql://"):
 		if _, err := url.Parse(text); err != nil {
 			fault("is not a URL: %-encode what is special in the password")
@@ -137,21 +182,23 @@ func (l *loader) database(n *node) {
 	}
 }
 
-func (l *loader) privateKeyFile(n *node) {
+func (l *loader) privateKeyFile(n *yaml.Node) {
 	text, ok := l.text(n)
 	if !ok || l.getenv("PURGEBOT_GITHUB_PRIVATE_KEY") != "" {
 		return // the variable that holds the key itself wins
 	}
-	src, err := os.ReadFile(l.path(n.at, text))
+	file := l.path(n.Place, text)
+	src, err := os.ReadFile(file) //nolint:gosec // the operator names it
 	if err != nil {
-		l.fault(n.at, "github.private_key_file: %w", err)
+		l.fault(n.Place, "github.private_key_file: %w", err)
 		return
 	}
-	l.privateKey(n.at, string(src))
+	l.config.GitHub.PrivateKeyFile = file
+	l.privateKey(n.Place, string(src))
 }
 
-func (l *loader) privateKey(at place, text string) {
-	text = strings.ReplaceAll(text, `\n`, "\n") // one line, as many a secret store wants it
+func (l *loader) privateKey(at yaml.Place, text string) {
+	text = unpackKey(text)
 	if err := checkKey([]byte(text)); err != nil {
 		l.fault(at, "the GitHub App's private key %w", err)
 		return
@@ -159,12 +206,28 @@ func (l *loader) privateKey(at place, text string) {
 	l.config.GitHub.PrivateKey = NewSecret(text)
 }
 
+// unpackKey gives a key its lines back. Secret stores and variables hold it on
+// one line, with \n for line breaks, indented, in quotes, or in base64.
+func unpackKey(text string) string {
+	text = strings.Trim(strings.TrimSpace(strings.ReplaceAll(text, `\n`, "\n")), "\"'`")
+	if !strings.Contains(text, "-----BEGIN") {
+		if decoded, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(text), "")); err == nil && bytes.Contains(decoded, []byte("-----BEGIN")) {
+			text = string(decoded)
+		}
+	}
+	m := regexp.MustCompile(`(?s)^\s*(-----BEGIN [A-Z0-9 ]+-----)(.*)(-----END [A-Z0-9 ]+-----)\s*$`).FindStringSubmatch(text)
+	if m == nil || strings.Contains(m[2], ":") { // headers, as of an encrypted key
+		return text
+	}
+	return m[1] + "\n" + strings.Join(strings.Fields(m[2]), "\n") + "\n" + m[3] + "\n"
+}
+
 // checkKey tells what is wrong with an RSA key in PEM; its words never quote
 // the key.
 func checkKey(text []byte) error {
 	block, _ := pem.Decode(text)
 	if block == nil {
-		return errors.New("is not PEM: it begins with -----BEGIN RSA PRIVATE KEY-----")
+		return errors.New("is not the key that GitHub gave: that is a text from -----BEGIN RSA PRIVATE KEY----- to -----END RSA PRIVATE KEY-----, or the base64 of it")
 	}
 	if block.Type == "ENCRYPTED PRIVATE KEY" || strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
 		return errors.New("is encrypted: use it as GitHub gave it")
@@ -174,7 +237,7 @@ func checkKey(text []byte) error {
 	}
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return fmt.Errorf("can't be read (%s): it must be PKCS#1 or PKCS#8", block.Type)
+		return fmt.Errorf("can't be read (%s): copy the whole file that GitHub gave", block.Type)
 	}
 	if _, ok := key.(*rsa.PrivateKey); !ok {
 		return errors.New("is not an RSA key")
@@ -182,31 +245,45 @@ func checkKey(text []byte) error {
 	return nil
 }
 
-func (l *loader) webhookSecrets(n *node) {
+// A webhook secret that is shorter than shortSecret, in bytes, can be guessed
+// by trying: every delivery that GitHub sends shows an HMAC of it. Below
+// guessableSecret it is refused; between them there are some in use.
+const (
+	shortSecret     = 16
+	guessableSecret = 8
+)
+
+func (l *loader) webhookSecrets(n *yaml.Node) {
 	var texts []string
 	l.list(&texts)(n)
-	if n.kind == isList && len(n.items) == 0 {
-		l.fault(n.at, "github.webhook_secrets is empty: without a secret anybody's request would count as GitHub's")
+	if n.Kind == yaml.List && len(n.Items) == 0 {
+		l.fault(n.Place, "github.webhook_secrets is empty: without a secret anybody's request would count as GitHub's")
 	}
 	for i, text := range texts {
-		if text == "" {
-			l.fault(n.at, "webhook secret %d of %d is empty: anybody's request would count as GitHub's", i+1, len(texts))
+		switch {
+		case text == "":
+			l.fault(n.Place, "webhook secret %d of %d is empty: anybody's request would count as GitHub's", i+1, len(texts))
 			continue
+		case len(text) < guessableSecret:
+			l.fault(n.Place, "webhook secret %d of %d has fewer than %d bytes: make one with openssl rand -hex 32", i+1, len(texts), shortSecret)
+			continue
+		case len(text) < shortSecret:
+			l.warn(n.Place, "webhook secret %d of %d has fewer than %d bytes and can be guessed: make a new one with openssl rand -hex 32", i+1, len(texts), shortSecret)
 		}
 		l.config.GitHub.WebhookSecrets = append(l.config.GitHub.WebhookSecrets, NewSecret(text))
 	}
 }
 
 // duration takes what Go takes, and days before it: 30d, 1d12h.
-func (l *loader) duration(to *time.Duration) func(*node) {
-	return func(n *node) {
+func (l *loader) duration(to *time.Duration) func(*yaml.Node) {
+	return func(n *yaml.Node) {
 		text, ok := l.text(n)
 		if !ok {
 			return
 		}
 		d, err := parseDuration(text)
 		if err != nil || d <= 0 {
-			l.fault(n.at, "%q is not a time above 0, as in 30d or 12h", text)
+			l.fault(n.Place, "%q is not a time above 0, as in 30d or 12h", text)
 			return
 		}
 		*to = d
@@ -241,7 +318,7 @@ func (l *loader) defaults() {
 		c.PublicURL = localURL(c.Listen)
 	}
 	if c.Database.IsZero() {
-		c.Database = NewSecret("sqlite:" + l.path(place{file: c.File}, "purgebot.db"))
+		c.Database = NewSecret("sqlite:" + l.path(yaml.Place{File: c.File}, "purgebot.db"))
 	}
 	if c.GitHub.APIURL == "" {
 		c.GitHub.APIURL = "https://api.github.com"
@@ -283,8 +360,8 @@ func (l *loader) demand(key, what string) {
 	}
 	variable := l.variableOf(key)
 	if l.config.File == "" {
-		l.fault(place{variable: variable}, "is not set: %s", what)
+		l.fault(yaml.Place{File: variable}, "is not set: %s", what)
 		return
 	}
-	l.fault(place{file: l.config.File, line: 1}, "%s is missing: %s (or set %s)", key, what, variable)
+	l.fault(yaml.Place{File: l.config.File, Line: 1}, "%s is missing: %s (or set %s)", key, what, variable)
 }

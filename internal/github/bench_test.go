@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/purgebot/purgebot/internal/github"
-	"github.com/purgebot/purgebot/internal/standin"
+	ghstandin "github.com/purgebot/purgebot/internal/standin/github"
 	"github.com/purgebot/purgebot/mapping"
 )
 
@@ -78,7 +78,7 @@ func BenchmarkChanges(b *testing.B) {
 			{"every third rolled back", rolledBack(h.commits)},
 		} {
 			for _, truncated := range []bool{false, true} {
-				limits := standin.GitHubLimits{}
+				limits := ghstandin.Limits{}
 				listing := "listed whole"
 				if truncated {
 					limits.TreeEntries, listing = files/2, "truncated"
@@ -108,11 +108,11 @@ func rolledBack(commits []string) []string {
 	return steps
 }
 
-func measureChanges(b *testing.B, h history, limits standin.GitHubLimits, steps []string) {
+func measureChanges(b *testing.B, h history, limits ghstandin.Limits, steps []string) {
 	b.Helper()
-	_, cfg := serveHTTP(b, standin.GitHubConfig{
+	_, cfg := serveHTTP(b, ghstandin.Config{
 		Limits: limits, Latency: 2 * time.Millisecond,
-		Repositories: []standin.GitHubRepository{{Owner: "acme", Name: "site", Dir: h.dir}},
+		Repositories: []ghstandin.Repository{{Owner: "acme", Name: "site", Dir: h.dir}},
 	})
 	var allCalls, allTrips []int
 	for b.Loop() {

@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/purgebot/purgebot/internal/github"
-	"github.com/purgebot/purgebot/internal/standin"
+	ghstandin "github.com/purgebot/purgebot/internal/standin/github"
 	"github.com/purgebot/purgebot/mapping"
 )
 
@@ -23,14 +23,14 @@ func TestChangesToBranch(t *testing.T) {
 	fork := w.commit("main", map[string]content{"a": {"100644", "9"}}, one)
 	orphan := w.commit("main", map[string]content{"z": {"100644", "1"}})
 	h := w.finish(t)
-	g, app := serveConfig(t, standin.GitHubConfig{
-		Limits: standin.GitHubLimits{CompareCommits: 1},
-		Repositories: []standin.GitHubRepository{{ID: 1, Owner: "acme", Name: "site", Dir: h.dir, DefaultBranch: "main", Branches: map[string]string{
+	g, app := serveConfig(t, ghstandin.Config{
+		Limits: ghstandin.Limits{CompareCommits: 1},
+		Repositories: []ghstandin.Repository{{ID: 1, Owner: "acme", Name: "site", Dir: h.dir, DefaultBranch: "main", Branches: map[string]string{
 			"main": h.commits[two-1], "far": h.commits[three-1], "feature/x": h.commits[fork-1], "old": h.commits[one-1], "orphan": h.commits[orphan-1],
 		}}},
 	})
 	// Whoever may push may make a tag; it must not be taken for the branch.
-	if _, err := g.Push(t.Context(), "acme/site", "refs/tags/main", h.commits[orphan-1], standin.GitHubPushOptions{Quiet: true}); err != nil {
+	if _, err := g.Push(t.Context(), "acme/site", "refs/tags/main", h.commits[orphan-1], ghstandin.PushOptions{Quiet: true}); err != nil {
 		t.Fatal(err)
 	}
 	changed := []mapping.Change{{Path: "a", Op: mapping.Modified}}
@@ -111,7 +111,7 @@ func TestPlainRulesFile(t *testing.T) {
 			var w writer
 			w.commit("main", c.files)
 			h := w.finish(t)
-			_, repository := h.serve(t, standin.GitHubLimits{})
+			_, repository := h.serve(t, ghstandin.Limits{})
 			if got, err := repository.PlainRulesFile(t.Context(), h.commits[0], c.path); got != c.want || err != nil {
 				t.Errorf("%v, %v; want %v", got, err, c.want)
 			}

@@ -109,7 +109,9 @@ func (r *Repository) compared(ctx context.Context, from, to string) (Changes, er
 		}
 		return Changes{}, nil
 	}
-	return answer.changes(from), nil
+	c := answer.changes(from)
+	r.app.comparisons.put(r, from, to, c) // a deployment asks what its push has asked
+	return c, nil
 }
 
 // changes is what the comparison tells for sure of a head and its base.
@@ -290,6 +292,7 @@ func compareCall(base, head string) call {
 		op:   "compare " + base + " with " + head,
 		path: "compare/" + base + "..." + escapePath(head),
 		slow: true,
+		most: listingBytes,
 	}
 }
 

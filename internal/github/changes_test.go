@@ -16,21 +16,21 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/purgebot/purgebot/internal/github"
-	"github.com/purgebot/purgebot/internal/standin"
+	ghstandin "github.com/purgebot/purgebot/internal/standin/github"
 	"github.com/purgebot/purgebot/mapping"
 )
 
 // serve plays GitHub for one history and gives the App's handle of it.
-func (h history) serve(t testing.TB, limits standin.GitHubLimits) (*standin.GitHub, *github.Repository) {
+func (h history) serve(t testing.TB, limits ghstandin.Limits) (*ghstandin.Server, *github.Repository) {
 	t.Helper()
-	g, app := serveConfig(t, standin.GitHubConfig{
+	g, app := serveConfig(t, ghstandin.Config{
 		Limits:       limits,
-		Repositories: []standin.GitHubRepository{{Owner: "acme", Name: "site", Dir: h.dir}},
+		Repositories: []ghstandin.Repository{{Owner: "acme", Name: "site", Dir: h.dir}},
 	})
 	return g, app.Repository(1, "acme", "site")
 }
 
-func serveConfig(t testing.TB, cfg standin.GitHubConfig) (*standin.GitHub, *github.App) {
+func serveConfig(t testing.TB, cfg ghstandin.Config) (*ghstandin.Server, *github.App) {
 	t.Helper()
 	g, appConfig := serveHTTP(t, cfg)
 	app, err := github.New(appConfig)
@@ -40,11 +40,11 @@ func serveConfig(t testing.TB, cfg standin.GitHubConfig) (*standin.GitHub, *gith
 	return g, app
 }
 
-func serveHTTP(t testing.TB, cfg standin.GitHubConfig) (*standin.GitHub, github.Config) {
+func serveHTTP(t testing.TB, cfg ghstandin.Config) (*ghstandin.Server, github.Config) {
 	t.Helper()
 	key := newKey(t)
 	cfg.AppKey = &key.PublicKey
-	g, err := standin.NewGitHub(cfg)
+	g, err := ghstandin.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,16 +59,16 @@ func serveHTTP(t testing.TB, cfg standin.GitHubConfig) (*standin.GitHub, github.
 }
 
 // noCompare hides the comparison, so that trees must do.
-func noCompare(r *http.Request) standin.GitHubFault {
+func noCompare(r *http.Request) ghstandin.Fault {
 	if strings.Contains(r.URL.Path, "/compare/") {
-		return standin.GitHubFault{Status: http.StatusNotFound}
+		return ghstandin.Fault{Status: http.StatusNotFound}
 	}
-	return standin.GitHubFault{}
+	return ghstandin.Fault{}
 }
 
 func TestChangesEqualGitDiff(t *testing.T) {
 	t.Parallel()
-	truncating := standin.GitHubLimits{TreeEntries: 6}
+	truncating := ghstandin.Limits{TreeEntries: 6}
 	histories := make([]history, 3)
 	pairs := make([][]pair, len(histories))
 	for seed := range histories {
@@ -77,8 +77,8 @@ func TestChangesEqualGitDiff(t *testing.T) {
 	}
 	for _, test := range []struct {
 		name     string
-		limits   standin.GitHubLimits
-		fault    func(*http.Request) standin.GitHubFault
+		limits   ghstandin.Limits
+		fault    func(*http.Request) ghstandin.Fault
 		remember bool
 		ways     []github.Way
 	}{
@@ -147,7 +147,7 @@ func (h history) checkTree(t *testing.T, commit string, got *github.Tree) {
 
 func TestTreeEqualsGitsListing(t *testing.T) {
 	t.Parallel()
-	for name, limits := range map[string]standin.GitHubLimits{
+	for name, limits := range map[string]ghstandin.Limits{
 		"one call":  {},
 		"truncated": {TreeEntries: 4},
 	} {
@@ -173,7 +173,7 @@ func TestTreeEqualsGitsListing(t *testing.T) {
 func TestChangesOfAGoneCommit(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 3, 5)
-	_, repository := h.serve(t, standin.GitHubLimits{})
+	_, repository := h.serve(t, ghstandin.Limits{})
 	const gone = "0123456789012345678901234567890123456789"
 	newest := h.commits[4]
 
@@ -198,7 +198,7 @@ func TestChangesOfAGoneCommit(t *testing.T) {
 func TestChangesOfARepositoryOutOfSight(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 3, 5)
-	g, repository := h.serve(t, standin.GitHubLimits{})
+	g, repository := h.serve(t, ghstandin.Limits{})
 	if err := g.Delete("acme/site"); err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +214,7 @@ func TestChangesOfARepositoryOutOfSight(t *testing.T) {
 func TestChangesIgnoreTheTreeOfAnotherCommit(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 4, 6)
-	g, repository := h.serve(t, standin.GitHubLimits{})
+	g, repository := h.serve(t, ghstandin.Limits{})
 	g.Fault(noCompare)
 	wrong := github.MakeTree(h.commits[1], h.tree(t, h.commits[1])...)
 	c, err := repository.Changes(t.Context(), h.commits[0], h.commits[5], wrong)
@@ -238,7 +238,7 @@ func TestChangesTrustAComparisonBelowItsLimit(t *testing.T) {
 		}
 		w.commit("main", tree, base)
 		h := w.finish(t)
-		_, repository := h.serve(t, standin.GitHubLimits{})
+		_, repository := h.serve(t, ghstandin.Limits{})
 		c, err := repository.Changes(t.Context(), h.commits[0], h.commits[1], nil)
 		if err != nil {
 			t.Fatal(err)
@@ -261,7 +261,7 @@ func TestChangesSeeWhatComparisonsDoNot(t *testing.T) {
 	orphan := w.commit("main", map[string]content{"z": {"100644", "1"}})
 	empty := w.commit("main", map[string]content{"z": {"100644", "1"}}, orphan)
 	h := w.finish(t)
-	_, repository := h.serve(t, standin.GitHubLimits{})
+	_, repository := h.serve(t, ghstandin.Limits{})
 	for _, test := range []struct {
 		name     string
 		from, to int
@@ -365,7 +365,7 @@ func TestAWalkAsksForLittle(t *testing.T) {
 		// The new one's alone.
 		{"remembered", true, 1 + 3 + 1},
 	} {
-		g, repository := h.serve(t, standin.GitHubLimits{TreeEntries: 100})
+		g, repository := h.serve(t, ghstandin.Limits{TreeEntries: 100})
 		g.Fault(noCompare)
 		var remembered *github.Tree
 		if test.remember {
@@ -411,12 +411,12 @@ func TestAWalkAsksForLittle(t *testing.T) {
 func TestAStoppedWalkGoesOn(t *testing.T) {
 	t.Parallel()
 	h := wideHistory(t)
-	g, repository := h.serve(t, standin.GitHubLimits{TreeEntries: 10})
+	g, repository := h.serve(t, ghstandin.Limits{TreeEntries: 10})
 	var left atomic.Int32
 	left.Store(6)
-	g.Fault(func(r *http.Request) standin.GitHubFault {
+	g.Fault(func(r *http.Request) ghstandin.Fault {
 		if strings.Contains(r.URL.Path, "/git/trees/") && left.Add(-1) < 0 {
-			return standin.GitHubFault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}}
+			return ghstandin.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}}
 		}
 		return noCompare(r)
 	})
@@ -467,9 +467,9 @@ func (c *crowd) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestReadsGoSeveralAtATimeAndNotMore(t *testing.T) {
 	t.Parallel()
 	h := wideHistory(t)
-	_, cfg := serveHTTP(t, standin.GitHubConfig{
-		Latency: 2 * time.Millisecond, Limits: standin.GitHubLimits{TreeEntries: 3},
-		Repositories: []standin.GitHubRepository{{Owner: "acme", Name: "site", Dir: h.dir}},
+	_, cfg := serveHTTP(t, ghstandin.Config{
+		Latency: 2 * time.Millisecond, Limits: ghstandin.Limits{TreeEntries: 3},
+		Repositories: []ghstandin.Repository{{Owner: "acme", Name: "site", Dir: h.dir}},
 	})
 	var c crowd
 	cfg.Transport = &c

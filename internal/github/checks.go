@@ -55,13 +55,18 @@ type CheckAction struct {
 // CreateCheckRun makes a check run and gives its id. With more than 50
 // annotations it takes several calls; if a later one fails, the id is given
 // together with the error.
-func (r *Repository) CreateCheckRun(ctx context.Context, c CheckRun) (int64, error) {
+func (r *Repository) CreateCheckRun(ctx context.Context, c CheckRun) (id int64, err error) {
 	op := "create check run " + c.Name
 	if err := c.validate(op); err != nil {
 		return 0, err
 	}
-	first, rest := splitAnnotations(c.Annotations)
-	id, err := r.create(ctx, op, "check-runs", c.body(first))
+	var rest []Annotation
+	err = tell(ctx, r.app, c.plainer(), func(c CheckRun) (err error) {
+		var first []Annotation
+		first, rest = splitAnnotations(c.Annotations)
+		id, err = r.create(ctx, op, "check-runs", c.body(first))
+		return err
+	})
 	if err != nil || len(rest) == 0 {
 		return id, err
 	}
@@ -76,16 +81,18 @@ func (r *Repository) UpdateCheckRun(ctx context.Context, id int64, c CheckRun) e
 	if err := c.validate(op); err != nil {
 		return err
 	}
-	for rest := c.Annotations; ; {
-		var batch []Annotation
-		batch, rest = splitAnnotations(rest)
-		_, err := r.do(ctx, call{
-			op: op, method: http.MethodPatch, path: fmt.Sprintf("check-runs/%d", id), body: c.body(batch),
-		}, nil)
-		if err != nil || len(rest) == 0 {
-			return err
+	return tell(ctx, r.app, c.plainer(), func(c CheckRun) error {
+		for rest := c.Annotations; ; {
+			var batch []Annotation
+			batch, rest = splitAnnotations(rest)
+			_, err := r.do(ctx, call{
+				op: op, method: http.MethodPatch, path: fmt.Sprintf("check-runs/%d", id), body: c.body(batch),
+			}, nil)
+			if err != nil || len(rest) == 0 {
+				return err
+			}
 		}
-	}
+	})
 }
 
 // checkPages bounds how far FindCheckRun reads: GitHub keeps 1,000 check runs

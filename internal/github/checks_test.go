@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/purgebot/purgebot/internal/github"
-	"github.com/purgebot/purgebot/internal/standin"
+	ghstandin "github.com/purgebot/purgebot/internal/standin/github"
 )
 
 // TestFindCheckRun finds one of many runs of a name, on a later page, and
@@ -13,7 +13,7 @@ import (
 func TestFindCheckRun(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 6, 1)
-	g, repository := h.serve(t, standin.GitHubLimits{})
+	g, repository := h.serve(t, ghstandin.Limits{})
 	sha, wanted := h.commits[0], int64(0)
 	for i := range 104 {
 		run := github.CheckRun{Name: "Purge preview", HeadSHA: sha, Status: "in_progress", ExternalID: fmt.Sprint("preview-", i), Title: "x", Summary: "x"}

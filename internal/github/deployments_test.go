@@ -1,29 +1,32 @@
 package github_test
 
 import (
+	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/purgebot/purgebot/internal/github"
-	"github.com/purgebot/purgebot/internal/standin"
+	ghstandin "github.com/purgebot/purgebot/internal/standin/github"
 )
 
 func TestDeployments(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 5, 4)
 	past := time.Now().Add(-time.Hour)
-	g, repository := h.serve(t, standin.GitHubLimits{})
+	g, repository := h.serve(t, ghstandin.Limits{})
 	deploy := func(commit int, environment string, states ...string) (deployment, status int64) {
 		t.Helper()
-		deployment, err := g.Deploy(t.Context(), "acme/site", standin.GitHubDeployment{
+		deployment, err := g.Deploy(t.Context(), "acme/site", ghstandin.Deployment{
 			SHA: h.commits[commit], Environment: environment, Creator: "octocat", RequiredContexts: []string{},
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, s := range states {
-			if status, err = g.DeployStatus(t.Context(), "acme/site", deployment, standin.GitHubDeploymentStatus{State: s}); err != nil {
+			if status, err = g.DeployStatus(t.Context(), "acme/site", deployment, ghstandin.DeploymentStatus{State: s}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -84,12 +87,12 @@ func TestDeployments(t *testing.T) {
 func TestDeploymentsWhoseStatusNamesAnotherEnvironment(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 5, 1)
-	g, repository := h.serve(t, standin.GitHubLimits{})
-	id, err := g.Deploy(t.Context(), "acme/site", standin.GitHubDeployment{SHA: h.commits[0], Environment: "build"})
+	g, repository := h.serve(t, ghstandin.Limits{})
+	id, err := g.Deploy(t.Context(), "acme/site", ghstandin.Deployment{SHA: h.commits[0], Environment: "build"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	status, err := g.DeployStatus(t.Context(), "acme/site", id, standin.GitHubDeploymentStatus{State: "success", Environment: "Production"})
+	status, err := g.DeployStatus(t.Context(), "acme/site", id, ghstandin.DeploymentStatus{State: "success", Environment: "Production"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,20 +107,20 @@ func TestDeploymentsWhoseStatusNamesAnotherEnvironment(t *testing.T) {
 func TestDeploymentsOverPages(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 5, 1)
-	g, repository := h.serve(t, standin.GitHubLimits{})
+	g, repository := h.serve(t, ghstandin.Limits{})
 	var first int64
 	for i := range 230 {
 		environment := "preview"
 		if i == 0 {
 			environment = "Production"
 		}
-		id, err := g.Deploy(t.Context(), "acme/site", standin.GitHubDeployment{SHA: h.commits[0], Environment: environment})
+		id, err := g.Deploy(t.Context(), "acme/site", ghstandin.Deployment{SHA: h.commits[0], Environment: environment})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {
 			first = id
-			if _, err := g.DeployStatus(t.Context(), "acme/site", id, standin.GitHubDeploymentStatus{State: "success"}); err != nil {
+			if _, err := g.DeployStatus(t.Context(), "acme/site", id, ghstandin.DeploymentStatus{State: "success"}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -129,5 +132,23 @@ func TestDeploymentsOverPages(t *testing.T) {
 	all, err := repository.Deployments(t.Context(), "production", time.Now().Add(-time.Hour), nil)
 	if len(all) != 1 || err != nil {
 		t.Errorf("%d successes, %v; want the one on the third page", len(all), err)
+	}
+}
+
+// A success that GitHub recorded within the very second is not before it.
+func TestLastSuccessIsStrictlyBefore(t *testing.T) {
+	t.Parallel()
+	repository, _ := answering(t, func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/statuses") {
+			fmt.Fprint(w, `[{"id": 7, "state": "success", "environment": "production", "created_at": "2026-11-22T10:00:05Z"}]`)
+			return
+		}
+		fmt.Fprintf(w, `[{"id": 1, "sha": %q, "environment": "production", "created_at": "2026-11-22T10:00:00Z", "updated_at": "2026-11-22T10:00:05Z"}]`, anySHA)
+	})
+	for second, want := range map[int]bool{5: false, 6: true} {
+		before := time.Date(2026, 11, 22, 10, 0, second, 0, time.UTC)
+		if _, found, err := repository.LastSuccess(t.Context(), "production", before, 0, nil); found != want || err != nil {
+			t.Errorf("before second %d: %t, %v", second, found, err)
+		}
 	}
 }

@@ -52,9 +52,9 @@ func (e *Error) Unwrap() error { return e.err }
 func (e *Error) Public() string {
 	switch e.kind {
 	case kindLimited:
-		return "GitHub's rate limit is used up; this goes on when GitHub allows it"
+		return "GitHub's rate limit is used up; purgebot continues when GitHub allows it"
 	case kindUnavailable:
-		return "GitHub does not answer; this is tried again"
+		return "GitHub does not answer; purgebot tries again"
 	case kindKey:
 		if clockMessage(e.Message) {
 			return "GitHub rejects the App's signature for its time: the operator must set the server's clock (NTP)"
@@ -76,6 +76,14 @@ func (e *Error) Public() string {
 		return "GitHub was not asked: " + e.Message
 	}
 	return fmt.Sprintf("GitHub answered %d: %s", e.Status, e.Message)
+}
+
+// Words are what anybody may read of an error of a call; "" of any other.
+func Words(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Public()
+	}
+	return ""
 }
 
 // IsNotFound reports whether GitHub says that the thing asked for is not
@@ -303,6 +311,9 @@ func notJSON(op string, status int, err error) *Error {
 	m := "the answer can't be read as JSON"
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		m = "the answer is cut off"
+	}
+	if errors.Is(err, errTooLong) {
+		m = errTooLong.Error()
 	}
 	return &Error{Op: op, Status: status, Message: m, kind: kindUnavailable, err: err}
 }

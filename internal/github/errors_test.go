@@ -212,6 +212,27 @@ func TestTroubleOnTheWay(t *testing.T) {
 	}
 }
 
+// An answer is read as far as it can be of use, whatever is sent.
+func TestAnswersAreBounded(t *testing.T) {
+	t.Parallel()
+	var sent atomic.Int64
+	repository, _ := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, err := io.WriteString(w, `{"object": {"sha": "`)
+		for err == nil {
+			var n int
+			n, err = w.Write(bytes.Repeat([]byte("a"), 64<<10))
+			sent.Add(int64(n))
+		}
+	})
+	_, err := repository.Head(t.Context(), "main")
+	if err == nil || !strings.Contains(err.Error(), "longer than it can need to be") {
+		t.Errorf("error %v", err)
+	}
+	if n := sent.Load(); n > 64<<20 {
+		t.Errorf("%d MiB of an endless answer were taken", n>>20)
+	}
+}
+
 func TestNoAnswerInTime(t *testing.T) {
 	t.Parallel()
 	done := make(chan struct{})

@@ -1,10 +1,7 @@
 package github
 
 import (
-	"encoding/binary"
-	"hash/crc32"
 	"io"
-	"slices"
 )
 
 // RootID computes the id of a tree's root as git does.
@@ -36,11 +33,11 @@ func DecodeTree(body io.Reader) (entries []string, truncated bool, err error) {
 	return entries, truncated, err
 }
 
-// WithoutChecksum cuts off the end of an encoded tree, and WithChecksum puts
-// it there.
-func WithoutChecksum(data []byte) []byte { return data[:len(data)-checksumBytes] }
-
-// WithChecksum makes data pass the checksum.
-func WithChecksum(data []byte) []byte {
-	return binary.BigEndian.AppendUint32(slices.Clone(data), crc32.ChecksumIEEE(data))
+// Stored is a tree's encoding with any content, whole or not, and its checksum.
+func Stored(commit, paths string, lengths []uint32, modes []Mode, ids []byte) []byte {
+	data, err := storedTree{Commit: commit, Paths: paths, Lengths: lengths, Modes: modes, IDs: ids}.encode()
+	if err != nil {
+		panic(err)
+	}
+	return data
 }

@@ -24,6 +24,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bradleyfalzon/ghinstallation/v2"
@@ -78,10 +79,13 @@ type App struct {
 	own       *client // authenticated as the App, by JWT
 
 	comparisons comparisons
+	clock       clock
+	refusals    atomic.Int64
 
 	mu            sync.Mutex
 	installations map[int64]*client
-	found         map[string]int64 // "owner/name", folded → installation
+	found         map[string]int64  // "owner/name", folded → installation
+	grants        map[int64]granted // of each installation; 0: what the App asks for
 }
 
 // New makes an App and never touches the network. Errors are about the
@@ -109,6 +113,7 @@ func New(cfg Config) (*App, error) {
 		cache:         newCache(cacheBytes),
 		installations: map[int64]*client{},
 		found:         map[string]int64{},
+		grants:        map[int64]granted{},
 	}
 	if a.timeout <= 0 {
 		a.timeout = defaultTimeout
@@ -123,8 +128,8 @@ func New(cfg Config) (*App, error) {
 	if tr == nil {
 		tr = defaultTransport()
 	}
-	a.transport = &headers{next: tr, userAgent: a.userAgent}
-	spent := new(points)
+	a.transport = &headers{next: tr, userAgent: a.userAgent, clock: &a.clock}
+	spent := new(pointLimit)
 	a.own = a.newClient(spent, a.paced(spent, ghinstallation.NewAppsTransportFromPrivateKey(a.transport, a.id, a.key)))
 	return a, nil
 }
@@ -164,6 +169,26 @@ func baseURL(s string) (*url.URL, error) {
 	return u, nil
 }
 
+// WebURL is where people see what the REST API at an address serves, without a
+// slash at its end: https://github.com, a GitHub Enterprise Server's host, or
+// a company's own https://COMPANY.ghe.com. "" where the address does not tell.
+// https://docs.github.com/en/rest/using-the-rest-api/getting-started-with-the-rest-api
+func WebURL(apiURL string) string {
+	u, err := baseURL(apiURL)
+	if err != nil {
+		return ""
+	}
+	host := strings.ToLower(u.Host)
+	company, isAPI := strings.CutPrefix(host, "api.")
+	switch {
+	case u.Path == "/api/v3/":
+		return u.Scheme + "://" + host
+	case u.Path == "/" && isAPI && (company == "github.com" || strings.HasSuffix(company, ".ghe.com")):
+		return u.Scheme + "://" + company
+	}
+	return ""
+}
+
 func privateKey(pem []byte) (*rsa.PrivateKey, error) {
 	pem = bytes.TrimSpace(pem)
 	if len(pem) == 0 {
@@ -188,14 +213,14 @@ func privateKey(pem []byte) (*rsa.PrivateKey, error) {
 }
 
 // paced counts what goes through a transport.
-func (a *App) paced(spent *points, next http.RoundTripper) http.RoundTripper {
+func (a *App) paced(spent *pointLimit, next http.RoundTripper) http.RoundTripper {
 	if a.unpaced {
 		return next
 	}
-	return &paced{points: spent, next: next}
+	return &pacedTransport{points: spent, next: next}
 }
 
-func (a *App) newClient(spent *points, auth http.RoundTripper) *client {
+func (a *App) newClient(spent *pointLimit, auth http.RoundTripper) *client {
 	// go-github's own sending is not used, so no HTTP client is given to it.
 	builder := gh.NewClient(nil)
 	builder.BaseURL = a.base
@@ -217,7 +242,7 @@ func (a *App) installation(id int64) *client {
 	defer a.mu.Unlock()
 	c, ok := a.installations[id]
 	if !ok {
-		spent := new(points)
+		spent := new(pointLimit)
 		c = a.newClient(spent, &cached{cache: a.cache, scope: id, next: a.paced(spent, newTokens(a, id))})
 		a.installations[id] = c
 	}

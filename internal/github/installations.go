@@ -27,6 +27,21 @@ func (a *App) Self(ctx context.Context) (Self, error) {
 	return s, err
 }
 
+// Hook is the App's own webhook, as GitHub has it.
+type Hook struct {
+	URL         string `json:"url"`
+	ContentType string `json:"content_type"`
+	Secret      string `json:"secret"`       // stars, if there is one
+	InsecureSSL string `json:"insecure_ssl"` // "1": any certificate will do
+}
+
+// Hook asks where GitHub sends the App's webhooks.
+func (a *App) Hook(ctx context.Context) (Hook, error) {
+	var h Hook
+	_, err := a.own.do(ctx, call{op: "read webhook of the App", path: "app/hook/config"}, &h)
+	return h, err
+}
+
 // Installation is one account's grant.
 type Installation struct {
 	ID          int64
@@ -47,6 +62,7 @@ func (a *App) Installations(ctx context.Context) ([]Installation, error) {
 		header, err := a.own.do(ctx, c, &page)
 		for _, i := range page {
 			all = append(all, i.installation())
+			a.note(all[len(all)-1])
 		}
 		return header, err
 	}, func() bool { return true })
@@ -158,6 +174,17 @@ func (a *App) FailedDeliveries(ctx context.Context, since time.Time) ([]Delivery
 	}
 	slices.SortFunc(failed, func(a, b Delivery) int { return a.DeliveredAt.Compare(b.DeliveredAt) })
 	return failed, nil
+}
+
+// LastDelivery is the newest attempt to deliver a webhook; found is false where
+// GitHub remembers none.
+func (a *App) LastDelivery(ctx context.Context) (last Delivery, found bool, err error) {
+	var page []Delivery
+	_, err = a.own.do(ctx, call{op: "read the last webhook delivery", path: "app/hook/deliveries", query: url.Values{"per_page": {"1"}}}, &page)
+	if err != nil || len(page) == 0 {
+		return last, false, err
+	}
+	return page[0], true, nil
 }
 
 // Redeliver asks GitHub to deliver a webhook again, by an attempt's id. The new

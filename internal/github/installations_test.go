@@ -11,15 +11,15 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/purgebot/purgebot/internal/github"
-	"github.com/purgebot/purgebot/internal/standin"
+	ghstandin "github.com/purgebot/purgebot/internal/standin/github"
 )
 
 func TestTheAppsOwnCalls(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 6, 2)
-	g, app := serveConfig(t, standin.GitHubConfig{
+	g, app := serveConfig(t, ghstandin.Config{
 		WebhookURL: "http://127.0.0.1:1/webhook", WebhookSecret: "x", BasePath: "/",
-		Repositories: []standin.GitHubRepository{
+		Repositories: []ghstandin.Repository{
 			{ID: 1, Owner: "acme", Name: "site", Dir: h.dir},
 			{ID: 2, Owner: "acme", Name: "docs", Dir: h.dir},
 			{ID: 3, Owner: "other", Name: "x", Dir: h.dir, Installation: 5},
@@ -57,14 +57,14 @@ func TestFailedDeliveries(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 6, 2)
 	hook := newHook(t)
-	g, app := serveConfig(t, standin.GitHubConfig{
-		WebhookURL: hook.url, WebhookSecret: "x",
-		Repositories: []standin.GitHubRepository{{ID: 1, Owner: "acme", Name: "site", Dir: h.dir, Branches: map[string]string{"main": h.commits[0]}}},
+	g, app := serveConfig(t, ghstandin.Config{
+		WebhookURL: hook.url, WebhookSecret: "x", Events: []string{"deployment"},
+		Repositories: []ghstandin.Repository{{ID: 1, Owner: "acme", Name: "site", Dir: h.dir, Branches: map[string]string{"main": h.commits[0]}}},
 	})
 	deploy := func(healthy bool) string {
 		t.Helper()
 		hook.healthy.Store(healthy)
-		if _, err := g.Deploy(t.Context(), "acme/site", standin.GitHubDeployment{SHA: h.commits[0]}); err != nil {
+		if _, err := g.Deploy(t.Context(), "acme/site", ghstandin.Deployment{SHA: h.commits[0]}); err != nil {
 			t.Fatal(err)
 		}
 		all := g.Deliveries()

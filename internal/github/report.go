@@ -33,8 +33,8 @@ type Status struct {
 // description; with more it answers 422.
 const StatusDescription = 140
 
-// PostStatus posts a commit status. GitHub takes 1,000 for one commit and
-// context.
+// PostStatus posts a commit status, in plainer words where GitHub refuses its
+// own. GitHub takes 1,000 for one commit and context.
 func (r *Repository) PostStatus(ctx context.Context, sha string, s Status) error {
 	op := "post status " + s.Context + " on " + sha
 	if _, err := ParseID(sha); err != nil {
@@ -43,12 +43,14 @@ func (r *Repository) PostStatus(ctx context.Context, sha string, s Status) error
 	if err := fits(op, "description", s.Description, StatusDescription); err != nil {
 		return err
 	}
-	body := gh.RepoStatus{State: (*string)(&s.State), Context: &s.Context, Description: &s.Description}
-	if s.TargetURL != "" {
-		body.TargetURL = &s.TargetURL
-	}
-	_, err := r.do(ctx, call{op: op, method: http.MethodPost, path: "statuses/" + sha, body: body}, nil)
-	return err
+	return tell(ctx, r.app, s.plainer(), func(s Status) error {
+		body := gh.RepoStatus{State: (*string)(&s.State), Context: &s.Context, Description: &s.Description}
+		if s.TargetURL != "" {
+			body.TargetURL = &s.TargetURL
+		}
+		_, err := r.do(ctx, call{op: op, method: http.MethodPost, path: "statuses/" + sha, body: body}, nil)
+		return err
+	})
 }
 
 // fits refuses what GitHub would refuse, or cut without a word.
@@ -63,12 +65,16 @@ func fits(op, what, text string, most int) error {
 const CommentBody = 65_536
 
 // CreateComment writes a comment on an issue or pull request and gives its id.
-func (r *Repository) CreateComment(ctx context.Context, issue int, body string) (int64, error) {
+func (r *Repository) CreateComment(ctx context.Context, issue int, body string) (id int64, err error) {
 	op := "comment on #" + strconv.Itoa(issue)
 	if err := fits(op, "body", body, CommentBody); err != nil {
 		return 0, err
 	}
-	return r.create(ctx, op, fmt.Sprintf("issues/%d/comments", issue), gh.IssueComment{Body: &body})
+	err = tell(ctx, r.app, []string{body, ascii(body)}, func(body string) (err error) {
+		id, err = r.create(ctx, op, fmt.Sprintf("issues/%d/comments", issue), gh.IssueComment{Body: &body})
+		return err
+	})
+	return id, err
 }
 
 // EditComment replaces the text of a comment of ours.
@@ -77,10 +83,12 @@ func (r *Repository) EditComment(ctx context.Context, id int64, body string) err
 	if err := fits(op, "body", body, CommentBody); err != nil {
 		return err
 	}
-	_, err := r.do(ctx, call{
-		op: op, method: http.MethodPatch, path: fmt.Sprintf("issues/comments/%d", id), body: gh.IssueComment{Body: &body},
-	}, nil)
-	return err
+	return tell(ctx, r.app, []string{body, ascii(body)}, func(body string) error {
+		_, err := r.do(ctx, call{
+			op: op, method: http.MethodPatch, path: fmt.Sprintf("issues/comments/%d", id), body: gh.IssueComment{Body: &body},
+		}, nil)
+		return err
+	})
 }
 
 // Reaction is an emoji on a comment.

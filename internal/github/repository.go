@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -69,6 +70,25 @@ func (r *Repository) Head(ctx context.Context, branch string) (string, error) {
 	return answer.Object.SHA, nil
 }
 
+// DefaultHead gives the SHA of the newest commit of the default branch,
+// whatever that is called.
+func (r *Repository) DefaultHead(ctx context.Context) (string, error) {
+	var sha string
+	c := call{op: "read head", path: "commits/HEAD", accept: "application/vnd.github.sha"}
+	_, err := r.do(ctx, c, reader(func(body io.Reader) error {
+		text, err := io.ReadAll(body)
+		sha = string(text)
+		return err
+	}))
+	if err != nil {
+		return "", err
+	}
+	if _, err := ParseID(sha); err != nil {
+		return "", fmt.Errorf("read head of %s: %w", r, err)
+	}
+	return sha, nil
+}
+
 // Commit is one commit: its tree and its parents, in order.
 type Commit struct {
 	SHA     string
@@ -89,7 +109,7 @@ func (r *Repository) Commit(ctx context.Context, sha string) (Commit, error) {
 		Tree    object   `json:"tree"`
 		Parents []object `json:"parents"`
 	}
-	c := call{op: "read commit " + sha, path: "git/commits/" + sha, pinned: true}
+	c := call{op: "read commit " + sha, path: "git/commits/" + sha, pinned: true, most: textBytes}
 	if _, err := r.do(ctx, c, &answer); err != nil {
 		return Commit{}, err
 	}
@@ -165,10 +185,7 @@ func (r *Repository) RulesFile(ctx context.Context, sha string) (file RulesFile,
 	case 0:
 		return RulesFile{}, false, ErrTwoRulesFiles
 	case 2:
-		// GitHub answers 404 as well for a commit or a repository that it does
-		// not show; only a commit that it does show is known to have no rules.
-		_, err := r.Commit(ctx, sha)
-		return RulesFile{}, false, err
+		return RulesFile{}, false, r.hasNoRulesFile(ctx, sha)
 	}
 	for _, err := range errs {
 		if err != nil && !IsNotFound(err) {
@@ -178,6 +195,53 @@ func (r *Repository) RulesFile(ctx context.Context, sha string) (file RulesFile,
 	return file, true, nil
 }
 
+// hasNoRulesFile is nil where a commit's tree has the file in neither place. A 404
+// is no proof of that: GitHub answers it as well for a commit or repository that
+// it does not show, and, for a moment, for what was just pushed.
+func (r *Repository) hasNoRulesFile(ctx context.Context, sha string) error {
+	id, err := ParseID(sha)
+	if err != nil {
+		return err
+	}
+	w := &walk{repository: r}
+	for _, path := range []string{rulesPath, rulesPathDotted} {
+		_, found, err := w.find(ctx, id, path)
+		if err != nil {
+			return err
+		}
+		if found {
+			return &Error{
+				Op: "read " + path + " at " + sha, Status: http.StatusNotFound, kind: kindUnavailable,
+				Message: "the commit's tree has the file, and GitHub does not show it yet",
+			}
+		}
+	}
+	return nil
+}
+
+// find looks for a path in a commit's tree, one folder after the other.
+func (w *walk) find(ctx context.Context, commit ID, path string) (entry folderEntry, found bool, err error) {
+	entries, err := w.list(ctx, &commit, true)
+	names := strings.Split(path, "/")
+	for i, name := range names {
+		if err != nil {
+			return entry, false, err
+		}
+		at := slices.IndexFunc(entries, func(e folderEntry) bool { return e.name == name })
+		if at < 0 {
+			return entry, false, nil
+		}
+		if entry = entries[at]; i == len(names)-1 {
+			return entry, true, nil
+		}
+		if entry.mode != modeFolder {
+			return entry, false, nil
+		}
+		entries, err = w.list(ctx, &entries[at].id, false)
+	}
+	return entry, false, err
+}
+
 // PlainRulesFile reports whether a commit's rules file is a file itself, and no
 // symbolic link, which GitHub follows without a word.
 func (r *Repository) PlainRulesFile(ctx context.Context, sha, path string) (bool, error) {
@@ -185,23 +249,8 @@ func (r *Repository) PlainRulesFile(ctx context.Context, sha, path string) (bool
 	if err != nil {
 		return false, fmt.Errorf("read rules file of %s: %w", r, err)
 	}
-	w := &walk{repository: r}
-	entries, err := w.list(ctx, &id, true)
-	names := strings.Split(path, "/")
-	for i, name := range names {
-		if err != nil {
-			return false, err
-		}
-		at := slices.IndexFunc(entries, func(e folderEntry) bool { return e.name == name })
-		switch {
-		case at < 0:
-			return false, nil
-		case i == len(names)-1:
-			return entries[at].mode == ModeFile || entries[at].mode == ModeExecutable, nil
-		}
-		entries, err = w.list(ctx, &entries[at].id, false)
-	}
-	return false, err
+	entry, found, err := (&walk{repository: r}).find(ctx, id, path)
+	return found && (entry.mode == ModeFile || entry.mode == ModeExecutable), err
 }
 
 // content reads a small file of a commit.
@@ -219,6 +268,7 @@ func (r *Repository) content(ctx context.Context, sha, path string) ([]byte, err
 		path:   "contents/" + escapePath(path),
 		query:  url.Values{"ref": {sha}},
 		pinned: true,
+		most:   2 * RulesFileBytes, // in base64
 	}
 	_, err := r.do(ctx, c, oneOrMany(&answer, &list))
 	switch {

@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/purgebot/purgebot/internal/github"
-	"github.com/purgebot/purgebot/internal/standin"
+	ghstandin "github.com/purgebot/purgebot/internal/standin/github"
 	"github.com/purgebot/purgebot/mapping"
 )
 
@@ -44,7 +44,7 @@ func TestRulesFile(t *testing.T) {
 			var w writer
 			w.commit("main", test.files)
 			h := w.finish(t)
-			_, repository := h.serve(t, standin.GitHubLimits{})
+			_, repository := h.serve(t, ghstandin.Limits{})
 			file, found, err := repository.RulesFile(t.Context(), h.commits[0])
 			if test.err != "" {
 				unusable, ok := errors.AsType[*github.RulesFileError](err)
@@ -70,9 +70,40 @@ func TestRulesFile(t *testing.T) {
 func TestRulesFileOfAnUnknownCommitIsAnError(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 1, 1)
-	_, repository := h.serve(t, standin.GitHubLimits{})
+	_, repository := h.serve(t, ghstandin.Limits{})
 	if _, found, err := repository.RulesFile(t.Context(), anySHA); found || !github.IsNotFound(err) {
 		t.Errorf("found %v, %v; want not found as an error", found, err)
+	}
+}
+
+// A file that GitHub does not show for a moment is not taken for none.
+func TestRulesFileThatIsNotShownYet(t *testing.T) {
+	t.Parallel()
+	h := randomHistory(t, 1, 1)
+	dir := h.dir
+	for _, path := range []string{"purge-rules.yaml", ".github/purge-rules.yaml"} {
+		blob := strings.TrimSpace(git(t, dir, []byte("version: 1\n"), "hash-object", "-w", "--stdin"))
+		name, _, nested := strings.Cut(path, "/")
+		tree := strings.TrimSpace(git(t, dir, []byte("100644 blob "+blob+"\t"+path[strings.LastIndex(path, "/")+1:]+"\n"), "mktree"))
+		if nested {
+			tree = strings.TrimSpace(git(t, dir, []byte("040000 tree "+tree+"\t"+name+"\n"), "mktree"))
+		}
+		commit := strings.TrimSpace(git(t, dir, nil, "-c", "user.name=E", "-c", "user.email=e@example.com", "commit-tree", "-m", "rules", tree))
+		server, repository := h.serve(t, ghstandin.Limits{})
+		server.Fault(func(r *http.Request) ghstandin.Fault {
+			if strings.Contains(r.URL.Path, "/contents/") {
+				return ghstandin.Fault{Status: http.StatusNotFound, Body: `{"message":"Not Found"}`}
+			}
+			return ghstandin.Fault{}
+		})
+		_, found, err := repository.RulesFile(t.Context(), commit)
+		if _, later := github.RetryAfter(err); found || !later {
+			t.Errorf("%s: found %t, %v; want to be asked later", path, found, err)
+		}
+		server.Fault(nil)
+		if file, found, err := repository.RulesFile(t.Context(), commit); !found || err != nil || file.Path != path {
+			t.Errorf("%s, shown: %t, %v, %+v", path, found, err, file)
+		}
 	}
 }
 
@@ -83,7 +114,7 @@ func TestBranchesCommitsAndInfo(t *testing.T) {
 	w.commit("main", map[string]content{"a": {"100644", "2"}}, first)
 	h := w.finish(t)
 	branches := map[string]string{"main": h.commits[1], "feature/a#b%20c": h.commits[0], "ü/x+y": h.commits[0]}
-	g, app := serveConfig(t, standin.GitHubConfig{Repositories: []standin.GitHubRepository{
+	g, app := serveConfig(t, ghstandin.Config{Repositories: []ghstandin.Repository{
 		{ID: 42, Owner: "acme", Name: "site", Dir: h.dir, Branches: branches, DefaultBranch: "main", Installation: 9, Private: true},
 	}})
 	repository := app.Repository(0, "acme", "site")
@@ -123,7 +154,7 @@ func TestBranchesCommitsAndInfo(t *testing.T) {
 func TestRepeatedReadsAreFree(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 2, 3)
-	g, repository := h.serve(t, standin.GitHubLimits{})
+	g, repository := h.serve(t, ghstandin.Limits{})
 	for range 3 {
 		if _, err := repository.Commit(t.Context(), h.commits[2]); err != nil {
 			t.Fatal(err)
@@ -157,7 +188,7 @@ func TestRepeatedReadsAreFree(t *testing.T) {
 func TestInstallationsShareNoCache(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 2, 1)
-	_, app := serveConfig(t, standin.GitHubConfig{Repositories: []standin.GitHubRepository{
+	_, app := serveConfig(t, ghstandin.Config{Repositories: []ghstandin.Repository{
 		{Owner: "acme", Name: "site", Dir: h.dir, Installation: 1}, {Owner: "other", Name: "x", Dir: h.dir, Installation: 2},
 	}})
 	if _, err := app.Repository(1, "acme", "site").Commit(t.Context(), h.commits[0]); err != nil {
@@ -171,7 +202,7 @@ func TestInstallationsShareNoCache(t *testing.T) {
 func TestStatusesAndComments(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 6, 2)
-	g, repository := h.serve(t, standin.GitHubLimits{})
+	g, repository := h.serve(t, ghstandin.Limits{})
 	sha := h.commits[0]
 	words := strings.Repeat("ü", github.StatusDescription)
 	status := github.Status{State: github.StatePending, Context: "purge/production", Description: words, TargetURL: "https://purgebot.example/p/1"}
@@ -187,7 +218,7 @@ func TestStatusesAndComments(t *testing.T) {
 		t.Errorf("GitHub has %+v", posted)
 	}
 
-	issue, err := g.OpenPullRequest(t.Context(), "acme/site", standin.GitHubPullRequest{Head: "main", Base: "main", BaseSHA: sha})
+	issue, err := g.OpenPullRequest(t.Context(), "acme/site", ghstandin.PullRequest{Head: "main", Base: "main", BaseSHA: sha})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,8 +261,8 @@ func TestStatusesAndComments(t *testing.T) {
 func TestFindComment(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 6, 2)
-	g, repository := h.serve(t, standin.GitHubLimits{})
-	pull, err := g.OpenPullRequest(t.Context(), "acme/site", standin.GitHubPullRequest{Head: "main", Base: "main", BaseSHA: h.commits[0]})
+	g, repository := h.serve(t, ghstandin.Limits{})
+	pull, err := g.OpenPullRequest(t.Context(), "acme/site", ghstandin.PullRequest{Head: "main", Base: "main", BaseSHA: h.commits[0]})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,7 +285,7 @@ func TestFindComment(t *testing.T) {
 func TestCheckRuns(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 6, 1)
-	g, repository := h.serve(t, standin.GitHubLimits{})
+	g, repository := h.serve(t, ghstandin.Limits{})
 	run := github.CheckRun{
 		Name: "Purge preview", HeadSHA: h.commits[0], Status: "in_progress", ExternalID: "01J",
 		Title: "14 URLs", Summary: "words", Text: "more", DetailsURL: "https://purgebot.example/p/1",
@@ -307,7 +338,7 @@ func TestCheckRuns(t *testing.T) {
 func TestPermission(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 6, 1)
-	g, repository := h.serve(t, standin.GitHubLimits{})
+	g, repository := h.serve(t, ghstandin.Limits{})
 	for login, role := range map[string]string{
 		"a": "admin", "m": "maintain", "w": "write", "t": "triage", "r": "read", "n": "none", "custom": "content-editor:write",
 	} {
@@ -328,7 +359,7 @@ func TestPermission(t *testing.T) {
 			t.Errorf("%q is %s, %v", login, got, err)
 		}
 	}
-	g.Fault(func(*http.Request) standin.GitHubFault { return standin.GitHubFault{Status: http.StatusForbidden} })
+	g.Fault(func(*http.Request) ghstandin.Fault { return ghstandin.Fault{Status: http.StatusForbidden} })
 	if got, err := repository.Permission(t.Context(), "a"); got != github.RoleNone || err == nil {
 		t.Errorf("while GitHub refuses to say: %s, %v", got, err)
 	}
@@ -380,10 +411,10 @@ func TestPullRequests(t *testing.T) {
 	head["b"] = content{"100644", "2"}
 	w.commit("side", head, first)
 	h := w.finish(t)
-	limits := standin.GitHubLimits{}
-	g, app := serveConfig(t, standin.GitHubConfig{Limits: limits, Repositories: []standin.GitHubRepository{{ID: 3, Owner: "acme", Name: "site", Dir: h.dir}}})
+	limits := ghstandin.Limits{}
+	g, app := serveConfig(t, ghstandin.Config{Limits: limits, Repositories: []ghstandin.Repository{{ID: 3, Owner: "acme", Name: "site", Dir: h.dir}}})
 	repository := app.Repository(1, "acme", "site")
-	number, err := g.OpenPullRequest(t.Context(), "acme/site", standin.GitHubPullRequest{Head: "side", Base: "main"})
+	number, err := g.OpenPullRequest(t.Context(), "acme/site", ghstandin.PullRequest{Head: "side", Base: "main"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -418,8 +449,8 @@ func TestPullRequestsWithTooManyFiles(t *testing.T) {
 		}
 		w.commit("side", many, first)
 		h := w.finish(t)
-		g, repository := h.serve(t, standin.GitHubLimits{})
-		number, err := g.OpenPullRequest(t.Context(), "acme/site", standin.GitHubPullRequest{Head: "side", Base: "main"})
+		g, repository := h.serve(t, ghstandin.Limits{})
+		number, err := g.OpenPullRequest(t.Context(), "acme/site", ghstandin.PullRequest{Head: "side", Base: "main"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,8 +1,10 @@
 package github
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -23,7 +25,7 @@ type client struct {
 	timeout time.Duration
 	log     *slog.Logger
 	slots   chan struct{}
-	points  *points
+	points  *pointLimit
 
 	mu     sync.Mutex
 	reads  pause // also holds up writes
@@ -49,17 +51,25 @@ type call struct {
 	pinned bool
 	// slow is for an answer of many megabytes: it gets four times the time.
 	slow bool
+	// most is how many bytes the answer can need; 0: answerBytes.
+	most int64
 }
+
+// What an answer can need, in bytes. What is longer is not read to its end.
+const (
+	answerBytes = 1 << 20 // one thing
+	// textBytes is for what holds texts of people: a commit with its message,
+	// a page of a list.
+	textBytes = 16 << 20
+	// listingBytes is for trees and comparisons. GitHub cuts trees at 7 MB and
+	// 100,000 entries, which is about 40 MB of JSON.
+	listingBytes = 64 << 20
+)
 
 // reader reads a whole answer. It is called anew when a read is tried again.
 type reader func(io.Reader) error
 
-const (
-	readAttempts = 3
-	// bodyBytes bounds an answer. GitHub cuts trees at 7 MB and 100,000
-	// entries, which is about 40 MB of JSON.
-	bodyBytes = 256 << 20
-)
+const readAttempts = 3
 
 // do sends a call and reads its answer as JSON into a value, or through a
 // [reader]; nil: the answer's body does not matter. Reads that meet a 5xx or
@@ -137,7 +147,7 @@ func (c *client) once(ctx context.Context, call call, into any) (http.Header, *E
 		c.note(failed, call.method != "" && resp.Header.Get("X-Ratelimit-Remaining") != "0")
 		return nil, failed
 	}
-	if err := read(resp, into); err != nil {
+	if err := read(resp, cmp.Or(call.most, answerBytes), into); err != nil {
 		if cause := ctx.Err(); cause != nil {
 			return nil, unanswered(ctx, call.op, cause)
 		}
@@ -168,8 +178,25 @@ func (c *client) request(ctx context.Context, call call) (*http.Request, error) 
 	return req.WithContext(ctx), nil
 }
 
-func read(resp *http.Response, into any) error {
-	body := io.LimitReader(resp.Body, bodyBytes)
+// atMost reads so many bytes and no more, and says so.
+type atMost struct {
+	io.Reader
+	left int64
+}
+
+var errTooLong = errors.New("the answer is longer than it can need to be")
+
+func (b *atMost) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errTooLong
+	}
+	n, err := b.Reader.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}
+
+func read(resp *http.Response, most int64, into any) error {
+	body := &atMost{resp.Body, most}
 	switch into := into.(type) {
 	case nil:
 		return nil
@@ -232,6 +259,7 @@ func pages(c call, most int, do func(call) (http.Header, error), wanted func() b
 		c.query = url.Values{}
 	}
 	c.query.Set("per_page", "100")
+	c.most = cmp.Or(c.most, textBytes)
 	for range most {
 		header, err := do(c)
 		if err != nil {

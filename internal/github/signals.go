@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,11 +18,14 @@ type Signal struct {
 	Result string // GitHub's state or conclusion
 	By     string // login of whoever made it
 	SHA    string
+	Began  time.Time // when the run began that it ended
 	At     time.Time
 }
 
 // CommitStatuses lists a commit's statuses of one context, the newest first,
-// of the newest 100. Contexts compare without case.
+// of the newest 100. Contexts compare without case. A status says not when what
+// it ended began: that is the first pending one since the last that ended, or
+// itself.
 func (r *Repository) CommitStatuses(ctx context.Context, sha, name string) ([]Signal, error) {
 	if _, err := ParseID(sha); err != nil {
 		return nil, err
@@ -36,14 +40,23 @@ func (r *Repository) CommitStatuses(ctx context.Context, sha, name string) ([]Si
 		UpdatedAt time.Time `json:"updated_at"`
 	}
 	_, err := r.do(ctx, call{
-		op: "list statuses of " + sha, path: "commits/" + sha + "/statuses", query: url.Values{"per_page": {"100"}},
+		op: "list statuses of " + sha, path: "commits/" + sha + "/statuses", query: url.Values{"per_page": {"100"}}, most: textBytes,
 	}, &page)
 	var all []Signal
-	for _, s := range page {
-		if strings.EqualFold(s.Context, name) {
-			all = append(all, Signal{s.ID, s.Context, s.State, s.Creator.Login, sha, s.UpdatedAt})
+	var began time.Time
+	for _, s := range slices.Backward(page) {
+		if !strings.EqualFold(s.Context, name) {
+			continue
+		}
+		if began.IsZero() {
+			began = s.UpdatedAt
+		}
+		all = append(all, Signal{s.ID, s.Context, s.State, s.Creator.Login, sha, began, s.UpdatedAt})
+		if s.State != "pending" {
+			began = time.Time{}
 		}
 	}
+	slices.Reverse(all)
 	return all, err
 }
 
@@ -61,17 +74,18 @@ func (r *Repository) CheckRuns(ctx context.Context, sha, name string) ([]Signal,
 			App        struct {
 				Slug string `json:"slug"`
 			} `json:"app"`
+			StartedAt   time.Time `json:"started_at"`
 			CompletedAt time.Time `json:"completed_at"`
 		} `json:"check_runs"`
 	}
 	_, err := r.do(ctx, call{
 		op: "list check runs of " + sha, path: "commits/" + sha + "/check-runs",
-		query: url.Values{"check_name": {name}, "status": {"completed"}, "per_page": {"100"}},
+		query: url.Values{"check_name": {name}, "status": {"completed"}, "per_page": {"100"}}, most: textBytes,
 	}, &page)
 	var all []Signal
 	for _, c := range page.Runs {
 		if c.Name == name {
-			all = append(all, Signal{c.ID, c.Name, c.Conclusion, c.App.Slug + "[bot]", sha, c.CompletedAt})
+			all = append(all, Signal{c.ID, c.Name, c.Conclusion, c.App.Slug + "[bot]", sha, c.StartedAt, c.CompletedAt})
 		}
 	}
 	return all, err
@@ -93,22 +107,24 @@ func (r *Repository) WorkflowRuns(ctx context.Context, workflow, branch string) 
 			} `json:"triggering_actor"`
 			Repository     struct{ ID int64 } `json:"repository"`
 			HeadRepository struct{ ID int64 } `json:"head_repository"`
+			StartedAt      time.Time          `json:"run_started_at"`
 			UpdatedAt      time.Time          `json:"updated_at"`
 		} `json:"workflow_runs"`
 	}
 	file := path.Base(workflow)
 	_, err := r.do(ctx, call{
 		op: "list runs of " + file, path: "actions/workflows/" + url.PathEscape(file) + "/runs",
-		query: url.Values{"branch": {branch}, "status": {"completed"}, "per_page": {strconv.Itoa(workflowRuns)}},
+		query: url.Values{"branch": {branch}, "status": {"completed"}, "per_page": {strconv.Itoa(workflowRuns)}}, most: textBytes,
 	}, &page)
 	var all []Signal
 	for _, run := range page.Runs {
 		if run.HeadRepository.ID == run.Repository.ID && !strings.HasPrefix(run.Event, "pull_request") {
-			all = append(all, Signal{run.ID, run.Path, run.Conclusion, run.Actor.Login, run.SHA, run.UpdatedAt})
+			all = append(all, Signal{run.ID, run.Path, run.Conclusion, run.Actor.Login, run.SHA, run.StartedAt, run.UpdatedAt})
 		}
 	}
 	return all, err
 }
 
-// workflowRuns is how many runs are looked at.
-const workflowRuns = 20
+// workflowRuns is how many runs are looked at: GitHub's largest page, since it
+// lists by when a run was made, and an old one may have run again.
+const workflowRuns = 100

@@ -24,6 +24,7 @@ const (
 type headers struct {
 	next      http.RoundTripper
 	userAgent string
+	clock     *clock
 }
 
 func (h *headers) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -35,10 +36,12 @@ func (h *headers) RoundTrip(req *http.Request) (*http.Response, error) {
 		accept = mediaType
 	}
 	req.Header.Set("Accept", accept) // ghinstallation adds a second one
+	sent := time.Now()
 	resp, err := h.next.RoundTrip(req)
 	if err != nil {
 		return nil, fmt.Errorf("send: %w", err)
 	}
+	h.clock.heed(resp.Header, sent, time.Now())
 	return resp, nil
 }
 

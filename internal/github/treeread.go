@@ -146,7 +146,7 @@ func (r *Repository) readTree(ctx context.Context, sha string, recursive bool, r
 	if _, err := ParseID(sha); err != nil {
 		return fmt.Errorf("read tree of %s: %w", r, err)
 	}
-	c := call{op: "read tree " + sha, path: "git/trees/" + sha, pinned: true}
+	c := call{op: "read tree " + sha, path: "git/trees/" + sha, pinned: true, most: listingBytes}
 	if recursive {
 		c.query = url.Values{"recursive": {"1"}}
 		c.slow = true

@@ -2,10 +2,14 @@
 // the commit that is live and the one that is desired, the purges that close
 // the distance between them, and the rules by which each may change.
 //
-// It is pure: it does no I/O and takes the clock as an argument.
+// It is pure: it does no I/O and takes the clock as an argument. Whatever is
+// compared here was recorded by GitHub, in GitHub's time: webhooks come late,
+// twice and out of order, and this machine's clock may be wrong. Read [Point]
+// and [Environment.Next] first.
 package ledger
 
 import (
+	"math"
 	"time"
 
 	"github.com/purgebot/purgebot/mapping"
@@ -14,9 +18,29 @@ import (
 // Point is a commit in an environment's life, with the fact that put it there.
 type Point struct {
 	SHA    string
-	Deploy int64     // GitHub's deployment id; 0 when a push is the trigger
-	Status int64     // GitHub's deployment status id; 0 when a push is the trigger
+	Deploy int64     // GitHub's deployment id; 0 when something else is the trigger
+	Status int64     // id of the deployment status, or of the commit status, check run or workflow run that is the trigger; of pushes it orders those within a second
+	Began  time.Time // when the run began that a commit status, check run or workflow run ended; zero: a deployment or a push
 	At     time.Time // when GitHub recorded the fact, in whole seconds
+}
+
+// sameDeployment reports whether two successes of a commit are of one
+// deployment. A run that is run again deploys again; a push of what is live
+// already deploys nothing.
+func (p Point) sameDeployment(q Point) bool {
+	if p.Deploy != 0 || q.Deploy != 0 {
+		return p.Deploy == q.Deploy
+	}
+	return p.Began.IsZero() || p.Status == q.Status && p.Began.Equal(q.Began)
+}
+
+// newerDeployment reports whether p was begun after q, whenever they ended:
+// deployments by id, runs by when they began. A push is over at once.
+func (p Point) newerDeployment(q Point) bool {
+	if p.Deploy != 0 {
+		return p.Deploy > q.Deploy
+	}
+	return p.Began.IsZero() || !p.Began.Before(q.Began)
 }
 
 // IsZero reports whether nothing is known.
@@ -41,9 +65,31 @@ type Environment struct {
 	Name    string    // as GitHub spells it; names compare without case
 	Live    Point     // its purge is durably planned
 	Desired Point     // GitHub says that it is deployed
-	DueAt   time.Time // not before this moment (the rules' settle); zero: now
+	DueAt   time.Time // not before this moment of GitHub's clock (the rules' settle); zero: now
 	Fault   string    // why planning waits, in public words; "" when it doesn't
 	Seq     int64     // moves with every change; what compare-and-set compares
+}
+
+// Deployed is the environment once GitHub has told of a success, which is not
+// to be planned before due. Desired moves to it if GitHub recorded it after
+// what was desired and what is live. overtaken is the point that is deployed
+// and now not planned itself: the one that desired leaves, or a success that
+// came too late.
+func (e Environment) Deployed(p Point, due time.Time) (next Environment, overtaken Point, moved bool) {
+	if !p.After(e.Desired) || !p.After(e.Live) {
+		if p.SHA == e.Desired.SHA {
+			return e, Point{}, false
+		}
+		if p.Status == 0 { // a push: of those within GitHub's second, any may have come before it
+			p.Status = math.MaxInt64
+		}
+		return e, p, false
+	}
+	if e.Desired != e.Live && e.Desired.SHA != p.SHA {
+		overtaken = e.Desired
+	}
+	e.Desired, e.DueAt, e.Fault, e.Seq = p, due, "", e.Seq+1
+	return e, overtaken, true
 }
 
 // Repository is a repository as last heard of. GitHub's id is its identity;
@@ -53,8 +99,8 @@ type Repository struct {
 	Owner, Name   string
 	Installation  int64
 	DefaultBranch string
-	FirstSeen     time.Time // when this server first heard of it
-	Compared      time.Time // up to when GitHub's deployments were compared with the ledger; zero: never
+	FirstSeen     time.Time // when this server first heard of it, by GitHub's clock
+	Compared      time.Time // up to when GitHub's deployments were compared with the ledger, by its clock; zero: never
 	Gone          string    // why nothing can be read or written there, in public words; "" while it is there
 }
 
@@ -72,7 +118,7 @@ const (
 	StepResend Step = "resend" // another deployment of the live commit: see Resend
 )
 
-// Next says what reconcile has to do now.
+// Next says what reconcile has to do now, by GitHub's clock.
 func (e Environment) Next(now time.Time) Step {
 	switch {
 	case e.Desired.IsZero() || e.Desired == e.Live:
@@ -88,22 +134,30 @@ func (e Environment) Next(now time.Time) Step {
 
 // Resend reports whether a success of another deployment of the live commit
 // means that its targets must go out once more: when any of them was sent
-// before the success was recorded, since the deployment that rang first may
-// only have built. GitHub records whole seconds, so the success may be up to
-// one second younger than it says. first is zero when nothing was sent yet.
+// before the success was recorded, since the deployment that came first may
+// only have built. Both are times of GitHub's clock, which records whole
+// seconds: the success may be up to one second younger than it says. first is
+// zero when nothing was sent yet.
 func Resend(live, desired Point, first time.Time) bool {
-	if desired.Deploy == live.Deploy || first.IsZero() {
+	if desired.sameDeployment(live) || first.IsZero() {
 		return false
 	}
 	return first.Before(desired.At.Add(time.Second))
 }
 
+// Rebuilt reports whether a success of another deployment of the live commit
+// came so long after the one that brought it live that nobody deployed the
+// commit with it: the site was built anew, as every night.
+func Rebuilt(live, desired Point, went time.Time, within time.Duration) bool {
+	return !desired.sameDeployment(live) && desired.At.Sub(went) > within
+}
+
 // Rollback reports whether moving from live to desired is a rollback: a newer
-// deployment (by id) of an ancestor of the live commit, or of a commit that
-// was live before. An older deployment that succeeds last is a crossing.
+// deployment of an ancestor of the live commit, or of a commit that was live
+// before. An older deployment that succeeds last is a crossing. The same holds
+// for what else triggers: see newerDeployment.
 func Rollback(live, desired Point, ancestor, lived bool) bool {
-	newer := desired.Deploy > live.Deploy || desired.Deploy == 0
-	return !live.IsZero() && newer && (ancestor || lived)
+	return !live.IsZero() && desired.newerDeployment(live) && (ancestor || lived)
 }
 
 // Cause says what made a purge.
@@ -111,12 +165,14 @@ type Cause string
 
 // The causes.
 const (
-	CauseDeploy   Cause = "deploy"
-	CausePush     Cause = "push"
-	CauseRollback Cause = "rollback"
-	CauseAgain    Cause = "deployed again" // another deployment of the live commit
-	CauseServed   Cause = "overtaken"      // what a commit served that was overtaken before it was planned
-	CauseComment  Cause = "comment"
+	CauseDeploy    Cause = "deploy"
+	CausePush      Cause = "push"
+	CauseRollback  Cause = "rollback"
+	CauseAgain     Cause = "deployed again" // another deployment of the live commit
+	CauseRebuild   Cause = "rebuilt"        // another deployment of the live commit, long after the first
+	CauseOvertaken Cause = "overtaken"      // what a commit served that was overtaken before it was planned
+	CauseComment   Cause = "comment"
+	CauseStale     Cause = "still stale" // pages that a purge left stale, once more; of no environment's life
 )
 
 // State is a purge's state: planning → held | open → done | cancelled.
@@ -177,6 +233,7 @@ type Purge struct {
 	By          string // login of the person or bot that caused it
 	From, To    Point
 	Network     mapping.Network
+	Account     string // of Akamai, that it is sent with; "": the default one
 	Start       string // where From came from, in public words, when it was not the ledger
 	Note        string // anything more that the status should say, in public words
 	Lane        int
@@ -190,7 +247,9 @@ type Purge struct {
 	DoneAt      time.Time // when Akamai's own estimate has passed; may lie ahead of the last answer
 	EndedBy     string    // who cancelled it; "": nobody did
 	Closed      string    // why a held purge's status waits no longer, or what covers a cancelled one; in public words
+	Proof       Proof     // whether it took effect
 	Paused      string    // why nothing of it is sent at the moment, in public words; "": nothing is wrong
+	PausedBy    string    // the operator who paused it, and why, as "NAME: REASON"; "": nobody did
 }
 
 // Covered reports whether the purge was held and ended since a later one
@@ -202,7 +261,7 @@ type Counts struct {
 	URLs, Tags, CPCodes int // all targets, whatever their fate
 	Accepted            int
 	Failed              int
-	Sent                int // accepted by Akamai or on the way there
+	Untried             int // of the failed ones, those that were not even tried: their host was hopeless
 }
 
 // Total is the number of targets.
@@ -230,6 +289,16 @@ type Target struct {
 	mapping.Target
 	Fate      Fate
 	RequestID string
+	Answer    Answer // of Akamai's, that decided its fate; zero: none did
+}
+
+// Answer is what Akamai answered to one attempt of a request.
+type Answer struct {
+	At        time.Time
+	Status    int    // of HTTP; 0: there was no answer
+	Words     string // Akamai's own
+	PurgeID   string // where it was accepted
+	SupportID string // for Akamai's support
 }
 
 // Deploy is a deployment status as GitHub sent it.
@@ -248,15 +317,4 @@ type Push struct {
 	Before, After string
 	At            time.Time
 	Delivery      string // id of the delivery that told it
-}
-
-// Circuit is how long the account pauses after so many answers in a row that
-// say that Akamai is away, before a request probes again: nothing for the
-// first few, which are single requests' bad luck, then 1 s, 2 s … at most 20 s.
-func Circuit(failures int) time.Duration {
-	const luck = 4
-	if failures <= luck {
-		return 0
-	}
-	return min(time.Second<<min(failures-luck-1, 5), 20*time.Second)
 }

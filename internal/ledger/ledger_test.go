@@ -13,6 +13,11 @@ func point(sha string, deploy, status int64, at time.Duration) ledger.Point {
 	return ledger.Point{SHA: sha, Deploy: deploy, Status: status, At: noon.Add(at)}
 }
 
+// run is a success of a run that took so long.
+func run(sha string, id int64, at, took time.Duration) ledger.Point {
+	return ledger.Point{SHA: sha, Status: id, Began: noon.Add(at - took), At: noon.Add(at)}
+}
+
 func TestAfter(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -73,6 +78,21 @@ func TestResend(t *testing.T) {
 			t.Errorf("%s: %v", test.name, got)
 		}
 	}
+	ran, pushed := run("a", 7, 0, time.Minute), point("a", 0, 0, 0)
+	for _, test := range []struct {
+		name          string
+		live, desired ledger.Point
+		want          bool
+	}{
+		{"another run", ran, run("a", 8, 10*time.Second, time.Second), true},
+		{"the run once more", ran, run("a", 7, 10*time.Second, time.Second), true},
+		{"the run told twice", ran, ran, false},
+		{"a push of what is live", pushed, point("a", 0, 1, 10*time.Second), false},
+	} {
+		if got := ledger.Resend(test.live, test.desired, noon); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
+		}
+	}
 }
 
 func TestRollback(t *testing.T) {
@@ -88,6 +108,9 @@ func TestRollback(t *testing.T) {
 		{"a newer deployment of what was live before", live, point("x", 6, 60, 1), false, true, true},
 		{"an older deployment that succeeds last is a crossing", live, point("a", 4, 60, 1), true, true, false},
 		{"a push back, where pushes trigger", point("b", 0, 0, 0), point("a", 0, 0, 1), true, false, true},
+		{"a run that was begun after it", run("b", 7, 0, time.Minute), run("a", 8, time.Minute, time.Second), true, false, true},
+		{"an old run, run again", run("b", 7, 0, time.Minute), run("a", 6, time.Minute, time.Second), false, true, true},
+		{"a run that was begun before it and ends last", run("b", 7, 0, time.Minute), run("a", 6, time.Minute, time.Hour), true, true, false},
 		{"nothing was live", ledger.Point{}, point("a", 6, 60, 1), true, true, false},
 	} {
 		if got := ledger.Rollback(test.live, test.desired, test.ancestor, test.lived); got != test.want {
@@ -112,16 +135,19 @@ func TestLane(t *testing.T) {
 	}
 }
 
-func TestCircuitOpensOnlyAfterMoreThanBadLuck(t *testing.T) {
-	last := time.Duration(0)
-	for failures := range 100 {
-		d := ledger.Circuit(failures)
-		if failures <= 4 && d != 0 {
-			t.Errorf("%d failures pause for %v", failures, d)
+func TestRebuilt(t *testing.T) {
+	live := point("a", 5, 50, 0)
+	for _, test := range []struct {
+		name    string
+		desired ledger.Point
+		want    bool
+	}{
+		{"a later job", point("a", 6, 60, time.Hour), false},
+		{"at night", point("a", 6, 60, time.Hour+time.Second), true},
+		{"the same deployment says so again", point("a", 5, 60, 2*time.Hour), false},
+	} {
+		if got := ledger.Rebuilt(live, test.desired, noon, time.Hour); got != test.want {
+			t.Errorf("%s: %v", test.name, got)
 		}
-		if d < last || d > 20*time.Second || (failures > 4 && d < time.Second) {
-			t.Errorf("%d failures pause for %v after %v", failures, d, last)
-		}
-		last = d
 	}
 }

@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/akamai/AkamaiOPEN-edgegrid-golang/v7/pkg/edgegrid"
 
 	"github.com/purgebot/purgebot/internal/ledger"
-	"github.com/purgebot/purgebot/internal/standin"
+	"github.com/purgebot/purgebot/internal/standin/akamai"
 	"github.com/purgebot/purgebot/internal/store"
 	"github.com/purgebot/purgebot/mapping"
 	"github.com/purgebot/purgebot/purger"
@@ -28,22 +29,22 @@ import (
 // that it charged: what was accepted and its answer lost, twice. Faults
 // differ from one iteration to the next: -benchtime 5x for those, as the mean.
 func BenchmarkPurge(b *testing.B) {
-	off := standin.AkamaiLimits{Unlimited: true}
-	tenfold := standin.AkamaiLimits{
-		Requests: standin.AkamaiBucket{Burst: 1000, PerSecond: 500}, URLs: standin.AkamaiBucket{Burst: 100_000 / 10, PerSecond: 2000},
+	off := akamai.Limits{Unlimited: true}
+	tenfold := akamai.Limits{
+		Requests: akamai.Bucket{Burst: 1000, PerSecond: 500}, URLs: akamai.Bucket{Burst: 100_000 / 10, PerSecond: 2000},
 	}
 	for _, bench := range []struct {
 		name   string
 		n      int
-		limits standin.AkamaiLimits
+		limits akamai.Limits
 		faults float64
 	}{
 		{"12000", 12_000, off, 0},
 		{"12000-faults", 12_000, off, 0.05},
 		{"100000", 100_000, off, 0},
 		{"100000-faults", 100_000, off, 0.05},
-		{"12000-limits", 12_000, standin.AkamaiLimits{}, 0},
-		{"12000-limits-faults", 12_000, standin.AkamaiLimits{}, 0.05},
+		{"12000-limits", 12_000, akamai.Limits{}, 0},
+		{"12000-limits-faults", 12_000, akamai.Limits{}, 0.05},
 		{"100000-tenfold", 100_000, tenfold, 0},
 		{"100000-tenfold-faults", 100_000, tenfold, 0.05},
 	} {
@@ -51,7 +52,7 @@ func BenchmarkPurge(b *testing.B) {
 			var sum figures
 			for seed := uint64(1); b.Loop(); seed++ {
 				b.StopTimer()
-				a := standin.NewAkamai(standin.AkamaiConfig{Latency: 20 * time.Millisecond, Limits: bench.limits, FaultRate: bench.faults, Seed: seed})
+				a := akamai.New(akamai.Config{Latency: 20 * time.Millisecond, Limits: bench.limits, FaultRate: bench.faults, Seed: seed})
 				s, run := serve(b, a)
 				p := planned(b, s, bench.n)
 				if bench.limits.URLs.PerSecond > 0 { // what an account's answers would have taught
@@ -80,7 +81,7 @@ func BenchmarkPurge(b *testing.B) {
 }
 
 // serve runs the queue against a stand-in; what it returns stops it.
-func serve(b *testing.B, a *standin.Akamai) (*store.Store, func()) {
+func serve(b *testing.B, a *akamai.Server) (*store.Store, func()) {
 	b.Helper()
 	server := httptest.NewServer(a)
 	c := a.Credentials()
@@ -94,7 +95,7 @@ func serve(b *testing.B, a *standin.Akamai) (*store.Store, func()) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	p := New(Config{Store: s, Akamai: client})
+	p := New(Config{Store: s, Akamai: oneAccount{client}})
 	runner, err := p.Runner()
 	if err != nil {
 		b.Fatal(err)
@@ -129,7 +130,7 @@ func planned(b *testing.B, s *store.Store, n int) ledger.Purge {
 			Object: fmt.Sprintf("https://www.example.com/section-%02d/a-page-whose-url-has-eighty-bytes-%08d/", i%50, i),
 		}
 	}
-	if err := s.AddTargets(b.Context(), p, targets); err != nil {
+	if err := s.AddTargets(b.Context(), p, slices.Values(targets), func(g mapping.Target) string { return g.Reason }); err != nil {
 		b.Fatal(err)
 	}
 	return p
@@ -137,13 +138,13 @@ func planned(b *testing.B, s *store.Store, n int) ledger.Purge {
 
 // teach lets the store learn an account's limits from an answer, as the first
 // answer of a real one would.
-func teach(b *testing.B, s *store.Store, l standin.AkamaiLimits) {
+func teach(b *testing.B, s *store.Store, l akamai.Limits) {
 	b.Helper()
 	p, err := s.Begin(b.Context(), ledger.Purge{RepoID: 1, Environment: "other", Network: mapping.Production})
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := s.AddTargets(b.Context(), p, []mapping.Target{{Kind: mapping.URL, Action: mapping.Invalidate, Object: "https://www.example.com/"}}); err != nil {
+	if err := s.AddTargets(b.Context(), p, slices.Values([]mapping.Target{{Kind: mapping.URL, Action: mapping.Invalidate, Object: "https://www.example.com/"}}), func(g mapping.Target) string { return g.Reason }); err != nil {
 		b.Fatal(err)
 	}
 	if err := s.OpenPurge(b.Context(), p.ID, false); err != nil {
@@ -172,11 +173,11 @@ func sentWhole(b *testing.B, s *store.Store, id string) ledger.Purge {
 type figures struct {
 	took  time.Duration
 	twice int
-	standin.AkamaiCounts
+	akamai.Counts
 }
 
 // add checks that every object reached Akamai, and counts.
-func (f *figures) add(b *testing.B, a *standin.Akamai, before standin.AkamaiCounts, p ledger.Purge) {
+func (f *figures) add(b *testing.B, a *akamai.Server, before akamai.Counts, p ledger.Purge) {
 	b.Helper()
 	if p.Counts.Accepted != p.Counts.Total() {
 		b.Errorf("%d of %d accepted: %s", p.Counts.Accepted, p.Counts.Total(), p.Reason)
@@ -220,4 +221,10 @@ func (f *figures) report(b *testing.B) {
 	b.ReportMetric(float64(f.Faults)/n, "faults")
 	b.ReportMetric(purges/n, "requests")
 	b.ReportMetric(float64(f.twice)/n, "twice")
+}
+
+type oneAccount struct{ *purger.Client }
+
+func (o oneAccount) Send(ctx context.Context, _ string, r purger.Request) purger.Answer {
+	return o.Client.Send(ctx, r)
 }

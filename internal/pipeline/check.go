@@ -23,16 +23,16 @@ import (
 
 // checked reads a check run's event: another App's run that completed may be
 // a deployment; a button of one of ours was pressed.
-func (p *Pipeline) checked(ctx context.Context, repo ledger.Repository, e *webhook.CheckRun, d store.Delivery) (string, error) {
+func (p *Pipeline) checked(ctx context.Context, repo ledger.Repository, e *webhook.CheckRun, d store.Delivery) (Outcome, error) {
 	switch {
 	case e.AppID == p.GitHub.ID() && e.Action == "completed":
-		return "our own", nil
+		return otherwise("our own"), nil
 	case e.AppID != p.GitHub.ID() && e.Action == "completed":
-		return p.signalled(ctx, repo, checkSignal(e), d.ReceivedAt)
+		return p.signalled(ctx, p.fromWebhook(repo), repo, checkSignal(e), d.At)
 	case e.AppID != p.GitHub.ID():
-		return "another App's button", nil
+		return otherwise("another App's button"), nil
 	case e.Sender.Type != "User":
-		return "not by a person", nil
+		return otherwise("not by a person"), nil
 	}
 	button := e.RequestedAction
 	if e.Action == "rerequested" {
@@ -40,7 +40,7 @@ func (p *Pipeline) checked(ctx context.Context, repo ledger.Repository, e *webho
 	}
 	checks, err := p.Store.Checks(ctx, repo.ID, e.HeadSHA, e.Name)
 	if err != nil {
-		return "", err
+		return Outcome{}, err
 	}
 	// A run that shows another purge than the one of now was pressed too late.
 	checks = slices.DeleteFunc(checks, func(c store.Post) bool {
@@ -49,7 +49,7 @@ func (p *Pipeline) checked(ctx context.Context, repo ledger.Repository, e *webho
 		}
 		return c.PurgeID != e.ExternalID
 	})
-	return p.pressedOn(ctx, repo, checks, e.Sender, button, d)
+	return saidAs(p.pressedOn(ctx, repo, checks, e.Sender, button, d))
 }
 
 // suiteAgain does again all check runs of a commit.
@@ -83,7 +83,7 @@ func (p *Pipeline) pressedOn(ctx context.Context, repo ledger.Repository, checks
 		if c.PurgeID == "" {
 			outcome, err = p.previewAgain(ctx, repo, c)
 		} else {
-			outcome, err = p.pressed(ctx, repo, c, by, button)
+			outcome, err = p.pressed(ctx, repo, c, by, button, d.GUID)
 		}
 		if err != nil {
 			return "", err
@@ -103,36 +103,40 @@ func (p *Pipeline) previewAgain(ctx context.Context, repo ledger.Repository, c s
 
 // pressed does what a button of a purge's check run says, if whoever pressed
 // it may: by the same rules as a comment's command. The answer is in the run.
-func (p *Pipeline) pressed(ctx context.Context, repo ledger.Repository, c store.Post, by webhook.User, button string) (string, error) {
+func (p *Pipeline) pressed(ctx context.Context, repo ledger.Repository, c store.Post, by webhook.User, button, guid string) (string, error) {
+	if c.Pressed == guid {
+		return Outcome{result: known}.String(), nil // it was handled, but for the end
+	}
 	purge, err := p.Store.Purge(ctx, c.PurgeID)
 	if err != nil {
 		return "", err
 	}
-	deed, known := map[string]store.Deed{
+	verb, known := map[string]store.Verb{
 		"": store.Retry, "retry": store.Retry, "release": store.Release, "cancel": store.Cancel,
 	}[button]
 	if !known {
 		return "no such button", nil
 	}
-	a := &asking{
-		Pipeline: p, repo: repo, grant: p.Policy.For(repo.FullName()),
+	a := &commandRun{
+		Pipeline: p, repo: repo, grant: p.Policy().For(repo.FullName()),
 		cmd: store.Command{RepoID: repo.ID, Person: by.ID, Login: by.Login},
 	}
-	refusal, err := a.press(ctx, deed, purge)
+	note := store.Note{Surface: c.Surface, GUID: guid, Words: report.Acted(string(verb), by.Login, purge.Counts.Failed)}
+	refusal, err := a.press(ctx, verb, purge, note)
 	if err != nil {
 		return "", err
 	}
-	outcome, note := string(deed), report.Acted(string(deed), by.Login, purge.Counts.Failed)
+	outcome := string(verb)
 	if refusal != "" {
-		outcome, note = "refused", report.NotPressed(by.Login, cmp.Or(button, "re-run"), refusal)
+		outcome, note.Words = "refused", report.NotPressed(by.Login, cmp.Or(button, "re-run"), refusal)
 	}
 	p.Log.LogAttrs(ctx, slog.LevelInfo, "button pressed", slog.String("repository", repo.FullName()), slog.String("purge", purge.ID),
-		slog.String("button", string(deed)), slog.String("by", by.Login), slog.String("outcome", outcome))
-	return outcome, p.Store.NoteCheck(ctx, c.Surface, note)
+		slog.String("button", string(verb)), slog.String("by", by.Login), slog.String("outcome", outcome))
+	return outcome, p.Store.NoteCheck(ctx, note) // what was done has its note already
 }
 
-// press does a deed, or says in Markdown why not.
-func (a *asking) press(ctx context.Context, deed store.Deed, purge ledger.Purge) (refusal string, err error) {
+// press does what a button says, or says in Markdown why not.
+func (a *commandRun) press(ctx context.Context, verb store.Verb, purge ledger.Purge, note store.Note) (refusal string, err error) {
 	if a.role, err = a.roleOf(ctx, a.cmd.Login); err != nil {
 		return "", err
 	}
@@ -140,24 +144,23 @@ func (a *asking) press(ctx context.Context, deed store.Deed, purge ledger.Purge)
 		return report.Unlisted(a.repo.FullName()), nil
 	}
 	if need := a.grant.Command(); !a.role.AtLeast(need) {
-		return a.denied(need, "purge").Words, nil
+		return a.denied(need, "purging").Words, nil
 	}
-	if deed == store.Release {
-		if need, what, err := a.needs(ctx, purge); err != nil || need != "" {
+	if verb == store.Release {
+		if need, what, err := a.missingRole(ctx, purge); err != nil || need != "" {
 			return a.denied(need, what).Words, err
 		}
 	}
-	j := &judgement{grant: a.grant, role: a.role, purge: purge}
-	_, err = a.Act(ctx, a.repo.FullName(), deed, store.Act{Purge: purge.ID, By: a.cmd.Login}, j.again)
+	j, _, err := a.Pipeline.act(ctx, a.repo.FullName(), verb, purge, a.by(), store.Act{By: a.cmd.Login, Note: &note})
 	switch {
 	case !errors.Is(err, store.ErrNothing):
 		return "", err
-	case j.need != "":
-		return a.denied(j.need, j.what).Words, nil
-	case j.reason != "":
-		return report.Refusal("policy still refuses it: " + report.Quote(j.reason)), nil
+	case j.Need != "":
+		return a.denied(j.Need, j.What).Words, nil
+	case j.Reason != "":
+		return report.Refused("still refused: " + report.Quote(j.Reason)), nil
 	default:
-		return report.Refusal(nothingTo(deed)), nil
+		return report.Refused(nothingTo(verb)), nil
 	}
 }
 
@@ -172,11 +175,14 @@ func (p *Pipeline) check(ctx context.Context, post store.Post, purge ledger.Purg
 		return w, nil
 	}
 	c := report.PurgeCheck{Purge: purge, Note: post.Words, Link: p.page(purge)}
+	if c.Untold, err = p.Store.Untold(ctx, post); err != nil {
+		return w, err
+	}
 	if post.RemoteID == 0 && !c.Wanted() {
 		w.shows = post.Posted
 		return w, nil
 	}
-	account, err := p.Store.Account(ctx, purge.ID, report.Listed)
+	account, err := p.Store.Summary(ctx, purge.ID, report.Listed)
 	if err != nil {
 		return w, err
 	}

@@ -38,7 +38,7 @@ func (p *Pipeline) commented(ctx context.Context, repo ledger.Repository, e *web
 	}
 	at := e.CreatedAt
 	if at.IsZero() {
-		at = d.ReceivedAt
+		at = d.At
 	}
 	cmd, err := p.Store.BeginCommand(ctx, store.Command{
 		RepoID: repo.ID, Comment: e.ID, Number: e.Number, Person: e.Sender.ID, Login: e.Sender.Login, At: at,
@@ -46,49 +46,58 @@ func (p *Pipeline) commented(ctx context.Context, repo ledger.Repository, e *web
 	if err != nil || cmd.Outcome != "" {
 		return cmd.Outcome, err
 	}
-	a := &asking{Pipeline: p, repo: repo, asked: asked, cmd: cmd, grant: p.Policy.For(repo.FullName())}
+	a := &commandRun{Pipeline: p, repo: repo, parsed: asked, cmd: cmd, steps: commandSteps, grant: p.Policy().For(repo.FullName())}
 	answer, err := a.do(ctx, mistake)
-	if answer, err = a.hopeless(ctx, answer, err); err != nil {
+	if answer, err = a.giveUp(ctx, answer, err); err != nil {
 		return "", err
 	}
 	if answer == nil { // stored with what it answers
 		return "done", nil
 	}
-	answer.Command = cmd
+	answer.Command, answer.Words = cmd, report.Notes(answer.Words, report.Unread(asked.Unread))
 	_, err = p.Store.Answer(ctx, *answer)
 	return answer.Outcome, err
 }
 
-// asking is one command under way.
-type asking struct {
+// commandRun is one command under way.
+type commandRun struct {
 	*Pipeline
-	repo  ledger.Repository
-	asked command.Command
-	cmd   store.Command
-	role  policy.Role
-	grant policy.Grant
+	repo   ledger.Repository
+	parsed command.Command
+	cmd    store.Command
+	steps  int // that it may take; see commandSteps
+	role   policy.Role
+	grant  policy.Grant
 }
+
+func (a *commandRun) by() policy.By { return policy.Person(a.cmd.Login, a.role) }
 
 // do does what was asked. The answer is nil if it was stored together with
 // what it did.
-func (a *asking) do(ctx context.Context, mistake error) (*store.Answer, error) {
+func (a *commandRun) do(ctx context.Context, mistake error) (*store.Answer, error) {
 	var err error
 	if a.role, err = a.roleOf(ctx, a.cmd.Login); err != nil {
 		return nil, err
 	}
 	if !a.grant.Listed() {
 		return &store.Answer{
-			Outcome: "unlisted", Reaction: "confused", Words: report.Unlisted(a.repo.FullName()),
+			Outcome: "unlisted", Reaction: "confused", Denies: true, Words: report.Unlisted(a.repo.FullName()),
 			Once: fmt.Sprintf("denied-%d-unlisted", a.cmd.Person),
 		}, nil
 	}
 	if need := a.grant.Command(); !a.role.AtLeast(need) {
-		return a.denied(need, "purge"), nil
+		answer := a.denied(need, "purging")
+		answer.Denies = true
+		return answer, nil
+	}
+	if err := a.Store.Acknowledge(ctx, a.cmd); err != nil {
+		return nil, err
 	}
 	if wrong := (*command.Error)(nil); errors.As(mistake, &wrong) {
-		return &store.Answer{Outcome: "mistake", Reaction: "confused", Words: report.Mistaken(wrong.What, wrong.Nearest)}, nil
+		nearest, err := a.firstThatWorks(ctx, wrong.Nearest)
+		return &store.Answer{Outcome: "mistake", Reaction: "confused", Words: report.Mistaken(wrong.What, nearest)}, err
 	}
-	switch a.asked.Verb {
+	switch a.parsed.Verb {
 	case command.Purge:
 		return a.purge(ctx)
 	case command.Retry:
@@ -102,12 +111,12 @@ func (a *asking) do(ctx context.Context, mistake error) (*store.Answer, error) {
 	case command.Help:
 		return a.help(ctx)
 	}
-	return nil, fmt.Errorf("unknown verb %q", a.asked.Verb)
+	return nil, fmt.Errorf("unknown verb %q", a.parsed.Verb)
 }
 
 // roleOf asks GitHub what somebody may do here. Trouble that may pass, and
 // what the operator can mend, is an error; any other is no role at all.
-func (a *asking) roleOf(ctx context.Context, login string) (policy.Role, error) {
+func (a *commandRun) roleOf(ctx context.Context, login string) (policy.Role, error) {
 	role, err := a.repository(a.repo).Permission(ctx, login)
 	if err == nil {
 		return policy.Role(role), nil
@@ -126,8 +135,8 @@ func passes(ctx context.Context, err error) bool {
 	return waitable || mendable || ctx.Err() != nil
 }
 
-// hopeless turns GitHub's refusal that no waiting changes into an answer.
-func (a *asking) hopeless(ctx context.Context, answer *store.Answer, err error) (*store.Answer, error) {
+// giveUp turns GitHub's refusal that no waiting changes into an answer.
+func (a *commandRun) giveUp(ctx context.Context, answer *store.Answer, err error) (*store.Answer, error) {
 	refusal, ok := errors.AsType[*github.Error](err)
 	if !ok || passes(ctx, err) {
 		return answer, err
@@ -139,7 +148,7 @@ func (a *asking) hopeless(ctx context.Context, answer *store.Answer, err error) 
 
 // denied answers that a role is not enough: a reaction each time, and one
 // reply a person, role and pull request.
-func (a *asking) denied(need policy.Role, what string) *store.Answer {
+func (a *commandRun) denied(need policy.Role, what string) *store.Answer {
 	return &store.Answer{
 		Outcome: "denied", Reaction: "confused",
 		Words: report.Denied(a.cmd.Login, string(a.role), string(need), what),
@@ -148,7 +157,7 @@ func (a *asking) denied(need policy.Role, what string) *store.Answer {
 }
 
 func refuse(what string) *store.Answer {
-	return &store.Answer{Outcome: "refused", Reaction: "confused", Words: report.Refusal(what)}
+	return &store.Answer{Outcome: "refused", Reaction: "confused", Words: report.Refused(what)}
 }
 
 func tell(outcome, words string) *store.Answer {
@@ -156,68 +165,67 @@ func tell(outcome, words string) *store.Answer {
 }
 
 // act retries, releases or cancels the purge that is meant.
-func (a *asking) act(ctx context.Context, deed store.Deed) (*store.Answer, error) {
-	purge, err := a.meant(ctx, deed)
+func (a *commandRun) act(ctx context.Context, verb store.Verb) (*store.Answer, error) {
+	purge, err := a.findPurge(ctx, verb)
 	if errors.Is(err, store.ErrNotFound) {
-		return refuse(nothingTo(deed)), nil
+		return refuse(nothingTo(verb)), nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if deed == store.Release {
-		if need, what, err := a.needs(ctx, purge); err != nil || need != "" {
+	if verb == store.Release {
+		if need, what, err := a.missingRole(ctx, purge); err != nil || need != "" {
 			return a.denied(need, what), err
 		}
 	}
 	answer := &store.Answer{
-		Command: a.cmd, Outcome: string(deed), Words: report.Acted(string(deed), a.cmd.Login, purge.Counts.Failed),
+		Command: a.cmd, Outcome: string(verb), Words: report.Notes(report.Acted(string(verb), a.cmd.Login, purge.Counts.Failed), report.Unread(a.parsed.Unread)),
 	}
-	if deed == store.Cancel {
+	if verb == store.Cancel {
 		answer.Reaction = "rocket" // what was asked for is done, whatever became of the purge
 	}
-	j := &judgement{grant: a.grant, role: a.role, purge: purge}
-	_, err = a.Act(ctx, a.repo.FullName(), deed, store.Act{Purge: purge.ID, By: a.cmd.Login, Answer: answer}, j.again)
+	j, _, err := a.Pipeline.act(ctx, a.repo.FullName(), verb, purge, a.by(), store.Act{By: a.cmd.Login, Answer: answer})
 	switch {
-	case errors.Is(err, store.ErrNothing) && j.need != "":
-		return a.denied(j.need, j.what), nil
-	case errors.Is(err, store.ErrNothing) && j.reason != "":
-		return refuse("policy still refuses it: " + report.Quote(j.reason)), nil
+	case errors.Is(err, store.ErrNothing) && j.Need != "":
+		return a.denied(j.Need, j.What), nil
+	case errors.Is(err, store.ErrNothing) && j.Reason != "":
+		return refuse("still refused: " + report.Quote(j.Reason)), nil
 	case errors.Is(err, store.ErrNothing):
-		return refuse(nothingTo(deed)), nil
+		return refuse(nothingTo(verb)), nil
 	case errors.Is(err, store.ErrAnswered):
 		return nil, nil //nolint:nilnil // somebody else answered
 	}
 	return nil, err
 }
 
-func nothingTo(deed store.Deed) string {
-	switch deed {
+func nothingTo(verb store.Verb) string {
+	switch verb {
 	case store.Release:
-		return "no purge is held here."
+		return "no purge here needs approval."
 	case store.Cancel:
-		return "no purge waits or is under way here."
+		return "no purge here is waiting or being sent."
 	case store.Retry:
 	}
-	return "no purge has failed objects here."
+	return "no purge here has refused items."
 }
 
-// meant finds the purge that is meant: of this pull request, else of the
+// findPurge finds the purge that is meant: of this pull request, else of the
 // environment.
-func (a *asking) meant(ctx context.Context, deed store.Deed) (ledger.Purge, error) {
-	name := a.asked.Env
+func (a *commandRun) findPurge(ctx context.Context, verb store.Verb) (ledger.Purge, error) {
+	name := a.parsed.Env
 	if name == "" {
-		purge, err := a.Store.MeantPurge(ctx, a.repo.ID, a.cmd.Number, "", deed)
+		purge, err := a.Store.FindPurge(ctx, a.repo.ID, a.cmd.Number, "", verb)
 		if !errors.Is(err, store.ErrNotFound) {
 			return purge, err
 		}
-		file, err := a.authority(ctx, a.repo)
+		file, err := a.planner.Authority(ctx, a.repo)
 		if err != nil {
 			return ledger.Purge{}, err
 		}
-		if file.file == nil {
+		if file.File == nil {
 			return ledger.Purge{}, store.ErrNotFound
 		}
-		if name = defaultEnvironment(file.file); name == "" {
+		if name = defaultEnvironment(file.File); name == "" {
 			return ledger.Purge{}, store.ErrNotFound
 		}
 	}
@@ -225,52 +233,38 @@ func (a *asking) meant(ctx context.Context, deed store.Deed) (ledger.Purge, erro
 	if err != nil {
 		return ledger.Purge{}, err
 	}
-	return a.Store.MeantPurge(ctx, a.repo.ID, a.cmd.Number, env.ID, deed)
+	return a.Store.FindPurge(ctx, a.repo.ID, a.cmd.Number, env.ID, verb)
 }
 
-// needs gives the role that the targets of a purge take and that the person
+// missingRole gives the role that the targets of a purge take and that the person
 // lacks; "" if none.
-func (a *asking) needs(ctx context.Context, purge ledger.Purge) (need policy.Role, what string, err error) {
+func (a *commandRun) missingRole(ctx context.Context, purge ledger.Purge) (need policy.Role, what string, err error) {
 	tallies, err := a.Store.Tallies(ctx, purge.ID)
 	if err != nil {
 		return "", "", err
 	}
 	for _, t := range tallies {
 		if !a.grant.May(a.role, t.Kind, t.Action) {
-			return a.grant.Required(t.Kind, t.Action), deed(t.Kind, t.Action), nil
+			return a.grant.Required(t.Kind, t.Action), policy.Privilege(t.Kind, t.Action), nil
 		}
 	}
 	return "", "", nil
 }
 
-// deed is what a role is needed for, in words.
-func deed(kind mapping.Kind, action mapping.Action) string {
-	switch {
-	case kind == mapping.CPCode && action == mapping.Delete:
-		return "delete a CP code"
-	case kind == mapping.CPCode:
-		return "purge a CP code"
-	case action == mapping.Delete:
-		return "delete"
-	default:
-		return "purge"
-	}
-}
-
 // status tells what is live and what waits.
-func (a *asking) status(ctx context.Context) (*store.Answer, error) {
-	file, err := a.authority(ctx, a.repo)
+func (a *commandRun) status(ctx context.Context) (*store.Answer, error) {
+	file, err := a.planner.Authority(ctx, a.repo)
 	if err != nil {
 		return nil, err
 	}
 	var names []string
 	switch {
-	case a.asked.Env != "":
-		names = []string{a.asked.Env}
-	case file.file == nil:
+	case a.parsed.Env != "":
+		names = []string{a.parsed.Env}
+	case file.File == nil:
 		return refuse(rulesMissing(file, a.repo.DefaultBranch)), nil
 	default:
-		names = environments(file.file)
+		names = environments(file.File)
 	}
 	var envs []report.EnvironmentStatus
 	for _, name := range names[:min(len(names), namesShown)] {
@@ -289,15 +283,19 @@ func (a *asking) status(ctx context.Context) (*store.Answer, error) {
 		return nil, err
 	}
 	paused := ""
-	if queue.Pause.Paused {
-		paused = queue.Pause.Words
+	if account := queue.Account(a.accountOf(a.repo.FullName())); account.Paused {
+		paused = account.Words
 	}
-	return tell("status", report.StatusReply(envs, unfinished, paused, a.Now())), nil
+	pauses, err := a.pausesOf(ctx, a.repo)
+	if err != nil {
+		return nil, err
+	}
+	return tell("status", report.StatusReply(envs, unfinished, paused, pauses, a.Now())), nil
 }
 
 // help tells what this person may do here.
-func (a *asking) help(ctx context.Context) (*store.Answer, error) {
-	file, err := a.authority(ctx, a.repo)
+func (a *commandRun) help(ctx context.Context) (*store.Answer, error) {
+	file, err := a.planner.Authority(ctx, a.repo)
 	if err != nil {
 		return nil, err
 	}
@@ -308,8 +306,8 @@ func (a *asking) help(ctx context.Context) (*store.Answer, error) {
 		ForDelete: string(a.grant.Required(mapping.URL, mapping.Delete)),
 		ForCode:   string(a.grant.Required(mapping.CPCode, mapping.Invalidate)),
 	}
-	if file.file != nil {
-		r.Environments = environments(file.file)
+	if file.File != nil {
+		r.Environments = environments(file.File)
 	}
 	return tell("help", report.Help(r)), nil
 }
@@ -338,9 +336,9 @@ func defaultEnvironment(file *mapping.File) string {
 
 // rulesMissing says why a branch's rules can't be used.
 func rulesMissing(r rules, branch string) string {
-	if r.fault != "" {
-		return "the rules file on " + report.Quote(branch) + " can't be used: " + report.Quote(r.fault)
+	if r.Fault != "" {
+		return "the rules file on " + report.Quote(branch) + " has an error: " + report.Quote(r.Fault)
 	}
-	return "there is no " + cmp.Or(r.path, mapping.RootPlace) + " on " + report.Quote(branch) +
-		", and only that names the environments."
+	return "there is no " + cmp.Or(r.Path, mapping.RootPlace) + " on " + report.Quote(branch) +
+		". That file names the environments."
 }

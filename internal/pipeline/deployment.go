@@ -2,8 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/purgebot/purgebot/internal/github"
@@ -16,96 +14,97 @@ import (
 
 // deployed notes a deployment's new state: a success moves what is desired, a
 // failure only says so.
-func (p *Pipeline) deployed(ctx context.Context, repo ledger.Repository, e *webhook.DeploymentStatus, received time.Time) (string, error) {
-	return p.deployedBy(ctx, p.told(repo), repo, e, received)
-}
-
-func (p *Pipeline) deployedBy(ctx context.Context, by telling, repo ledger.Repository, e *webhook.DeploymentStatus, received time.Time) (string, error) {
-	failed := e.State == "failure" || e.State == "error"
-	if e.State != "success" && !failed {
-		return "state " + e.State + " decides nothing", nil
+func (p *Pipeline) deployed(ctx context.Context, by factSource, repo ledger.Repository, e *webhook.DeploymentStatus, received time.Time) (Outcome, error) {
+	if e.State != "success" && e.State != "failure" && e.State != "error" {
+		return otherwise("state %s decides nothing", e.State), nil
 	}
 	if e.CreatedAt.IsZero() { // GitHub always says; a hand-made event may not
 		e.CreatedAt = received.Truncate(time.Second)
 	}
 	env, outcome, err := p.counts(ctx, by, repo, e)
-	if err != nil || outcome != "" {
+	if err != nil || !outcome.counts() {
 		return outcome, err
 	}
-	deploy := ledger.Deploy{
+	return p.ended(ctx, by, repo, env, e.Environment, ledger.Deploy{
 		Point: ledger.Point{SHA: e.SHA, Deploy: e.DeploymentID, Status: e.ID, At: e.CreatedAt},
 		State: e.State, Creator: e.Creator,
-	}
-	known, moved, err := by.desire(ctx, repo.ID, e.Environment, deploy, e.CreatedAt.Add(env.Settle))
+	})
+}
+
+// ended notes how a deployment ended, whatever told of it: a success moves what
+// is desired, a failure only says so. name is the environment's as GitHub
+// spells it.
+func (p *Pipeline) ended(ctx context.Context, by factSource, repo ledger.Repository, env mapping.Environment, name string, d ledger.Deploy) (Outcome, error) {
+	e, moved, err := by.desire(ctx, repo.ID, name, d, dueAt(d.At, env.Settle))
 	switch {
 	case err != nil:
-		return "", err
-	case failed:
-		return "deploy failed", p.deployFailed(ctx, repo, known, env, deploy)
+		return Outcome{}, err
+	case d.State != "success":
+		return Outcome{result: deployFailed}, p.deployFailed(ctx, repo, e, env, d)
 	case moved:
-		return "desired", nil
-	case deploy.Point == known.Desired || deploy.Point == known.Live:
-		return "known already", nil
+		return Outcome{result: desired}, nil
+	case d.Point == e.Desired || d.Point == e.Live:
+		return Outcome{result: known}, nil
 	default:
-		return "overtaken", p.overtaken(ctx, repo, known, env, deploy)
+		return Outcome{result: overtaken}, p.overtaken(ctx, repo, e, env, d)
 	}
 }
 
 // counts decides whether a deployment status counts, by the rules on the
 // default branch and the operator's policy; if not, it says why.
-func (p *Pipeline) counts(ctx context.Context, by telling, repo ledger.Repository, e *webhook.DeploymentStatus) (env mapping.Environment, outcome string, err error) {
+func (p *Pipeline) counts(ctx context.Context, by factSource, repo ledger.Repository, e *webhook.DeploymentStatus) (env mapping.Environment, outcome Outcome, err error) {
 	env = mapping.Environment{Name: e.Environment, Key: e.Environment, Trigger: mapping.Trigger{Kind: mapping.OnDeployment}}
 	// A repository that the policy does not list is told so, object by object.
-	if grant := p.Policy.For(repo.FullName()); grant.Listed() && !grant.Creator(e.Creator) {
-		return env, "policy does not count deployments by " + e.Creator, nil
+	if grant := p.Policy().For(repo.FullName()); grant.Listed() && !grant.Creator(e.Creator) {
+		return env, otherwise("policy does not count deployments by %s", e.Creator), nil
 	}
 	file, err := by.authority(ctx)
 	if err != nil {
-		return env, "", err
+		return env, outcome, err
 	}
 	var named mapping.Environment
 	ok := false
-	if file.file != nil {
-		named, ok = file.file.Environment(e.Environment)
+	if file.File != nil {
+		named, ok = file.File.Environment(e.Environment)
 	}
 	if !ok {
-		outcome, err = p.ownGlob(ctx, repo, e)
+		outcome, err = p.refuseGlobOfOwnRules(ctx, repo, e)
 		return env, outcome, err
 	}
 	env = named
-	if len(env.Creators) > 0 && !slices.ContainsFunc(env.Creators, func(c string) bool { return strings.EqualFold(c, e.Creator) }) {
-		return env, "the rules do not count deployments by " + e.Creator, nil
+	if !createdBy(env, e.Creator) {
+		return env, otherwise("the rules do not count deployments by %s", e.Creator), nil
 	}
 	if env.Trigger.Kind != mapping.OnDeployment {
-		return env, "deployments do not trigger " + env.Name, nil
+		return env, otherwise("deployments do not trigger %s", env.Name), nil
 	}
 	if env.Glob {
 		on, err := p.onBranch(ctx, repo, e.SHA, branchOf(env, repo))
 		if err != nil || !on {
-			return env, e.SHA + " is not on " + branchOf(env, repo), err
+			return env, otherwise("%s is not on %s", e.SHA, branchOf(env, repo)), err
 		}
 	}
-	return env, "", nil
+	return env, Outcome{}, nil
 }
 
-// ownGlob keeps out a commit whose own rules name its environment by a glob
+// refuseGlobOfOwnRules keeps out a commit whose own rules name its environment by a glob
 // that the default branch does not have: a commit can't authorise itself.
-func (p *Pipeline) ownGlob(ctx context.Context, repo ledger.Repository, e *webhook.DeploymentStatus) (outcome string, err error) {
-	own, err := p.rulesAt(ctx, repo, e.SHA)
-	if github.IsNotFound(err) || err == nil && own.file == nil {
-		return "", nil
+func (p *Pipeline) refuseGlobOfOwnRules(ctx context.Context, repo ledger.Repository, e *webhook.DeploymentStatus) (outcome Outcome, err error) {
+	own, err := p.planner.RulesAt(ctx, repo, e.SHA)
+	if github.IsNotFound(err) || err == nil && own.File == nil {
+		return outcome, nil
 	}
 	if err != nil {
-		return "", err
+		return outcome, err
 	}
-	if named, ok := own.file.Environment(e.Environment); !ok || !named.Glob {
-		return "", nil
+	if named, ok := own.File.Environment(e.Environment); !ok || !named.Glob {
+		return outcome, nil
 	}
 	on, err := p.onBranch(ctx, repo, e.SHA, repo.DefaultBranch)
 	if err != nil || on {
-		return "", err
+		return outcome, err
 	}
-	return e.SHA + " is not on " + repo.DefaultBranch, nil
+	return otherwise("%s is not on %s", e.SHA, repo.DefaultBranch), nil
 }
 
 // onBranch reports whether a commit is on a branch.
@@ -146,14 +145,14 @@ func (p *Pipeline) overtaken(ctx context.Context, repo ledger.Repository, known 
 	if known.Live.IsZero() || known.Live.SHA == d.SHA || d.After(known.Live) {
 		return nil // the reconciling that is due will say it
 	}
-	_, named, ok, err := p.liveRules(ctx, repo, known.ID)
+	_, named, ok, err := p.planner.LiveRules(ctx, repo, known.ID)
 	if err == nil && !ok {
-		named, err = p.rulesAt(ctx, repo, known.Live.SHA)
+		named, err = p.planner.RulesAt(ctx, repo, known.Live.SHA)
 	}
-	if err != nil || named.file == nil {
+	if err != nil || named.File == nil {
 		return err
 	}
-	if _, ok := named.file.Environment(env.Name); !ok {
+	if _, ok := named.File.Environment(env.Name); !ok {
 		return nil
 	}
 	words := report.Carried(known.Live.SHA)

@@ -8,7 +8,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/report"
 	"github.com/purgebot/purgebot/internal/store"
 	"github.com/purgebot/purgebot/webhook"
 )
@@ -22,77 +24,131 @@ const sideBySide = 24 * time.Hour
 func errAttr(err error) slog.Attr { return slog.Any("err", err) }
 
 // handle reads one delivery and turns it into facts: what was pushed, what is
-// deployed, what is asked for.
+// deployed, what is asked for. One that may itself be why its handlings went wrong
+// is set aside after a few.
 func (p *Pipeline) handle(ctx context.Context, job store.HandleJob) error {
-	d, err := p.Store.Delivery(ctx, job.GUID)
-	if errors.Is(err, store.ErrNotFound) || (err == nil && !d.HandledAt.IsZero()) {
+	back := p.owed.pay(job.GUID)
+	d, before, err := p.Store.TakeDelivery(ctx, job.GUID, back)
+	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
+		p.owed.add(job.GUID, back)
 		return err
 	}
+	if before.Failed+before.Lost >= mostFailed {
+		return p.setAside(ctx, d, before, nil)
+	}
+	handled := false
+	err = p.caught(ctx, job, func() (err error) {
+		handled, err = p.attempt(ctx, d)
+		return err
+	})
+	if handled {
+		return err
+	}
+	wrong := wrongly(ctx, err, p.HandleTime)
+	ctx = context.WithoutCancel(ctx)
+	after, failure := p.Store.PutBack(ctx, d.GUID, wrong != nil)
+	switch {
+	case errors.Is(failure, store.ErrNotFound): // somebody else has handled it
+	case failure != nil:
+		p.owed.add(d.GUID, 1)
+		return errors.Join(err, failure)
+	case wrong != nil && after.Failed+after.Lost >= mostFailed:
+		return p.setAside(ctx, d, after, wrong)
+	}
+	return err
+}
+
+// attempt handles a delivery. It reports false where that is still to be done.
+func (p *Pipeline) attempt(ctx context.Context, d store.Delivery) (handled bool, err error) {
 	event, err := webhook.Parse(d.Event, d.Body)
 	// Only what can be read and is of use is stored: another release did it.
-	// Where two run side by side the sweep rings until that one hears.
+	// Where two run side by side the sweep wakes jobs until that one takes it.
 	_, useless := event.(*webhook.Ignored)
 	if (err != nil || useless) && p.Now().Sub(d.ReceivedAt) < sideBySide {
-		return nil
+		return false, nil
 	}
 	if err != nil {
 		p.Log.LogAttrs(ctx, slog.LevelError, "delivery can't be read", slog.String("delivery", d.GUID), errAttr(err))
-		return p.Store.Handled(ctx, d.GUID, "unreadable")
+		err = p.Store.Handled(ctx, d.GUID, "unreadable")
+		return err == nil, err
 	}
 	outcome, err := p.fact(ctx, event, d)
+	if words, mendable := github.OperatorFault(err); mendable {
+		err = errors.Join(err, p.Store.Explain(ctx, event.Source().Repository.ID, commitOf(event), report.Fault("waiting: "+words).Description))
+	}
 	if err != nil {
-		return fmt.Errorf("handle %s %s: %w", d.Event, d.GUID, err)
+		return false, fmt.Errorf("handle %s %s: %w", d.Event, d.GUID, err)
 	}
 	p.Log.LogAttrs(ctx, slog.LevelInfo, "delivery handled", slog.String("delivery", d.GUID),
 		slog.String("event", d.Event), slog.String("repository", event.Source().Repository.FullName()),
-		slog.String("outcome", outcome))
-	return p.Store.Handled(ctx, d.GUID, outcome)
+		slog.String("outcome", outcome.String()))
+	err = p.Store.Handled(ctx, d.GUID, outcome.String())
+	return err == nil, err
 }
 
-func (p *Pipeline) fact(ctx context.Context, event webhook.Event, d store.Delivery) (outcome string, err error) {
+// commitOf is the commit that may be deployed, as an event tells; "": none is.
+func commitOf(event webhook.Event) string {
+	switch e := event.(type) {
+	case *webhook.DeploymentStatus:
+		return e.SHA
+	case *webhook.Status:
+		return e.SHA
+	case *webhook.WorkflowRun:
+		return e.HeadSHA
+	case *webhook.CheckRun:
+		return e.HeadSHA
+	}
+	return ""
+}
+
+func (p *Pipeline) fact(ctx context.Context, event webhook.Event, d store.Delivery) (outcome Outcome, err error) {
 	source := event.Source()
 	if outcome, is, err := p.reach(ctx, event); is || err != nil {
-		return outcome, err
+		return otherwise("%s", outcome), err
 	}
 	if source.Repository.ID == 0 {
-		return "no repository", nil
+		return otherwise("no repository"), nil
 	}
-	repo, err := p.Store.SeeRepository(ctx, ledger.Repository{
+	// The replica that received it knew GitHub's time; this one's clock may differ.
+	if d.At.IsZero() {
+		d.At = p.githubTime(ctx, d.ReceivedAt)
+	}
+	repo, err := p.heardOf(ctx, ledger.Repository{
 		ID: source.Repository.ID, Owner: source.Repository.Owner, Name: source.Repository.Name,
-		Installation: source.Installation, DefaultBranch: source.Repository.DefaultBranch, FirstSeen: d.ReceivedAt,
+		Installation: source.Installation, DefaultBranch: source.Repository.DefaultBranch, FirstSeen: d.At,
 	})
 	if err != nil {
-		return "", err
+		return outcome, err
 	}
 	if repo.Gone != "" {
 		if repo, err = p.reached(ctx, repo); err != nil || repo.Gone != "" {
-			return repo.Gone, err
+			return otherwise("%s", repo.Gone), err
 		}
 	}
 	switch e := event.(type) {
 	case *webhook.Push:
 		return p.pushed(ctx, repo, e, d)
 	case *webhook.DeploymentStatus:
-		return p.deployed(ctx, repo, e, d.ReceivedAt)
+		return p.deployed(ctx, p.fromWebhook(repo), repo, e, d.At)
 	case *webhook.IssueComment:
-		return p.commented(ctx, repo, e, d)
+		return saidAs(p.commented(ctx, repo, e, d))
 	case *webhook.Status:
-		return p.statusSet(ctx, repo, e, d.ReceivedAt)
+		return p.statusSet(ctx, repo, e, d.At)
 	case *webhook.WorkflowRun:
-		return p.workflowRan(ctx, repo, e, d.ReceivedAt)
+		return p.workflowRan(ctx, repo, e, d.At)
 	case *webhook.CheckRun:
 		return p.checked(ctx, repo, e, d)
 	case *webhook.CheckSuite:
-		return p.suiteAgain(ctx, repo, e, d)
+		return saidAs(p.suiteAgain(ctx, repo, e, d))
 	case *webhook.PullRequest:
-		return p.pullChanged(ctx, repo, e)
+		return saidAs(p.pullChanged(ctx, repo, e))
 	case *webhook.MergeGroup:
-		return p.queued(ctx, repo, e)
+		return saidAs(p.queued(ctx, repo, e))
 	default:
-		return "no use for it", nil
+		return otherwise("no use for it"), nil
 	}
 }
 

@@ -13,10 +13,17 @@ import (
 // urgencyOf says how long words may wait where GitHub's limits on writes are
 // near.
 func urgencyOf(post store.Post, w words) ledger.Urgency {
-	if kind := post.Kind(); kind == store.ReplyPost || kind == store.ReactionPost {
+	kind := post.Kind()
+	switch {
+	case post.Refuses():
+		return ledger.Refused
+	case kind == store.ReplyPost, kind == store.ReactionPost:
 		return ledger.Person
-	}
-	if post.PurgeID != "" && (!w.until.IsZero() || w.status.State == github.StatePending) {
+	case post.PurgeID == "" && kind == store.CheckPost:
+		return ledger.Preview
+	case post.PurgeID == "":
+		return ledger.FirstWord
+	case !w.until.IsZero(), w.status.State == github.StatePending:
 		return ledger.Progress
 	}
 	return ledger.LastWord
@@ -46,10 +53,10 @@ const progressWait = 5 * time.Second
 // pace takes one of the writes that GitHub allows, or puts the surface off for
 // as long as it gives. Whoever waits for the same moment comes back spread
 // over a while.
-func (p *Pipeline) pace(ctx context.Context, repo ledger.Repository, post store.Post, w words, now time.Time) (time.Duration, error) {
+func (p *Pipeline) pace(ctx context.Context, repo ledger.Repository, post store.Post, w words) (time.Duration, error) {
 	urgency := urgencyOf(post, w)
 	if urgency == ledger.Progress && w.quiet > 0 {
-		return p.putOff(ctx, post, now, min(w.quiet, progressWait))
+		return p.putOff(ctx, post, min(w.quiet, progressWait))
 	}
 	if p.Unpaced {
 		return 0, nil
@@ -58,13 +65,16 @@ func (p *Pipeline) pace(ctx context.Context, repo ledger.Repository, post store.
 	if err != nil || wait == 0 {
 		return 0, err
 	}
+	if urgency == ledger.Refused { // it can't wait: others would wait for it
+		return wait, p.Store.GiveUpPost(ctx, post, "")
+	}
 	wait += rand.N(min(wait, 10*time.Second)) //nolint:gosec // jitter needs no secrecy
 	if urgency == ledger.Progress {
 		wait = min(wait, progressWait)
 	}
-	return p.putOff(ctx, post, now, wait)
+	return p.putOff(ctx, post, wait)
 }
 
-func (p *Pipeline) putOff(ctx context.Context, post store.Post, now time.Time, wait time.Duration) (time.Duration, error) {
-	return wait, p.Store.PutOff(ctx, post, now.Add(wait))
+func (p *Pipeline) putOff(ctx context.Context, post store.Post, wait time.Duration) (time.Duration, error) {
+	return wait, p.Store.PutOff(ctx, post, wait)
 }

@@ -1,7 +1,23 @@
-// Package pipeline has purgebot's verbs, one file each: handle a delivery,
-// reconcile an environment, send a purge, report it, sweep up what was
-// missed. Every verb is a job that may run twice: it reads, has at most one
-// effect outside, and ends in one transaction.
+// Package pipeline has purgebot's verbs, a file each:
+//
+//	handle     a delivery becomes facts: desired moves, a command is carried out
+//	reconcile  live follows desired: the plan is written down, then opened
+//	purge      one request to Akamai: claim, send, settle
+//	report     the newest words to one surface on GitHub
+//	notify     one event to one receiver
+//	sweep      wake what is due and nobody took
+//	recover    ask GitHub for what no webhook told
+//
+// All but the last two are jobs, and a job may run twice: on two replicas at once,
+// or again after a crash at any line. So each reads, has at most one effect
+// outside, and ends in one transaction that changes nothing if what it read
+// has changed. A job carries an id and no work: one too many costs a look, and
+// one that is lost is made again by sweep.
+//
+// Two traps. Nothing may be decided by the order in which webhooks arrive, or
+// by this machine's clock: facts have GitHub's times and ids. And an error
+// ends only the job; what it was about is put off on its own row (see Work),
+// so that a long outage does not multiply jobs.
 package pipeline
 
 import (
@@ -9,6 +25,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,8 +35,12 @@ import (
 
 	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/notify"
+	"github.com/purgebot/purgebot/internal/planner"
 	"github.com/purgebot/purgebot/internal/policy"
+	"github.com/purgebot/purgebot/internal/probe"
 	"github.com/purgebot/purgebot/internal/store"
+	"github.com/purgebot/purgebot/mapping"
 	"github.com/purgebot/purgebot/purger"
 )
 
@@ -28,10 +49,17 @@ type Config struct {
 	Store     *store.Store
 	GitHub    *github.App
 	Akamai    Sender
-	Policy    policy.Policy
-	PublicURL string // of the pages that statuses link to, without a slash at its end
+	Policy    func() policy.Policy // as it is now: a running server may take another
+	Pages     probe.Getter         // fetches pages, to verify and to warm
+	Receivers func() []notify.Receiver
+	Poster    notify.Poster // tells them
+	PublicURL string        // of the pages that statuses link to, without a slash at its end
 	Now       func() time.Time
 	Log       *slog.Logger
+
+	// FetchOrigins are hosts, or HOST:PORT, that may be fetched from beside those
+	// that policy lets a repository purge.
+	FetchOrigins []string
 
 	// StatusEvery is the least time between two writes of one commit status.
 	// GitHub allows 80 writes a minute and 500 an hour.
@@ -39,22 +67,32 @@ type Config struct {
 	// Unpaced leaves out the limits on writes: a GitHub that has none.
 	Unpaced bool
 
+	// HandleTime is what the handling of one delivery may take; 0: two minutes.
+	HandleTime time.Duration
+
 	// How long deliveries and purges are kept once they are done; 0: for ever.
 	KeepDeliveries, KeepPurges time.Duration
 }
 
-// Sender makes one attempt at a request to Akamai; purger.Client is one.
+// Sender makes one attempt at a request to Akamai with an account's credentials;
+// see purger.Client.
 type Sender interface {
-	Send(ctx context.Context, r purger.Request) purger.Answer
+	Send(ctx context.Context, account string, r purger.Request) purger.Answer
 }
 
 // Pipeline does the work between the webhook and Akamai.
 type Pipeline struct {
 	Config
-	rules   rulesCache
-	bells   bells
+	planner *planner.Planner
+	owed    owed
+	snoozed snoozed
 	alarm   alarm
+
+	assigned atomic.Int64 // when policy was taken: see Assign
+
 	refused atomic.Bool // a webhook, since GitHub was last asked for them
+	timings *timings
+	notices notices
 }
 
 // New makes a pipeline. It starts nothing: see Runner.
@@ -65,10 +103,18 @@ func New(cfg Config) *Pipeline {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.HandleTime == 0 {
+		cfg.HandleTime = 2 * time.Minute
+	}
 	if cfg.StatusEvery == 0 {
 		cfg.StatusEvery = 3 * time.Second
 	}
-	return &Pipeline{Config: cfg}
+	if cfg.Receivers == nil {
+		cfg.Receivers = func() []notify.Receiver { return nil }
+	}
+	p := &Pipeline{timings: newTimings(), notices: newNotices(), Config: cfg}
+	p.planner = planner.New(planner.Config{Ledger: cfg.Store, GitHub: cfg.GitHub, Policy: cfg.Policy, Log: cfg.Log, Began: p.began})
+	return p
 }
 
 const (
@@ -80,19 +126,24 @@ const (
 
 // Runner makes the job runner that works this pipeline.
 func (p *Pipeline) Runner() (store.Runner, error) {
+	const handlers, reconcilers, reporters = 8, 4, 4
 	workers := river.NewWorkers()
-	river.AddWorker(workers, verb(p, jobTime*2, p.handle))
-	river.AddWorker(workers, verb(p, planTime, p.reconcile))
+	river.AddWorker(workers, verb(p, p.HandleTime, shared(p, newShares(handlers/4), p.whoseDelivery, p.handle)))
+	river.AddWorker(workers, verb(p, planTime, shared(p, newShares(reconcilers/2), p.whoseEnvironment, p.reconcile)))
 	river.AddWorker(workers, verb(p, jobTime, p.purge))
-	river.AddWorker(workers, verb(p, jobTime, p.report))
+	river.AddWorker(workers, verb(p, jobTime, shared(p, newShares(reporters/2), p.whosePost, p.report)))
+	river.AddWorker(workers, verb(p, jobTime, p.prove))
+	river.AddWorker(workers, verb(p, jobTime, p.notify))
 	return p.Store.NewRunner(&river.Config{
 		Logger:  slog.New(slog.DiscardHandler), // this package logs what a job did, once
 		Workers: workers,
 		Queues: map[string]river.QueueConfig{
-			store.HandleJob{}.Kind():    {MaxWorkers: 8},
-			store.ReconcileJob{}.Kind(): {MaxWorkers: 4},
+			store.HandleJob{}.Kind():    {MaxWorkers: handlers},
+			store.ReconcileJob{}.Kind(): {MaxWorkers: reconcilers},
 			store.PurgeJob{}.Kind():     {MaxWorkers: 8},
-			store.ReportJob{}.Kind():    {MaxWorkers: 4},
+			store.ReportJob{}.Kind():    {MaxWorkers: reporters},
+			store.ProveJob{}.Kind():     {MaxWorkers: 4},
+			store.NotifyJob{}.Kind():    {MaxWorkers: notify.Most},
 		},
 		FetchCooldown:               10 * time.Millisecond,
 		FetchPollInterval:           500 * time.Millisecond,
@@ -103,10 +154,10 @@ func (p *Pipeline) Runner() (store.Runner, error) {
 	})
 }
 
-// again asks for the same job once more after a time: nothing went wrong.
-type again struct{ after time.Duration }
+// snooze asks for the same job once more after a time: nothing went wrong.
+type snooze struct{ after time.Duration }
 
-func (again) Error() string { return "not yet" }
+func (snooze) Error() string { return "not yet" }
 
 // River puts a job off to the millisecond up to soon; what is later takes
 // several steps, and what is much later is left to the sweep.
@@ -131,10 +182,10 @@ func verb[T river.JobArgs](p *Pipeline, limit time.Duration, work func(context.C
 func (w *worker[T]) Timeout(*river.Job[T]) time.Duration { return w.limit }
 
 // Work runs the verb. An error is logged here, once, and what the job was
-// rung for is put off: by the time that GitHub asked for, or a growing pause.
+// woken for is put off: by the time that GitHub asked for, or a growing pause.
 func (w *worker[T]) Work(ctx context.Context, job *river.Job[T]) error {
-	err := w.work(ctx, job.Args)
-	var wait again
+	err := w.p.caught(ctx, job.Args, func() error { return w.work(ctx, job.Args) })
+	var wait snooze
 	switch {
 	case err == nil:
 		return nil
@@ -148,7 +199,7 @@ func (w *worker[T]) Work(ctx context.Context, job *river.Job[T]) error {
 	switch {
 	case inTrouble(err):
 		level = slog.LevelDebug
-	case waitable:
+	case waitable, errors.Is(err, mapping.ErrBusy):
 		level = slog.LevelWarn
 	}
 	after, deferred := w.p.Store.Defer(context.WithoutCancel(ctx), job.Args, func(tries int) time.Duration {
@@ -160,6 +211,20 @@ func (w *worker[T]) Work(ctx context.Context, job *river.Job[T]) error {
 		return err // not even that could be stored: River tries again
 	}
 	return nil
+}
+
+var errPanicked = errors.New("it panicked, as the log shows")
+
+// caught makes an error of a panic: it ends one job, and the log has it.
+func (p *Pipeline) caught(ctx context.Context, job river.JobArgs, work func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			p.Log.LogAttrs(ctx, slog.LevelError, "a job panicked", slog.String("job", job.Kind()), slog.Any("args", job),
+				slog.Any("panic", r), slog.String("stack", string(debug.Stack())))
+			err = errPanicked
+		}
+	}()
+	return work()
 }
 
 // retryPolicy tries again after 1, 2, 4 … seconds, at most every 2 minutes.
@@ -185,24 +250,24 @@ func pause(asked time.Duration, tries int) time.Duration {
 	return backoff(tries)
 }
 
-// bells remembers the doorbells of this process that wait for a moment, so
-// that of many for one kind only one is kept waiting.
-type bells struct {
+// snoozed remembers the jobs of this process that wait for a moment, so that of
+// many for one account and kind only one is kept waiting.
+type snoozed struct {
 	mu    sync.Mutex
-	until map[string]time.Time
+	until map[store.PurgeJob]time.Time
 }
 
 // wait reports whether the caller is to wait: nobody else does, or not so soon.
-func (b *bells) wait(kind string, now, until time.Time) bool {
+func (b *snoozed) wait(job store.PurgeJob, now, until time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.until == nil {
-		b.until = map[string]time.Time{}
+		b.until = map[store.PurgeJob]time.Time{}
 	}
-	if other := b.until[kind]; other.After(now) && !other.After(until) {
+	if other := b.until[job]; other.After(now) && !other.After(until) {
 		return false
 	}
-	b.until[kind] = until.Add(-10 * time.Millisecond) // River may come a little early
+	b.until[job] = until.Add(-10 * time.Millisecond) // River may come a little early
 	return true
 }
 

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/planner"
 	"github.com/purgebot/purgebot/internal/policy"
 	"github.com/purgebot/purgebot/internal/report"
 	"github.com/purgebot/purgebot/internal/store"
@@ -27,6 +29,14 @@ type proposal struct {
 // pullChanged previews a pull request that was opened or got new commits.
 func (p *Pipeline) pullChanged(ctx context.Context, repo ledger.Repository, e *webhook.PullRequest) (string, error) {
 	if e.Action == "closed" {
+		if err := p.Store.ClosePreview(ctx, repo.ID, e.Number); err != nil {
+			return "", err
+		}
+	}
+	if e.Action == "closed" && e.Merge != "" {
+		return "merged", p.Store.SeeMerged(ctx, store.Merged{RepoID: repo.ID, Number: e.Number, Branch: e.Base.Ref, SHA: e.Merge, At: p.Now()})
+	}
+	if e.Action == "closed" {
 		return "closed", nil
 	}
 	return p.previewPull(ctx, repo, e.Number, e.Head.SHA, false)
@@ -45,7 +55,7 @@ func (p *Pipeline) previewPull(ctx context.Context, repo ledger.Repository, numb
 	case !pull.Open || pull.HeadSHA != head:
 		return "the pull request has moved on", nil
 	}
-	concerns, err := p.concerns(ctx, repo, pull.BaseRef)
+	branch, err := p.branchRules(ctx, repo, pull.BaseRef)
 	if err != nil {
 		return "", err
 	}
@@ -53,14 +63,14 @@ func (p *Pipeline) previewPull(ctx context.Context, repo ledger.Repository, numb
 	if err != nil {
 		return "", err
 	}
-	return p.preview(ctx, repo, concerns, proposal{head: head, base: pull.BaseRef, files: files, cut: !complete}, number, afresh)
+	return p.preview(ctx, repo, branch, proposal{head: head, base: pull.BaseRef, files: files, cut: !complete}, number, afresh)
 }
 
 // queued previews a merge queue's group, whose check run has the same name:
 // whoever requires the one needs the other.
 func (p *Pipeline) queued(ctx context.Context, repo ledger.Repository, e *webhook.MergeGroup) (string, error) {
 	base := cutRef(e.BaseRef)
-	concerns, err := p.concerns(ctx, repo, base)
+	branch, err := p.branchRules(ctx, repo, base)
 	if err != nil {
 		return "", err
 	}
@@ -71,20 +81,20 @@ func (p *Pipeline) queued(ctx context.Context, repo ledger.Repository, e *webhoo
 	if err != nil {
 		return "", err
 	}
-	return p.preview(ctx, repo, concerns, proposal{head: e.HeadSHA, base: base, files: changes.Files}, 0, false)
+	return p.preview(ctx, repo, branch, proposal{head: e.HeadSHA, base: base, files: changes.Files}, 0, false)
 }
 
-// concern is what a change to a branch concerns: the environments that
-// follow the branch, and the rules at its head.
-type concern struct {
+// branchRules are the rules at a branch's head, and the environments that
+// follow the branch.
+type branchRules struct {
 	head  string
 	rules rules
-	envs  []string
+	envs  []mapping.Environment
 }
 
-// concerns finds the environments, named and not by glob, that follow a
-// branch by the default branch's word.
-func (p *Pipeline) concerns(ctx context.Context, repo ledger.Repository, branch string) (c concern, err error) {
+// branchRules reads them; the environments are those that are named, not by
+// glob, and follow the branch by the default branch's word.
+func (p *Pipeline) branchRules(ctx context.Context, repo ledger.Repository, branch string) (c branchRules, err error) {
 	c.head, err = p.repository(repo).Head(ctx, branch)
 	if github.IsNotFound(err) {
 		return c, nil
@@ -92,16 +102,16 @@ func (p *Pipeline) concerns(ctx context.Context, repo ledger.Repository, branch 
 	if err != nil {
 		return c, err
 	}
-	if c.rules, err = p.rulesAt(ctx, repo, c.head); err != nil {
+	if c.rules, err = p.planner.RulesAt(ctx, repo, c.head); err != nil {
 		return c, err
 	}
-	authority, err := p.authority(ctx, repo)
-	if err != nil || authority.file == nil {
+	authority, err := p.planner.Authority(ctx, repo)
+	if err != nil || authority.File == nil {
 		return c, err
 	}
-	for _, env := range authority.file.Environments() {
+	for _, env := range authority.File.Environments() {
 		if !env.Glob && branchOf(env, repo) == branch {
-			c.envs = append(c.envs, env.Name)
+			c.envs = append(c.envs, env)
 		}
 	}
 	return c, nil
@@ -109,14 +119,16 @@ func (p *Pipeline) concerns(ctx context.Context, repo ledger.Repository, branch 
 
 // preview wants the check run of a proposal; where neither the branch nor the
 // proposal has rules for it there is none.
-func (p *Pipeline) preview(ctx context.Context, repo ledger.Repository, c concern, to proposal, number int, afresh bool) (string, error) {
-	view := report.Preview{Base: to.base, Files: len(to.files), Cut: to.cut, Fault: c.rules.fault}
-	grant := p.Policy.For(repo.FullName())
+func (p *Pipeline) preview(ctx context.Context, repo ledger.Repository, c branchRules, to proposal, number int, afresh bool) (string, error) {
+	view := report.Preview{Base: to.base, Files: len(to.files), Cut: to.cut, Fault: c.rules.Fault}
+	grant := p.Policy().For(repo.FullName())
 	view.Fails.Refused, view.Fails.Held = grant.PreviewFails(policy.Refused), grant.PreviewFails(policy.Held)
 	view.Fails.Unmatched = grant.PreviewFails(policy.Unmatched)
-	if c.rules.file != nil {
-		view.SHA = c.head
-		p.previewEnvironments(repo, &view, c, to)
+	if c.rules.File != nil {
+		view.SHA, view.Shared = c.head, c.rules.Shared
+		if err := p.previewEnvironments(ctx, repo, &view, c, to); err != nil {
+			return "", err
+		}
 	}
 	place, touched := rulesTouched(to.files)
 	if touched {
@@ -129,7 +141,7 @@ func (p *Pipeline) preview(ctx context.Context, repo ledger.Repository, c concer
 	if len(view.Environments) == 0 && view.Fault == "" && !touched {
 		return "no environment follows " + to.base, nil
 	}
-	words, err := p.previewWords(ctx, repo, &view, to.head)
+	words, err := p.previewWords(ctx, repo, &view, number, to.head)
 	if err != nil {
 		return "", err
 	}
@@ -140,10 +152,10 @@ func (p *Pipeline) preview(ctx context.Context, repo ledger.Repository, c concer
 
 // previewWords writes down what the check run shows. Where GitHub takes less
 // than all of it, it links to a page with the whole.
-func (p *Pipeline) previewWords(ctx context.Context, repo ledger.Repository, view *report.Preview, head string) (string, error) {
+func (p *Pipeline) previewWords(ctx context.Context, repo ledger.Repository, view *report.Preview, number int, head string) (string, error) {
 	check := view.Check()
 	if check.Cut() && p.PublicURL != "" {
-		key, err := p.Store.KeepPreview(ctx, repo.ID, head, []byte(view.Listing()))
+		key, err := p.Store.KeepPreview(ctx, repo.ID, number, head, []byte(view.Listing()))
 		if err != nil {
 			return "", err
 		}
@@ -155,16 +167,19 @@ func (p *Pipeline) previewWords(ctx context.Context, repo ledger.Repository, vie
 }
 
 // previewEnvironments maps the files by the rules of the branch.
-func (p *Pipeline) previewEnvironments(repo ledger.Repository, view *report.Preview, c concern, to proposal) {
-	grant := p.Policy.For(repo.FullName())
+func (p *Pipeline) previewEnvironments(ctx context.Context, repo ledger.Repository, view *report.Preview, c branchRules, to proposal) error {
 	unmatched := map[string]bool{}
-	for _, name := range c.envs {
-		if _, ok := c.rules.file.Environment(name); !ok {
+	for _, follows := range c.envs {
+		if _, ok := c.rules.File.Environment(follows.Name); !ok {
 			continue
 		}
-		env, plan := previewOf(repo, grant, c.rules.file, name, to)
+		env, files, err := p.previewOf(ctx, repo, c.rules.File, follows.Name, to)
+		if err != nil {
+			return err
+		}
+		env.Unheard = p.unheard(ctx, repo, follows.Trigger)
 		view.Environments = append(view.Environments, env)
-		for _, file := range plan.Unmatched {
+		for _, file := range files {
 			if !unmatched[file] {
 				unmatched[file] = true
 				view.Unmatched = append(view.Unmatched, file)
@@ -172,22 +187,37 @@ func (p *Pipeline) previewEnvironments(repo ledger.Repository, view *report.Prev
 		}
 	}
 	slices.Sort(view.Unmatched)
+	return nil
 }
 
-// previewOf is what one environment would purge by a file's rules. It is pure.
-func previewOf(repo ledger.Repository, grant policy.Grant, file *mapping.File, name string, to proposal) (report.PreviewEnvironment, mapping.Plan) {
-	plan, err := file.Plan(mapping.Query{
-		Environment: name, Owner: repo.Owner, Repo: repo.Name, DefaultBranch: repo.DefaultBranch,
-		Changes: slices.Values(to.files),
-	})
-	env := report.PreviewEnvironment{Name: contextName(plan.Environment), Network: plan.Environment.Network}
-	if err != nil {
-		env.Fault = err.Error()
-		return env, plan
+// previewSteps bound what the rules of a pull request, which anybody may
+// open, can make the server do: about a second.
+const previewSteps = 250_000_000
+
+// previewMost is how many objects a preview of one environment lists.
+const previewMost = 50_000
+
+// previewOf is what one environment would purge by a file's rules.
+func (p *Pipeline) previewOf(ctx context.Context, repo ledger.Repository, file *mapping.File, name string, to proposal) (env report.PreviewEnvironment, unmatched []string, err error) {
+	plan, err := p.planner.Map(ctx, repo, file, planner.Change{Environment: name, Files: to.files, Steps: previewSteps, By: policy.Deployment()})
+	if err == nil {
+		defer plan.Release()
 	}
-	env.Targets, env.Limit, env.URLs = judge(grant, plan.Targets), plan.Limit, plan.URLs
-	_, env.Held = hold(grant, plan, env.Targets, false)
-	return env, plan
+	named, _ := file.Environment(name)
+	env = report.PreviewEnvironment{Name: contextName(named), Network: named.Network}
+	if fault, ok := planner.Unplannable(err); ok {
+		env.Fault, err = fault, nil
+	}
+	if env.Fault != "" || err != nil {
+		return env, nil, err
+	}
+	env.Limit, env.URLs, env.Held = plan.Limit, plan.URLs, plan.Held
+	if plan.Len() > previewMost {
+		env.Fault = fmt.Sprintf("this gives %d objects, and a preview lists at most %d", plan.Len(), previewMost)
+		return env, plan.Unmatched, nil
+	}
+	env.Targets = slices.Collect(plan.Judged())
+	return env, plan.Unmatched, nil
 }
 
 // rulesTouched finds the rules file among the changed files.
@@ -206,7 +236,7 @@ func rulesTouched(files []mapping.Change) (place string, touched bool) {
 
 // previewRules reads a proposal's own rules file: its faults, and what it
 // would change for the same files. It is trusted for nothing.
-func (p *Pipeline) previewRules(ctx context.Context, repo ledger.Repository, c concern, to proposal, place string) (*report.PreviewRules, error) {
+func (p *Pipeline) previewRules(ctx context.Context, repo ledger.Repository, c branchRules, to proposal, place string) (*report.PreviewRules, error) {
 	own := &report.PreviewRules{Path: place}
 	file, found, err := p.repository(repo).RulesFile(ctx, to.head)
 	var unusable *github.RulesFileError
@@ -221,21 +251,42 @@ func (p *Pipeline) previewRules(ctx context.Context, repo ledger.Repository, c c
 		return own, nil
 	}
 	own.Path = file.Path
-	parsed, faults := mapping.Parse(file.Source)
+	parsed, faults, err := p.planner.Extend(ctx, repo, file.Path, file.Source)
+	if err != nil {
+		return nil, err
+	}
 	own.Faults = faults
 	if parsed == nil {
 		return own, nil
 	}
-	own.Faults = append(slices.Clone(faults), parsed.Check(repo.Owner, repo.Name, repo.DefaultBranch)...)
-	own.Changes = rulesChanges(repo, p.Policy.For(repo.FullName()), c, parsed, to)
-	return own, nil
+	own.Faults = append(slices.Clone(faults), p.unheardOf(ctx, repo, parsed)...)
+	own.Faults = append(own.Faults, parsed.Check(ctx, repo.Owner, repo.Name, repo.DefaultBranch)...)
+	if tree, err := p.repository(repo).Tree(ctx, to.head); err == nil { // only to warn and to count
+		if reach, warnings, err := parsed.Reach(ctx, tree.Paths()); err == nil {
+			own.Reach, own.Faults = reach, append(own.Faults, warnings...)
+		}
+	}
+	own.Changes, err = p.rulesChanges(ctx, repo, c, parsed, to)
+	return own, err
+}
+
+// unheardOf warns of the triggers of a file that the App does not hear.
+func (p *Pipeline) unheardOf(ctx context.Context, repo ledger.Repository, file *mapping.File) (faults mapping.Faults) {
+	for _, env := range file.Environments() {
+		if words := p.unheard(ctx, repo, env.Trigger); words != "" {
+			faults = append(faults, mapping.Fault{Line: 1, Column: 1, Severity: mapping.Warning, Message: env.Key + " would not be purged: " + words})
+		}
+	}
+	return faults
 }
 
 // rulesChanges compares what today's rules and a proposal's own give for the
-// same files, in every environment of either that follows the branch. It is
-// pure.
-func rulesChanges(repo ledger.Repository, grant policy.Grant, c concern, own *mapping.File, to proposal) (changes []report.RulesChange) {
-	names := slices.Clone(c.envs)
+// same files, in every environment of either that follows the branch.
+func (p *Pipeline) rulesChanges(ctx context.Context, repo ledger.Repository, c branchRules, own *mapping.File, to proposal) (changes []report.RulesChange, err error) {
+	var names []string
+	for _, env := range c.envs {
+		names = append(names, env.Name)
+	}
 	for _, env := range own.Environments() {
 		if !env.Glob && branchOf(env, repo) == to.base && !slices.Contains(names, env.Name) {
 			names = append(names, env.Name)
@@ -245,14 +296,18 @@ func rulesChanges(repo ledger.Repository, grant policy.Grant, c concern, own *ma
 		change := report.RulesChange{Environment: name}
 		var today, then report.PreviewEnvironment
 		known := false
-		if c.rules.file != nil {
-			if _, known = c.rules.file.Environment(name); known {
-				today, _ = previewOf(repo, grant, c.rules.file, name, to)
+		if c.rules.File != nil {
+			if _, known = c.rules.File.Environment(name); known {
+				if today, _, err = p.previewOf(ctx, repo, c.rules.File, name, to); err != nil {
+					return nil, err
+				}
 			}
 		}
 		_, stays := own.Environment(name)
 		if stays {
-			then, _ = previewOf(repo, grant, own, name, to)
+			if then, _, err = p.previewOf(ctx, repo, own, name, to); err != nil {
+				return nil, err
+			}
 		}
 		change.Added, change.Dropped = !known && stays, known && !stays
 		change.More, change.Less = targetsWithout(then.Targets, today.Targets), targetsWithout(today.Targets, then.Targets)
@@ -261,7 +316,7 @@ func rulesChanges(repo ledger.Repository, grant policy.Grant, c concern, own *ma
 			changes = append(changes, change)
 		}
 	}
-	return changes
+	return changes, nil
 }
 
 // targetsWithout lists the targets that could be sent and that others lack.

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,66 +18,70 @@ import (
 // pushed announces what a deployment of the pushed commit would purge, in
 // each environment whose branch moved, or purges at once where the push is
 // the trigger.
-func (p *Pipeline) pushed(ctx context.Context, repo ledger.Repository, e *webhook.Push, d store.Delivery) (string, error) {
+func (p *Pipeline) pushed(ctx context.Context, repo ledger.Repository, e *webhook.Push, d store.Delivery) (none Outcome, err error) {
 	branch, isBranch := strings.CutPrefix(e.Ref, "refs/heads/")
 	if !isBranch || e.Deleted || zeroSHA(e.After) {
-		return "not a branch that moved", nil
+		return otherwise("not a branch that moved"), nil
 	}
 	push := ledger.Push{RepoID: repo.ID, Branch: branch, Before: e.Before, After: e.After, At: e.Repository.PushedAt, Delivery: d.GUID}
 	if push.At.IsZero() {
-		push.At = d.ReceivedAt.Truncate(time.Second)
+		push.At = d.At.Truncate(time.Second)
 	}
 	fresh, err := p.Store.SeePush(ctx, push)
 	if err != nil {
-		return "", err
+		return none, err
 	}
 	if branch == repo.DefaultBranch { // a mended rules file, or changed trust
-		waiting, err := p.Store.Faulty(ctx, repo.ID)
-		if err != nil {
-			return "", err
+		of := repo.ID
+		if p.Policy().Shares(repo.FullName()) { // with all who use it
+			of = store.AnyRepository
+			p.planner.Forget()
 		}
-		if err := p.Store.Ring(ctx, waiting...); err != nil {
-			return "", err
+		waiting, err := p.Store.Faulty(ctx, of)
+		if err != nil {
+			return none, err
+		}
+		if err := p.Store.Wake(ctx, waiting...); err != nil {
+			return none, err
 		}
 	}
 	envs, err := p.pushedTo(ctx, repo, push)
 	if err != nil || len(envs) == 0 {
-		return "no environment follows this branch", err
+		return otherwise("no environment follows this branch"), err
 	}
-	for _, env := range envs {
+	err = independently(ctx, slices.Values(envs), func(env mapping.Environment) error {
 		if env.Trigger.Kind == mapping.OnPush {
-			err = p.pushDeploys(ctx, p.told(repo), repo, env, push, fresh)
-		} else {
-			err = p.announce(ctx, repo, env, push)
+			return p.pushDeploys(ctx, p.fromWebhook(repo), repo, env, push, fresh)
 		}
-		if err != nil {
-			return "", err
-		}
+		return p.announce(ctx, repo, env, push)
+	})
+	if err != nil {
+		return none, err
 	}
-	return "announced", nil
+	return otherwise("announced"), nil
 }
 
 // pushedTo lists the environments, named and not by glob, whose branch this
 // push moved. Which they are stands on the default branch; where that has no
 // good file, the pushed one's or the one before it tells.
 func (p *Pipeline) pushedTo(ctx context.Context, repo ledger.Repository, push ledger.Push) ([]mapping.Environment, error) {
-	file, err := p.authority(ctx, repo)
+	file, err := p.planner.Trusted(ctx, repo)
 	if err != nil {
 		return nil, err
 	}
 	for _, sha := range []string{push.After, push.Before} {
-		if file.file != nil || zeroSHA(sha) {
+		if file.File != nil || zeroSHA(sha) {
 			break
 		}
-		if file, err = p.rulesAt(ctx, repo, sha); err != nil && !github.IsNotFound(err) {
+		if file, err = p.planner.RulesAt(ctx, repo, sha); err != nil && !github.IsNotFound(err) {
 			return nil, err
 		}
 	}
-	if file.file == nil {
+	if file.File == nil {
 		return nil, nil
 	}
 	var envs []mapping.Environment
-	for _, env := range file.file.Environments() {
+	for _, env := range file.File.Environments() {
 		if !env.Glob && branchOf(env, repo) == push.Branch {
 			envs = append(envs, env)
 		}
@@ -85,10 +90,10 @@ func (p *Pipeline) pushedTo(ctx context.Context, repo ledger.Repository, push le
 }
 
 // pushDeploys takes a push for a deployment.
-func (p *Pipeline) pushDeploys(ctx context.Context, by telling, repo ledger.Repository, env mapping.Environment, push ledger.Push, fresh bool) error {
+func (p *Pipeline) pushDeploys(ctx context.Context, by factSource, repo ledger.Repository, env mapping.Environment, push ledger.Push, fresh bool) error {
 	desire := func(point ledger.Point) (ledger.Environment, error) {
 		known, _, err := by.desire(ctx, repo.ID, env.Name,
-			ledger.Deploy{Point: point, State: "success", Known: !fresh}, push.At.Add(env.Settle))
+			ledger.Deploy{Point: point, State: "success", Known: !fresh}, dueAt(push.At, env.Settle))
 		return known, err
 	}
 	known, err := desire(ledger.Point{SHA: push.After, At: push.At})
@@ -119,7 +124,11 @@ func (p *Pipeline) announce(ctx context.Context, repo ledger.Repository, env map
 	if err != nil {
 		return err
 	}
+	unheard := p.unheard(ctx, repo, env.Trigger)
 	words, err := p.forecast(ctx, repo, known, ledger.Point{SHA: push.After}, func(c ledger.Counts) report.Status {
+		if unheard != "" {
+			return report.Fault(unheard)
+		}
 		s := report.Waits(c, contextName(env))
 		if env.Announce == mapping.AnnouncePending && c.Total() > 0 {
 			s.State = "pending"
@@ -138,7 +147,7 @@ func (p *Pipeline) announce(ctx context.Context, repo ledger.Repository, env map
 	}
 	return p.Store.Announce(ctx, store.Announcement{
 		RepoID: repo.ID, EnvID: known.ID, SHA: push.After, Context: report.Context(contextName(env)),
-		State: words.State, Words: words.Description,
+		State: words.State, Words: words.Description, Lapse: words.Lapse,
 		At:   push.At.Add(-time.Millisecond), // whatever deploys it within GitHub's second came later
 		Ends: carried,
 	})
@@ -168,20 +177,21 @@ func (p *Pipeline) known(ctx context.Context, repo ledger.Repository, name strin
 
 // forecast is the status of a commit that is not deployed; nil says nothing.
 func (p *Pipeline) forecast(ctx context.Context, repo ledger.Repository, env ledger.Environment, to ledger.Point, words func(ledger.Counts) report.Status) (*report.Status, error) {
-	d, err := p.difference(ctx, repo, env, to)
+	d, err := p.planner.Plan(ctx, repo, env, to, nil)
 	if err != nil {
 		return nil, err
 	}
+	defer d.Release()
 	var s report.Status
 	switch {
-	case d.rules.fault != "":
-		s = report.Fault(d.rules.fault)
-	case d.rules.none() && d.had:
+	case d.Rules.Fault != "":
+		s = report.Fault(d.Rules.Fault)
+	case d.Rules.None() && d.Had:
 		s = report.NoRules()
-	case d.rules.none(), !d.named:
+	case d.Rules.None(), !d.Named:
 		return nil, nil //nolint:nilnil // nothing to say
 	default:
-		s = words(d.counts())
+		s = words(d.Counts)
 	}
 	return &s, nil
 }

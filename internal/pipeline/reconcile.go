@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/planner"
+	"github.com/purgebot/purgebot/internal/policy"
 	"github.com/purgebot/purgebot/internal/report"
 	"github.com/purgebot/purgebot/internal/store"
 	"github.com/purgebot/purgebot/mapping"
@@ -24,9 +27,12 @@ func (p *Pipeline) reconcile(ctx context.Context, job store.ReconcileJob) error 
 		return err
 	}
 	now := p.Now()
+	if !env.DueAt.IsZero() { // a moment of GitHub's
+		now = p.githubTime(ctx, now)
+	}
 	step := env.Next(now)
 	if step == ledger.StepWait {
-		return again{env.DueAt.Sub(now)}
+		return snooze{env.DueAt.Sub(now)}
 	}
 	repo, err := p.Store.Repository(ctx, env.RepoID)
 	if err != nil || repo.Gone != "" { // it goes on when that comes back
@@ -37,20 +43,23 @@ func (p *Pipeline) reconcile(ctx context.Context, job store.ReconcileJob) error 
 	case ledger.StepPlan:
 		move, err = p.plan(ctx, repo, env)
 	case ledger.StepResend:
-		move, err = p.resend(ctx, repo, env)
+		move, err = p.redeploy(ctx, repo, env)
 	case ledger.StepNone, ledger.StepWait:
-		move, err = p.served(ctx, repo, env)
+		move, err = p.planOvertaken(ctx, repo, env)
+	}
+	if words, mendable := github.OperatorFault(err); mendable {
+		err = errors.Join(err, p.waitsFor(ctx, repo, env, words))
 	}
 	if err != nil || move.Env.ID == "" {
 		return err
 	}
-	move.Carries, move.Overtakes = report.Carried(move.To.SHA).Description, report.Overtaken(move.To.SHA)
+	move.Carries, move.Overtakes = cmp.Or(move.Carries, report.Carried(move.To.SHA).Description), report.Overtaken(move.To.SHA)
 	ok, err := p.Store.Commit(ctx, move)
 	if err != nil {
 		return err
 	}
 	if !ok { // a newer fact came meanwhile: plan anew
-		return again{time.Millisecond}
+		return snooze{time.Millisecond}
 	}
 	p.logMove(ctx, repo, move)
 	return nil
@@ -59,29 +68,34 @@ func (p *Pipeline) reconcile(ctx context.Context, job store.ReconcileJob) error 
 // plan plans the difference. A move without an environment means that the
 // purge waits: a fault was noted.
 func (p *Pipeline) plan(ctx context.Context, repo ledger.Repository, env ledger.Environment) (store.Move, error) {
-	d, err := p.difference(ctx, repo, env, env.Desired)
+	d, err := p.planner.Plan(ctx, repo, env, env.Desired, nil)
 	if err != nil {
 		return store.Move{}, err
 	}
-	move := store.Move{Env: env, To: env.Desired}
-	if d.tree != nil {
-		if move.Tree, err = d.tree.MarshalBinary(); err != nil {
-			return store.Move{}, err
-		}
-	}
-	if move.Rules, err = p.remember(ctx, repo, env.Desired.SHA, d.rules); err != nil {
-		return store.Move{}, err
-	}
+	defer d.Release()
+	move := store.Move{Env: env, To: env.Desired, Served: d.Served}
 	switch {
-	case d.rules.fault != "":
+	case d.Rules.Fault != "":
 		name, err := p.contextOf(ctx, repo, env)
 		if err != nil {
 			return store.Move{}, err
 		}
-		words := report.Fault(d.rules.fault)
-		return store.Move{}, p.Store.SetFault(ctx, env, report.Context(name), words.Description)
-	case d.rules.none():
-		if d.had {
+		return store.Move{}, p.Store.SetFault(ctx, env, report.Context(name), report.Fault(d.Rules.Fault).Description)
+	case !d.Rules.None() && !d.Named:
+		move.Carries = report.Unnamed(move.To.SHA, env.Name)
+		return move, nil
+	}
+	if d.Tree != nil {
+		if move.Tree, err = d.Tree.MarshalBinary(); err != nil {
+			return store.Move{}, err
+		}
+	}
+	if move.Rules, err = p.planner.Remember(ctx, repo, env.Desired.SHA, d); err != nil {
+		return store.Move{}, err
+	}
+	if d.Rules.None() {
+		move.Carries = report.Unnamed(move.To.SHA, env.Name)
+		if d.Had {
 			name, err := p.contextOf(ctx, repo, env)
 			if err != nil {
 				return store.Move{}, err
@@ -89,30 +103,73 @@ func (p *Pipeline) plan(ctx context.Context, repo ledger.Repository, env ledger.
 			move.Context, move.Words = report.Context(name), report.NoRules().Description
 		}
 		return move, nil
-	case !d.named:
-		return move, nil
 	}
-	if d.env.Trigger.Kind == mapping.OnPush && d.cause == ledger.CauseDeploy && env.Desired.Deploy == 0 {
-		d.cause = ledger.CausePush
+	if d.Env.Trigger.Kind == mapping.OnPush && d.Cause == ledger.CauseDeploy && env.Desired.Deploy == 0 {
+		d.Cause = ledger.CausePush
 	}
 	if move.Carried, err = p.carriedBy(ctx, repo, env); err != nil {
 		return store.Move{}, err
 	}
-	move.Context, move.Hold = report.Context(contextName(d.env)), d.hold
-	by, err := p.Store.Creator(ctx, env.ID, env.Desired.Status)
-	if err != nil {
+	move.Asks = p.asks(d.Rules.File, repo, env, d.Env)
+	if move.Pulls, err = p.pullsOf(ctx, repo, env, d); err != nil {
 		return store.Move{}, err
 	}
-	purge, err := p.Store.Begin(ctx, ledger.Purge{
-		RepoID: repo.ID, EnvID: env.ID, Environment: contextName(d.env), Cause: d.cause, By: by,
-		From: d.from, To: env.Desired, Network: d.env.Network, Start: d.start, Note: d.note,
-		Lane: ledger.Lane(d.cause, len(d.targets)), Unmatched: d.unmatch,
+	return move, p.begin(ctx, repo, &move, &d.Targets, ledger.Purge{
+		Environment: contextName(d.Env), Cause: d.Cause, From: d.From, To: env.Desired, Network: d.Env.Network,
+		Start: d.Start, Note: d.Note,
+	}, env.Desired)
+}
+
+// begin writes a move's purge with its targets, each of which the policy
+// judges. by is the success that caused it.
+func (p *Pipeline) begin(ctx context.Context, repo ledger.Repository, move *store.Move, targets *planner.Targets, purge ledger.Purge, by ledger.Point) (err error) {
+	purge.RepoID, purge.EnvID, purge.Unmatched = repo.ID, move.Env.ID, targets.Unmatched
+	purge.Account = p.accountOf(repo.FullName())
+	purge.Lane = ledger.Lane(purge.Cause, targets.Len())
+	if purge.By, err = p.Store.Creator(ctx, move.Env.ID, by.Status); err != nil {
+		return err
+	}
+	if purge, err = p.Store.Begin(ctx, purge); err != nil {
+		return err
+	}
+	move.Purge, move.Context, move.Hold = &purge, report.Context(purge.Environment), targets.Held != ""
+	return p.Store.AddTargets(ctx, purge, targets.All(), targets.Verdict())
+}
+
+// waitsFor says on the desired commit that its purge waits for somebody to mend
+// the App's key or permissions. An environment that the rules of the live
+// commit don't name gets no word; today's may be what can't be read.
+func (p *Pipeline) waitsFor(ctx context.Context, repo ledger.Repository, env ledger.Environment, words string) error {
+	name := env.Name
+	_, live, ok, err := p.planner.LiveRules(ctx, repo, env.ID)
+	if err != nil {
+		return err
+	}
+	if ok && live.File != nil {
+		named, is := live.File.Environment(env.Name)
+		if !is {
+			return nil
+		}
+		name = contextName(named)
+	}
+	s := report.Fault("waiting: " + words)
+	return p.Store.Announce(ctx, store.Announcement{
+		RepoID: repo.ID, EnvID: env.ID, SHA: env.Desired.SHA, Context: report.Context(name),
+		State: s.State, Words: s.Description, At: env.Desired.At,
 	})
-	if err != nil {
-		return store.Move{}, err
+}
+
+// unawaited has the pages looked at before the purge, which waits for no origin:
+// it can't be seen when that has what is purged.
+func unawaited(v *mapping.Verify) { v.Wait, v.Late = 0, mapping.LatePurge }
+
+// asks are what the rules ask to look at around a purge.
+func (p *Pipeline) asks(file *mapping.File, repo ledger.Repository, env ledger.Environment, named mapping.Environment) ledger.Asks {
+	if p.Pages == nil {
+		return ledger.Asks{}
 	}
-	move.Purge = &purge
-	return move, p.Store.AddTargets(ctx, purge, d.targets)
+	verify := file.Verify(mapping.Query{Environment: env.Name, Owner: repo.Owner, Repo: repo.Name, DefaultBranch: repo.DefaultBranch})
+	return ledger.Asks{Verify: verify, Warm: named.Warm, Rules: file.RuleNames()}
 }
 
 // carriedMost bounds how many announced commits are asked for.
@@ -122,7 +179,7 @@ const carriedMost = 10
 // push brought it: a merge that GitHub made for the deployment, or a commit
 // from the middle of a push. Where a push did, the ledger knows.
 func (p *Pipeline) carriedBy(ctx context.Context, repo ledger.Repository, env ledger.Environment) (carried []string, err error) {
-	if _, err := p.Store.PushOf(ctx, repo.ID, env.Desired.SHA); !errors.Is(err, store.ErrNotFound) {
+	if _, err := p.Store.PushOf(ctx, repo.ID, env.Desired.SHA, ""); !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
 	announced, err := p.Store.Announced(ctx, env.ID, carriedMost)
@@ -144,56 +201,100 @@ func (p *Pipeline) carriedBy(ctx context.Context, repo ledger.Repository, env le
 // contextOf names an environment in its statuses where its own commit's rules
 // can't be read.
 func (p *Pipeline) contextOf(ctx context.Context, repo ledger.Repository, env ledger.Environment) (string, error) {
-	file, err := p.authority(ctx, repo)
+	file, err := p.planner.Authority(ctx, repo)
 	if err != nil {
 		return "", err
 	}
-	if file.file == nil && !env.Live.IsZero() {
-		if file, err = p.rulesAt(ctx, repo, env.Live.SHA); err != nil && !github.IsNotFound(err) {
+	if file.File == nil && !env.Live.IsZero() {
+		if file, err = p.planner.RulesAt(ctx, repo, env.Live.SHA); err != nil && !github.IsNotFound(err) {
 			return "", err
 		}
 	}
-	if file.file != nil {
-		if named, ok := file.file.Environment(env.Name); ok {
+	if file.File != nil {
+		if named, ok := file.File.Environment(env.Name); ok {
 			return contextName(named), nil
 		}
 	}
 	return env.Name, nil
 }
 
-// resend moves to another deployment of the live commit. If any target went
-// out before its success was recorded, all go out once more: the deployment
-// that rang first may only have built.
-func (p *Pipeline) resend(ctx context.Context, repo ledger.Repository, env ledger.Environment) (store.Move, error) {
-	move := store.Move{Env: env, To: env.Desired}
-	last, first, err := p.Store.LastPurge(ctx, env.ID, env.Live.SHA)
+// redeploy moves to another deployment of the live commit. If any target went
+// out before its success was recorded, all go out once more, but for what a
+// person dropped: the deployment that came first may only have built. Long
+// after that one it is a rebuild, and purges what the rules say of those.
+func (p *Pipeline) redeploy(ctx context.Context, repo ledger.Repository, env ledger.Environment) (move store.Move, err error) {
+	move = store.Move{Env: env, To: env.Desired}
+	last, err := p.Store.LastPurge(ctx, env.ID, env.Live.SHA)
 	if errors.Is(err, store.ErrNotFound) {
 		return move, nil
 	}
 	if err != nil {
 		return store.Move{}, err
 	}
-	if !ledger.Resend(env.Live, env.Desired, first) {
+	current, err := p.planner.RulesAt(ctx, repo, env.Live.SHA)
+	if err != nil && !github.IsNotFound(err) {
+		return store.Move{}, err
+	}
+	within := mapping.DefaultWithin
+	var named mapping.Environment
+	ok := false
+	if current.File != nil {
+		if named, ok = current.File.Environment(env.Name); ok {
+			within = named.Redeploy
+		}
+	}
+	switch {
+	case ledger.Rebuilt(env.Live, env.Desired, last.Live, within):
+		if ok {
+			err = p.rebuild(ctx, repo, &move, current.File, named)
+		}
+		return move, err
+	case last.ID == "" || !ledger.Resend(env.Live, env.Desired, last.FirstSent):
 		return move, nil
 	}
-	old, err := p.Store.Purge(ctx, last)
+	old, err := p.Store.Purge(ctx, last.ID)
 	if err != nil {
 		return store.Move{}, err
 	}
-	by, err := p.Store.Creator(ctx, env.ID, env.Desired.Status)
-	if err != nil {
-		return store.Move{}, err
+	sent, failure := p.Store.Sent(ctx, old.ID)
+	targets := p.planner.Again(repo, current.File, last.Rollback, sent)
+	targets.Unmatched = old.Unmatched
+	if err := failure(); err != nil || targets.Len() == 0 {
+		return move, err
 	}
-	purge, err := p.Store.Begin(ctx, ledger.Purge{
-		RepoID: repo.ID, EnvID: env.ID, Environment: old.Environment, Cause: ledger.CauseAgain, By: by,
-		From: old.From, To: env.Desired, Network: old.Network, Note: "deployed again",
-		Lane: old.Lane, Unmatched: old.Unmatched,
-	})
-	if err != nil {
-		return store.Move{}, err
+	if ok {
+		move.Asks = p.asks(current.File, repo, env, named)
+		if v := move.Asks.Verify; v != nil && len(v.Marker) == 0 {
+			unawaited(v) // the origin has the commit's pages since the first deployment, perhaps
+		}
 	}
-	move.Purge, move.Context = &purge, report.Context(old.Environment)
-	return move, p.Store.CopyTargets(ctx, purge.ID, old.ID)
+	err = p.begin(ctx, repo, &move, &targets, ledger.Purge{
+		Environment: old.Environment, Cause: ledger.CauseAgain, From: old.From, To: env.Desired, Network: old.Network,
+		Note: cmp.Or(targets.Held, "deployed again"),
+	}, env.Desired)
+	return move, errors.Join(err, failure())
+}
+
+// rebuild plans what a rebuild of the live commit purges. One that purges
+// nothing says so, but not where the commit's own purge has more to say.
+func (p *Pipeline) rebuild(ctx context.Context, repo ledger.Repository, move *store.Move, file *mapping.File, env mapping.Environment) error {
+	targets, err := p.planner.Map(ctx, repo, file, planner.Change{Environment: env.Name, Rebuild: true, By: policy.Deployment()})
+	if err != nil {
+		return err
+	}
+	defer targets.Release()
+	if targets.Len() == 0 {
+		if all, err := p.Store.PurgesOf(ctx, move.Env.ID, 1); err != nil || len(all) == 0 || all[0].State != ledger.Done || all[0].Counts.Failed > 0 {
+			return err
+		}
+	}
+	if move.Asks = p.asks(file, repo, move.Env, env); move.Asks.Verify != nil {
+		move.Asks.Verify.Marker = nil // it shows the commit since long
+		unawaited(move.Asks.Verify)
+	}
+	return p.begin(ctx, repo, move, &targets, ledger.Purge{
+		Environment: contextName(env), Cause: ledger.CauseRebuild, From: move.To, To: move.To, Network: env.Network, Note: targets.Held,
+	}, move.To)
 }
 
 func (p *Pipeline) logMove(ctx context.Context, repo ledger.Repository, m store.Move) {

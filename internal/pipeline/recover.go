@@ -35,18 +35,21 @@ const (
 // docs/recovery.md for what it costs.
 func (p *Pipeline) Recover(ctx context.Context) {
 	// Another replica that is at it will find what there is.
-	if err := p.Store.HastenIdle(ctx, choreDeliveries, choreDeployments); err != nil {
+	if err := p.Store.HastenIdle(ctx, choreDeliveries, choreDeployments, choreHearing); err != nil {
 		p.logRecover(ctx, "start", err)
 	}
-	c := &comparing{Pipeline: p, began: p.Now()}
-	var both sync.WaitGroup
-	both.Go(func() { p.repeat(ctx, choreDeliveries, deliveriesEvery, p.redeliver) })
-	both.Go(func() { p.repeat(ctx, choreDeployments, deploymentsEvery, c.compare) })
-	both.Wait()
+	c := &comparing{Pipeline: p, began: p.githubTime(ctx, p.Now())}
+	var all sync.WaitGroup
+	all.Go(func() { p.repeat(ctx, choreDeliveries, deliveriesEvery, p.redeliver) })
+	all.Go(func() { p.repeat(ctx, choreDeployments, deploymentsEvery, c.compare) })
+	all.Go(func() { p.repeat(ctx, choreHearing, hearingEvery, p.listen) })
+	all.Wait()
 }
 
-// A chore does one round. done says that there is nothing left that the next
-// round would have to look at again; after is when that is, 0: as usual.
+// A chore does one round, which began at a moment of GitHub's clock: what it
+// looks at is GitHub's, and so Last and Compared are. done says that there is
+// nothing left that the next round would have to look at again; after is when
+// that is, 0: as usual.
 type chore func(ctx context.Context, c store.Chore, began time.Time) (done bool, after time.Duration, err error)
 
 func (p *Pipeline) repeat(ctx context.Context, name string, every time.Duration, do chore) {
@@ -80,7 +83,7 @@ func (p *Pipeline) round(ctx context.Context, c store.Chore, every time.Duration
 	defer stop()
 	var alive sync.WaitGroup
 	alive.Go(func() { p.keepChore(work, c, stop) })
-	began := p.Now()
+	began := p.githubTime(ctx, p.Now())
 	done, after, err := do(work, c, began)
 	stop()
 	alive.Wait()
@@ -94,7 +97,7 @@ func (p *Pipeline) round(ctx context.Context, c store.Chore, every time.Duration
 	if !done {
 		began = time.Time{}
 	}
-	return errors.Join(err, p.Store.ChoreDone(context.WithoutCancel(ctx), c, began, p.Now().Add(after)))
+	return errors.Join(err, p.Store.ChoreDone(context.WithoutCancel(ctx), c, began, after))
 }
 
 // keepChore renews a claim until ctx ends, and stops the work of one that was

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -24,14 +25,14 @@ type followed struct {
 // followed lists the environments that follow a branch.
 func (c *comparison) followed(ctx context.Context) (envs []followed, err error) {
 	file, err := c.authority(ctx)
-	if err != nil || file.file == nil {
+	if err != nil || file.File == nil {
 		return nil, err
 	}
 	known, err := c.Store.Environments(ctx, c.repo.ID)
 	if err != nil {
 		return nil, err
 	}
-	for _, env := range file.file.Environments() {
+	for _, env := range file.File.Environments() {
 		if env.Glob {
 			continue
 		}
@@ -64,34 +65,31 @@ func (c *comparison) branches(ctx context.Context, info github.Info, _ time.Time
 	if last := c.repo.Compared.Add(-time.Minute); last.After(since) {
 		since = last
 	}
-	if info.PushedAt.Before(since.Truncate(time.Second)) || !c.Policy.For(c.repo.FullName()).Listed() {
+	if info.PushedAt.Before(since.Truncate(time.Second)) || !c.Policy().For(c.repo.FullName()).Listed() {
 		return 0, nil
 	}
 	envs, err := c.followed(ctx)
 	if err != nil {
 		return 0, err
 	}
-	for _, env := range envs {
+	err = independently(ctx, slices.Values(envs), func(env followed) error {
 		head, err := c.headOf(ctx, env.branch)
-		if err != nil {
-			return found, err
-		}
-		if head == "" || head == env.known.Desired.SHA || head == env.known.Live.SHA {
-			continue
+		if err != nil || head == "" || head == env.known.Desired.SHA || head == env.known.Live.SHA {
+			return err
 		}
 		// GitHub says when any branch moved last, which is this one at the latest.
 		push := ledger.Push{RepoID: c.repo.ID, Branch: env.branch, After: head, At: info.PushedAt}
 		if env.Trigger.Kind != mapping.OnPush {
-			err = c.announceHead(ctx, env, push)
-		} else if err = c.pushDeploys(ctx, c.telling(), c.repo, env.Environment, push, true); err == nil {
-			found++
-			c.Log.LogAttrs(ctx, slog.LevelInfo, "recovered: a push that no webhook told of", c.foundAttrs(env.Name, head)...)
+			return c.announceHead(ctx, env, push)
 		}
-		if err != nil {
-			return found, err
+		if err := c.pushDeploys(ctx, c.source(), c.repo, env.Environment, push, true); err != nil {
+			return err
 		}
-	}
-	return found, nil
+		found++
+		c.Log.LogAttrs(ctx, slog.LevelInfo, "recovered: a push that no webhook told of", c.foundAttrs(env.Name, head)...)
+		return nil
+	})
+	return found, err
 }
 
 func (c *comparison) foundAttrs(environment, sha string) []slog.Attr {
@@ -124,25 +122,23 @@ func (c *comparison) signals(ctx context.Context, _ github.Info, _ time.Time) (f
 	if err != nil {
 		return 0, err
 	}
-	for _, env := range envs {
+	err = independently(ctx, slices.Values(envs), func(env followed) error {
 		s, ok, err := c.lastSignal(ctx, env)
 		if err != nil {
-			return found, err
+			return err
 		}
-		if at := env.known.Desired; !ok || s.id == at.Status && s.sha == at.SHA {
-			continue
+		if at := env.known.Desired; !ok || s.id == at.Status && s.sha == at.SHA && s.at.Truncate(time.Second).Equal(at.At) {
+			return nil
 		}
-		outcome, err := c.signalledBy(ctx, c.telling(), c.repo, s, s.at)
-		if err != nil {
-			return found, err
-		}
-		if outcome == "desired" {
+		outcome, err := c.signalled(ctx, c.source(), c.repo, s, s.at)
+		if outcome.result == desired {
 			found++
 			c.Log.LogAttrs(ctx, slog.LevelInfo, "recovered: a trigger that no webhook told of",
 				append(c.foundAttrs(env.Name, s.sha), slog.String("trigger", string(env.Trigger.Kind)))...)
 		}
-	}
-	return found, nil
+		return err
+	})
+	return found, err
 }
 
 // signalCommits is how many commits are asked for a status or a check, from
@@ -197,16 +193,21 @@ func (c *comparison) lastSignal(ctx context.Context, env followed) (s signal, ok
 	return s, false, nil
 }
 
-// newest is the newest of some signals that deploys an environment.
+// newest is the newest of some signals that deploys an environment: what ended
+// last, since a run that is run again keeps its id.
 func newest(env followed, all []github.Signal) (s signal, ok bool) {
 	for _, g := range all {
 		next := signal{
 			kind: env.Trigger.Kind, name: g.Name, result: g.Result, by: g.By, sha: g.SHA,
-			branches: []string{env.branch}, only: env.Trigger.Kind != mapping.OnStatus, id: g.ID, at: g.At,
+			branches: []string{env.branch}, only: env.Trigger.Kind != mapping.OnStatus, id: g.ID, began: g.Began, at: g.At,
 		}
-		if next.state() == "success" && next.triggers(env.Trigger) && (!ok || next.id > s.id) {
+		if next.state() == "success" && next.triggers(env.Trigger) && (!ok || next.endedAfter(s)) {
 			s, ok = next, true
 		}
 	}
 	return s, ok
+}
+
+func (s signal) endedAfter(t signal) bool {
+	return cmp.Or(s.at.Compare(t.at), cmp.Compare(s.id, t.id)) > 0
 }

@@ -78,11 +78,13 @@ func (p *Pipeline) redeliver(ctx context.Context, c store.Chore, began time.Time
 	if err != nil {
 		return false, 0, err
 	}
+	if err := p.Store.Failing(ctx, failing(missed)); err != nil {
+		return false, 0, err
+	}
 	now, left := atOnce(missed)
-	for _, d := range now {
-		if err := p.ask(ctx, d, began); err != nil {
-			return false, 0, err
-		}
+	err = independently(ctx, slices.Values(now), func(d github.Delivery) error { return p.ask(ctx, d, began) })
+	if err != nil {
+		return false, 0, err
 	}
 	switch {
 	case left > 0:

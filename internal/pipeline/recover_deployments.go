@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,19 +35,19 @@ const (
 // ledger, and takes what the ledger lacks for what a webhook would have told.
 type comparing struct {
 	*Pipeline
-	began    time.Time // of this process's watch
+	began    time.Time // of this process's watch, by GitHub's clock
 	archived sync.Map  // ids of archived repositories that were compared: nothing happens there
+	told     sync.Map  // by repository's id, 0: the lists of them: the fault that the log told last
 }
 
 func (c *comparing) compare(ctx context.Context, chore store.Chore, began time.Time) (done bool, after time.Duration, err error) {
 	infos, err := c.follow(ctx)
-	if err != nil {
-		if _, waitable := github.RetryAfter(err); waitable || ctx.Err() != nil {
-			return false, 0, err
-		}
-		// What the ledger knows can be compared all the same.
-		c.Log.LogAttrs(ctx, slogWarn, "can't list what the App may see", errAttr(err))
+	if _, waitable := github.RetryAfter(err); waitable || ctx.Err() != nil {
+		return false, 0, err
 	}
+	// What the ledger knows can be compared all the same.
+	c.tell(ctx, 0, err, slog.String("what", "the lists of what the App may see"))
+	start := c.Now()
 	repos, err := c.Store.Repositories(ctx)
 	if err != nil {
 		return false, 0, err
@@ -68,7 +70,7 @@ func (c *comparing) compare(ctx context.Context, chore store.Chore, began time.T
 		return false, 0, err
 	}
 	c.Log.LogAttrs(ctx, slog.LevelInfo, "compared with GitHub", slog.Int("repositories", len(repos)),
-		slog.Int64("recovered", found.Load()), slog.Duration("took", c.Now().Sub(began)), slog.Time("last", chore.Last))
+		slog.Int64("recovered", found.Load()), slog.Duration("took", c.Now().Sub(start)), slog.Time("last", chore.Last))
 	return true, 0, nil
 }
 
@@ -87,10 +89,10 @@ func (c *comparing) untilDone(ctx context.Context, repo ledger.Repository, info 
 		found += n
 		after, waitable := github.RetryAfter(err)
 		switch {
-		case err == nil || ctx.Err() != nil:
+		case ctx.Err() != nil:
 			return found, err
 		case !waitable:
-			c.Log.LogAttrs(ctx, slogWarn, "can't compare with GitHub", slog.String("repository", repo.FullName()), errAttr(err))
+			c.tell(ctx, repo.ID, err, slog.String("repository", repo.FullName()))
 			return found, nil
 		case after == 0 || after > limitWait:
 			return found, err
@@ -101,22 +103,44 @@ func (c *comparing) untilDone(ctx context.Context, repo ledger.Repository, info 
 	}
 }
 
-// one compares one repository, and gives how much it recovered.
+// tell logs a fault that stays until somebody mends it: once, not every round.
+func (c *comparing) tell(ctx context.Context, of int64, err error, attrs ...slog.Attr) {
+	if err == nil {
+		c.told.Delete(of)
+		return
+	}
+	if before, _ := c.told.Swap(of, err.Error()); before != err.Error() {
+		c.Log.LogAttrs(ctx, slogWarn, "can't compare all with GitHub", append(attrs, errAttr(err))...)
+	}
+}
+
+// one compares one repository, and gives how much it recovered. With a fault it
+// does not count as compared: what the fault hides is looked for again.
 func (c *comparing) one(ctx context.Context, repo ledger.Repository, info github.Info, began time.Time) (found int, err error) {
 	if _, done := c.archived.Load(repo.ID); done && info.Archived {
 		return 0, nil
+	}
+	if info.ID == 0 { // no list had it, or there was none: its name alone proves nothing
+		if info, err = c.repository(repo).Info(ctx); err != nil || info.ID != repo.ID {
+			return 0, err
+		}
 	}
 	since := repo.FirstSeen.Truncate(time.Second)
 	if last := repo.Compared.Add(-overlap); last.After(since) {
 		since = last
 	}
 	r := &comparison{Pipeline: c.Pipeline, repo: repo, moved: map[string]bool{}}
-	for _, look := range []func(context.Context, github.Info, time.Time) (int, error){r.deployments, r.branches, r.signals} {
+	type look = func(context.Context, github.Info, time.Time) (int, error)
+	err = independently(ctx, slices.Values([]look{r.deployments, r.branches, r.signals}), func(look look) error {
 		n, err := look(ctx, info, since)
 		found += n
-		if err = errors.Join(err, r.reconcile(ctx)); err != nil {
-			return found, err
+		if planned := r.reconcile(ctx); err == nil || planned != nil && concernsAll(ctx, planned) {
+			return planned
 		}
+		return err
+	})
+	if err != nil {
+		return found, err
 	}
 	if info.Archived {
 		c.archived.Store(repo.ID, true)
@@ -142,7 +166,10 @@ func (c *comparison) authority(ctx context.Context) (rules, error) {
 		return c.rules, nil
 	}
 	var err error
-	c.head, c.rules, err = c.authorityNear(ctx, c.repo)
+	c.head, c.rules, err = c.planner.AuthorityNear(ctx, c.repo)
+	if err == nil {
+		c.rules, err = c.planner.Trust(ctx, c.repo, c.rules)
+	}
 	c.read = err == nil
 	return c.rules, err
 }
@@ -157,24 +184,24 @@ func (c *comparison) desire(ctx context.Context, repo int64, name string, d ledg
 	return env, moved, err
 }
 
-func (c *comparison) telling() telling { return telling{c.authority, c.desire} }
+func (c *comparison) source() factSource { return factSource{c.authority, c.desire} }
 
-// reconcile plans what moved. What can't be planned now is rung for.
+// reconcile plans what moved. For what can't be planned now a job is enqueued.
 func (c *comparison) reconcile(ctx context.Context) error {
-	for env := range c.moved {
+	return independently(ctx, maps.Keys(c.moved), func(env string) error {
 		delete(c.moved, env)
 		err := c.Pipeline.reconcile(ctx, store.ReconcileJob{EnvID: env})
 		if err == nil {
-			continue
+			return nil
 		}
-		if rung := c.Store.Ring(context.WithoutCancel(ctx), env); rung != nil {
-			return rung
+		if wake := c.Store.Wake(context.WithoutCancel(ctx), env); wake != nil {
+			return wake
 		}
-		if wait := new(again); !errors.As(err, wait) {
-			return err
+		if wait := new(snooze); errors.As(err, wait) {
+			return nil
 		}
-	}
-	return nil
+		return err
+	})
 }
 
 // deployments finds deployments that no webhook told of, and takes them in the
@@ -192,19 +219,20 @@ func (c *comparison) deployments(ctx context.Context, _ github.Info, since time.
 	for i, d := range all {
 		last[strings.ToLower(d.Environment)] = i
 	}
+	var tell []github.Deployment
 	for i, d := range all {
-		if d.State != "success" && last[strings.ToLower(d.Environment)] != i {
-			continue // a later one says how it stands
+		if d.State == "success" || last[strings.ToLower(d.Environment)] == i { // else a later one says how it stands
+			tell = append(tell, d)
 		}
+	}
+	err = independently(ctx, slices.Values(tell), func(d github.Deployment) error {
 		recovered, err := c.deployment(ctx, d)
-		if err != nil {
-			return found, err
-		}
 		if recovered {
 			found++
 		}
-	}
-	return found, nil
+		return err
+	})
+	return found, err
 }
 
 // statusOf is what the webhook of a deployment's status tells.
@@ -217,22 +245,22 @@ func statusOf(d github.Deployment) *webhook.DeploymentStatus {
 
 // deployment does with a deployment's status what its webhook would have done.
 func (c *comparison) deployment(ctx context.Context, d github.Deployment) (recovered bool, err error) {
-	known, err := c.Store.KnownStatus(ctx, c.repo.ID, d.StatusID)
-	if err != nil || known {
+	told, err := c.Store.KnownStatus(ctx, c.repo.ID, d.StatusID)
+	if err != nil || told {
 		return false, err
 	}
-	outcome, err := c.deployedBy(ctx, c.telling(), c.repo, statusOf(d), d.CreatedAt)
+	outcome, err := c.deployed(ctx, c.source(), c.repo, statusOf(d), d.CreatedAt)
 	if err != nil {
 		return false, err
 	}
-	if outcome == "known already" { // its webhook came at this very moment
+	if outcome.result == known { // its webhook came at this very moment
 		return false, nil
 	}
 	if recovered, err = c.Store.KnownStatus(ctx, c.repo.ID, d.StatusID); recovered {
 		c.Log.LogAttrs(ctx, slog.LevelInfo, "recovered: a deployment that no webhook told of",
 			slog.String("repository", c.repo.FullName()), slog.String("environment", d.Environment),
 			slog.String("sha", report.Short(d.SHA)), slog.Int64("deployment", d.ID), slog.Time("at", d.CreatedAt),
-			slog.String("outcome", outcome))
+			slog.String("outcome", outcome.String()))
 	}
 	return recovered, err
 }

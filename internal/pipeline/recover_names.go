@@ -1,11 +1,17 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/store"
 	"github.com/purgebot/purgebot/webhook"
 )
 
@@ -13,6 +19,7 @@ import (
 const (
 	goneDeleted     = "the repository was deleted"
 	goneHidden      = "the GitHub App can't see the repository: it was deleted, or taken from the App's installation"
+	goneReplaced    = "the repository is gone, and another one has its name"
 	goneRemoved     = "the repository was taken from the GitHub App's installation"
 	goneSuspended   = "the GitHub App's installation is suspended"
 	goneUninstalled = "the GitHub App was uninstalled"
@@ -33,39 +40,39 @@ func (p *Pipeline) follow(ctx context.Context) (map[int64]github.Info, error) {
 	}
 	infos, of := map[int64]github.Info{}, map[int64]int64{}
 	suspended := map[int64]bool{}
-	for _, i := range installations {
+	unlisted := map[int64]bool{}
+	lists := independently(ctx, slices.Values(installations), func(i github.Installation) error {
 		if suspended[i.ID] = i.Suspended; i.Suspended {
-			continue
+			return nil
 		}
 		list, err := p.GitHub.Repositories(ctx, i.ID)
-		if err != nil {
-			return nil, err // nothing is gone only because a list is short
-		}
+		unlisted[i.ID] = err != nil
 		for _, info := range list {
 			infos[info.ID], of[info.ID] = info, i.ID
 		}
+		return err
+	})
+	if lists != nil && concernsAll(ctx, lists) {
+		return nil, lists
 	}
-	for _, repo := range known {
+	names := independently(ctx, slices.Values(known), func(repo ledger.Repository) error {
 		info, there := infos[repo.ID]
 		switch {
 		case there:
-			err = p.followOne(ctx, repo, info, of[repo.ID])
+			installation := of[repo.ID]
 			delete(of, repo.ID)
+			return p.followOne(ctx, repo, info, installation)
 		case suspended[repo.Installation]:
-			err = p.gone(ctx, goneSuspended, repo.ID)
-		case repo.Gone == "":
-			err = p.hidden(ctx, repo)
+			return p.gone(ctx, goneSuspended, repo.ID)
+		case repo.Gone == "" && !unlisted[repo.Installation]: // nothing is gone only because a list is short
+			return p.hidden(ctx, repo)
 		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	for id, installation := range of { // never heard of
-		if err := p.meet(ctx, infos[id], installation); err != nil {
-			return nil, err
-		}
-	}
-	return infos, nil
+		return nil
+	})
+	meetings := independently(ctx, maps.Keys(of), func(id int64) error { // never heard of
+		return p.meet(ctx, infos[id], of[id])
+	})
+	return infos, errors.Join(lists, names, meetings)
 }
 
 func (p *Pipeline) followOne(ctx context.Context, repo ledger.Repository, info github.Info, installation int64) error {
@@ -87,11 +94,15 @@ func (p *Pipeline) followOne(ctx context.Context, repo ledger.Repository, info g
 }
 
 // hidden asks for a repository that no list has. It is gone if GitHub does not
-// show it either.
+// show it either, or shows another one of its name.
 func (p *Pipeline) hidden(ctx context.Context, repo ledger.Repository) error {
-	_, err := p.repository(repo).Info(ctx)
-	if _, operator := github.OperatorFault(err); operator || github.IsNotFound(err) {
+	info, err := p.repository(repo).Info(ctx)
+	_, operator := github.OperatorFault(err)
+	switch {
+	case operator, github.IsNotFound(err):
 		return p.gone(ctx, goneHidden, repo.ID)
+	case err == nil && info.ID != repo.ID:
+		return p.gone(ctx, goneReplaced, repo.ID)
 	}
 	return err
 }
@@ -100,12 +111,60 @@ func (p *Pipeline) hidden(ctx context.Context, repo ledger.Repository) error {
 // is deployed there from now on is not missed.
 func (p *Pipeline) meet(ctx context.Context, info github.Info, installation int64) error {
 	repo := ledger.Repository{
-		ID: info.ID, Owner: info.Owner, Name: info.Name, Installation: installation, DefaultBranch: info.DefaultBranch, FirstSeen: p.Now(),
+		ID: info.ID, Owner: info.Owner, Name: info.Name, Installation: installation, DefaultBranch: info.DefaultBranch, FirstSeen: p.githubTime(ctx, p.Now()),
 	}
-	if info.Archived || !p.Policy.For(repo.FullName()).Listed() {
+	if info.Archived || !p.Policy().For(repo.FullName()).Listed() {
 		return nil
 	}
 	_, err := p.Store.SeeRepository(ctx, repo)
+	return err
+}
+
+// heardOf notes a repository as an event names it. The event may be late, from
+// before a rename: where it says what the ledger doesn't, GitHub says what holds
+// today. Another repository that had the name has it no longer.
+func (p *Pipeline) heardOf(ctx context.Context, told ledger.Repository) (ledger.Repository, error) {
+	known, err := p.Store.Repository(ctx, told.ID)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		if err := p.replaces(ctx, told); err != nil {
+			return told, err
+		}
+	case err != nil:
+		return told, err
+	case !strings.EqualFold(told.FullName(), known.FullName()), told.DefaultBranch != "" && told.DefaultBranch != known.DefaultBranch:
+		if told, err = p.today(ctx, told, known); err != nil {
+			return told, err
+		}
+	}
+	return p.Store.SeeRepository(ctx, told)
+}
+
+// today is how a repository is called today: GitHub leads from each of its names
+// to the last one, until another repository has that.
+func (p *Pipeline) today(ctx context.Context, told, known ledger.Repository) (ledger.Repository, error) {
+	for _, names := range []ledger.Repository{told, known} {
+		info, err := p.GitHub.Repository(cmp.Or(told.Installation, known.Installation), names.Owner, names.Name).Info(ctx)
+		if err != nil && !github.IsNotFound(err) {
+			return told, err
+		}
+		if err == nil && info.ID == told.ID {
+			told.Owner, told.Name, told.DefaultBranch = info.Owner, info.Name, info.DefaultBranch
+			return told, nil
+		}
+	}
+	told.Owner, told.Name, told.DefaultBranch = known.Owner, known.Name, known.DefaultBranch
+	return told, nil
+}
+
+// replaces looks whether a new repository has the name of one that is gone since.
+func (p *Pipeline) replaces(ctx context.Context, told ledger.Repository) error {
+	others, err := p.Store.Repositories(ctx)
+	for _, other := range others {
+		if err == nil && strings.EqualFold(other.FullName(), told.FullName()) {
+			err = p.hidden(ctx, other)
+		}
+	}
 	return err
 }
 
@@ -117,6 +176,13 @@ func (p *Pipeline) reached(ctx context.Context, repo ledger.Repository) (ledger.
 		return repo, err
 	}
 	repo.Installation = installation.ID
+	info, err := p.repository(repo).Info(ctx)
+	if github.IsNotFound(err) || err == nil && info.ID != repo.ID { // another one may have its name
+		return repo, nil
+	}
+	if err != nil {
+		return repo, err
+	}
 	if _, err := p.Store.SeeRepository(ctx, repo); err != nil {
 		return repo, err
 	}
@@ -187,6 +253,7 @@ func (p *Pipeline) reach(ctx context.Context, event webhook.Event) (outcome stri
 // installed follows an installation. What it may see now is asked of GitHub,
 // at once: an event that came late may be wrong by now.
 func (p *Pipeline) installed(ctx context.Context, e *webhook.Installation) error {
+	p.GitHub.ForgetGrants(e.Source().Installation)
 	var why string
 	switch e.Action {
 	case "deleted":

@@ -1,31 +1,274 @@
-package pipeline
+package pipeline_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
-	"github.com/purgebot/purgebot/internal/github"
+	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/servertest"
+	"github.com/purgebot/purgebot/internal/standin/github"
 )
 
-// What a person waits for is asked for first, and what the comparison finds
-// as well does not use up GitHub's limits.
-func TestRedeliveriesAtOnce(t *testing.T) {
-	for name, c := range map[string]struct{ comments, pushes, want, left int }{
-		"nothing":            {},
-		"a few of each":      {3, 4, 7, 0},
-		"few enough pushes":  {3, 15, 18, 0},
-		"many pushes":        {3, 400, 3, 400},
-		"many comments":      {70, 400, 60, 400},
-		"nearly as many":     {50, 12, 60, 0},
-		"nothing but pushes": {0, 16, 0, 16},
-	} {
-		t.Run(name, func(t *testing.T) {
-			all := slices.Concat(slices.Repeat([]github.Delivery{{Event: "issue_comment", Action: "created"}}, c.comments),
-				slices.Repeat([]github.Delivery{{Event: "push"}}, c.pushes))
-			got, left := atOnce(all)
-			if len(got) != c.want || left != c.left || c.comments > 0 && got[0].Event != "issue_comment" {
-				t.Errorf("%d now, %d left; want %d and %d", len(got), left, c.want, c.left)
+// recompare has the server compare what is deployed, and waits until it has.
+func (w *world) recompare(l *servertest.Log) {
+	w.T.Helper()
+	rounds := func() int { return strings.Count(l.String(), `msg="compared with GitHub"`) }
+	before := rounds()
+	if err := w.Server.Store().Hasten(w.T.Context(), "deployments"); err != nil {
+		w.T.Fatal(err)
+	}
+	w.Eventually("GitHub was compared", func() bool { return rounds() > before })
+	w.Settled()
+}
+
+// Events that GitHub never sent are found by what it says is deployed; an
+// event that comes after all changes nothing.
+func TestRecoverWhatWasNeverSent(t *testing.T) {
+	var said servertest.Log
+	w, first := newWorld(t, servertest.WithLog(&said))
+	w.Begin()
+	w.Deploy("production", first, "success")
+	w.Deploy("staging", first, "success")
+	w.Await(first, "production", "success", "")
+	w.Await(first, "staging", "success", "")
+	w.Settled()
+	w.Sent()
+
+	w.GitHub.Route(func(d github.Delivery) github.Route { return github.Drop })
+	second := w.Commit("second", map[string]string{"content/index/home.md": "2"})
+	w.Deploy("production", second, "success")
+	third := w.Commit("third", map[string]string{"content/about/us.md": "3"})
+	w.Deploy("Production", third, "success")
+	w.Deploy("staging", third, "failure") // decides nothing
+	w.recompare(&said)
+	w.Await(third, "production", "success", "4 URLs purged")
+	w.Await(second, "production", "success", "Purged as part of "+third[:7])
+	w.WantSent(servertest.URLs("production", "/index/home/", "/about/us/")...)
+	if log := said.String(); !strings.Contains(log, "recovered: a deployment that no webhook told of") || !strings.Contains(log, third[:7]) {
+		t.Errorf("the log does not say what was recovered:\n%s", log)
+	}
+
+	before := len(said.String())
+	w.recompare(&said)
+	w.WantSent()
+	if log := said.String()[before:]; strings.Contains(log, "no webhook told of") {
+		t.Errorf("recovered twice:\n%s", log)
+	}
+}
+
+// A success whose environment's ledger is newer moves nothing back.
+func TestRecoverNeverGoesBack(t *testing.T) {
+	var said servertest.Log
+	w, first := newWorld(t, servertest.WithLog(&said))
+	w.Begin()
+	w.Deploy("production", first, "success")
+	w.Await(first, "production", "success", "")
+	second := w.Commit("second", map[string]string{"content/index/home.md": "2"})
+	third := w.Commit("third", map[string]string{"content/about/us.md": "3"})
+	w.GitHub.Route(func(d github.Delivery) github.Route { return github.Drop })
+	w.Deploy("production", second, "success")
+	w.GitHub.Route(nil)
+	w.Deploy("production", third, "success")
+	w.Await(third, "production", "success", "4 URLs purged")
+	w.Settled()
+	w.Sent()
+	w.recompare(&said)
+	w.WantSent()
+	w.Await(second, "production", "success", "Purged as part of "+third[:7])
+}
+
+// The rules and the policy count for what is recovered as for a webhook.
+func TestRecoverByTheSameRules(t *testing.T) {
+	var said servertest.Log
+	w, _ := newWorld(t, servertest.WithLog(&said))
+	first := w.Commit("trust", map[string]string{"purge-rules.yaml": strings.Replace(servertest.Rules,
+		"  staging:\n", "    creators: [deployer]\n  staging:\n    trigger: push\n", 1)})
+	w.Push(first)
+	w.Begin()
+	deploy := func(sha, creator string) {
+		t.Helper()
+		id, err := w.GitHub.Deploy(t.Context(), w.FullName(), github.Deployment{SHA: sha, Environment: "production", Creator: creator})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.GitHub.DeployStatus(t.Context(), w.FullName(), id, github.DeploymentStatus{State: "success", Creator: creator}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deploy(first, "deployer")
+	w.Await(first, "production", "success", "")
+	second := w.Commit("second", map[string]string{"content/index/home.md": "2"})
+	w.Push(second)
+	w.Await(second, "staging", "success", "1 URL purged")
+	w.Settled()
+	w.Sent()
+
+	w.GitHub.Route(func(d github.Delivery) github.Route { return github.Drop })
+	third := w.Commit("third", map[string]string{"content/index/home.md": "3"})
+	w.Push(third)
+	deploy(third, "mallory")
+	w.recompare(&said)
+	w.Await(third, "staging", "success", "1 URL purged")
+	w.WantSent(servertest.URLs("staging", "/index/home/")...)
+	if log := said.String(); !strings.Contains(log, "recovered: a push that no webhook told of") {
+		t.Errorf("the log does not say what was recovered:\n%s", log)
+	}
+}
+
+// What GitHub could not deliver while the server was down is delivered once
+// more, and what nobody but its webhook tells of is among it.
+func TestRecoverFailedDeliveries(t *testing.T) {
+	var said servertest.Log
+	w, first := newWorld(t, servertest.WithLog(&said))
+	w.Deploy("production", first, "success")
+	w.Begin()
+	second := w.Commit("second", map[string]string{"content/index/home.md": "2"})
+	w.Deploy("production", second, "success")
+	w.Await(second, "production", "success", "2 URLs purged")
+	if err := w.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.Sent()
+
+	third := w.Commit("third", map[string]string{"content/index/home.md": "3"})
+	w.Push(third)
+	w.Deploy("production", third, "success")
+	fourth := w.Commit("fourth", map[string]string{"content/about/us.md": "4"})
+	w.Push(fourth) // its announcement is told of by the webhook alone
+	w.Begin()
+	w.Await(third, "production", "success", "2 URLs purged")
+	w.Eventually("what waits is announced", func() bool {
+		return slices.ContainsFunc(w.GitHub.Statuses(w.FullName(), fourth), func(s github.Status) bool {
+			return strings.HasSuffix(s.Description, " URLs will be purged when production deploys")
+		})
+	})
+	w.Settled()
+	w.WantSent(servertest.URLs("production", "/index/home/")...)
+
+	again := map[string]int{}
+	for _, d := range w.GitHub.Deliveries() {
+		if d.Redelivery && (d.Event == "push" || d.Event == "deployment_status") {
+			again[d.GUID]++
+		}
+		if d.Redelivery && d.Event == "deployment" {
+			t.Errorf("an event without use was delivered again: %s", d.Event)
+		}
+	}
+	for guid, n := range again {
+		if n > 1 {
+			t.Errorf("%s was delivered again %d times", guid, n)
+		}
+	}
+	if len(again) != 3 { // two pushes and a deployment's status
+		t.Errorf("delivered again: %v", again)
+	}
+}
+
+// A delivery that fails once more is asked for once more, but not for ever.
+func TestRecoverADeliveryThatFailsAgain(t *testing.T) {
+	var said servertest.Log
+	w, first := newWorld(t, servertest.WithLog(&said))
+	w.Begin()
+	w.Deploy("production", first, "success")
+	w.Await(first, "production", "success", "")
+	w.Settled()
+	w.GitHub.Route(func(d github.Delivery) github.Route { return github.Lose })
+	second := w.Commit("second", map[string]string{"content/index/home.md": "2"})
+	w.Push(second)
+	w.GitHub.Route(nil)
+	w.GitHub.SetWebhook("http://127.0.0.1:1/webhook", w.Secret)
+	attempts := func() (n int) {
+		for _, d := range w.GitHub.Deliveries() {
+			if d.Event == "push" && strings.Contains(string(d.Body), second) {
+				n++
 			}
+		}
+		return n
+	}
+	for i := range 7 {
+		before := strings.Count(said.String(), "redelivery asked for")
+		if err := w.Server.Store().Hasten(t.Context(), "deliveries"); err != nil {
+			t.Fatal(err)
+		}
+		if i < 5 {
+			w.Eventually("GitHub was asked", func() bool { return strings.Count(said.String(), "redelivery asked for") > before })
+			w.Eventually("GitHub tried", func() bool { return attempts() == i+2 })
+		}
+	}
+	if n := attempts(); n != 6 {
+		t.Errorf("tried %d times, want 1 and 5 more", n)
+	}
+}
+
+// Where the App may go, the ledger follows: what is gone waits without noise,
+// and goes on when it is back.
+func TestRepositoriesGoAndComeBack(t *testing.T) {
+	var said servertest.Log
+	w, first := newWorld(t, servertest.WithLog(&said))
+	w.Begin()
+	w.Deploy("production", first, "success")
+	w.Await(first, "production", "success", "")
+	w.Settled()
+	w.Sent()
+	ctx := t.Context()
+	if err := w.GitHub.Suspend(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	w.Eventually("the suspension is known", func() bool { return strings.Contains(said.String(), "repository is gone") })
+	second := w.Commit("second", map[string]string{"content/index/home.md": "2"})
+	w.Deploy("production", second, "success") // GitHub sends nothing
+	w.WantSent()
+	if err := w.GitHub.Unsuspend(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	w.Await(second, "production", "success", "2 URLs purged")
+	w.WantSent(servertest.URLs("production", "/index/home/")...)
+	if log := said.String(); !strings.Contains(log, "repository is back") {
+		t.Errorf("the log does not say that the repository is back:\n%s", log)
+	}
+
+	if err := w.GitHub.Rename(w.FullName(), "acme/pages"); err != nil {
+		t.Fatal(err)
+	}
+	w.Config.Repositories[0].Name = "pages"
+	w.recompare(&said)
+	ledgerHas := func(what string, holds func(ledger.Repository) bool) {
+		t.Helper()
+		w.Eventually(what, func() bool {
+			repo, err := w.Server.Store().Repository(ctx, 1)
+			return err == nil && holds(repo)
 		})
 	}
+	ledgerHas("the rename is known", func(r ledger.Repository) bool { return r.FullName() == "acme/pages" })
+	third := w.Commit("third", map[string]string{"content/index/home.md": "3"})
+	w.Deploy("production", third, "success")
+	w.Await(third, "production", "success", "2 URLs purged")
+	w.Settled()
+
+	if err := w.GitHub.Delete("acme/pages"); err != nil {
+		t.Fatal(err)
+	}
+	w.recompare(&said)
+	ledgerHas("its end is known", func(r ledger.Repository) bool { return strings.Contains(r.Gone, "can't see the repository") })
+}
+
+// Redirects lead reads to a renamed repository, but no writes: the words
+// still arrive.
+func TestRenamedBetweenPurgeAndStatus(t *testing.T) {
+	w, first := newWorld(t, nil)
+	w.Begin()
+	w.Deploy("production", first, "success")
+	w.Await(first, "production", "success", "")
+	w.Settled()
+	w.GitHub.Route(func(d github.Delivery) github.Route { return github.Hold })
+	second := w.Commit("second", map[string]string{"content/index/home.md": "2"})
+	w.Deploy("production", second, "success")
+	if err := w.GitHub.Rename(w.FullName(), "acme/pages"); err != nil {
+		t.Fatal(err)
+	}
+	w.Config.Repositories[0].Name = "pages"
+	w.GitHub.Route(nil)
+	w.GitHub.Release(t.Context()) // the events have the old name
+	w.Await(second, "production", "success", "2 URLs purged")
 }

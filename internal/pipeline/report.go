@@ -28,6 +28,7 @@ var errNewerPost = errors.New("a newer release knows what to write")
 // words is what one surface shows at a moment.
 type words struct {
 	status github.Status   // of a status
+	purge  ledger.Purge    // whose end a status tells; zero: it tells none
 	body   string          // of a reply
 	react  github.Reaction // of a reaction; "": none yet
 	run    report.Check    // of a check run
@@ -47,43 +48,49 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 		return err
 	}
 	if post.Wait > 0 {
-		return again{post.Wait}
+		return snooze{post.Wait}
 	}
-	now := p.Now()
-	w, err := p.words(ctx, post, now)
+	w, err := p.words(ctx, post, p.Now())
 	if errors.Is(err, errNewerPost) {
-		return p.Store.PutOff(ctx, post, now.Add(postLease))
+		return p.Store.PutOff(ctx, post, postLease)
 	}
 	if err != nil {
 		return err
 	}
-	next := now.Add(p.StatusEvery)
-	if w.until.After(now) {
-		next = w.until
+	posted := func() error {
+		wait := p.StatusEvery
+		if left := w.until.Sub(p.Now()); left > 0 {
+			wait = left
+		}
+		return p.Store.Posted(ctx, post, w.shows, w.until.IsZero(), wait)
 	}
 	if w.shows == post.Posted {
-		return p.Store.Posted(ctx, post, w.shows, w.until.IsZero(), next)
+		return posted()
 	}
 	repo, err := p.Store.Repository(ctx, post.RepoID)
 	if err != nil {
 		return err
 	}
 	if repo.Gone != "" { // it goes on when that comes back
-		return p.Store.PutOff(ctx, post, now)
+		return p.Store.PutOff(ctx, post, 0)
 	}
-	wait, err := p.pace(ctx, repo, post, w, now)
+	wait, err := p.pace(ctx, repo, post, w)
 	if err != nil {
 		return err
 	}
+	if wait > 0 && post.Refuses() {
+		return nil // dropped
+	}
 	if wait > 0 {
-		return again{wait}
+		return snooze{wait}
 	}
 	writing, cancel := context.WithTimeout(ctx, postTime)
 	defer cancel()
 	if err := p.write(writing, repo, &post, w); err != nil {
-		return p.notPosted(ctx, post, err)
+		return p.notPosted(ctx, repo, post, err)
 	}
-	return p.Store.Posted(ctx, post, w.shows, w.until.IsZero(), next)
+	p.timings.told(w.purge)
+	return posted()
 }
 
 // words renders a surface at a moment: a purge's own words, or those that
@@ -110,11 +117,13 @@ func (p *Pipeline) words(ctx context.Context, post store.Post, now time.Time) (w
 		return p.reply(ctx, post, purge, now)
 	case store.CheckPost:
 		return p.check(ctx, post, purge, now)
+	case store.LivePost:
+		return p.live(ctx, post, purge, now)
 	case store.StatusPost:
 	default:
 		return w, errNewerPost
 	}
-	s := report.Status{State: post.State, Description: report.Cut(post.Words, report.MaxDescription)}
+	s := report.Status{State: post.State, Description: report.Line(post.Words)}
 	if post.PurgeID != "" {
 		s, w.quiet = report.Purge(purge, now), quiet(purge, now)
 	}
@@ -122,6 +131,9 @@ func (p *Pipeline) words(ctx context.Context, post store.Post, now time.Time) (w
 		State: github.State(s.State), Context: post.Context, Description: s.Description, TargetURL: p.page(purge),
 	}
 	w.shows, w.until = s.State+" "+s.Description, s.Until
+	if s.State != "pending" {
+		w.purge = purge
+	}
 	return w, nil
 }
 
@@ -138,11 +150,16 @@ func (p *Pipeline) page(purge ledger.Purge) string {
 func (p *Pipeline) reply(ctx context.Context, post store.Post, purge ledger.Purge, now time.Time) (w words, err error) {
 	w.body = post.Words
 	if post.PurgeID != "" {
-		account, err := p.Store.Account(ctx, purge.ID, report.Listed)
+		account, err := p.Store.Summary(ctx, purge.ID, report.Listed)
+		if err != nil {
+			return w, err
+		}
+		pauses, err := p.pausesFor(ctx, purge)
 		if err != nil {
 			return w, err
 		}
 		r := report.Reply{
+			Pauses: pauses,
 			Before: post.Words, Purge: purge, Failed: account.Failed, Others: account.Others, Akamai: account.Akamai, Link: p.page(purge),
 		}
 		w.body, w.until = r.Markdown(now), report.Purge(purge, now).Until
@@ -163,7 +180,7 @@ func (p *Pipeline) write(ctx context.Context, repo ledger.Repository, post *stor
 	case store.ReactionPost:
 		attrs = append(attrs, slog.Int64("comment", post.Comment), slog.String("reaction", string(w.react)))
 		err = writeReaction(ctx, r, post, w.react)
-	case store.ReplyPost:
+	case store.ReplyPost, store.LivePost:
 		attrs = append(attrs, slog.Int("number", post.Number), slog.Int64("to", post.Comment))
 		err = p.writeReply(ctx, r, post, w.body)
 	case store.CheckPost:
@@ -219,21 +236,51 @@ func (p *Pipeline) writeReply(ctx context.Context, r *github.Repository, post *s
 	return err
 }
 
+// unseenTries is how often a commit may be unknown to GitHub before that is
+// believed, with growing pauses of together more than a minute: right after a
+// push GitHub says so of what is there seconds later.
+const unseenTries = 7
+
 // notPosted gives the surface back. What GitHub shows is best effort:
 // GitHub's trouble is waited for, and what GitHub will never take is given up.
-func (p *Pipeline) notPosted(ctx context.Context, post store.Post, err error) error {
-	after, waitable := github.RetryAfter(err)
-	_, mendable := github.OperatorFault(err)
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		waitable = true // our own end, or a slow GitHub: it says nothing of the surface
-	}
+func (p *Pipeline) notPosted(ctx context.Context, repo ledger.Repository, post store.Post, err error) error {
 	p.Log.LogAttrs(ctx, slogWarn, "not posted", slog.String("surface", post.Surface), errAttr(err))
-	if !waitable && !mendable {
-		return p.Store.GiveUpPost(context.WithoutCancel(ctx), post)
+	ctx = context.WithoutCancel(ctx)
+	after, waitable := github.RetryAfter(err)
+	trouble, mendable := github.OperatorFault(err)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		waitable = true // our own end, or a slow GitHub: it says nothing of the surface
+	case github.IsNotFound(err):
+		again, failed := p.unseen(ctx, repo, post)
+		if failed != nil {
+			return failed
+		}
+		waitable = again
 	}
-	next := p.Now().Add(pause(after, post.Tries))
-	if err := p.Store.NotPosted(context.WithoutCancel(ctx), post, next); err != nil {
+	if !waitable && !mendable {
+		return p.Store.GiveUpPost(ctx, post, github.Words(err))
+	}
+	wait := pause(after, post.Tries)
+	if err := p.Store.NotPosted(ctx, post, wait, trouble); err != nil {
 		return err
 	}
-	return again{next.Sub(p.Now())}
+	return snooze{wait}
+}
+
+// unseen reports whether what GitHub does not know may come to be known: a
+// commit that was just pushed, or anything of a repository that is out of the
+// App's sight, which waits until that is back.
+func (p *Pipeline) unseen(ctx context.Context, repo ledger.Repository, post store.Post) (again bool, err error) {
+	ofCommit := post.Kind() == store.StatusPost || post.Kind() == store.CheckPost
+	if ofCommit && post.Tries+1 < unseenTries {
+		return true, nil
+	}
+	if err := p.hidden(ctx, repo); err != nil {
+		return true, nil //nolint:nilerr // GitHub can't be asked now either
+	}
+	if repo, err = p.Store.Repository(ctx, repo.ID); err != nil {
+		return false, err
+	}
+	return repo.Gone != "" || ofCommit && post.Tries < unseenTries, nil
 }

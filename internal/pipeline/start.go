@@ -7,36 +7,37 @@ import (
 
 	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/planner"
 	"github.com/purgebot/purgebot/mapping"
 )
 
 // began finds, by what GitHub's API knows, what an environment starts from
 // that nothing was heard of: the deployment that was live before this server
-// first heard of the repository. Where there is none, last is nil and first
-// the commit of the first deployment since, whichever event came first: what
-// it changed is owed too. Deployments count by the rules and by the policy, as
-// their webhooks would have.
-func (p *Pipeline) began(ctx context.Context, repo ledger.Repository, env ledger.Environment, to ledger.Point) (last *github.Deployment, first string, err error) {
-	authority, err := p.authority(ctx, repo)
+// first heard of the repository. Where there is none, it starts with the first
+// deployment since, whichever event came first: what it changed is owed too.
+// Deployments count by the rules and by the policy, as their webhooks would have.
+func (p *Pipeline) began(ctx context.Context, repo ledger.Repository, env ledger.Environment, to ledger.Point) (planner.Beginning, error) {
+	start := planner.Beginning{First: to.SHA}
+	authority, err := p.planner.Trusted(ctx, repo)
 	if err != nil {
-		return nil, "", err
+		return start, err
 	}
-	if authority.file != nil {
-		if named, ok := authority.file.Environment(env.Name); ok && named.Trigger.Kind != mapping.OnDeployment {
-			return nil, to.SHA, nil
+	if authority.File != nil {
+		if named, ok := authority.File.Environment(env.Name); ok && named.Trigger.Kind != mapping.OnDeployment {
+			return start, nil
 		}
 	}
-	by := p.told(repo)
+	by := p.fromWebhook(repo)
 	by.authority = func(context.Context) (rules, error) { return authority, nil } // read once
 	var trouble error
 	earlier := func(d github.Deployment) bool {
-		before := to.Status == 0 || to.After(ledger.Point{SHA: d.SHA, Status: d.StatusID, At: d.CreatedAt})
+		before := to.Status == 0 || to.After(pointOf(d))
 		if !before || d.State != "success" || d.ID == to.Deploy || trouble != nil {
 			return false
 		}
 		_, why, err := p.counts(ctx, by, repo, statusOf(d))
 		trouble = err
-		return err == nil && why == ""
+		return err == nil && why.counts()
 	}
 	// GitHub records whole seconds: what it recorded within the second in
 	// which this server first heard of the repository may have come after.
@@ -49,13 +50,28 @@ func (p *Pipeline) began(ctx context.Context, repo ledger.Repository, env ledger
 	i := slices.IndexFunc(since, earlier)
 	switch {
 	case trouble != nil:
-		return nil, "", trouble
+		return start, trouble
 	case err != nil && !github.IsNotFound(err):
-		return nil, "", err
+		return start, err
 	case err == nil && found:
-		return &live, "", nil
+		start.Live = pointOf(live)
 	case err == nil && i >= 0:
-		return nil, since[i].SHA, nil
+		start.First = since[i].SHA
+		for j := max(i, len(since)-servedMost); j < len(since); j++ {
+			if j == i || earlier(since[j]) {
+				start.Served = append(start.Served, pointOf(since[j]))
+			}
+		}
 	}
-	return nil, to.SHA, nil
+	return start, trouble
+}
+
+// servedMost bounds the overtaken deployments of a beginning: each costs a
+// comparison, and as a rule the newest differ from the live one by all that
+// older ones do.
+const servedMost = 50
+
+// pointOf is where a deployment's last status put its environment.
+func pointOf(d github.Deployment) ledger.Point {
+	return ledger.Point{SHA: d.SHA, Deploy: d.ID, Status: d.StatusID, At: d.CreatedAt}
 }

@@ -31,7 +31,7 @@ func inTrouble(err error) bool {
 	return ok
 }
 
-// Sweep rings for whatever is due and was not heard, until ctx ends. Every
+// Sweep wakes whatever is due and was not taken, until ctx ends. Every
 // replica sweeps: one that dies takes nothing with it.
 func (p *Pipeline) Sweep(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
@@ -40,6 +40,9 @@ func (p *Pipeline) Sweep(ctx context.Context) {
 	for {
 		p.logSweep(ctx, "sweep", p.Store.Sweep(ctx))
 		now := p.Now()
+		if now.Sub(time.Unix(0, p.assigned.Load())) < assignFor {
+			p.logSweep(ctx, "accounts", p.assign(ctx))
+		}
 		if now.Sub(recalled) >= refusedEvery && p.recall(ctx) {
 			recalled = now
 		}
@@ -75,8 +78,8 @@ func (p *Pipeline) logSweep(ctx context.Context, what string, err error) {
 	}
 }
 
-// heldFor is how long the status of a held purge waits for a person. The purge
-// itself stays held.
+// heldFor is how long a status waits for a person: to release a purge, to mend
+// rules, to deploy. The purge itself stays held.
 const heldFor = 24 * time.Hour
 
 // prune forgets what is older than it is kept, a retention of 0 keeps all, and
@@ -89,6 +92,9 @@ func (p *Pipeline) prune(ctx context.Context, now time.Time) error {
 		return now.Add(-kept)
 	}
 	if err := p.Store.CloseHeld(ctx, now.Add(-heldFor), report.HeldLong(heldFor)); err != nil {
+		return err
+	}
+	if err := p.Store.Lapse(ctx, now.Add(-heldFor)); err != nil {
 		return err
 	}
 	return p.Store.Prune(ctx, before(p.KeepDeliveries), before(p.KeepPurges))

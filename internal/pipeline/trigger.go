@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/internal/report"
 	"github.com/purgebot/purgebot/mapping"
@@ -25,7 +26,8 @@ type signal struct {
 	// these and no others; else there may be more.
 	branches []string
 	only     bool
-	id       int64 // grows with time among signals of one kind
+	id       int64
+	began    time.Time // zero: GitHub is to be asked
 	at       time.Time
 }
 
@@ -46,101 +48,100 @@ func statusSignal(e *webhook.Status) signal {
 func checkSignal(e *webhook.CheckRun) signal {
 	return signal{
 		kind: mapping.OnCheck, name: e.Name, result: e.Conclusion, by: e.Sender.Login,
-		sha: e.HeadSHA, branches: []string{e.HeadBranch}, only: true, id: e.ID, at: e.CompletedAt,
+		sha: e.HeadSHA, branches: []string{e.HeadBranch}, only: true, id: e.ID, began: e.StartedAt, at: e.CompletedAt,
 	}
 }
 
 func workflowSignal(e *webhook.WorkflowRun) signal {
 	return signal{
 		kind: mapping.OnWorkflow, name: e.Path, result: e.Conclusion, by: e.Sender.Login,
-		sha: e.HeadSHA, branches: []string{e.HeadBranch}, only: true, id: e.ID, at: e.UpdatedAt,
+		sha: e.HeadSHA, branches: []string{e.HeadBranch}, only: true, id: e.ID, began: e.StartedAt, at: e.UpdatedAt,
 	}
 }
 
-func (p *Pipeline) statusSet(ctx context.Context, repo ledger.Repository, e *webhook.Status, received time.Time) (string, error) {
-	if ownStatus(e.Context) {
-		return "a status of purgebot's own", nil
+func (p *Pipeline) statusSet(ctx context.Context, repo ledger.Repository, e *webhook.Status, received time.Time) (Outcome, error) {
+	if isOurStatus(e.Context) {
+		return otherwise("a status of purgebot's own"), nil
 	}
-	return p.signalled(ctx, repo, statusSignal(e), received)
+	return p.signalled(ctx, p.fromWebhook(repo), repo, statusSignal(e), received)
 }
 
-// ownStatus reports whether a context is one of purgebot's: no trigger, whoever
+// isOurStatus reports whether a context is one of purgebot's: no trigger, whoever
 // set it.
-func ownStatus(context string) bool {
+func isOurStatus(context string) bool {
 	return strings.HasPrefix(strings.ToLower(context), report.Context(""))
 }
 
-func (p *Pipeline) workflowRan(ctx context.Context, repo ledger.Repository, e *webhook.WorkflowRun, received time.Time) (string, error) {
+func (p *Pipeline) workflowRan(ctx context.Context, repo ledger.Repository, e *webhook.WorkflowRun, received time.Time) (Outcome, error) {
 	switch {
 	case e.HeadRepoID != e.Repository.ID:
-		return "a fork's run", nil
+		return otherwise("a fork's run"), nil
 	case strings.HasPrefix(e.Event, "pull_request"):
-		return "a pull request's run", nil
+		return otherwise("a pull request's run"), nil
 	}
-	return p.signalled(ctx, repo, workflowSignal(e), received)
+	return p.signalled(ctx, p.fromWebhook(repo), repo, workflowSignal(e), received)
 }
 
 // signalled takes a signal for a deployment of each environment whose trigger
 // it is: a success moves what is desired, a failure only says so.
-func (p *Pipeline) signalled(ctx context.Context, repo ledger.Repository, s signal, received time.Time) (string, error) {
-	return p.signalledBy(ctx, p.told(repo), repo, s, received)
-}
-
-func (p *Pipeline) signalledBy(ctx context.Context, by telling, repo ledger.Repository, s signal, received time.Time) (string, error) {
-	state := s.state()
-	if state == "" {
-		return s.result + " decides nothing", nil
+func (p *Pipeline) signalled(ctx context.Context, by factSource, repo ledger.Repository, s signal, received time.Time) (outcome Outcome, err error) {
+	if s.state() == "" {
+		return otherwise("%s decides nothing", s.result), nil
 	}
-	if grant := p.Policy.For(repo.FullName()); grant.Listed() && !grant.Creator(s.by) {
-		return "policy does not count deployments by " + s.by, nil
+	if grant := p.Policy().For(repo.FullName()); grant.Listed() && !grant.Creator(s.by) {
+		return otherwise("policy does not count deployments by %s", s.by), nil
 	}
 	if s.at.IsZero() {
 		s.at = received
 	}
 	s.at = s.at.Truncate(time.Second)
 	file, err := by.authority(ctx)
-	if err != nil || file.file == nil {
-		return "no rules", err
+	if err != nil || file.File == nil {
+		return otherwise("no rules"), err
 	}
-	outcome := "triggers nothing"
-	for _, env := range file.file.Environments() {
+	outcome = otherwise("triggers nothing")
+	err = independently(ctx, slices.Values(file.File.Environments()), func(env mapping.Environment) error {
 		if env.Glob || !s.triggers(env.Trigger) {
-			continue
+			return nil
 		}
 		on, err := p.signalOn(ctx, repo, s, branchOf(env, repo))
 		switch {
 		case err != nil:
-			return "", err
+			return err
 		case !on:
-			outcome = s.sha + " is not on " + branchOf(env, repo)
-			continue
+			outcome = otherwise("%s is not on %s", s.sha, branchOf(env, repo))
+			return nil
 		case !createdBy(env, s.by):
-			outcome = "the rules do not count deployments by " + s.by
-			continue
+			outcome = otherwise("the rules do not count deployments by %s", s.by)
+			return nil
 		}
-		if outcome, err = p.signalDeploys(ctx, by, repo, env, s, state); err != nil {
-			return "", err
+		if s, err = p.begun(ctx, repo, s); err != nil {
+			return err
 		}
-	}
-	return outcome, nil
+		outcome, err = p.ended(ctx, by, repo, env, env.Name, ledger.Deploy{
+			Point: ledger.Point{SHA: s.sha, Status: s.id, Began: s.began, At: s.at}, State: s.state(), Creator: s.by,
+		})
+		return err
+	})
+	return outcome, err
 }
 
-// signalDeploys notes that a signal deployed an environment, or failed to.
-func (p *Pipeline) signalDeploys(ctx context.Context, by telling, repo ledger.Repository, env mapping.Environment, s signal, state string) (string, error) {
-	deploy := ledger.Deploy{Point: ledger.Point{SHA: s.sha, Status: s.id, At: s.at}, State: state, Creator: s.by}
-	known, moved, err := by.desire(ctx, repo.ID, env.Name, deploy, s.at.Add(env.Settle))
-	switch {
-	case err != nil:
-		return "", err
-	case state == "failure":
-		return "deploy failed", p.deployFailed(ctx, repo, known, env, deploy)
-	case moved:
-		return "desired", nil
-	case deploy.Point == known.Desired || deploy.Point == known.Live:
-		return "known already", nil
-	default:
-		return "overtaken", p.overtaken(ctx, repo, known, env, deploy)
+// begun finds out when what a signal ended began. A commit status does not say:
+// those before it do.
+func (p *Pipeline) begun(ctx context.Context, repo ledger.Repository, s signal) (signal, error) {
+	if s.began.IsZero() && s.kind == mapping.OnStatus {
+		all, err := p.repository(repo).CommitStatuses(ctx, s.sha, s.name)
+		if err != nil && !github.IsNotFound(err) {
+			return s, err
+		}
+		if i := slices.IndexFunc(all, func(g github.Signal) bool { return g.ID == s.id }); i >= 0 {
+			s.began = all[i].Began
+		}
 	}
+	if s.began.IsZero() {
+		s.began = s.at
+	}
+	return s, nil
 }
 
 // state is a deployment status's word for how it ended; "" for what decides
@@ -164,7 +165,7 @@ func (s signal) triggers(t mapping.Trigger) bool {
 	}
 	switch s.kind {
 	case mapping.OnStatus:
-		return strings.EqualFold(s.name, t.Name) && !ownStatus(s.name)
+		return strings.EqualFold(s.name, t.Name) && !isOurStatus(s.name)
 	case mapping.OnWorkflow:
 		file, _, _ := strings.Cut(s.name, "@") // GitHub may add the ref
 		return file == t.Name || path.Base(file) == t.Name

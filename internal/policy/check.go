@@ -5,7 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/bmatcuk/doublestar/v4"
+	"github.com/purgebot/purgebot/internal/glob"
+	"github.com/purgebot/purgebot/internal/object"
 )
 
 // Fault is something in an entry that can't be meant.
@@ -22,14 +23,14 @@ func (e Entry) Faults() []Fault {
 		out = append(out, Fault{key, index, fmt.Sprintf(format, args...)})
 	}
 	if len(e.Repositories) == 0 {
-		add("repositories", -1, `name the repositories, as in ["acme/*"]`)
+		add("repositories", -1, `name the repositories, as in ["acme/www", "acme/site-*"]`)
 	}
-	for i, glob := range e.Repositories {
-		switch {
-		case glob == "" || !doublestar.ValidatePattern(glob):
-			add("repositories", i, "%q is not a glob", glob)
-		case !strings.Contains(glob, "/") && !strings.Contains(glob, "**"):
-			add("repositories", i, `%q fits no repository: write owner/name, or "%s/*"`, glob, glob)
+	for i, pattern := range e.Repositories {
+		switch _, err := glob.Compile(pattern); {
+		case err != nil:
+			add("repositories", i, "the glob %q %v", pattern, err)
+		case !strings.Contains(pattern, "/") && !strings.Contains(pattern, "**"):
+			add("repositories", i, "%q fits no repository: write owner/name", pattern)
 		}
 	}
 	for i, host := range e.Hosts {
@@ -37,9 +38,9 @@ func (e Entry) Faults() []Fault {
 			add("hosts", i, "%s", words)
 		}
 	}
-	for i, glob := range e.Tags {
-		if glob == "" || !doublestar.ValidatePattern(glob) {
-			add("tags", i, "%q is not a glob", glob)
+	for i, pattern := range e.Tags {
+		if _, err := glob.Compile(pattern); err != nil {
+			add("tags", i, "the glob %q %v", pattern, err)
 		}
 	}
 	for i, code := range e.CPCodes {
@@ -70,17 +71,67 @@ func (e Entry) Faults() []Fault {
 	if e.HoldOver.CPCode < 0 {
 		add("hold_over.cpcode", -1, "%d is negative; 0 holds nothing", e.HoldOver.CPCode)
 	}
+	if owner, name, ok := strings.Cut(e.RulesFrom, "/"); e.RulesFrom != "" && (!ok || owner == "" || name == "" || strings.ContainsAny(name, "/@ *")) {
+		add("rules_from", -1, "%q is no repository: write owner/name", e.RulesFrom)
+	}
 	for i, c := range e.Previews.Fail {
-		if !slices.Contains(Concerns(), c) {
+		if !slices.Contains(Findings(), c) {
 			add("previews.fail", i, "%q is no reason: write refused, held or unmatched", string(c))
 		}
 	}
 	return out
 }
 
+// Warnings tells of globs that take every repository of an owner, and give
+// each what only its admins may: in an organization members may create
+// repositories, and are admins of those.
+// https://docs.github.com/organizations/managing-organization-settings/restricting-repository-creation-in-your-organization
+func (e Entry) Warnings() []Fault {
+	gives := e.gives()
+	if gives == "" {
+		return nil
+	}
+	var out []Fault
+	for i, pattern := range e.Repositories {
+		if ownerWide(pattern) {
+			out = append(out, Fault{"repositories", i, fmt.Sprintf(
+				"%q takes repositories that do not exist yet, and whoever creates one is its admin: that gives them %s. "+
+					"Name the repositories, or a prefix that only those who look after sites may use", pattern, gives)})
+		}
+	}
+	return out
+}
+
+// gives lists what of an entry is more than invalidating some pages; "": none.
+func (e Entry) gives() string {
+	var all []string
+	if len(e.CPCodes) > 0 {
+		all = append(all, "CP codes")
+	}
+	if len(e.Hosts)+len(e.Tags)+len(e.CPCodes) > 0 { // an admin may by a comment, whatever deploys says
+		all = append(all, "deletes")
+	}
+	if slices.Contains(e.Hosts, "*") {
+		all = append(all, "every host")
+	}
+	if slices.Contains(e.Tags, "*") || slices.Contains(e.Tags, "**") {
+		all = append(all, "every tag")
+	}
+	return strings.Join(all, ", ")
+}
+
+// ownerWide tells whether a glob takes any name that somebody may think of.
+func ownerWide(pattern string) bool {
+	owner, _, _ := strings.Cut(pattern, "/")
+	if glob.IsPattern(owner) {
+		owner = "acme"
+	}
+	return fits(pattern, owner+"/q") && fits(pattern, owner+"/z9_z.9z-x") && fits(pattern, owner+"/a-long-name-that-nobody-chose")
+}
+
 func hostFault(pattern string) string {
 	domain, _ := strings.CutPrefix(pattern, "*.")
-	_, err := canonical(domain)
+	_, err := object.CanonicalHost(domain)
 	switch {
 	case pattern == "*":
 		return ""

@@ -15,8 +15,8 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/bmatcuk/doublestar/v4"
-
+	"github.com/purgebot/purgebot/internal/glob"
+	"github.com/purgebot/purgebot/internal/object"
 	"github.com/purgebot/purgebot/mapping"
 )
 
@@ -34,6 +34,8 @@ type Entry struct {
 	Deploys      Deploys
 	HoldOver     HoldOver
 	Previews     Previews
+	Account      string // of Akamai, that the repositories' purges are sent with; "": the default one
+	RulesFrom    string // OWNER/NAME: whose rules file counts where a repository has none, and may be extended
 }
 
 // Comments are the roles that people need: on GitHub's scale, at least.
@@ -62,21 +64,21 @@ type HoldOver struct {
 // Previews says what makes a pull request's preview fail beside a broken rules
 // file, for operators whose merges are to wait for it.
 type Previews struct {
-	Fail []Concern // none: a preview is neutral
+	Fail []Finding // none: a preview is neutral
 }
 
-// Concern is something that a preview found.
-type Concern string
+// Finding is something that a preview found.
+type Finding string
 
-// The concerns.
+// The findings.
 const (
-	Refused   Concern = "refused"   // objects that policy or Akamai's form would refuse
-	Held      Concern = "held"      // a purge that would wait for a person
-	Unmatched Concern = "unmatched" // changed files that no rule matches
+	Refused   Finding = "refused"   // objects that policy or Akamai's form would refuse
+	Held      Finding = "held"      // a purge that would need approval
+	Unmatched Finding = "unmatched" // changed files that no rule matches
 )
 
-// Concerns lists them.
-func Concerns() []Concern { return []Concern{Refused, Held, Unmatched} }
+// Findings lists them.
+func Findings() []Finding { return []Finding{Refused, Held, Unmatched} }
 
 // NewEntry has the defaults of everything but the lists of what is allowed.
 func NewEntry() Entry {
@@ -92,10 +94,7 @@ func (p Policy) For(repository string) Grant {
 	g := Grant{repository: repository}
 	folded := strings.ToLower(repository)
 	for _, e := range p {
-		if slices.ContainsFunc(e.Repositories, func(glob string) bool {
-			ok, err := doublestar.Match(strings.ToLower(glob), folded)
-			return ok && err == nil
-		}) {
+		if slices.ContainsFunc(e.Repositories, func(pattern string) bool { return fits(strings.ToLower(pattern), folded) }) {
 			g.entries = append(g.entries, e)
 		}
 	}
@@ -108,20 +107,48 @@ type Grant struct {
 	entries    []Entry
 }
 
+// RulesFrom lists the repositories whose rules files the repository may use,
+// in the order of the entries: it may extend each, and the first stands in
+// where it has none of its own.
+func (g Grant) RulesFrom() (names []string) {
+	for _, e := range g.entries {
+		if e.RulesFrom != "" && !slices.Contains(names, e.RulesFrom) {
+			names = append(names, e.RulesFrom)
+		}
+	}
+	return names
+}
+
+// Account is whose credentials and budget the repository's purges take: what
+// the first entry says that names an account. "": the default one.
+func (g Grant) Account() string {
+	for _, e := range g.entries {
+		if e.Account != "" {
+			return e.Account
+		}
+	}
+	return ""
+}
+
+// Shares tells whether other repositories take rules from one.
+func (p Policy) Shares(repository string) bool {
+	return slices.ContainsFunc(p, func(e Entry) bool { return strings.EqualFold(e.RulesFrom, repository) })
+}
+
 // Listed tells whether any entry fits the repository at all.
 func (g Grant) Listed() bool { return len(g.entries) > 0 }
 
 // Refusal says why a deployment, or a push, may not purge an object as the
 // rules ask, in public words; "" if it may.
-func (g Grant) Refusal(kind mapping.Kind, object string, action mapping.Action) string {
-	if words := g.PersonRefusal(kind, object); words != "" {
+func (g Grant) Refusal(kind mapping.Kind, named string, action mapping.Action) string {
+	if words := g.PersonRefusal(kind, named); words != "" {
 		return words
 	}
 	switch {
 	case kind == mapping.CPCode && !g.every(func(e Entry) bool { return e.Deploys.CPCode }):
-		return fmt.Sprintf("policy does not allow deployments of %s to purge CP codes (%s)", g.repository, object)
+		return fmt.Sprintf("policy doesn't allow deployments of %s to purge CP codes (%s)", g.repository, named)
 	case action == mapping.Delete && !g.every(func(e Entry) bool { return e.Deploys.Delete }):
-		return fmt.Sprintf("policy does not allow deployments of %s to delete %s", g.repository, object)
+		return fmt.Sprintf("policy doesn't allow deployments of %s to delete %s", g.repository, named)
 	}
 	return ""
 }
@@ -129,32 +156,32 @@ func (g Grant) Refusal(kind mapping.Kind, object string, action mapping.Action) 
 // PersonRefusal says why nobody may purge an object for this repository, in
 // public words; "" if somebody may, whom Required describes. A person's purge
 // is not bound by what policy says of deployments.
-func (g Grant) PersonRefusal(kind mapping.Kind, object string) string {
+func (g Grant) PersonRefusal(kind mapping.Kind, named string) string {
 	switch kind {
 	case mapping.URL:
-		return g.refuseURL(object)
+		return g.refuseURL(named)
 	case mapping.Tag:
-		if !g.any(func(e Entry) bool { return e.allowsTag(object) }) {
-			return fmt.Sprintf("policy does not allow tag %s for %s", object, g.repository)
+		if !g.any(func(e Entry) bool { return e.allowsTag(named) }) {
+			return fmt.Sprintf("policy doesn't allow tag %s for %s", named, g.repository)
 		}
 	case mapping.CPCode:
-		code, err := strconv.ParseInt(object, 10, 64)
+		code, err := strconv.ParseInt(named, 10, 64)
 		if err != nil || !g.any(func(e Entry) bool { return slices.Contains(e.CPCodes, code) }) {
-			return fmt.Sprintf("policy does not allow CP code %s for %s", object, g.repository)
+			return fmt.Sprintf("policy doesn't allow CP code %s for %s", named, g.repository)
 		}
 	default:
-		return fmt.Sprintf("policy does not know what a %q is", string(kind))
+		return fmt.Sprintf("policy doesn't know the kind %q", string(kind))
 	}
 	return ""
 }
 
-func (g Grant) refuseURL(object string) string {
-	host, err := hostOf(object)
+func (g Grant) refuseURL(url string) string {
+	host, err := object.Host(url)
 	if err != nil {
-		return fmt.Sprintf("policy does not allow %s: %s", object, err)
+		return fmt.Sprintf("policy doesn't allow %s: %s", url, err)
 	}
 	if !g.any(func(e Entry) bool { return e.allowsHost(host) }) {
-		return fmt.Sprintf("policy does not allow host %s for %s", host, g.repository)
+		return fmt.Sprintf("policy doesn't allow host %s for %s", host, g.repository)
 	}
 	return ""
 }
@@ -193,7 +220,7 @@ func (g Grant) May(role Role, kind mapping.Kind, action mapping.Action) bool {
 	return g.Listed() && role.AtLeast(g.Required(kind, action))
 }
 
-// HoldOver gives the numbers above which a purge waits for a person; 0 is
+// HoldOver gives the numbers above which a purge needs approval; 0 is
 // never.
 func (g Grant) HoldOver() HoldOver {
 	var h HoldOver
@@ -204,20 +231,20 @@ func (g Grant) HoldOver() HoldOver {
 	return h
 }
 
-// PreviewFails tells whether a concern makes a preview fail: any entry asks
+// PreviewFails tells whether a finding makes a preview fail: any entry asks
 // for it.
-func (g Grant) PreviewFails(c Concern) bool {
+func (g Grant) PreviewFails(c Finding) bool {
 	return g.any(func(e Entry) bool { return slices.Contains(e.Previews.Fail, c) })
 }
 
 // Exceeded says, in public words, why a purge of that many deletes and CP
-// codes waits for a person; "" if it need not.
+// codes needs approval; "" if it need not.
 func (h HoldOver) Exceeded(deletes, cpcodes int) string {
 	switch {
 	case h.Delete > 0 && deletes > h.Delete:
-		return fmt.Sprintf("%d deletes, policy holds more than %d", deletes, h.Delete)
+		return fmt.Sprintf("%d deletes, limit %d", deletes, h.Delete)
 	case h.CPCode > 0 && cpcodes > h.CPCode:
-		return fmt.Sprintf("%d CP codes, policy holds more than %d", cpcodes, h.CPCode)
+		return fmt.Sprintf("%d CP codes, limit %d", cpcodes, h.CPCode)
 	}
 	return ""
 }
@@ -258,7 +285,13 @@ func (e Entry) allowsTag(tag string) bool {
 }
 
 // tagFits has no separators: a "/" in a tag is a character like another.
-func tagFits(glob, tag string) bool {
-	ok, err := doublestar.Match(strings.ReplaceAll(glob, "/", "\x00"), strings.ReplaceAll(tag, "/", "\x00"))
-	return ok && err == nil
+func tagFits(pattern, tag string) bool {
+	return fits(strings.ReplaceAll(pattern, "/", "\x00"), strings.ReplaceAll(tag, "/", "\x00"))
+}
+
+// fits is for names, which are short; Faults has told of a pattern that is no
+// glob, and none fits it.
+func fits(pattern, name string) bool {
+	g, err := glob.Compile(pattern)
+	return err == nil && g.Match(name, nil)
 }

@@ -41,17 +41,17 @@ func TestRefusal(t *testing.T) {
 		{"ARL", mapping.URL, "/L/512/6848/1h/www.acme.com/a", ""},
 		{"ARL with a port", mapping.URL, "/L/512/6848/1h/www.acme.com:443/a", ""},
 
-		{"another host", mapping.URL, "https://www.evil.com/a", "policy does not allow host www.evil.com for acme/site"},
-		{"not the apex", mapping.URL, "https://acme.com/", "policy does not allow host acme.com for acme/site"},
-		{"not below, only alike", mapping.URL, "https://evilacme.com/", "policy does not allow host evilacme.com for acme/site"},
-		{"listed as a label of another", mapping.URL, "https://www.acme.com.evil.com/", "policy does not allow host www.acme.com.evil.com for acme/site"},
-		{"listed in the path", mapping.URL, "https://www.evil.com/www.acme.com", "policy does not allow host www.evil.com for acme/site"},
-		{"listed in the query", mapping.URL, "https://www.evil.com?@www.acme.com/", "policy does not allow host www.evil.com for acme/site"},
-		{"listed in the fragment", mapping.URL, "https://www.evil.com#@www.acme.com/", "policy does not allow host www.evil.com for acme/site"},
-		{"letters that look alike", mapping.URL, "https://www.аcme.com/", "policy does not allow host www.xn--cme-5cd.com for acme/site"},
+		{"another host", mapping.URL, "https://www.evil.com/a", "policy doesn't allow host www.evil.com for acme/site"},
+		{"not the apex", mapping.URL, "https://acme.com/", "policy doesn't allow host acme.com for acme/site"},
+		{"not below, only alike", mapping.URL, "https://evilacme.com/", "policy doesn't allow host evilacme.com for acme/site"},
+		{"listed as a label of another", mapping.URL, "https://www.acme.com.evil.com/", "policy doesn't allow host www.acme.com.evil.com for acme/site"},
+		{"listed in the path", mapping.URL, "https://www.evil.com/www.acme.com", "policy doesn't allow host www.evil.com for acme/site"},
+		{"listed in the query", mapping.URL, "https://www.evil.com?@www.acme.com/", "policy doesn't allow host www.evil.com for acme/site"},
+		{"listed in the fragment", mapping.URL, "https://www.evil.com#@www.acme.com/", "policy doesn't allow host www.evil.com for acme/site"},
+		{"letters that look alike", mapping.URL, "https://www.аcme.com/", "policy doesn't allow host www.xn--cme-5cd.com for acme/site"},
 		{"full-width letters are the letters", mapping.URL, "https://ｗｗｗ.ａcme.com/", ""},
 		{"full-width dot is a dot", mapping.URL, "https://evil.com。www.acme.com/", ""},
-		{"ARL of another host", mapping.URL, "/L/512/6848/1h/www.evil.com/www.acme.com/", "policy does not allow host www.evil.com for acme/site"},
+		{"ARL of another host", mapping.URL, "/L/512/6848/1h/www.evil.com/www.acme.com/", "policy doesn't allow host www.evil.com for acme/site"},
 		{"user before the host", mapping.URL, "https://www.acme.com@www.evil.com/", "a user stands before its host"},
 		{"listed host as a user's", mapping.URL, "https://x:y@www.acme.com/", "a user stands before its host"},
 		{"backslash", mapping.URL, `https://www.evil.com\@www.acme.com/`, "a space, a backslash or a control character stands in it"},
@@ -72,13 +72,13 @@ func TestRefusal(t *testing.T) {
 
 		{"tag", mapping.Tag, "acme-product-7", ""},
 		{"tag with a slash", mapping.Tag, "acme-docs/api", ""},
-		{"tag of others", mapping.Tag, "evil-acme-x", "policy does not allow tag evil-acme-x for acme/site"},
-		{"tag in capitals", mapping.Tag, "Acme-product-7", "policy does not allow tag Acme-product-7 for acme/site"},
+		{"tag of others", mapping.Tag, "evil-acme-x", "policy doesn't allow tag evil-acme-x for acme/site"},
+		{"tag in capitals", mapping.Tag, "Acme-product-7", "policy doesn't allow tag Acme-product-7 for acme/site"},
 
 		{"CP code", mapping.CPCode, "12345", ""},
-		{"another CP code", mapping.CPCode, "12346", "policy does not allow CP code 12346 for acme/site"},
-		{"no CP code", mapping.CPCode, "all", "policy does not allow CP code all for acme/site"},
-		{"no kind", mapping.Kind("zone"), "x", `policy does not know what a "zone" is`},
+		{"another CP code", mapping.CPCode, "12346", "policy doesn't allow CP code 12346 for acme/site"},
+		{"no CP code", mapping.CPCode, "all", "policy doesn't allow CP code all for acme/site"},
+		{"no kind", mapping.Kind("zone"), "x", `policy doesn't know the kind "zone"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			g := policy.Policy{entry(nil)}.For("acme/site")
@@ -86,7 +86,7 @@ func TestRefusal(t *testing.T) {
 			if tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
-			if tt.want != "" && !strings.HasPrefix(got, "policy does not ") {
+			if tt.want != "" && !strings.HasPrefix(got, "policy doesn't ") {
 				t.Errorf("%q does not say who refuses", got)
 			}
 			if person := g.PersonRefusal(tt.kind, tt.object); person != got {
@@ -102,7 +102,7 @@ func TestEveryHost(t *testing.T) {
 		"https://anything.example/":   "",
 		"https://127.0.0.1:8080/":     "",
 		"https://[::1]:8080/":         "",
-		"https://u@anything.example/": "policy does not allow https://u@anything.example/: a user stands before its host",
+		"https://u@anything.example/": "policy doesn't allow https://u@anything.example/: a user stands before its host",
 	} {
 		if got := g.Refusal(mapping.URL, object, mapping.Invalidate); got != want {
 			t.Errorf("%s: got %q, want %q", object, got, want)
@@ -168,9 +168,9 @@ func TestDeploys(t *testing.T) {
 		action mapping.Action
 		want   string
 	}{
-		{"delete", func(e *policy.Entry) { e.Deploys.Delete = false }, mapping.URL, "https://www.acme.com/", mapping.Delete, "policy does not allow deployments of acme/site to delete https://www.acme.com/"},
+		{"delete", func(e *policy.Entry) { e.Deploys.Delete = false }, mapping.URL, "https://www.acme.com/", mapping.Delete, "policy doesn't allow deployments of acme/site to delete https://www.acme.com/"},
 		{"invalidate", func(e *policy.Entry) { e.Deploys.Delete = false }, mapping.URL, "https://www.acme.com/", mapping.Invalidate, ""},
-		{"CP code", func(e *policy.Entry) { e.Deploys.CPCode = false }, mapping.CPCode, "12345", mapping.Invalidate, "policy does not allow deployments of acme/site to purge CP codes (12345)"},
+		{"CP code", func(e *policy.Entry) { e.Deploys.CPCode = false }, mapping.CPCode, "12345", mapping.Invalidate, "policy doesn't allow deployments of acme/site to purge CP codes (12345)"},
 		{"tag", func(e *policy.Entry) { e.Deploys.CPCode = false }, mapping.Tag, "acme-x", mapping.Delete, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -292,8 +292,8 @@ func TestHoldOver(t *testing.T) {
 	}{
 		{"never", policy.HoldOver{}, 1000, 1000, ""},
 		{"as many", policy.HoldOver{Delete: 3, CPCode: 1}, 3, 1, ""},
-		{"one delete more", policy.HoldOver{Delete: 3}, 4, 9, "4 deletes, policy holds more than 3"},
-		{"one CP code more", policy.HoldOver{Delete: 3, CPCode: 1}, 3, 2, "2 CP codes, policy holds more than 1"},
+		{"one delete more", policy.HoldOver{Delete: 3}, 4, 9, "4 deletes, limit 3"},
+		{"one CP code more", policy.HoldOver{Delete: 3, CPCode: 1}, 3, 2, "2 CP codes, limit 1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := tt.limit.Exceeded(tt.deletes, tt.cpcodes); got != tt.want {
@@ -315,18 +315,18 @@ func TestFaults(t *testing.T) {
 		Comments:     policy.Comments{Permission: "boss", Delete: policy.Admin},
 		Deploys:      policy.Deploys{Creators: []string{"*", "*[bot]", ""}},
 		HoldOver:     policy.HoldOver{Delete: -1, CPCode: -2},
-		Previews:     policy.Previews{Fail: []policy.Concern{policy.Held, "always"}},
+		Previews:     policy.Previews{Fail: []policy.Finding{policy.Held, "always"}},
 	}
 	want := []policy.Fault{
-		{"repositories", 0, `"acme" fits no repository: write owner/name, or "acme/*"`},
-		{"repositories", 1, `"[" is not a glob`},
+		{"repositories", 0, `"acme" fits no repository: write owner/name`},
+		{"repositories", 1, `the glob "[" has a "[" without a "]" after it; write "\[" for the character itself`},
 		{"hosts", 0, `"https://www.acme.com/" is a URL: write its host alone`},
 		{"hosts", 1, `"www.*.com": a * may only stand first, as in *.acme.com`},
 		{"hosts", 2, `"acme.com:443": write the host without a port, every port is meant`},
 		{"hosts", 3, `"a b" is not a host name`},
 		{"hosts", 4, `"" is not a host name`},
-		{"tags", 0, `"" is not a glob`},
-		{"tags", 1, `"[" is not a glob`},
+		{"tags", 0, `the glob "" is empty; write "**" for every file`},
+		{"tags", 1, `the glob "[" has a "[" without a "]" after it; write "\[" for the character itself`},
 		{"cpcodes", 0, "0 is not a CP code"},
 		{"cpcodes", 1, "-1 is not a CP code"},
 		{"comments.permission", -1, `"boss" is not a role: read, triage, write, maintain or admin`},
@@ -345,8 +345,8 @@ func TestFaults(t *testing.T) {
 // Every entry that fits adds what makes a preview fail.
 func TestPreviewFails(t *testing.T) {
 	one, two, other := entry(nil), entry(nil), entry(nil)
-	one.Previews.Fail, two.Previews.Fail = []policy.Concern{policy.Refused}, []policy.Concern{policy.Held}
-	other.Repositories, other.Previews.Fail = []string{"other/*"}, []policy.Concern{policy.Unmatched}
+	one.Previews.Fail, two.Previews.Fail = []policy.Finding{policy.Refused}, []policy.Finding{policy.Held}
+	other.Repositories, other.Previews.Fail = []string{"other/*"}, []policy.Finding{policy.Unmatched}
 	g := policy.Policy{one, two, other}.For("acme/site")
 	if !g.PreviewFails(policy.Refused) || !g.PreviewFails(policy.Held) || g.PreviewFails(policy.Unmatched) {
 		t.Errorf("refused %v, held %v, unmatched %v", g.PreviewFails(policy.Refused), g.PreviewFails(policy.Held), g.PreviewFails(policy.Unmatched))
@@ -386,4 +386,42 @@ func FuzzHost(f *testing.F) {
 			t.Errorf("%q is allowed, though its host is %q", object, host)
 		}
 	})
+}
+
+// A glob that takes what anybody creates makes anybody the cache's admin.
+func TestOwnerWideGlobsAreWarnedOf(t *testing.T) {
+	entry := func(change func(*policy.Entry), globs ...string) policy.Entry {
+		e := policy.NewEntry()
+		e.Repositories = globs
+		change(&e)
+		return e
+	}
+	hosts := func(hosts ...string) func(*policy.Entry) { return func(e *policy.Entry) { e.Hosts = hosts } }
+	for name, test := range map[string]struct {
+		entry policy.Entry
+		index int // of the glob that is warned of; -1: none
+		gives string
+	}{
+		"an owner's":               {entry(hosts("www.acme.com"), "acme/www", "acme/*"), 1, "deletes."},
+		"any owner's":              {entry(hosts("www.acme.com"), "*/*"), 0, "deletes."},
+		"everything":               {entry(hosts("*"), "**"), 0, "deletes, every host."},
+		"by braces":                {entry(hosts("www.acme.com"), "acme/{www,*}"), 0, "deletes."},
+		"by a class":               {entry(hosts("www.acme.com"), "acme/[a-z]*"), 0, "deletes."},
+		"CP codes and tags":        {entry(func(e *policy.Entry) { e.CPCodes, e.Tags = []int64{1}, []string{"*"} }, "acme/*"), 0, "CP codes, deletes, every tag."},
+		"a prefix":                 {entry(hosts("*"), "acme/site-*"), -1, ""},
+		"a suffix":                 {entry(hosts("*"), "acme/*-docs"), -1, ""},
+		"an owner's site":          {entry(hosts("*"), "*/site"), -1, ""},
+		"nothing allowed":          {entry(hosts(), "acme/*"), -1, ""},
+		"one name in two spelling": {entry(hosts("*"), "acme/{a,b}"), -1, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := test.entry.Warnings()
+			switch {
+			case test.index < 0 && len(got) > 0:
+				t.Errorf("warned: %v", got)
+			case test.index >= 0 && (len(got) != 1 || got[0].Index != test.index || !strings.Contains(got[0].Message, "that gives them "+test.gives)):
+				t.Errorf("got %v, want one of %d that gives %s", got, test.index, test.gives)
+			}
+		})
+	}
 }

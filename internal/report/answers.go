@@ -6,29 +6,49 @@ import (
 	"time"
 
 	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/mapping"
 )
 
-// Denied is the reply to somebody whose role is not enough.
+// Denied is the reply to a person whose role is not enough for what: "purging",
+// "deleting a CP code".
 func Denied(login, role, need, what string) string {
-	return fmt.Sprintf("Thank you, %s. To %s here takes the role **%s**, and yours is **%s**, so nothing was done. "+
-		"Somebody who has that role can give the same command.", Quote(login), what, need, role)
+	return fmt.Sprintf("Sorry, %s: %s here needs the **%s** role and you have **%s**. Nothing was purged. "+
+		"Someone with that role can post the same command.", Quote(login), what, need, role)
 }
 
 // Unlisted is the reply in a repository that the operator's policy does not
 // name.
 func Unlisted(repository string) string {
-	return fmt.Sprintf("purgebot's policy does not name %s, so nobody can purge from here. "+
-		"Its operator can add it under `policy:`.", Quote(repository))
+	return fmt.Sprintf("purgebot's policy doesn't list %s, so nobody can purge from here. "+
+		"Your purgebot operator can add it under `policy:`.", Quote(repository))
 }
 
-// Mistaken is the reply to a command that can't be understood.
+// Mistaken is the reply to a command that can't be understood. nearest is one
+// that works; "": none is known.
 func Mistaken(what, nearest string) string {
-	return fmt.Sprintf("Nothing was done: %s. Did you mean %s?\n\n`/purge help` lists what there is.", Quote(what), Quote(nearest))
+	words := "Nothing was purged: " + Quote(what) + "."
+	if nearest != "" {
+		words += " Did you mean " + Quote(nearest) + "?"
+	}
+	return words + "\n\n`/purge help` lists all commands."
 }
 
-// Refusal is the reply to a command that could not be done. what is ours;
+// Refused is the reply to a command that could not be done. what is ours;
 // what a person or a file wrote is quoted in it.
-func Refusal(what string) string { return "Nothing was done: " + what }
+func Refused(what string) string { return "Nothing was done: " + what }
+
+// TooManySteps is why a command's patterns are not compared with a branch's
+// files to the end.
+func TooManySteps(branch string) string {
+	return fmt.Sprintf("comparing these patterns with every file of %s takes too long for one comment. "+
+		"Use fewer of them, with fewer braces and wildcards.", Quote(branch))
+}
+
+// TooManyFiles is why what so many files map to is not purged.
+func TooManyFiles(files int) string {
+	return fmt.Sprintf("what the rules purge for %s is too much for one comment. "+
+		"Name fewer files, or a tag or a CP code for all of them.", plural(files, "file", "files"))
+}
 
 // Notes are remarks on what a command touched, in Markdown; "" without any.
 func Notes(remarks ...string) string {
@@ -46,15 +66,50 @@ func Unmatched(files []string) string {
 	if len(files) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("No rule matches %s: %s", amount(len(files), "file", "files"), quoteSome(files))
+	return fmt.Sprintf("No rule matches %s: %s", Amount(len(files), "file", "files"), quoteSome(files))
 }
 
-// NoFile remarks on patterns that no file matches.
-func NoFile(patterns []string, branch, sha string) string {
-	if len(patterns) == 0 {
+// Lacking is what a command named and what purges nothing.
+type Lacking struct {
+	NoFile  []string // no file of the branch has that name, or matches
+	NoRule  []string // no rule matches the file, or any of the files
+	Nearest string   // a command that works and may have been meant; "": none is known
+}
+
+// Any reports whether there is any.
+func (l Lacking) Any() bool { return len(l.NoFile)+len(l.NoRule) > 0 }
+
+// Headline says first of all what is not purged, in one bold line. branch and
+// sha are where the files were looked for; all, that nothing else is purged.
+func (l Lacking) Headline(branch, sha string, all bool) string {
+	if !l.Any() {
 		return ""
 	}
-	return fmt.Sprintf("No file on %s (%s) matches %s", Quote(branch), Quote(Short(sha)), quoteSome(patterns))
+	var parts []string
+	if len(l.NoFile) > 0 {
+		parts = append(parts, fmt.Sprintf("no file on %s (%s) matches %s", Quote(branch), Quote(Short(sha)), quoteSome(l.NoFile)))
+	}
+	if len(l.NoRule) > 0 {
+		parts = append(parts, "no rule matches "+quoteSome(l.NoRule))
+	}
+	words := "**Not purged: "
+	if all {
+		words = "**Nothing was purged: "
+	}
+	words += strings.Join(parts, "; ") + "**"
+	if l.Nearest != "" {
+		words += "\n\nDid you mean " + Quote(l.Nearest) + "?"
+	}
+	return words
+}
+
+// Unread remarks on what is below a command and does not count.
+func Unread(found []string) string {
+	if len(found) == 0 {
+		return ""
+	}
+	return "Not part of the command: " + quoteSome(found) +
+		". Only the first line counts, and lines directly below it with nothing but URLs, tags, CP codes or files."
 }
 
 // quoteSome quotes the first few of a list.
@@ -65,52 +120,64 @@ func quoteSome(all []string) string {
 		quoted = append(quoted, Quote(s))
 	}
 	if len(all) > some {
-		quoted = append(quoted, fmt.Sprintf("and %d more", len(all)-some))
+		quoted = append(quoted, "and "+Number(len(all)-some)+" more")
 	}
 	return strings.Join(quoted, ", ")
 }
 
-// Nothing is the reply to a command that maps to no object.
-func Nothing(notes string) string {
-	return Notes("**Nothing to purge.**", notes)
+// Either lists texts in code of which one is to be chosen.
+func Either(quoted []string) string {
+	n := len(quoted)
+	if n < 2 {
+		return strings.Join(quoted, "")
+	}
+	return strings.Join(quoted[:n-1], ", ") + " or " + quoted[n-1]
 }
 
-// DryRun is what a purge would do: its targets, those that would be refused
-// among them, and why it would wait.
+// Nothing is the reply to a command that maps to no object.
+func Nothing(notes string) string {
+	return Notes("**"+nothing+".**", notes)
+}
+
+// DryRun is what a purge would do, and why it would need approval.
 type DryRun struct {
 	Environment string
 	Network     string
 	Action      string // invalidate or delete
 	SHA         string // the head whose rules and files it goes by
-	Targets     []ledger.Target
-	Held        string // why it would wait for a person; "": it would not
+	Counts      ledger.Counts
+	Refused     int
+	Held        string // why it would need approval; "": it would not
+
+	sent, refused []ledger.Target // the first ones
+}
+
+// Add adds a target; those that would be refused have a reason.
+func (d *DryRun) Add(t mapping.Target) {
+	list := &d.sent
+	if t.Reason != "" {
+		list = &d.refused
+	}
+	if len(*list) < Listed {
+		*list = append(*list, ledger.Target{Target: t})
+	}
 }
 
 // Markdown is the reply.
-func (d DryRun) Markdown(notes string) string {
-	var c ledger.Counts
-	var sent, failed []ledger.Target
-	for _, t := range d.Targets {
-		if t.Reason != "" {
-			failed = append(failed, t)
-			continue
-		}
-		c.Add(t.Kind)
-		sent = append(sent, t)
-	}
+func (d *DryRun) Markdown(notes string) string {
 	parts := []string{
-		notes, "**This would " + d.Action + " " + Objects(c) + "**",
-		fmt.Sprintf("Environment %s, Akamai's %s network; rules and files of %s. Nothing was sent.",
+		notes, "**Would " + d.Action + " " + Objects(d.Counts) + "**",
+		fmt.Sprintf("In %s, on Akamai's %s network, rules of %s. This was a dry run: nothing was purged.",
 			Quote(d.Environment), d.Network, Quote(Short(d.SHA))),
 	}
 	if d.Held != "" {
-		parts = append(parts, "It would wait until somebody releases it: "+Quote(d.Held))
+		parts = append(parts, "It would need approval: "+Quote(d.Held))
 	}
-	if len(failed) > 0 {
-		parts = append(parts, "Refused:\n\n"+targetList(failed, len(failed)))
+	if d.Refused > 0 {
+		parts = append(parts, "Would be refused:\n\n"+targetList(d.refused, d.Refused))
 	}
-	if len(sent) > 0 {
-		parts = append(parts, folded(amount(len(sent), "object", "objects"), targetList(sent, len(sent))))
+	if n := d.Counts.Total(); n > 0 {
+		parts = append(parts, folded(Amount(n, "item", "items"), targetList(d.sent, n)))
 	}
 	return Notes(parts...)
 }
@@ -121,22 +188,23 @@ type EnvironmentStatus struct {
 	Known ledger.Environment // zero: nothing was ever heard of it
 }
 
-// StatusReply is the reply to /purge status.
-func StatusReply(envs []EnvironmentStatus, unfinished []ledger.Purge, paused string, now time.Time) string {
+// StatusReply is the reply to /purge status. paused says why Akamai takes
+// nothing, pauses what operators hold back of the repository.
+func StatusReply(envs []EnvironmentStatus, unfinished []ledger.Purge, paused string, pauses []ledger.Pause, now time.Time) string {
 	var b strings.Builder
 	for _, e := range envs {
 		live, desired := e.Known.Live, e.Known.Desired
 		b.WriteString("- " + Quote(e.Name) + ": ")
 		switch {
 		case live.IsZero() && desired.IsZero():
-			b.WriteString("nothing is known to be live")
+			b.WriteString("no deployment yet")
 		case live.IsZero():
 			b.WriteString("nothing purged yet")
 		default:
 			fmt.Fprintf(&b, "%s is live since %s", Quote(Short(live.SHA)), live.At.UTC().Format("2006-01-02 15:04 UTC"))
 		}
 		if desired.SHA != live.SHA && !desired.IsZero() {
-			fmt.Fprintf(&b, ", %s is deployed and waits", Quote(Short(desired.SHA)))
+			fmt.Fprintf(&b, ", %s is deployed and waiting", Quote(Short(desired.SHA)))
 		}
 		if e.Known.Fault != "" {
 			b.WriteString(": " + Quote(e.Known.Fault))
@@ -145,13 +213,14 @@ func StatusReply(envs []EnvironmentStatus, unfinished []ledger.Purge, paused str
 	}
 	parts := []string{strings.TrimRight(b.String(), "\n")}
 	if paused != "" {
-		parts = append(parts, "Nothing is sent to Akamai now: "+Quote(paused))
+		parts = append(parts, "Nothing is being sent to Akamai: "+Quote(paused))
 	}
+	parts = append(parts, restPaused(pauses))
 	if len(unfinished) == 0 {
-		return Notes(append(parts, "No purge waits.")...)
+		return Notes(append(parts, "No purge is waiting.")...)
 	}
 	b.Reset()
-	b.WriteString("Purges that wait, the newest first:\n\n")
+	b.WriteString("Waiting purges, newest first:\n\n")
 	for _, p := range unfinished {
 		fmt.Fprintf(&b, "- %s, %s", Quote(p.Environment), headline(p, now))
 		if p.State == ledger.Held {
@@ -176,20 +245,20 @@ func Help(r Rights) string {
 		if ok {
 			return "yes"
 		}
-		return "no, that takes **" + need + "**"
+		return "no, this needs the **" + need + "** role"
 	}
-	envs := "the rules name none"
+	envs := "none in the rules"
 	if len(r.Environments) > 0 {
 		envs = quoteSome(r.Environments)
 	}
-	return fmt.Sprintf("On the first line of a comment on a pull request:\n\n```\n"+
+	return fmt.Sprintf("Write one of these at the start of a comment on a pull request:\n\n```\n"+
 		"/purge                              everything this pull request changed\n"+
 		"/purge https://www.example.com/a/   these URLs\n"+
 		"/purge content/docs/**              what these files map to\n"+
 		"/purge tag:product-7 cpcode:12345   tags, CP codes\n"+
 		"      --env NAME  --delete  --dry-run\n"+
 		"/purge retry | release | cancel | status | help\n```\n\n"+
-		"You are %s, with the role **%s**. URLs, files and tags: yes. `--delete`: %s. CP codes: %s. Environments: %s.",
+		"You are %s and have the **%s** role. You can purge URLs, files and tags: yes. `--delete`: %s. CP codes: %s. Environments: %s.",
 		Quote(r.Login), r.Role, may(r.Delete, r.ForDelete), may(r.CPCode, r.ForCode), envs)
 }
 
@@ -197,7 +266,7 @@ func Help(r Rights) string {
 func Acted(verb, login string, targets int) string {
 	switch verb {
 	case "retry":
-		return fmt.Sprintf("%s tries %s again.", Quote(login), amount(targets, "object", "objects"))
+		return fmt.Sprintf("%s retried %s.", Quote(login), Amount(targets, "item", "items"))
 	case "release":
 		return Quote(login) + " released this purge."
 	default:

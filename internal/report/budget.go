@@ -34,13 +34,13 @@ func (w *budget) list(items []string, before string) {
 	if len(items) == 0 {
 		return
 	}
-	w.rows(len(items) > folds, amount(len(items), "line", "lines"), "", len(items), func(i int) string { return before + items[i] + "\n" })
+	w.rows(len(items) > folds, Amount(len(items), "line", "lines"), "", len(items), func(i int) string { return before + items[i] + "\n" })
 }
 
 // table writes a table, folded or not.
 func (w *budget) table(fold bool, head []string, rows [][]string) {
 	line := func(cells []string) string { return "| " + strings.Join(cells, " | ") + " |\n" }
-	w.rows(fold, amount(len(rows), "row", "rows"), line(head)+strings.Repeat("| --- ", len(head))+"|\n", len(rows),
+	w.rows(fold, Amount(len(rows), "row", "rows"), line(head)+strings.Repeat("| --- ", len(head))+"|\n", len(rows),
 		func(i int) string { return line(rows[i]) })
 }
 
@@ -69,9 +69,9 @@ func (w *budget) rows(fold bool, summary, head string, n int, row func(int) stri
 // the whole is.
 func (w *budget) done(whole string) string {
 	if w.full {
-		words := "**Cut here:** GitHub takes no more"
+		words := "**Incomplete list:** GitHub allows no more text here"
 		if w.lost > 0 {
-			words += fmt.Sprintf(", %s left out", plural(w.lost, "1 line is", fmt.Sprintf("%d lines are", w.lost)))
+			words += fmt.Sprintf("; %s left out", Amount(w.lost, "line is", "lines are"))
 		}
 		w.b.WriteString(strings.TrimRight(words+". "+whole, " ") + "\n")
 	}

@@ -17,13 +17,14 @@ type PurgeCheck struct {
 	Akamai []string        // ids of Akamai's requests, the first ones
 	Link   string          // of the purge's page; "": none
 	Note   string          // Markdown of ours: the answer to who pressed a button last
+	Untold string          // why the commit status can't say it; "": it does
 }
 
 // Wanted reports whether a purge has something to read or to press, although
 // GitHub shows no check run of it yet. One that is under way may end well.
 func (c PurgeCheck) Wanted() bool {
 	p := c.Purge
-	return p.State == ledger.Held || p.State == ledger.Done && p.Counts.Failed > 0
+	return p.State == ledger.Held && !awaitsOrigin(p) || p.State == ledger.Done && p.Counts.Failed > 0 || c.Untold != ""
 }
 
 // Check renders the run at a moment. While the purge is under way it says no
@@ -33,6 +34,8 @@ func (c PurgeCheck) Check(now time.Time) (run Check, until time.Time) {
 	p := c.Purge
 	run = Check{Status: "completed", Title: c.title(now), Link: c.Link}
 	switch {
+	case awaitsOrigin(p):
+		run.Status = "queued"
 	case p.State == ledger.Held:
 		run.Conclusion, run.Buttons = "action_required", []Button{releaseButton(), cancelButton()}
 	case p.Covered():
@@ -53,15 +56,15 @@ func (c PurgeCheck) Check(now time.Time) (run Check, until time.Time) {
 }
 
 func retryButton() Button {
-	return Button{Label: "Retry", Description: "Send what failed once more", Identifier: "retry"}
+	return Button{Label: "Retry", Description: "Send the refused items again", Identifier: "retry"}
 }
 
 func releaseButton() Button {
-	return Button{Label: "Release", Description: "Send the purge that is held", Identifier: "release"}
+	return Button{Label: "Release", Description: "Send the held purge", Identifier: "release"}
 }
 
 func cancelButton() Button {
-	return Button{Label: "Cancel", Description: "Drop what was not sent", Identifier: "cancel"}
+	return Button{Label: "Cancel", Description: "Discard what was not sent", Identifier: "cancel"}
 }
 
 // underWay reports whether the purge has more to come by itself.
@@ -72,7 +75,7 @@ func (c PurgeCheck) underWay(now time.Time) bool {
 
 func (c PurgeCheck) title(now time.Time) string {
 	if c.underWay(now) {
-		return Objects(c.Purge.Counts) + " under way"
+		return Objects(c.Purge.Counts) + " being purged"
 	}
 	return plain(Purge(c.Purge, now).Description)
 }
@@ -82,12 +85,15 @@ func (c PurgeCheck) summary(run Check, now time.Time) string {
 	w := &budget{left: MaxCheckText - tail}
 	head := headline(p, now)
 	if c.underWay(now) {
-		head = Objects(p.Counts) + " under way"
+		head = Objects(p.Counts) + " being purged"
 	}
 	r := Reply{Purge: p, Failed: c.Failed, Others: c.Others, Akamai: c.Akamai, Link: c.Link}
-	w.add("**" + head + "**\n\n" + byWhom(p, r.action()) + "\n\n")
+	w.add("**" + head + "**\n\n" + byWhom(p, r.action(now)) + "\n\n")
 	if c.Note != "" {
 		w.add(c.Note + "\n\n")
+	}
+	if c.Untold != "" {
+		w.add("The commit status can't say this: " + plain(c.Untold) + "\n\n")
 	}
 	if !c.underWay(now) && len(c.Failed) > 0 {
 		w.add("### Refused\n\n" + targetList(c.Failed, p.Counts.Failed) + "\n\n")
@@ -101,21 +107,21 @@ func (c PurgeCheck) summary(run Check, now time.Time) string {
 	return w.done("")
 }
 
-// todo says what helps. Whoever may comment may press.
+// todo says what helps. Everyone who may comment may press.
 func (c PurgeCheck) todo(run Check) string {
 	switch {
-	case c.Purge.State == ledger.Held:
-		return "Look at what it would purge, then press **Release** or **Cancel** above, or comment `/purge release` or " +
-			"`/purge cancel` on a pull request. Nothing goes out until then; later deployments purge on their own."
+	case c.Purge.State == ledger.Held && !awaitsOrigin(c.Purge):
+		return "Check what it would purge, then press **Release** to send it or **Cancel** to discard it, or comment `/purge release` or " +
+			"`/purge cancel` on a pull request. Nothing is purged until then. Later deployments are not affected."
 	case run.Conclusion != "failure":
 		return ""
 	}
 	var hints []string
 	if reasons := reasonsOf(c.Failed); strings.Contains(reasons, "policy") {
-		hints = append(hints, "What policy refuses, purgebot's operator can allow, or the rules need not ask for it.")
+		hints = append(hints, "Your purgebot operator can allow this, or you can remove it from the rules.")
 	}
-	return strings.Join(append(hints, "Mend what is named above, then press **Retry**, or comment `/purge retry` on a pull request: "+
-		"only what failed goes out again, judged by the policy of that moment. What succeeded stays purged."), " ")
+	return strings.Join(append(hints, "Fix the cause above, then press **Retry**, or comment `/purge retry` on a pull request. "+
+		"Only the refused items are sent, under the current policy."), " ")
 }
 
 func reasonsOf(targets []ledger.Target) string {

@@ -14,7 +14,7 @@ import (
 func TestPurgeCheckWords(t *testing.T) {
 	began := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	failed := []ledger.Target{{
-		Target: mapping.Target{Kind: mapping.URL, Object: "https://www.acme.com/b/", Action: mapping.Invalidate, Reason: "unauthorized arl"},
+		Target: mapping.Target{Kind: mapping.URL, Object: "https://www.acme.com/b/", Action: mapping.Invalidate, Reason: "unauthorized arl: https://www.acme.com/b/"},
 		Fate:   ledger.Failed,
 	}}
 	accepted := []ledger.Target{{
@@ -22,8 +22,8 @@ func TestPurgeCheckWords(t *testing.T) {
 	}}
 	purge := ledger.Purge{
 		ID: "01ARZ3NDEKTSV4RRFFQ69G5FAV", Environment: "production", Cause: ledger.CauseDeploy, Network: mapping.Production,
-		To: ledger.Point{SHA: "abcdef0123456789"}, State: ledger.Done, Counts: ledger.Counts{URLs: 2, Accepted: 1, Failed: 1, Sent: 2},
-		Reason: "unauthorized arl", OpenedAt: began, DoneAt: began.Add(6 * time.Second),
+		To: ledger.Point{SHA: "abcdef0123456789"}, State: ledger.Done, Counts: ledger.Counts{URLs: 2, Accepted: 1, Failed: 1},
+		Reason: "unauthorized arl: https://www.acme.com/b/", OpenedAt: began, DoneAt: began.Add(6 * time.Second),
 	}
 	now := began.Add(time.Minute)
 	for name, c := range map[string]struct {
@@ -33,12 +33,12 @@ func TestPurgeCheckWords(t *testing.T) {
 		want   string
 	}{
 		"check-failed": {wanted: true, want: "completed failure retry"},
-		"check-policy": {func(c *report.PurgeCheck) { c.Failed[0].Reason = "policy does not allow host www.acme.com" }, now, true, "completed failure retry"},
+		"check-policy": {func(c *report.PurgeCheck) { c.Failed[0].Reason = "policy doesn't allow host www.acme.com" }, now, true, "completed failure retry"},
 		"check-refused-press": {func(c *report.PurgeCheck) {
-			c.Note = report.NotPressed("@rita", "retry", report.Denied("@rita", "read", "write", "purge"))
+			c.Note = report.NotPressed("@rita", "retry", report.Denied("@rita", "read", "write", "purging"))
 		}, now, true, "completed failure retry"},
 		"check-held": {func(c *report.PurgeCheck) {
-			c.Purge.State, c.Purge.Note, c.Purge.Counts = ledger.Held, "2 URLs, the rules hold more than 1", ledger.Counts{URLs: 2}
+			c.Purge.State, c.Purge.Note, c.Purge.Counts = ledger.Held, "limit 1", ledger.Counts{URLs: 2}
 			c.Failed = nil
 		}, now, true, "completed action_required release cancel"},
 		"check-retried": {func(c *report.PurgeCheck) {

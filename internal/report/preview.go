@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/printable"
 	"github.com/purgebot/purgebot/mapping"
 )
 
@@ -19,7 +20,7 @@ const MaxCheckText = 65_535
 // Check is a check run in words. Its JSON is how a preview is kept until it
 // is posted.
 type Check struct {
-	Link        string       `json:"link"`       // of the page with all of it; "": none
+	Link        string       `json:"link"`       // of the page with the full list; "": none
 	Status      string       `json:"status"`     // in_progress or completed
 	Conclusion  string       `json:"conclusion"` // of a completed one: success, neutral, failure, …
 	Title       string       `json:"title"`
@@ -54,6 +55,7 @@ type Button struct {
 type Preview struct {
 	Base         string // the branch that it goes to
 	SHA          string // the head of that branch, by whose rules the files go
+	Shared       string // OWNER/NAME@SHA of another repository's rules that count too, or alone; "": none do
 	Files        int    // that it changes
 	Cut          bool   // GitHub lists no more files than those
 	Fault        string // why the base's rules can't be used; "": they can, or there are none
@@ -73,8 +75,9 @@ type PreviewEnvironment struct {
 	Targets []mapping.Target // those that would be refused carry a reason
 	Limit   *mapping.Limit   // that applies; nil: none
 	URLs    int              // before a limit replaced them
-	Held    string           // why it would wait for a person; "": it would not
+	Held    string           // why it would need approval; "": it would not
 	Fault   string           // why there are no targets; "": there are
+	Unheard string           // why nothing tells of its deployments; "": something does
 }
 
 // PreviewRules is what a pull request's own rules file says. It is shown,
@@ -84,6 +87,7 @@ type PreviewRules struct {
 	Gone    bool   // the pull request takes the file away
 	Fault   string // why it can't be read at all; "": it can
 	Faults  mapping.Faults
+	Reach   []mapping.RuleReach // how many files of the pull request's tree each rule fits; nil: not known
 	Changes []RulesChange
 }
 
@@ -111,10 +115,10 @@ func (p Preview) failing() string {
 		held = held || e.Held != ""
 	}
 	if p.Fails.Refused && refused > 0 {
-		why = append(why, amount(refused, "object", "objects")+" would be refused")
+		why = append(why, Amount(refused, "item", "items")+" would be refused")
 	}
 	if p.Fails.Held && held {
-		why = append(why, "a purge would wait for a person")
+		why = append(why, "a purge would need approval")
 	}
 	if p.Fails.Unmatched && len(p.Unmatched) > 0 {
 		why = append(why, NoRuleMatches(len(p.Unmatched)))
@@ -139,33 +143,36 @@ func (p Preview) Check() Check {
 func (p Preview) title() string {
 	if p.Rules.broken() {
 		n := max(1, len(p.Rules.Faults.Errors()))
-		return fmt.Sprintf("%s in the rules file", amount(n, "fault", "faults"))
+		return Amount(n, "error", "errors") + " in the rules file"
 	}
 	var parts []string
 	for _, e := range p.Environments {
+		if e.Unheard != "" {
+			return Cut(plain(e.Name)+": "+e.Unheard, MaxDescription)
+		}
 		c := e.counts()
 		if e.Fault != "" {
-			parts = append(parts, "too much in "+plain(e.Name))
+			parts = append(parts, tooMuch+" in "+plain(e.Name))
 		}
 		if c.Total() > 0 {
 			part := Objects(c) + " in " + plain(e.Name)
 			if e.Held != "" {
-				part += ", held"
+				part += " (needs approval)"
 			}
 			parts = append(parts, part)
 		}
 	}
 	switch {
 	case p.Fault != "":
-		return "The rules on " + plain(p.Base) + " can't be used"
+		return "The rules on " + plain(p.Base) + " have an error"
 	case len(parts) == 0:
-		return "Nothing to purge"
+		return nothing
 	}
 	return Cut("Would purge "+strings.Join(parts, "; "), MaxDescription)
 }
 
 // plain is somebody else's text where no Markdown is read.
-func plain(s string) string { return asleep(strings.Map(harmless, strings.ToValidUTF8(s, "\uFFFD"))) }
+func plain(s string) string { return asleep(printable.Text(s, "")) }
 
 // counts counts the targets that can be sent.
 func (e PreviewEnvironment) counts() (c ledger.Counts) {
@@ -191,39 +198,43 @@ func (p Preview) summary() *budget {
 	w := &budget{left: MaxCheckText - tail - len(p.Link)}
 	switch {
 	case p.Fault != "":
-		w.add("The rules on " + Quote(p.Base) + " can't be used, so deployments from there wait: " + Quote(p.Fault) + "\n\n")
+		w.add("The rules on " + Quote(p.Base) + " have an error, so purges of deployments from there wait: " + Quote(p.Fault) + "\n\n")
 	case len(p.Environments) == 0 && p.SHA == "":
 		w.add("There is no rules file on " + Quote(p.Base) + " yet.\n\n")
 	case len(p.Environments) == 0:
-		w.add("The rules name no environment that follows " + Quote(p.Base) + ".\n\n")
+		w.add("No environment in the rules is deployed from " + Quote(p.Base) + ".\n\n")
 	default:
 		w.add(p.table())
 	}
 	if why := p.failing(); why != "" {
-		w.add("**Fails by the operator's policy:** " + why + ".\n\n")
+		w.add("**Failed, as the purgebot operator's policy asks:** " + why + ".\n\n")
 	}
 	if p.Cut {
-		w.add(fmt.Sprintf("**This is a part.** GitHub lists no more than the first %s of a pull request; "+
-			"the deployment itself will know all of them.\n\n", amount(p.Files, "file", "files")))
+		w.add(fmt.Sprintf("**Incomplete list.** GitHub lists only the first %s of a pull request. "+
+			"The deployment will purge what all of them change.\n\n", Amount(p.Files, "file", "files")))
 	}
 	p.Rules.write(w)
 	if len(p.Environments) > 0 {
-		w.add(fmt.Sprintf("By the rules at the head of %s (%s). A deployment purges as well what other commits changed "+
-			"since the last one. `/purge --dry-run` in a comment asks again.\n\n", Quote(p.Base), Quote(Short(p.SHA))))
+		shared := ""
+		if name, sha, ok := strings.Cut(p.Shared, "@"); ok {
+			shared = fmt.Sprintf(" with the rules of %s (%s)", Quote(name), Quote(sha))
+		}
+		w.add(fmt.Sprintf("Uses the rules on %s (%s)%s. The deployment will also purge what other commits changed. "+
+			"Comment `/purge --dry-run` to check again.\n\n", Quote(p.Base), Quote(Short(p.SHA)), shared))
 	}
 	if len(p.Unmatched) > 0 {
-		w.add(fmt.Sprintf("### No rule matches %s\n\n", amount(len(p.Unmatched), "changed file", "changed files")))
+		w.add(fmt.Sprintf("### No rule matches %s\n\n", Amount(len(p.Unmatched), "changed file", "changed files")))
 		w.list(slices.Collect(quoted(p.Unmatched)), "- ")
 	}
 	return w
 }
 
-// whole says where all of it is.
+// whole says where the full list is.
 func (p Preview) whole() string {
 	if p.Link == "" {
-		return "`purgebot plan` lists all of it, from a local clone."
+		return "`purgebot plan` shows the full list, from a local clone."
 	}
-	return "[All of it](" + p.Link + ")."
+	return "[Full details](" + p.Link + ")."
 }
 
 // table is the counts of each environment.
@@ -231,15 +242,19 @@ func (p Preview) table() string {
 	var b strings.Builder
 	b.WriteString("| environment | network | would purge | |\n| --- | --- | --- | --- |\n")
 	for _, e := range p.Environments {
-		fmt.Fprintf(&b, "| %s | %s | **%s** | %s |\n", Quote(e.Name), e.Network, e.amount(), e.remarks())
+		fmt.Fprintf(&b, "| %s | %s | **%s** | %s |\n", Quote(e.Name), e.Network, e.Amount(), e.remarks())
 	}
 	b.WriteString("\n")
 	return b.String()
 }
 
-func (e PreviewEnvironment) amount() string {
+// tooMuch stands where a plan has more targets than purgebot takes at once.
+const tooMuch = "more than one purge can hold"
+
+// Amount says how much a merge would purge there, or that it is too much.
+func (e PreviewEnvironment) Amount() string {
 	if e.Fault != "" {
-		return "too much"
+		return tooMuch
 	}
 	c := e.counts()
 	deletes := 0
@@ -254,23 +269,26 @@ func (e PreviewEnvironment) amount() string {
 	case deletes == c.Total():
 		s += ", deleted"
 	default:
-		s += fmt.Sprintf(", %d of them deleted", deletes)
+		s += fmt.Sprintf(", %s of them deleted", Number(deletes))
 	}
 	return s
 }
 
 func (e PreviewEnvironment) remarks() string {
 	var all []string
+	if e.Unheard != "" {
+		all = append(all, "**"+asleep(e.Unheard)+"**")
+	}
 	switch {
 	case e.Fault != "":
 		all = append(all, Quote(e.Fault))
 	case e.Held != "":
-		all = append(all, "would wait until somebody releases it: "+Quote(e.Held))
+		all = append(all, "would need approval: "+Quote(e.Held))
 	case e.Limit != nil && !e.Limit.Hold:
-		all = append(all, fmt.Sprintf("instead of %s: the rules' limit is %d", amount(e.URLs, "URL", "URLs"), e.Limit.Over))
+		all = append(all, fmt.Sprintf("instead of %s (limit %s)", Amount(e.URLs, "URL", "URLs"), Number(e.Limit.Over)))
 	}
 	if n := len(e.refused()); n > 0 {
-		all = append(all, fmt.Sprintf("%d more would be refused", n))
+		all = append(all, Number(n)+" more would be refused")
 	}
 	return strings.Join(all, "; ")
 }
@@ -287,12 +305,12 @@ func (p Preview) text() *budget {
 		}
 		w.add(fmt.Sprintf("## %s\n\n", Quote(e.Name)))
 		for _, r := range byRule(e.Targets) {
-			w.add(fmt.Sprintf("### %s: %s\n\n", Quote(r.name), amount(len(r.targets), "object", "objects")))
-			w.table(len(r.targets) > folds, []string{"object", "first changed file"}, targetRows(r.targets))
+			w.add(fmt.Sprintf("### %s: %s\n\n", Quote(r.name), Amount(len(r.targets), "item", "items")))
+			w.table(len(r.targets) > folds, []string{"item", "caused by"}, targetRows(r.targets))
 		}
 		if refused := e.refused(); len(refused) > 0 {
-			w.add(fmt.Sprintf("### Would be refused: %d\n\n", len(refused)))
-			w.table(len(refused) > folds, []string{"object", "why"}, refusedRows(refused))
+			w.add(fmt.Sprintf("### Would be refused: %s\n\n", Number(len(refused))))
+			w.table(len(refused) > folds, []string{"item", "why"}, refusedRows(refused))
 		}
 	}
 	return w

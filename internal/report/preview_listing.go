@@ -16,9 +16,12 @@ const maxListing = 16 << 20
 // maxListing bytes and says so where that is not enough.
 func (p Preview) Listing() string {
 	l := new(listing)
-	l.line("# Purge preview: what merging into " + column(p.Base) + " and deploying would purge, by the rules at " + Short(p.SHA))
+	l.line("# Purge preview: what merging into " + column(p.Base) + " and deploying would purge, with the rules of " + Short(p.SHA))
+	if p.Shared != "" {
+		l.line("# and the rules of " + column(p.Shared))
+	}
 	if p.Cut {
-		l.line(fmt.Sprintf("# GitHub lists no more than the first %s of a pull request.", amount(p.Files, "file", "files")))
+		l.line(fmt.Sprintf("# Incomplete list: GitHub lists only the first %s of a pull request.", Amount(p.Files, "file", "files")))
 	}
 	for _, e := range p.Environments {
 		l.line("")
@@ -29,13 +32,13 @@ func (p Preview) Listing() string {
 	}
 	if len(p.Unmatched) > 0 {
 		l.line("")
-		l.line(fmt.Sprintf("# No rule matches %s", amount(len(p.Unmatched), "changed file", "changed files")))
+		l.line(fmt.Sprintf("# No rule matches %s", Amount(len(p.Unmatched), "changed file", "changed files")))
 		for _, file := range p.Unmatched {
 			l.line(column(file))
 		}
 	}
 	if l.lost > 0 {
-		fmt.Fprintf(&l.b, "# Cut here: %s left out\n", plural(l.lost, "1 line is", fmt.Sprintf("%d lines are", l.lost)))
+		fmt.Fprintf(&l.b, "# Incomplete list: %s left out\n", Amount(l.lost, "line is", "lines are"))
 	}
 	return l.b.String()
 }

@@ -13,6 +13,7 @@ import (
 const (
 	maxAnnotations = 200
 	maxFaults      = 50
+	maxReach       = 50 // rules whose files are counted
 )
 
 // annotations puts each fault on its line.
@@ -43,15 +44,15 @@ func (r *PreviewRules) write(w *budget) {
 	warnings := len(r.Faults) - len(errors)
 	switch {
 	case r.Gone:
-		w.add("It takes the rules away: from its deployment on, nothing is purged.\n\n")
+		w.add("It removes the rules: after its deployment nothing is purged any more.\n\n")
 		return
 	case r.Fault != "":
-		w.add("**It can't be used**, and every deployment with it would wait: " + Quote(r.Fault) + "\n\n")
+		w.add("**It can't be used.** Purges would wait until it is fixed: " + Quote(r.Fault) + "\n\n")
 		return
 	case len(errors) > 0:
-		w.add(fmt.Sprintf("**%s.** A deployment with this file would wait until a good one comes.\n\n", amount(len(errors), "error", "errors")))
+		w.add(fmt.Sprintf("**%s.** Purges would wait until this file is fixed.\n\n", Amount(len(errors), "error", "errors")))
 	case warnings > 0:
-		w.add(fmt.Sprintf("It is valid and its tests pass, with %s.\n\n", amount(warnings, "warning", "warnings")))
+		w.add(fmt.Sprintf("It is valid and its tests pass, with %s.\n\n", Amount(warnings, "warning", "warnings")))
 	default:
 		w.add("It is valid, and its tests pass.\n\n")
 	}
@@ -60,12 +61,26 @@ func (r *PreviewRules) write(w *budget) {
 		return
 	}
 	if len(r.Changes) == 0 {
-		w.add("For the files of this pull request its rules give the same objects as today's.\n\n")
-		return
+		w.add("For the files of this pull request it would purge the same as the current rules.\n\n")
+	} else {
+		w.add("For the files of this pull request it would change:\n\n")
 	}
-	w.add("What its rules would change for the files of this pull request:\n\n")
 	for _, c := range r.Changes {
 		c.write(w)
+	}
+	r.writeReach(w)
+}
+
+// writeReach says how much of the repository each rule is about: what a rule
+// fits that is new is not seen from the pull request's own files.
+func (r *PreviewRules) writeReach(w *budget) {
+	var rows [][]string
+	for _, rule := range r.Reach[:min(len(r.Reach), maxReach)] {
+		rows = append(rows, []string{Quote(rule.Rule), Number(rule.Files), Number(rule.Excluded)})
+	}
+	if len(rows) > 0 {
+		w.add("How many of the repository's files each rule fits:\n\n")
+		w.table(len(rows) > folds, []string{"rule", "files", "excluded"}, rows)
 	}
 }
 
@@ -83,15 +98,15 @@ func (c RulesChange) write(w *budget) {
 	head := Quote(c.Environment)
 	switch {
 	case c.Added:
-		head += ", which is new"
+		head += " (new)"
 	case c.Dropped:
-		head += ", which it does not name any more"
+		head += " (removed)"
 	}
 	if c.BeyondCompare != "" {
 		w.add("**" + head + "**: " + Quote(c.BeyondCompare) + "\n\n")
 		return
 	}
-	w.add(fmt.Sprintf("**%s**: %d more, %d less\n\n", head, len(c.More), len(c.Less)))
+	w.add(fmt.Sprintf("**%s**: %s more, %s fewer\n\n", head, Number(len(c.More)), Number(len(c.Less))))
 	var rows [][]string
 	for _, side := range []struct {
 		sign    string
@@ -106,7 +121,7 @@ func (c RulesChange) write(w *budget) {
 		}
 	}
 	if len(rows) > 0 {
-		w.table(len(rows) > folds, []string{"", "object", "rule"}, rows)
+		w.table(len(rows) > folds, []string{"", "item", "rule"}, rows)
 	}
 }
 

@@ -30,7 +30,7 @@ func TestPreviewWords(t *testing.T) {
 	deleted := mapping.Target{Kind: mapping.Tag, Object: "acme-shell", Action: mapping.Delete, Rule: "shell", Path: "layouts/base.html"}
 	refused := mapping.Target{
 		Kind: mapping.URL, Object: "https://www.other.com/", Action: mapping.Invalidate, Rule: "other", Path: "x",
-		Reason: "policy does not allow host www.other.com for acme/site",
+		Reason: "policy doesn't allow host www.other.com for acme/site",
 	}
 	base := report.Preview{Base: "main", SHA: "0123456789abcdef0123456789abcdef01234567", Files: 3}
 	for name, change := range map[string]func(*report.Preview){
@@ -49,7 +49,7 @@ func TestPreviewWords(t *testing.T) {
 				{Name: "production", Network: mapping.Production, Targets: []mapping.Target{deleted}, URLs: 2400, Limit: &mapping.Limit{Over: 2000}},
 				{
 					Name: "staging", Network: mapping.Staging, Targets: pages(2), URLs: 2, Limit: &mapping.Limit{Over: 1, Hold: true},
-					Held: "2 URLs, the rules hold more than 1",
+					Held: "limit 1",
 				},
 			}
 		},
@@ -67,11 +67,17 @@ func TestPreviewWords(t *testing.T) {
 		},
 		"preview-rules-changed": func(p *report.Preview) {
 			p.Environments = []report.PreviewEnvironment{{Name: "production", Network: mapping.Production, Targets: pages(1)}}
-			p.Rules = &report.PreviewRules{Path: "purge-rules.yaml", Changes: []report.RulesChange{
+			p.Rules = &report.PreviewRules{Path: "purge-rules.yaml", Reach: []mapping.RuleReach{
+				{Rule: "pages", Files: 12_400, Excluded: 3}, {Rule: "a|b"},
+			}, Changes: []report.RulesChange{
 				{Environment: "production", More: urls("new", "https://www.acme.com/new/"), Less: pages(1)},
 				{Environment: "staging", Added: true, More: pages(2)},
 				{Environment: "old", Dropped: true},
 			}}
+		},
+		"preview-shared": func(p *report.Preview) {
+			p.Shared = "acme/.github@89abcde"
+			p.Environments = []report.PreviewEnvironment{{Name: "production", Network: mapping.Production, Targets: pages(1)}}
 		},
 		"preview-rules-gone":  func(p *report.Preview) { p.Rules = &report.PreviewRules{Path: "purge-rules.yaml", Gone: true} },
 		"preview-rules-first": func(p *report.Preview) { p.SHA, p.Rules = "", &report.PreviewRules{Path: "purge-rules.yaml"} },
@@ -105,13 +111,13 @@ func TestPreviewListing(t *testing.T) {
 	p := report.Preview{
 		Base: "main", SHA: "0123456789", Files: 3000, Cut: true, Unmatched: []string{"notes.txt", "a\nb\t\u202ec"},
 		Environments: []report.PreviewEnvironment{{Name: "production", Network: mapping.Production, Targets: append(pages(1400), mapping.Target{
-			Kind: mapping.Tag, Object: "x", Rule: "a\tb", Path: "layouts/x", Reason: "policy does not allow tag x for acme/site", Action: mapping.Invalidate,
+			Kind: mapping.Tag, Object: "x", Rule: "a\tb", Path: "layouts/x", Reason: "policy doesn't allow tag x for acme/site", Action: mapping.Invalidate,
 		})}},
 	}
 	golden(t, "preview-listing", cutMiddle(p.Listing(), 8, 6))
 	p.Link = "https://purgebot.acme.com/previews/k"
 	for name, text := range map[string]string{"summary": p.Check().Summary, "text": p.Check().Text} {
-		if linked := strings.Contains(text, "[All of it]("+p.Link+")."); linked != strings.Contains(text, "Cut here") || !p.Check().Cut() {
+		if linked := strings.Contains(text, "[Full details]("+p.Link+")."); linked != strings.Contains(text, "no more text here") || !p.Check().Cut() {
 			t.Errorf("the %s is cut and does not link to the whole:\n%s", name, text[max(0, len(text)-300):])
 		}
 	}
@@ -149,7 +155,7 @@ func TestPreviewIsCutCleanly(t *testing.T) {
 			if name == "text" {
 				want = 2 * n
 			}
-			if said := strings.Contains(text, "Cut here"); said != (rows < want) {
+			if said := strings.Contains(text, "no more text here"); said != (rows < want) {
 				t.Errorf("%d objects: the %s has %d rows of %d, and says that it is cut: %t", n, name, rows, want, said)
 			}
 		}
@@ -162,7 +168,7 @@ func TestPreviewAnnotationsAreBounded(t *testing.T) {
 		r.Faults = append(r.Faults, mapping.Fault{Line: i + 1, Column: 1, Severity: mapping.Error, Message: "wrong"})
 	}
 	c := report.Preview{Base: "main", Rules: r}.Check()
-	if len(c.Annotations) != 200 || c.Conclusion != "failure" || !strings.HasPrefix(c.Title, "5000 faults") {
+	if len(c.Annotations) != 200 || c.Conclusion != "failure" || !strings.HasPrefix(c.Title, "5000 errors") {
 		t.Errorf("%d annotations, %s %q", len(c.Annotations), c.Conclusion, c.Title)
 	}
 }

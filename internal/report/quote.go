@@ -4,6 +4,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/purgebot/purgebot/internal/printable"
 )
 
 // MaxQuote is how many characters of somebody else's text are shown.
@@ -12,9 +14,9 @@ const MaxQuote = 300
 // Quote makes somebody else's text harmless in our Markdown: a code span in
 // which GitHub makes nothing of a mention, a link, an image, HTML or #12. The
 // signs that would be alive outside one are broken by a zero-width space as
-// well, for whoever reads the Markdown itself: mail and chat.
+// well, for those who read the Markdown itself: in mail and chat.
 func Quote(s string) string {
-	s = Cut(strings.Map(harmless, strings.ToValidUTF8(s, "\uFFFD")), MaxQuote)
+	s = Cut(strings.ReplaceAll(printable.Text(s, ""), "|", "¦"), MaxQuote) // a | ends a table's cell, in code too
 	if s == "" {
 		return "(nothing)"
 	}
@@ -24,20 +26,6 @@ func Quote(s string) string {
 		s = " " + s + " " // Markdown takes one of each away
 	}
 	return fence + s + fence
-}
-
-// harmless takes out what a reader can't see: controls, and the marks that
-// turn the direction of the text.
-func harmless(r rune) rune {
-	switch {
-	case unicode.IsSpace(r):
-		return ' '
-	case unicode.IsControl(r), unicode.Is(unicode.Cf, r), unicode.Is(unicode.Co, r):
-		return '\uFFFD'
-	case r == '|':
-		return '¦' // ends a table's cell, in code too
-	}
-	return r
 }
 
 // asleep breaks mentions, links, HTML and references to issues.

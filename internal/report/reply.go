@@ -10,7 +10,7 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// Listed is how many objects a reply lists of each fate.
+// Listed is how many objects a reply lists of each result.
 const Listed = 50
 
 // Reply is the comment that tells of a purge on its pull request.
@@ -21,12 +21,21 @@ type Reply struct {
 	Others []ledger.Target // the first ones that did not fail
 	Akamai []string        // ids of Akamai's requests, the first ones
 	Link   string          // of the purge's page; "": none
+	Pauses []ledger.Pause  // that hold back others of the repository's purges
 }
 
 // Markdown is the reply at a moment.
 func (r Reply) Markdown(now time.Time) string {
 	p := r.Purge
-	parts := []string{"**" + headline(p, now) + "**", byWhom(p, r.action())}
+	parts := []string{"**" + headline(p, now) + "**", byWhom(p, r.action(now))}
+	if p.PausedBy != "" {
+		parts = append(parts, "Paused by "+Quote(p.PausedBy)+".")
+	} else if p.Cause == ledger.CauseComment && len(r.Pauses) > 0 {
+		parts = append(parts, restPaused(r.Pauses))
+	}
+	if f := p.Proof; p.State == ledger.Done && !f.Checking() && f.Fresh < f.Checked {
+		parts = append(parts, "Of the first: "+Quote(f.Words))
+	}
 	if r.Before != "" {
 		parts = append([]string{r.Before}, parts...)
 	}
@@ -34,7 +43,7 @@ func (r Reply) Markdown(now time.Time) string {
 		parts = append(parts, "Refused:\n\n"+targetList(r.Failed, p.Counts.Failed))
 	}
 	if n := p.Counts.Total() - p.Counts.Failed; n > 0 && len(r.Others) > 0 {
-		parts = append(parts, folded(amount(n, "object", "objects"), targetList(r.Others, n)))
+		parts = append(parts, folded(Amount(n, "item", "items"), targetList(r.Others, n)))
 	}
 	if last := r.trail(now); last != "" {
 		parts = append(parts, last)
@@ -46,50 +55,67 @@ func (r Reply) Markdown(now time.Time) string {
 func headline(p ledger.Purge, now time.Time) string {
 	c := p.Counts
 	switch {
+	case awaitsOrigin(p):
+		return fmt.Sprintf("%s will be purged: %s", Objects(c), p.Proof.Words)
 	case p.State == ledger.Held:
-		return fmt.Sprintf("Held: %s", Objects(c))
+		return "Needs approval: " + Objects(c)
 	case p.Covered():
 		return p.Closed
 	case p.State == ledger.Cancelled:
-		return fmt.Sprintf("Cancelled by %s, %d not purged", Quote(p.EndedBy), c.Total()-c.Accepted)
+		return fmt.Sprintf("Cancelled by %s, %s not purged", Quote(p.EndedBy), Number(c.Total()-c.Accepted))
+	case p.PausedBy != "":
+		return progress(c) + ", paused"
 	case p.State == ledger.Open, now.Before(p.DoneAt) && c.Accepted > 0:
 		return progress(c)
 	case c.Total() == 0:
-		return "Nothing to purge"
+		return nothing
 	case c.Failed > 0:
-		return fmt.Sprintf("%d purged%s", c.Accepted, refused(c, ""))
+		return Number(c.Accepted) + " purged" + refused(c, "")
+	case p.Proof.Checking() || p.Proof.Checked > 0:
+		return told(p)
 	default:
 		return fmt.Sprintf("%s purged in %s", Objects(c), Took(p))
 	}
 }
 
-func (r Reply) action() string {
+// action is what the purge does to pages, or did: an invalidated page is
+// fetched anew.
+func (r Reply) action(now time.Time) string {
+	var words []string
 	seen := map[mapping.Action]bool{}
 	for _, t := range slices.Concat(r.Failed, r.Others) {
 		seen[t.Action] = true
 	}
 	switch {
 	case seen[mapping.Delete] && seen[mapping.Invalidate]:
-		return "invalidation and deletion"
+		words = []string{"refresh", "delete"}
 	case seen[mapping.Delete]:
-		return "deletion"
+		words = []string{"delete"}
 	default:
-		return "invalidation"
+		words = []string{"refresh"}
 	}
+	if p := r.Purge; p.State == ledger.Done && p.Counts.Accepted > 0 && !now.Before(p.DoneAt) {
+		for i, w := range words {
+			words[i] = strings.TrimSuffix(w, "e") + "ed"
+		}
+	}
+	return strings.Join(words, " and ")
 }
 
+// byWhom says why the purge is there, and what it does where.
 func byWhom(p ledger.Purge, action string) string {
-	s := fmt.Sprintf("Environment %s, %s on Akamai's %s network", Quote(p.Environment), action, p.Network)
+	where := fmt.Sprintf("%s in %s, on Akamai's %s network", action, Quote(p.Environment), p.Network)
+	var s string
 	switch {
 	case p.Cause == ledger.CauseComment:
-		s += fmt.Sprintf(", asked for by %s; rules and files of %s.", Quote(p.By), Quote(Short(p.To.SHA)))
+		s = fmt.Sprintf("Requested by %s: %s, rules of %s.", Quote(p.By), where, Quote(Short(p.To.SHA)))
 	case p.To.SHA != "":
-		s += fmt.Sprintf(", for the deployment of %s.", Quote(Short(p.To.SHA)))
+		s = fmt.Sprintf("Deployment of %s: %s.", Quote(Short(p.To.SHA)), where)
 	default:
-		s += "."
+		s = strings.ToUpper(where[:1]) + where[1:] + "."
 	}
-	if p.State == ledger.Held {
-		s += fmt.Sprintf(" It waits for a person: %s. To let it go: `/purge release`; to drop it: `/purge cancel`.", Quote(p.Note))
+	if p.State == ledger.Held && !awaitsOrigin(p) {
+		s += fmt.Sprintf(" Waiting for approval (%s). To send it: `/purge release`. To discard it: `/purge cancel`.", Quote(p.Note))
 	} else if p.Note != "" {
 		s += " (" + Quote(p.Note) + ")"
 	}
@@ -107,13 +133,13 @@ func (r Reply) trail(now time.Time) string {
 		if len(r.Akamai) > 5 {
 			ids = append(ids, "…")
 		}
-		parts = append(parts, "Akamai's purge id: "+strings.Join(ids, ", "))
+		parts = append(parts, "Akamai purge "+plural(len(ids), "id", "ids")+": "+strings.Join(ids, ", "))
 	}
 	if p := r.Purge; (p.State == ledger.Done || p.State == ledger.Cancelled) && !now.Before(p.DoneAt) {
 		parts = append(parts, p.DoneAt.UTC().Format("2006-01-02 15:04:05 UTC"))
 	}
 	if r.Link != "" {
-		parts = append(parts, "[all of it]("+r.Link+")")
+		parts = append(parts, "[Full details]("+r.Link+")")
 	}
 	return strings.Join(parts, " · ")
 }
@@ -125,12 +151,15 @@ func targetList(targets []ledger.Target, all int) string {
 	for _, t := range targets[:shown] {
 		b.WriteString("- " + Quote(Object(t.Kind, t.Object)))
 		if t.Reason != "" {
-			b.WriteString(": " + Quote(t.Reason))
+			b.WriteString(": " + Quote(Refusal(t.Reason)))
+		}
+		if id := t.Answer.SupportID; id != "" && t.Fate == ledger.Failed {
+			b.WriteString(" (support id " + Quote(id) + ")")
 		}
 		b.WriteByte('\n')
 	}
 	if all > shown {
-		fmt.Fprintf(&b, "- … and %d more\n", all-shown)
+		fmt.Fprintf(&b, "- … and %s more\n", Number(all-shown))
 	}
 	return strings.TrimRight(b.String(), "\n")
 }
@@ -140,8 +169,6 @@ func targetList(targets []ledger.Target, all int) string {
 func folded(summary, body string) string {
 	return "<details><summary>" + summary + "</summary>\n\n" + body + "\n\n</details>"
 }
-
-func amount(n int, one, many string) string { return fmt.Sprintf("%d %s", n, plural(n, one, many)) }
 
 // Reaction is the reaction that a purge's end calls for; "" while it has not
 // ended. until is when that changes by the clock alone; zero: never.

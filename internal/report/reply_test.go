@@ -21,7 +21,7 @@ import (
 func TestMain(m *testing.M) {
 	flag.Bool("update", false, "write the golden files anew")
 	flag.Parse()
-	os.Exit(m.Run()) //nolint:forbidigo // what TestMain is for
+	os.Exit(m.Run())
 }
 
 // golden compares a text with testdata/NAME.md.
@@ -70,33 +70,42 @@ func many(n int) (all []ledger.Target) {
 func TestReply(t *testing.T) {
 	const link = "https://purgebot.acme.com/purges/abc"
 	page, tag := target(mapping.URL, "https://www.acme.com/a/", ""), target(mapping.Tag, "acme-shell", "")
-	bad := target(mapping.URL, "https://evil.example/@acme/](http://x)", "policy does not allow host evil.example for acme/site")
+	bad := target(mapping.URL, "https://evil.example/@acme/](http://x)", "policy doesn't allow host evil.example for acme/site")
 	for _, test := range []struct {
 		name   string
 		reply  report.Reply
 		change func(*ledger.Purge)
 	}{
 		{"reply-done", report.Reply{
-			Purge:  asked(ledger.Done, ledger.Counts{URLs: 1, Tags: 1, Accepted: 2, Sent: 2}),
+			Purge:  asked(ledger.Done, ledger.Counts{URLs: 1, Tags: 1, Accepted: 2}),
 			Others: []ledger.Target{page, tag}, Akamai: []string{"e535-1", "e535-2"}, Link: link,
-			Before: report.Notes(report.Unmatched([]string{"README.md", "a\n@b"}), report.NoFile([]string{"x/**"}, "main", "0123456789")),
+			Before: report.Notes(report.Unmatched([]string{"README.md", "a\n@b"}), report.Lacking{NoFile: []string{"x/**"}, NoRule: []string{"b.md"}, Nearest: "/purge y/**"}.Headline("main", "0123456789", false)),
 		}, nil},
 		{"reply-refused", report.Reply{
-			Purge:  asked(ledger.Done, ledger.Counts{URLs: 2, Accepted: 1, Failed: 1, Sent: 1}),
+			Purge:  asked(ledger.Done, ledger.Counts{URLs: 2, Accepted: 1, Failed: 1}),
 			Failed: []ledger.Target{bad}, Others: []ledger.Target{page}, Akamai: []string{"e535-1"}, Link: link,
 		}, nil},
 		{"reply-under-way", report.Reply{
-			Purge: asked(ledger.Open, ledger.Counts{URLs: 120, Accepted: 60, Sent: 100}), Others: many(60), Link: link,
+			Purge: asked(ledger.Open, ledger.Counts{URLs: 120, Accepted: 60}), Others: many(60), Link: link,
 		}, nil},
 		{"reply-held", report.Reply{
 			Purge: asked(ledger.Held, ledger.Counts{URLs: 3000}), Others: many(1),
-		}, func(p *ledger.Purge) { p.Note = "3000 URLs, the rules hold more than 2000" }},
+		}, func(p *ledger.Purge) { p.Note = "limit 2000" }},
 		{"reply-cancelled", report.Reply{
 			Purge: asked(ledger.Cancelled, ledger.Counts{URLs: 2}), Others: many(2), Link: link, Before: report.Acted("cancel", "bob", 0),
 		}, func(p *ledger.Purge) { p.EndedBy = "bob" }},
+		{
+			"reply-paused",
+			report.Reply{Purge: asked(ledger.Open, ledger.Counts{URLs: 2}), Others: many(2), Link: link},
+			func(p *ledger.Purge) { p.PausedBy = "ann: the [origin](http://x) is away" },
+		},
+		{"reply-rest-paused", report.Reply{
+			Purge: asked(ledger.Done, ledger.Counts{URLs: 1, Accepted: 1}), Others: many(1), Link: link,
+			Pauses: []ledger.Pause{{By: "ann", Reason: "the origin is away"}, {By: "bob", Reason: "@all", Scope: ledger.Scope{Environment: "staging"}}},
+		}, nil},
 		{"reply-nothing", report.Reply{Purge: asked(ledger.Done, ledger.Counts{})}, nil},
 		{"reply-deploy-retried", report.Reply{
-			Purge:  asked(ledger.Done, ledger.Counts{URLs: 1, Accepted: 1, Sent: 1}),
+			Purge:  asked(ledger.Done, ledger.Counts{URLs: 1, Accepted: 1}),
 			Others: []ledger.Target{page}, Before: report.Acted("retry", "bob", 1), Akamai: []string{"1", "2", "3", "4", "5", "6"},
 		}, func(p *ledger.Purge) { p.Cause, p.By = ledger.CauseDeploy, "" }},
 	} {
@@ -125,24 +134,31 @@ func TestAnswers(t *testing.T) {
 	sha := "0123456789abcdef0123456789abcdef01234567"
 	live := ledger.Point{SHA: sha, At: noon()}
 	held := asked(ledger.Held, ledger.Counts{URLs: 3})
-	held.Note = "3 deletes, policy holds more than 2"
+	held.Note = "3 deletes, limit 2"
+	dry := report.DryRun{
+		Environment: "production", Network: "production", Action: "delete", SHA: sha, Held: "2 deletes, limit 1",
+		Counts: ledger.Counts{URLs: 1, CPCodes: 1}, Refused: 1,
+	}
+	for _, t := range []ledger.Target{
+		target(mapping.URL, "https://www.acme.com/a/", ""), target(mapping.CPCode, "12345", ""),
+		target(mapping.Tag, "other", "policy doesn't allow tag other for acme/site"),
+	} {
+		dry.Add(t.Target)
+	}
 	for name, got := range map[string]string{
-		"denied":   report.Denied("rita", "read", "write", "purge"),
-		"unlisted": report.Unlisted("acme/site"),
-		"mistaken": report.Mistaken("purgebot does not know @acme/team", "/purge retry"),
-		"nothing":  report.Nothing(report.Unmatched([]string{"a", "b", "c", "d", "e", "f"})),
-		"dry-run": report.DryRun{
-			Environment: "production", Network: "production", Action: "delete", SHA: sha, Held: "2 deletes, policy holds more than 1",
-			Targets: []ledger.Target{
-				target(mapping.URL, "https://www.acme.com/a/", ""), target(mapping.CPCode, "12345", ""),
-				target(mapping.Tag, "other", "policy does not allow tag other for acme/site"),
-			},
-		}.Markdown(""),
+		"denied":             report.Denied("rita", "read", "write", "purging"),
+		"unlisted":           report.Unlisted("acme/site"),
+		"mistaken":           report.Mistaken("Unknown command @acme/team", "/purge retry"),
+		"mistaken-unguessed": report.Mistaken("a quote is not closed", ""),
+		"unread":             report.Unread([]string{"https://www.acme.com/@b/", "--delete"}),
+		"not-found":          report.Lacking{NoFile: []string{"x.md"}}.Headline("main", "0123456789", true),
+		"nothing":            report.Nothing(report.Unmatched([]string{"a", "b", "c", "d", "e", "f"})),
+		"dry-run":            dry.Markdown(""),
 		"status": report.StatusReply([]report.EnvironmentStatus{
 			{Name: "production", Known: ledger.Environment{Live: live, Desired: ledger.Point{SHA: "fedcba9876", At: noon()}, Fault: "purge-rules.yaml:12:9: bad"}},
 			{Name: "staging"},
 			{Name: "preview", Known: ledger.Environment{Desired: live}},
-		}, []ledger.Purge{held, asked(ledger.Open, ledger.Counts{URLs: 3, Accepted: 1})}, "Akamai rejects the credentials", noon()),
+		}, []ledger.Purge{held, asked(ledger.Open, ledger.Counts{URLs: 3, Accepted: 1})}, "Akamai rejects the credentials", []ledger.Pause{{By: "ann", Reason: "the origin is away"}}, noon()),
 		"help": report.Help(report.Rights{
 			Login: "walt", Role: "write", ForDelete: "maintain", ForCode: "admin", Environments: []string{"production", "staging"},
 		}),
@@ -163,7 +179,7 @@ func TestReaction(t *testing.T) {
 		{"held", asked(ledger.Held, ledger.Counts{URLs: 2}), noon(), ""},
 		{"accepted, and Akamai's estimate runs", asked(ledger.Done, ledger.Counts{URLs: 1, Accepted: 1}), noon().Add(-time.Second), ""},
 		{"done", asked(ledger.Done, ledger.Counts{URLs: 1, Accepted: 1}), noon(), "rocket"},
-		{"nothing to purge", asked(ledger.Done, ledger.Counts{}), noon(), "rocket"},
+		{"Nothing to purge", asked(ledger.Done, ledger.Counts{}), noon(), "rocket"},
 		{"refused in part", asked(ledger.Done, ledger.Counts{URLs: 2, Accepted: 1, Failed: 1}), noon(), "confused"},
 		{"cancelled", asked(ledger.Cancelled, ledger.Counts{URLs: 1}), noon(), "confused"},
 	} {
@@ -188,7 +204,7 @@ func TestQuote(t *testing.T) {
 		"<!-- x -->":              "`<\u200b!-- x -->`",
 		"fixes #12":               "`fixes #\u200b12`",
 		"a|b":                     "`a¦b`",
-		"x\u202eevil\u200b\x00":   "`x\uFFFDevil\uFFFD\uFFFD`",
+		"x\u202eevil\u200b\x00":   "`x\\u202eevil\\u200b\\u0000`",
 		"\xff":                    "`\uFFFD`",
 		"https://www.acme.com/a/": "`https://www.acme.com/a/`",
 	} {

@@ -4,13 +4,14 @@
 package report
 
 import (
-	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/printable"
 	"github.com/purgebot/purgebot/mapping"
 )
 
@@ -24,21 +25,36 @@ type Status struct {
 	Description string // at most MaxDescription characters
 	// Until is when the words change by the clock alone; zero: never.
 	Until time.Time
+	// Lapse is the state that it ends in when what it waits for never comes; "":
+	// failure, since something is to be mended.
+	Lapse string
 }
 
 // Context is the context of an environment's commit status.
-func Context(environment string) string { return "purge/" + environment }
+func Context(environment string) string { return "purge/" + printable.Text(environment, "") }
 
 // Purge is the status of a purge at a moment.
 func Purge(p ledger.Purge, now time.Time) Status {
+	s := purge(p, now)
+	if p.Cause == ledger.CauseRebuild {
+		s.Description = Cut("rebuilt: "+s.Description, MaxDescription)
+	}
+	return s
+}
+
+func purge(p ledger.Purge, now time.Time) Status {
 	c := p.Counts
 	switch {
+	case awaitsOrigin(p):
+		return waitsForOrigin(p)
 	case p.State == ledger.Held:
 		return held(p)
 	case p.Covered():
 		return status("success", "%s", p.Closed)
 	case p.State == ledger.Cancelled:
-		return status("failure", "cancelled by %s, %d not purged", p.EndedBy, c.Total()-c.Accepted)
+		return status("failure", "cancelled by %s, %s not purged", p.EndedBy, Number(c.Total()-c.Accepted))
+	case p.State == ledger.Open && p.PausedBy != "":
+		return status("pending", "%s, paused by %s", progress(c), p.PausedBy)
 	case p.State == ledger.Open && p.Paused != "":
 		return status("pending", "%s, waiting: %s", progress(c), p.Paused)
 	case p.State == ledger.Open:
@@ -48,34 +64,41 @@ func Purge(p ledger.Purge, now time.Time) Status {
 		s.Until = p.DoneAt
 		return s
 	case c.Total() == 0:
-		return status("success", "%s", join("nothing to purge", p.Note, p.Start))
+		return status("success", "%s", join(nothing, p.Note, p.Start))
 	case c.Failed > 0:
-		return status("failure", "%d purged%s", c.Accepted, refused(c, p.Reason))
+		return status("failure", "%s purged%s", Number(c.Accepted), refused(c, Refusal(p.Reason)))
+	case p.Proof.Checking() || p.Proof.Checked > 0:
+		return proved(p)
 	default:
 		return status("success", "%s", join(fmt.Sprintf("%s purged in %s", Objects(c), Took(p)), p.Note, p.Start))
 	}
 }
 
-// held says how to let a purge go, and as much of why it waits as fits. It is
-// pending while somebody is waited for, and then a failure: its objects are as
-// stale as before.
+// held says how to approve a purge, and as much of why it needs that as fits.
+// It is pending while an approval is likely, and then a failure: its pages are
+// as stale as before.
 func held(p ledger.Purge) Status {
-	state, why := "pending", "held: "+join(Objects(p.Counts), p.Note)
+	state, why := "pending", "Needs approval: "+join(Objects(p.Counts), p.Note)
 	if p.Closed != "" {
-		state, why = "failure", fmt.Sprintf("held, %s: %s not purged", p.Closed, Objects(p.Counts))
+		still := fmt.Sprintf("Not purged: %s still %s approval", Objects(p.Counts), plural(p.Counts.Total(), "needs", "need"))
+		state, why = "failure", join(still, p.Closed)
 	}
-	how := ". /purge release, or purgebot release " + p.ID
+	const how = `. Comment "/purge release" on a pull request`
 	return status(state, "%s%s", Cut(why, MaxDescription-utf8.RuneCountInString(how)), how)
 }
 
-// Overtaken says why a held purge is waited for no longer: another commit went
-// live.
-func Overtaken(sha string) string { return "overtaken by " + Short(sha) }
+// Overtaken says why the status of a held purge is pending no longer: another
+// commit went live.
+func Overtaken(sha string) string { return "newer deploy " + Short(sha) }
 
-// HeldLong says why a held purge is waited for no longer: nobody came.
+// HeldLong says why the status of a held purge is pending no longer: nobody
+// approved it.
 func HeldLong(after time.Duration) string {
 	return fmt.Sprintf("for more than %d hours", int(after.Hours()))
 }
+
+// Over is the note of a purge that has more URLs than a limit of the rules.
+func Over(limit int) string { return "limit " + Number(limit) }
 
 // steps is in how many steps a purge's progress is told at most. GitHub takes
 // 1,000 statuses of a commit and context, and a large purge has more requests.
@@ -87,19 +110,24 @@ func progress(c ledger.Counts) string {
 	if step := max(1, c.Total()/steps); c.Left() > 0 {
 		told.Accepted -= c.Accepted % step
 		told.Failed -= c.Failed % step
+		told.Untried -= min(c.Untried, c.Untried%step+c.Failed%step)
 	}
-	return fmt.Sprintf("%d of %d purged%s", told.Accepted, c.Total(), refused(told, ""))
+	return fmt.Sprintf("%s of %s purged%s", Number(told.Accepted), Number(c.Total()), refused(told, ""))
 }
 
+// refused says what Akamai or policy refused, and what was not even tried.
 func refused(c ledger.Counts, reason string) string {
-	switch {
-	case c.Failed == 0:
-		return ""
-	case reason == "":
-		return fmt.Sprintf(", %d refused", c.Failed)
-	default:
-		return fmt.Sprintf(", %d refused: %s", c.Failed, reason)
+	words := ""
+	if n := c.Failed - c.Untried; n > 0 {
+		words = ", " + Number(n) + " refused"
 	}
+	if c.Untried > 0 {
+		words += ", " + Number(c.Untried) + " not tried"
+	}
+	if words != "" && reason != "" {
+		words += ": " + reason
+	}
+	return words
 }
 
 // join puts remarks behind the words, in brackets.
@@ -115,28 +143,48 @@ func join(words string, remarks ...string) string {
 // Waits is the status of a pushed commit: what its deployment will purge.
 func Waits(c ledger.Counts, environment string) Status {
 	if c.Total() == 0 {
-		return status("success", "nothing to purge")
+		return status("success", nothing)
 	}
-	return status("success", "%s %s for %s to deploy", Objects(c), plural(c.Total(), "waits", "wait"), environment)
+	s := status("success", "%s will be purged when %s deploys", Objects(c), environment)
+	s.Lapse = "success" // nobody has to deploy
+	return s
 }
 
 // DeployFailed is the status of a commit whose deployment failed.
 func DeployFailed(c ledger.Counts) Status {
 	if c.Total() == 0 {
-		return status("success", "deploy failed, nothing to purge")
+		return status("success", "Deploy failed: nothing to purge")
 	}
-	return status("success", "deploy failed, %s %s for the next one", Objects(c), plural(c.Total(), "waits", "wait"))
+	return status("success", "Deploy failed: %s will be purged after the next successful one", Objects(c))
 }
 
-// Carried is the status of a commit that another one's purge covers.
-func Carried(sha string) Status { return status("success", "purged with %s", Short(sha)) }
+// nothing is the status of a commit that changes no page.
+const nothing = "Nothing to purge"
 
-// Fault is the status of a commit whose purge waits until something is mended.
+// Carried is the status of a commit that another one's purge covers.
+func Carried(sha string) Status { return status("success", "Purged as part of %s", Short(sha)) }
+
+// Compared is the start of an environment's first purge: what its commit is
+// compared with, as "deployment 9661374"; "": nothing is left out.
+func Compared(with string) string {
+	if with == "" {
+		return "first purge, every file"
+	}
+	return "first purge, compared with " + with
+}
+
+// Fault is the status of a commit whose purge waits until something is fixed.
 func Fault(words string) Status { return status("pending", "%s", words) }
 
 // NoRules is the status of a commit that took the rules file away.
 func NoRules() Status {
-	return status("success", "nothing purged: this commit has no purge-rules.yaml")
+	return status("success", "Nothing to purge: this commit has no purge-rules.yaml")
+}
+
+// Unnamed is what is said of a commit that another one carried whose rules are
+// not there, or don't name the environment.
+func Unnamed(sha, environment string) string {
+	return Cut(fmt.Sprintf("Not purged: the rules of %s don't name %s", Short(sha), environment), MaxDescription)
 }
 
 // Objects counts a purge's objects: "14 URLs, 2 tags".
@@ -147,13 +195,28 @@ func Objects(c ledger.Counts) string {
 		one, many string
 	}{{c.URLs, "URL", "URLs"}, {c.Tags, "tag", "tags"}, {c.CPCodes, "CP code", "CP codes"}} {
 		if p.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", p.n, plural(p.n, p.one, p.many)))
+			parts = append(parts, Amount(p.n, p.one, p.many))
 		}
 	}
 	if len(parts) == 0 {
 		return "nothing"
 	}
 	return strings.Join(parts, ", ")
+}
+
+// Amount is a number of things, as "14 URLs".
+func Amount(n int, one, many string) string { return Number(n) + " " + plural(n, one, many) }
+
+// Number is a count as people read it: from 10,000 on with separators.
+func Number(n int) string {
+	digits := strconv.Itoa(n)
+	if n < 10_000 {
+		return digits
+	}
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
 }
 
 func plural(n int, one, many string) string {
@@ -178,15 +241,19 @@ func Took(p ledger.Purge) string {
 
 // NoRuleMatches says how many changed files no rule matched.
 func NoRuleMatches(n int) string {
-	return fmt.Sprintf("%d changed %s no rule", n, plural(n, "file matches", "files match"))
+	return "No rule matches " + Amount(n, "changed file", "changed files")
 }
 
 // Short is a commit id as people write it.
 func Short(sha string) string { return sha[:min(7, len(sha))] }
 
 func status(state, format string, args ...any) Status {
-	return Status{State: state, Description: Cut(fmt.Sprintf(format, args...), MaxDescription)}
+	return Status{State: state, Description: Line(fmt.Sprintf(format, args...))}
 }
+
+// Line is a status's description: whatever the words hold, on one line, and
+// as many as GitHub takes.
+func Line(words string) string { return Cut(printable.Text(words, ""), MaxDescription) }
 
 // Cut makes one line of at most limit characters of it, and shows by … that
 // something was cut.
@@ -196,21 +263,6 @@ func Cut(s string, limit int) string {
 		return s
 	}
 	return strings.TrimRight(string([]rune(s)[:limit-1]), " ,;:") + "…"
-}
-
-// public is what an error that people may read has: words without secrets
-// and without the program's insides.
-type public interface{ Public() string }
-
-// Public is what people read of an error: the words of the first error in the
-// chain that has any, else "" — then the caller says "internal error" and
-// where the whole is logged.
-func Public(err error) string {
-	var p public
-	if errors.As(err, &p) {
-		return p.Public()
-	}
-	return ""
 }
 
 // Object is an object as people write it in a rules file's tests and in a

@@ -1,8 +1,6 @@
 package report_test
 
 import (
-	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -34,17 +32,20 @@ func TestPurge(t *testing.T) {
 		{"done", done(ledger.Counts{URLs: 14, Accepted: 14}, nil), "success: 14 URLs purged in 6 s"},
 		{"one", done(ledger.Counts{URLs: 1, Accepted: 1}, nil), "success: 1 URL purged in 6 s"},
 		{"all kinds", done(ledger.Counts{URLs: 2, Tags: 1, CPCodes: 3, Accepted: 6}, nil), "success: 2 URLs, 1 tag, 3 CP codes purged in 6 s"},
-		{"first seen", done(ledger.Counts{URLs: 2, Accepted: 2}, func(p *ledger.Purge) { p.Start = "first seen, since push from abc1234" }), "success: 2 URLs purged in 6 s (first seen, since push from abc1234)"},
-		{"one refused", done(ledger.Counts{URLs: 14, Accepted: 13, Failed: 1}, func(p *ledger.Purge) { p.Reason = "unauthorized arl" }), "failure: 13 purged, 1 refused: unauthorized arl"},
-		{"nothing to do", done(ledger.Counts{}, nil), "success: nothing to purge"},
+		{"first purge", done(ledger.Counts{URLs: 2, Accepted: 2}, func(p *ledger.Purge) { p.Start = report.Compared("push from abc1234") }), "success: 2 URLs purged in 6 s (first purge, compared with push from abc1234)"},
+		{"one refused", done(ledger.Counts{URLs: 14, Accepted: 13, Failed: 1}, func(p *ledger.Purge) { p.Reason = "unauthorized arl: https://m.acme.com/a/" }), "failure: 13 purged, 1 refused: Akamai doesn't let purgebot purge m.acme.com"},
+		{"nothing to do", done(ledger.Counts{}, nil), "success: Nothing to purge"},
 		{"long", done(ledger.Counts{URLs: 1, Accepted: 1}, func(p *ledger.Purge) { p.OpenedAt = midday.Add(-10 * time.Minute) }), "success: 1 URL purged in 10 min"},
 		{"cancelled", ledger.Purge{State: ledger.Cancelled, EndedBy: "ann", Counts: ledger.Counts{URLs: 14, Accepted: 2}}, "failure: cancelled by ann, 12 not purged"},
+		{"a host set aside", done(ledger.Counts{URLs: 130, Accepted: 30, Failed: 100, Untried: 75}, func(p *ledger.Purge) { p.Reason = "unauthorized arl: https://m.acme.com/a" }), "failure: 30 purged, 25 refused, 75 not tried: Akamai doesn't let purgebot purge m.acme.com"},
+		{"only set aside yet", ledger.Purge{State: ledger.Open, Counts: ledger.Counts{URLs: 1999, Failed: 99, Untried: 80}}, "pending: 0 of 1999 purged, 23 refused, 72 not tried"},
 		{"a large one, by steps", ledger.Purge{State: ledger.Open, Counts: ledger.Counts{URLs: 1999, Accepted: 999, Failed: 20}}, "pending: 988 of 1999 purged, 19 refused"},
 		{"a large one, all answered", done(ledger.Counts{URLs: 1999, Accepted: 1998, Failed: 1}, func(p *ledger.Purge) { p.DoneAt = midday.Add(time.Second) }), "pending: 1998 of 1999 purged, 1 refused"},
-		{"held", ledger.Purge{ID: "01K", State: ledger.Held, Counts: ledger.Counts{URLs: 3000}, Note: "3000 URLs, the rules hold more than 2000"}, "pending: held: 3000 URLs (3000 URLs, the rules hold more than 2000). /purge release, or purgebot release 01K"},
-		{"held and overtaken", ledger.Purge{ID: "01K", State: ledger.Held, Counts: ledger.Counts{URLs: 3000}, Closed: report.Overtaken("abc1234def")}, "failure: held, overtaken by abc1234: 3000 URLs not purged. /purge release, or purgebot release 01K"},
-		{"held for long", ledger.Purge{ID: "01K", State: ledger.Held, Counts: ledger.Counts{URLs: 3000}, Closed: report.HeldLong(24 * time.Hour)}, "failure: held, for more than 24 hours: 3000 URLs not purged. /purge release, or purgebot release 01K"},
-		{"held, and covered by a later one", ledger.Purge{State: ledger.Cancelled, Counts: ledger.Counts{URLs: 3000}, Closed: report.Carried("abc1234def").Description}, "success: purged with abc1234"},
+		{"paused by an operator", ledger.Purge{State: ledger.Open, Counts: ledger.Counts{URLs: 14, Accepted: 2}, PausedBy: "ann: the origin is away", Paused: "Akamai is unavailable"}, "pending: 2 of 14 purged, paused by ann: the origin is away"},
+		{"held", ledger.Purge{ID: "01K", State: ledger.Held, Counts: ledger.Counts{URLs: 3000}, Note: "limit 2000"}, `pending: Needs approval: 3000 URLs (limit 2000). Comment "/purge release" on a pull request`},
+		{"held and overtaken", ledger.Purge{ID: "01K", State: ledger.Held, Counts: ledger.Counts{URLs: 3000}, Closed: report.Overtaken("abc1234def")}, `failure: Not purged: 3000 URLs still need approval (newer deploy abc1234). Comment "/purge release" on a pull request`},
+		{"held for long", ledger.Purge{ID: "01K", State: ledger.Held, Counts: ledger.Counts{URLs: 3000}, Closed: report.HeldLong(24 * time.Hour)}, `failure: Not purged: 3000 URLs still need approval (for more than 24 hours). Comment "/purge release" on a pull request`},
+		{"held, and covered by a later one", ledger.Purge{State: ledger.Cancelled, Counts: ledger.Counts{URLs: 3000}, Closed: report.Carried("abc1234def").Description}, "success: Purged as part of abc1234"},
 	} {
 		s := report.Purge(test.purge, midday)
 		if got := s.State + ": " + s.Description; got != test.want {
@@ -75,12 +76,12 @@ func TestAnnouncements(t *testing.T) {
 		got  report.Status
 		want string
 	}{
-		{report.Waits(ledger.Counts{URLs: 14}, "production"), "success: 14 URLs wait for production to deploy"},
-		{report.Waits(ledger.Counts{Tags: 1}, "production"), "success: 1 tag waits for production to deploy"},
-		{report.Waits(ledger.Counts{}, "production"), "success: nothing to purge"},
-		{report.DeployFailed(ledger.Counts{URLs: 14}), "success: deploy failed, 14 URLs wait for the next one"},
-		{report.DeployFailed(ledger.Counts{}), "success: deploy failed, nothing to purge"},
-		{report.Carried("abc1234def"), "success: purged with abc1234"},
+		{report.Waits(ledger.Counts{URLs: 14}, "production"), "success: 14 URLs will be purged when production deploys"},
+		{report.Waits(ledger.Counts{Tags: 1}, "production"), "success: 1 tag will be purged when production deploys"},
+		{report.Waits(ledger.Counts{}, "production"), "success: Nothing to purge"},
+		{report.DeployFailed(ledger.Counts{URLs: 14}), "success: Deploy failed: 14 URLs will be purged after the next successful one"},
+		{report.DeployFailed(ledger.Counts{}), "success: Deploy failed: nothing to purge"},
+		{report.Carried("abc1234def"), "success: Purged as part of abc1234"},
 		{report.Fault("purge-rules.yaml:12:9: x"), "pending: purge-rules.yaml:12:9: x"},
 	} {
 		if got := test.got.State + ": " + test.got.Description; got != test.want {
@@ -111,17 +112,27 @@ func TestCut(t *testing.T) {
 	}
 }
 
-type publicError struct{ words string }
-
-func (e publicError) Error() string  { return "insides: " + e.words }
-func (e publicError) Public() string { return e.words }
-
-func TestPublic(t *testing.T) {
-	err := fmt.Errorf("read: %w", publicError{"the key is missing"})
-	if got := report.Public(err); got != "the key is missing" {
-		t.Errorf("%q", got)
+func TestNumber(t *testing.T) {
+	for n, want := range map[int]string{0: "0", 9999: "9999", 10_000: "10,000", 123_456: "123,456", 1_000_000: "1,000,000"} {
+		if got := report.Number(n); got != want {
+			t.Errorf("%d is %s, want %s", n, got, want)
+		}
 	}
-	if got := report.Public(errors.New("dial tcp 10.0.0.1: refused")); got != "" {
-		t.Errorf("%q", got)
+}
+
+func TestRefusal(t *testing.T) {
+	for reason, want := range map[string]string{
+		"unauthorized arl: https://m.acme.com/a: b/":                                                        "Akamai doesn't let purgebot purge m.acme.com",
+		"Unauthorized ARL: /L/1/2/1h/www.acme.com/a":                                                        "Akamai doesn't let purgebot purge /L/1/2/1h/www.acme.com/a",
+		"not tried, as Akamai refused 25 URLs of m.acme.com before: unauthorized arl: https://m.acme.com/a": "not tried, as Akamai refused 25 URLs of m.acme.com before: Akamai doesn't let purgebot purge m.acme.com",
+		"unauthorized cpcode: 12345":                                                                        "Akamai doesn't let purgebot purge CP code 12345",
+		"unauthorized tag: acme-x":                                                                          "Akamai doesn't let purgebot purge tag acme-x",
+		"unauthorized arl":                                                                                  "unauthorized arl",
+		"bad URL: Invalid or malformed URL":                                                                 "bad URL: Invalid or malformed URL",
+		"policy doesn't allow tag x for acme/site":                                                          "policy doesn't allow tag x for acme/site",
+	} {
+		if got := report.Refusal(reason); got != want {
+			t.Errorf("%s: %s, want %s", reason, got, want)
+		}
 	}
 }

@@ -17,7 +17,10 @@ import (
 )
 
 // allow is a policy that lets everything pass.
-func allow(ledger.Target) string { return "" }
+func allow(mapping.Target) string { return "" }
+
+// asGiven judges targets by the reasons that they have.
+func asGiven(g mapping.Target) string { return g.Reason }
 
 // fates gives a purge's targets, one line each.
 func fates(t *testing.T, s *store.Store, purge string) []string {
@@ -54,7 +57,7 @@ func tags(refused string, names ...string) []mapping.Target {
 
 func claimTags(t *testing.T, s *store.Store) *store.Request {
 	t.Helper()
-	r, wait, err := s.Claim(t.Context(), purger.Tag, time.Minute)
+	r, wait, err := s.Claim(t.Context(), "", purger.Tag)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,12 +72,12 @@ func planned(t *testing.T, s *store.Store, targets []mapping.Target) ledger.Purg
 	t.Helper()
 	p, err := s.Begin(t.Context(), ledger.Purge{
 		RepoID: repoID, EnvID: "env", Environment: "production", Cause: ledger.CauseComment,
-		By: "alice", Network: mapping.Production, Lane: ledger.LanePeople, Note: "12 deletes, policy holds more than 10",
+		By: "alice", Network: mapping.Production, Lane: ledger.LanePeople, Note: "12 deletes, limit 10",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.AddTargets(t.Context(), p, targets); err != nil {
+	if err := s.AddTargets(t.Context(), p, slices.Values(targets), asGiven); err != nil {
 		t.Fatal(err)
 	}
 	return p
@@ -86,15 +89,15 @@ func TestRetryFreesWhatPolicyLetsPass(t *testing.T) {
 		s := open(c.Now)
 		p := deploy(t, s, environment(t, s, c.Now(), "a", 1, 1), tags("policy said no", "a", "b", "bad-1", "bad-2"))
 		r := claimTags(t, s)
-		settle(t, s, r, store.Settlement{Verdict: store.Fail, Objects: []string{"b"}, Words: "unauthorized tag"})
+		settle(t, s, r, offends("b", "unauthorized tag"))
 		r = claimTags(t, s)
-		settle(t, s, r, store.Settlement{Verdict: store.Accept, Answer: purger.Answer{Verdict: purger.Accepted, PurgeID: "p-1", Estimated: 5 * time.Second}})
+		settle(t, s, r, reply(purger.Answer{Verdict: purger.Accepted, PurgeID: "p-1", Estimated: 5 * time.Second}))
 		if done := reread(t, s, p.ID); done.State != ledger.Done || done.Counts.Failed != 3 || done.Reason != "policy said no" && done.Reason != "unauthorized tag" {
 			t.Fatalf("before: %+v", done)
 		}
 		c.Advance(time.Hour)
 
-		freed, err := s.Retry(t.Context(), store.Act{Purge: p.ID, By: "bob"}, func(g ledger.Target) string {
+		freed, err := s.Retry(t.Context(), store.Act{Purge: p.ID, By: "bob"}, func(g mapping.Target) string {
 			if g.Object == "bad-2" {
 				return "policy still says no"
 			}
@@ -105,7 +108,7 @@ func TestRetryFreesWhatPolicyLetsPass(t *testing.T) {
 		}
 		wantFates(t, s, p.ID, "accepted a", "waiting b", "waiting bad-1", "failed bad-2 policy still says no")
 		again := reread(t, s, p.ID)
-		if again.State != ledger.Open || again.Counts.Failed != 1 || again.Counts.Sent != 1 || again.Counts.Accepted != 1 ||
+		if again.State != ledger.Open || again.Counts.Failed != 1 || again.Counts.Accepted != 1 ||
 			again.Reason != "policy still says no" || !again.OpenedAt.Equal(c.Now()) || !again.DoneAt.IsZero() {
 			t.Errorf("reopened: %+v", again)
 		}
@@ -115,18 +118,18 @@ func TestRetryFreesWhatPolicyLetsPass(t *testing.T) {
 			t.Errorf("sent again: %v", r.Objects)
 		}
 		c.Advance(time.Second)
-		settle(t, s, r, store.Settlement{Verdict: store.Accept, Answer: purger.Answer{Verdict: purger.Accepted, PurgeID: "p-2", Estimated: 5 * time.Second}})
+		settle(t, s, r, reply(purger.Answer{Verdict: purger.Accepted, PurgeID: "p-2", Estimated: 5 * time.Second}))
 		end := reread(t, s, p.ID)
 		if end.State != ledger.Done || end.Counts.Accepted != 3 || end.Counts.Failed != 1 || end.DoneAt.Sub(end.OpenedAt) != 6*time.Second {
 			t.Errorf("done again: %+v, took %v", end, end.DoneAt.Sub(end.OpenedAt))
 		}
-		if _, err := s.Retry(t.Context(), store.Act{Purge: p.ID, By: "bob"}, func(ledger.Target) string { return "no" }); !errors.Is(err, store.ErrNothing) {
+		if _, err := s.Retry(t.Context(), store.Act{Purge: p.ID, By: "bob"}, func(mapping.Target) string { return "no" }); !errors.Is(err, store.ErrNothing) {
 			t.Errorf("nothing passes: %v", err)
 		}
 		if _, err := s.Retry(t.Context(), store.Act{Purge: "none", By: "bob"}, allow); !errors.Is(err, store.ErrNotFound) {
 			t.Errorf("no such purge: %v", err)
 		}
-		account, err := s.Account(t.Context(), p.ID, 2)
+		account, err := s.Summary(t.Context(), p.ID, 2)
 		if err != nil || len(account.Failed) != 1 || len(account.Others) != 2 || !slices.Equal(account.Akamai, []string{"p-1", "p-2"}) {
 			t.Errorf("account %+v, %v", account, err)
 		}
@@ -141,7 +144,7 @@ func TestReleaseJudgesAnew(t *testing.T) {
 		if err := s.OpenPurge(t.Context(), p.ID, true); err != nil {
 			t.Fatal(err)
 		}
-		if r, _, _ := s.Claim(t.Context(), purger.Tag, time.Minute); r != nil {
+		if r, _, _ := s.Claim(t.Context(), "", purger.Tag); r != nil {
 			t.Fatalf("a held purge is sent: %v", r.Objects)
 		}
 		if _, err := s.Retry(t.Context(), store.Act{Purge: p.ID, By: "bob"}, allow); !errors.Is(err, store.ErrNothing) {
@@ -152,7 +155,7 @@ func TestReleaseJudgesAnew(t *testing.T) {
 			t.Errorf("tallies: %s %v", diff, err)
 		}
 		c.Advance(time.Minute)
-		if err := s.Release(t.Context(), store.Act{Purge: p.ID, By: "bob"}, func(g ledger.Target) string {
+		if err := s.Release(t.Context(), store.Act{Purge: p.ID, By: "bob"}, func(g mapping.Target) string {
 			if g.Object == "b" {
 				return "policy changed its mind"
 			}
@@ -175,7 +178,7 @@ func TestReleaseJudgesAnew(t *testing.T) {
 		if err := s.OpenPurge(t.Context(), none.ID, true); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Release(t.Context(), store.Act{Purge: none.ID, By: "bob"}, func(ledger.Target) string { return "no" }); err != nil {
+		if err := s.Release(t.Context(), store.Act{Purge: none.ID, By: "bob"}, func(mapping.Target) string { return "no" }); err != nil {
 			t.Fatal(err)
 		}
 		if end := reread(t, s, none.ID); end.State != ledger.Done || end.Counts.Failed != 1 || end.Reason != "no" {
@@ -195,14 +198,14 @@ func TestCancelDropsWhatWasNotSent(t *testing.T) {
 		}
 		sending := claimTags(t, s) // on its way when the cancel comes
 		waits := claim(t, s)       // backs off when the cancel comes
-		settle(t, s, waits, store.Settlement{Verdict: store.Again, Next: c.Now().Add(time.Minute)})
+		settle(t, s, waits, unavailable)
 
 		if err := s.Cancel(t.Context(), store.Act{Purge: p.ID, By: "bob"}); err != nil {
 			t.Fatal(err)
 		}
 		wantFates(t, s, p.ID, "claimed one", "dropped https://www.example.com/00000/")
 		now := reread(t, s, p.ID)
-		if now.State != ledger.Cancelled || now.EndedBy != "bob" || now.Counts.Sent != 1 {
+		if now.State != ledger.Cancelled || now.EndedBy != "bob" {
 			t.Errorf("cancelled: %+v", now)
 		}
 		settle(t, s, sending, accepted)
@@ -223,6 +226,36 @@ func TestCancelDropsWhatWasNotSent(t *testing.T) {
 			if !errors.Is(err, store.ErrNothing) {
 				t.Errorf("%s: %v", name, err)
 			}
+		}
+	})
+}
+
+// What was on its way when the cancel came, and Akamai did not take, is dropped
+// with the answer: another deployment of the commit sends none of it.
+func TestCancelledWhileItWasSent(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		p := deploy(t, s, environment(t, s, c.Now(), "a", 1, 1), urls(2))
+		sending := claim(t, s)
+		if err := s.Cancel(t.Context(), store.Act{Purge: p.ID, By: "bob"}); err != nil {
+			t.Fatal(err)
+		}
+		again := func() int {
+			sent, failure := s.Sent(t.Context(), p.ID)
+			n := len(slices.Collect(sent))
+			if err := failure(); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		if n := again(); n != 0 {
+			t.Errorf("%d would go again while it is sent", n)
+		}
+		settle(t, s, sending, unavailable)
+		wantFates(t, s, p.ID, "dropped https://www.example.com/00000/", "dropped https://www.example.com/00001/")
+		if n := again(); n != 0 {
+			t.Errorf("%d would go again", n)
 		}
 	})
 }
@@ -262,10 +295,10 @@ func TestCommandIsBoundAndAnsweredOnce(t *testing.T) {
 			}
 		}
 		one, two := planned(t, s, tags("", "a")), planned(t, s, tags("", "a"))
-		if err := s.OpenAsked(t.Context(), one.ID, false, store.Answer{Command: cmd, Outcome: "purge"}); err != nil {
+		if err := s.OpenManual(t.Context(), one.ID, false, store.Answer{Command: cmd, Outcome: "purge"}); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.OpenAsked(t.Context(), two.ID, false, store.Answer{Command: cmd, Outcome: "purge"}); !errors.Is(err, store.ErrAnswered) {
+		if err := s.OpenManual(t.Context(), two.ID, false, store.Answer{Command: cmd, Outcome: "purge"}); !errors.Is(err, store.ErrAnswered) {
 			t.Fatalf("opened twice: %v", err)
 		}
 		if _, err := s.Purge(t.Context(), two.ID); !errors.Is(err, store.ErrNotFound) {
@@ -285,8 +318,8 @@ func TestCommandIsBoundAndAnsweredOnce(t *testing.T) {
 			t.Errorf("answered again: %v, %v", fresh, err)
 		}
 		if diff := cmp.Diff([]string{
-			"reaction/77/100/eyes: eyes", "reaction/77/100/end:  " + one.ID, "reply/77/3/100:  " + one.ID, "reply/77/3/101: nothing",
-		}, posts(t, s, "reaction/77/100/eyes", "reaction/77/100/end", "reply/77/3/100", "reply/77/3/101")); diff != "" {
+			"reaction/77/100/end:  " + one.ID, "reply/77/3/100:  " + one.ID, "reply/77/3/101: nothing",
+		}, posts(t, s, "reaction/77/100/end", "reply/77/3/100", "reply/77/3/101")); diff != "" {
 			t.Error(diff)
 		}
 	})
@@ -322,8 +355,8 @@ func TestCommandsOverTheLimitGetOneReaction(t *testing.T) {
 				t.Errorf("press %s: %v, %v", press.guid, may, err)
 			}
 		}
-		if diff := cmp.Diff([]string{"reaction/77/4/eyes: nothing", "reaction/77/4/confused: confused", "reply/77/3/4: nothing"},
-			posts(t, s, "reaction/77/4/eyes", "reaction/77/4/confused", "reply/77/3/4")); diff != "" {
+		if diff := cmp.Diff([]string{"reaction/77/4/eyes: nothing", "reaction/77/4/denied: confused", "reply/77/3/4: nothing"},
+			posts(t, s, "reaction/77/4/eyes", "reaction/77/4/denied", "reply/77/3/4")); diff != "" {
 			t.Error(diff)
 		}
 	})
@@ -336,7 +369,7 @@ func TestMeantPurge(t *testing.T) {
 		e := environment(t, s, c.Now(), "a", 1, 1)
 		asked := planned(t, s, tags("no", "bad-1"))
 		cmd, _ := s.BeginCommand(t.Context(), comment(100, c.Now()), store.Rate{Most: 10, Within: time.Minute})
-		if err := s.OpenAsked(t.Context(), asked.ID, false, store.Answer{Command: cmd, Outcome: "purge"}); err != nil {
+		if err := s.OpenManual(t.Context(), asked.ID, false, store.Answer{Command: cmd, Outcome: "purge"}); err != nil {
 			t.Fatal(err)
 		}
 		deployed := deploy(t, s, e, tags("no", "bad-2", "a"))
@@ -344,7 +377,7 @@ func TestMeantPurge(t *testing.T) {
 			name   string
 			number int
 			env    string
-			deed   store.Deed
+			verb   store.Verb
 			want   string
 		}{
 			{"this pull request's", 3, "", store.Retry, asked.ID},
@@ -353,7 +386,7 @@ func TestMeantPurge(t *testing.T) {
 			{"what can still be cancelled", 3, e.ID, store.Cancel, deployed.ID},
 			{"nothing is held", 3, e.ID, store.Release, ""},
 		} {
-			p, err := s.MeantPurge(t.Context(), repoID, test.number, test.env, test.deed)
+			p, err := s.FindPurge(t.Context(), repoID, test.number, test.env, test.verb)
 			if p.ID != test.want || (err != nil) != (test.want == "") {
 				t.Errorf("%s: %q, %v; want %q", test.name, p.ID, err, test.want)
 			}
@@ -385,7 +418,7 @@ func TestReplyIsFoundAgainAfterACrash(t *testing.T) {
 			t.Fatalf("second claim %+v, %v", p, err)
 		}
 		p.RemoteID = 4711
-		if err := s.Posted(t.Context(), p, "hello", false, c.Now()); err != nil {
+		if err := s.Posted(t.Context(), p, "hello", false, 0); err != nil {
 			t.Fatal(err)
 		}
 		if p, err = s.ClaimPost(t.Context(), "reply/77/3/100", time.Minute); err != nil || p.RemoteID != 4711 {
@@ -411,7 +444,7 @@ func TestActsBesideClaims(t *testing.T) {
 		for range 2 {
 			wg.Go(func() {
 				for i := range 20 {
-					r, _, err := s.Claim(t.Context(), purger.Tag, time.Minute)
+					r, _, err := s.Claim(t.Context(), "", purger.Tag)
 					if err != nil {
 						t.Errorf("claim: %v", err)
 					}
@@ -420,9 +453,9 @@ func TestActsBesideClaims(t *testing.T) {
 					}
 					v := accepted
 					if i%2 == 0 {
-						v = store.Settlement{Verdict: store.Fail, Objects: r.Objects[:1], Words: "unauthorized tag"}
+						v = offends(r.Objects[0], "unauthorized tag")
 					}
-					if _, err := s.Settle(t.Context(), r, v); err != nil {
+					if _, _, err := s.Settle(t.Context(), r, v); err != nil {
 						t.Errorf("settle: %v", err)
 					}
 				}
@@ -471,7 +504,7 @@ func TestPruneOfAsksAndPreviews(t *testing.T) {
 		if !may("a") || may("b") {
 			t.Error("the rate does not hold")
 		}
-		key, err := s.KeepPreview(t.Context(), repoID, "aaaa", []byte("all of it"))
+		key, err := s.KeepPreview(t.Context(), repoID, 0, "aaaa", []byte("all of it"))
 		if err != nil {
 			t.Fatal(err)
 		}

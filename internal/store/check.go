@@ -42,10 +42,11 @@ func (s *Store) WantCheck(ctx context.Context, c Check, afresh bool) error {
 				posted = CASE WHEN $7 = 1 THEN '' ELSE post.posted END
 			WHERE post.purge_id = '' AND (post.words <> excluded.words OR $7 = 1)`,
 			name, c.RepoID, c.SHA, c.Name, c.Words, c.Number, again)
-		if err == nil && n > 0 {
-			t.rings(ReportJob{Surface: name})
+		if err != nil || n == 0 {
+			return err
 		}
-		return err
+		t.enqueue(ReportJob{Surface: name})
+		return dropPreviewPosts(ctx, t, c.RepoID, c.Number, name)
 	})
 	if err != nil {
 		return fmt.Errorf("want check run %s of %s: %w", c.Name, c.SHA, err)
@@ -53,40 +54,49 @@ func (s *Store) WantCheck(ctx context.Context, c Check, afresh bool) error {
 	return nil
 }
 
-// ownCheck gives the check run of a deployed commit to a purge. Whether there
+// bindCheck gives the check run of a deployed commit to a purge. Whether there
 // is anything to show is decided when it is posted.
-func (s *Store) ownCheck(ctx context.Context, t *tx, e ledger.Environment, sha, check, purge string) error {
+func (s *Store) bindCheck(ctx context.Context, t *tx, e ledger.Environment, sha, check, purge string) error {
 	name := CheckSurface(e.RepoID, sha, check)
 	_, err := t.exec(ctx, `INSERT INTO post (surface, repo_id, env_id, sha, context, purge_id, state, words, at, version)
 		VALUES ($1,$2,$3,$4,$5,$6,'','',0,1)
 		ON CONFLICT (surface) DO UPDATE SET purge_id = excluded.purge_id, words = '', version = post.version + 1
-		WHERE post.purge_id <= excluded.purge_id`,
+		WHERE `+begunBefore("post.purge_id", "excluded.purge_id"),
 		name, e.RepoID, e.ID, sha, check, purge)
 	if err == nil {
-		t.rings(ReportJob{Surface: name})
+		t.enqueue(ReportJob{Surface: name})
 	}
 	return err
 }
 
-// NoteCheck adds words of ours, in Markdown, to the check run of a purge: the
-// answer to whoever pressed a button there.
-func (s *Store) NoteCheck(ctx context.Context, surface, words string) error {
-	err := s.write(ctx, func(t *tx) error {
-		n, err := t.exec(ctx, `UPDATE post SET words = $2, version = version + 1 WHERE surface = $1 AND purge_id <> ''`, surface, words)
-		if err == nil && n > 0 {
-			t.rings(ReportJob{Surface: surface})
-		}
-		return err
-	})
+// Note is what the check run of a purge answers to who pressed a button there.
+type Note struct {
+	Surface string
+	Words   string // in Markdown
+	GUID    string // of the delivery that told of the button
+}
+
+// NoteCheck adds an answer to the check run of a purge.
+func (s *Store) NoteCheck(ctx context.Context, n Note) error {
+	err := s.write(ctx, func(t *tx) error { return note(ctx, t, n) })
 	if err != nil {
-		return fmt.Errorf("note on %s: %w", surface, err)
+		return fmt.Errorf("note on %s: %w", n.Surface, err)
 	}
 	return nil
 }
 
+func note(ctx context.Context, t *tx, n Note) error {
+	changed, err := t.exec(ctx, `UPDATE post SET words = $2, pressed = $3, version = version + 1
+		WHERE surface = $1 AND purge_id <> '' AND pressed <> $3`, n.Surface, n.Words, n.GUID)
+	if err == nil && changed > 0 {
+		t.enqueue(ReportJob{Surface: n.Surface})
+	}
+	return err
+}
+
 // Checks lists the check runs of a commit, of one name or, with "", of all;
 // those too that GitHub does not show, or of which it is not noted yet.
-func (s *Store) Checks(ctx context.Context, repo int64, sha, name string) (posts []Post, err error) {
+func (s *Reader) Checks(ctx context.Context, repo int64, sha, name string) (posts []Post, err error) {
 	where, args := `surface IN ($1, $2) AND context = $3`, []any{CheckSurface(repo, sha, name), PreviewSurface(repo, sha), name}
 	if name == "" { // a scan, for a button that is hardly ever pressed
 		where, args = `repo_id = $1 AND sha = $2 AND surface LIKE 'check/%'`, []any{repo, sha}
@@ -94,10 +104,10 @@ func (s *Store) Checks(ctx context.Context, repo int64, sha, name string) (posts
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
 			p := Post{RepoID: repo, SHA: sha}
-			err := r.Scan(&p.Surface, &p.Context, &p.PurgeID, &p.Words, &p.Number, &p.RemoteID)
+			err := r.Scan(&p.Surface, &p.Context, &p.PurgeID, &p.Words, &p.Number, &p.RemoteID, &p.Pressed)
 			posts = append(posts, p)
 			return err
-		}, `SELECT surface, context, purge_id, words, number, remote_id FROM post WHERE `+where+` ORDER BY surface`, args...)
+		}, `SELECT surface, context, purge_id, words, number, remote_id, pressed FROM post WHERE `+where+` ORDER BY surface`, args...)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list check runs of %s: %w", sha, err)

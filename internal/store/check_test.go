@@ -37,7 +37,7 @@ func TestChecks(t *testing.T) {
 			t.Fatalf("claimed %+v", p)
 		}
 		p.RemoteID = 42
-		if err := s.Posted(t.Context(), p, "shown", true, c.Now()); err != nil {
+		if err := s.Posted(t.Context(), p, "shown", true, 0); err != nil {
 			t.Fatal(err)
 		}
 		if want("one", false); claimCheck(t, s, preview).Version != 0 {
@@ -57,18 +57,45 @@ func TestChecks(t *testing.T) {
 			t.Fatalf("of one name: %+v, %v", one, err)
 		}
 		before := claimCheck(t, s, one[0].Surface).Version
-		if err := s.NoteCheck(t.Context(), one[0].Surface, "walt may not"); err != nil {
+		if err := s.NoteCheck(t.Context(), store.Note{Surface: one[0].Surface, Words: "walt may not", GUID: "walt may not"}); err != nil {
 			t.Fatal(err)
 		}
 		c.Advance(2 * time.Minute)
 		if p := claimCheck(t, s, one[0].Surface); p.Words != "walt may not" || p.Version <= before {
 			t.Errorf("noted: %+v", p)
 		}
-		if err := s.NoteCheck(t.Context(), preview, "x"); err != nil {
+		if err := s.NoteCheck(t.Context(), store.Note{Surface: preview, Words: "x", GUID: "x"}); err != nil {
 			t.Fatal(err)
 		}
 		if p, _ := s.Checks(t.Context(), repoID, sha, "Purge preview"); p[0].Words != "one" {
 			t.Errorf("a preview was noted on: %+v", p)
+		}
+	})
+}
+
+// What a button did and what its check run answers are stored together: the same
+// press, handled once more, changes neither.
+func TestANoteIsOfOnePress(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		e := environment(t, s, c.Now(), "a", 1, 1)
+		p := deploy(t, s, e, urls(2))
+		surface := store.CheckSurface(repoID, "a", "Purge production")
+		note := store.Note{Surface: surface, Words: "cancelled", GUID: "g-1"}
+		if err := s.Cancel(t.Context(), store.Act{Purge: p.ID, By: "adam", Note: &note}); err != nil {
+			t.Fatal(err)
+		}
+		note.Words = "nothing to cancel"
+		if err := s.Cancel(t.Context(), store.Act{Purge: p.ID, By: "adam", Note: &note}); !errors.Is(err, store.ErrNothing) {
+			t.Fatal(err)
+		}
+		if err := s.NoteCheck(t.Context(), note); err != nil {
+			t.Fatal(err)
+		}
+		checks, err := s.Checks(t.Context(), repoID, "a", "Purge production")
+		if err != nil || len(checks) != 1 || checks[0].Words != "cancelled" || checks[0].Pressed != "g-1" {
+			t.Errorf("%+v, %v", checks, err)
 		}
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/purgebot/purgebot/internal/ledger"
 )
 
 // Command is what a person asked for by one comment on a pull request.
@@ -28,8 +30,8 @@ type Command struct {
 // limited is the outcome of a command over the limit.
 const limited = "too many"
 
-// BeginCommand notes a command and wants the reaction eyes at once. One that
-// is known already comes back as it stands. Where the person asks for more in
+// BeginCommand notes a command, and says nothing yet: who may not ask gets no
+// more than a refusal. One that is known already comes back as it stands. Where the person asks for more in
 // this repository than the rate allows, the outcome is set and the only answer
 // is the reaction confused.
 func (s *Store) BeginCommand(ctx context.Context, c Command, rate Rate) (Command, error) {
@@ -40,8 +42,12 @@ func (s *Store) BeginCommand(ctx context.Context, c Command, rate Rate) (Command
 			return err
 		}
 		if n == 0 {
-			return t.row(ctx, `SELECT environment, sha, outcome FROM command WHERE repo_id = $1 AND comment_id = $2`,
+			err := t.row(ctx, `SELECT environment, sha, outcome FROM command WHERE repo_id = $1 AND comment_id = $2`,
 				c.RepoID, c.Comment).Scan(&c.Environment, &c.SHA, &c.Outcome)
+			if c.Outcome == OutcomeSetAside { // it is replayed
+				c.Outcome = ""
+			}
+			return err
 		}
 		may, err := mayAsk(ctx, t, c.RepoID, c.Person, "comment/"+strconv.FormatInt(c.Comment, 10), c.At, rate)
 		if err != nil {
@@ -49,15 +55,25 @@ func (s *Store) BeginCommand(ctx context.Context, c Command, rate Rate) (Command
 		}
 		if !may {
 			c.Outcome = limited
-			_, err := s.answer(ctx, t, Answer{Command: c, Outcome: limited, Reaction: "confused"})
+			_, err := s.answer(ctx, t, Answer{Command: c, Outcome: limited, Reaction: "confused", Denies: true})
 			return err
 		}
-		return react(ctx, t, c, "eyes", "eyes", "")
+		return nil
 	})
 	if err != nil {
 		return c, fmt.Errorf("note comment %d: %w", c.Comment, err)
 	}
 	return c, nil
+}
+
+// Acknowledge wants the reaction eyes: the command of somebody who may is under
+// way.
+func (s *Store) Acknowledge(ctx context.Context, c Command) error {
+	err := s.write(ctx, func(t *tx) error { return react(ctx, t, c, "eyes", "eyes", "") })
+	if err != nil {
+		return fmt.Errorf("acknowledge comment %d: %w", c.Comment, err)
+	}
+	return nil
 }
 
 // BindCommand binds a command to the head of an environment's branch, and
@@ -79,13 +95,17 @@ func (s *Store) BindCommand(ctx context.Context, c Command, environment, sha str
 // what the command did, and only once.
 type Answer struct {
 	Command
-	Outcome  string // for the log and the record; never empty
-	Reaction string // rocket or confused; "": as the purge ends
-	PurgeID  string // that the reply, and a reaction without a word, speak for; "": none
+	Outcome  string      // for the log and the record; never empty
+	Reaction string      // rocket or confused; "": as the purge ends
+	PurgeID  string      // that the reply, and a reaction without a word, speak for; "": none
+	Asks     ledger.Asks // what is to be looked at after that purge
 
 	// Words are the reply, in Markdown; what stands before the purge's own
 	// words where there is one. Without both there is no reply.
 	Words string
+	// Denies says that the person may not ask. Each hears it so often an hour in a
+	// repository, and nobody where GitHub's limits are near.
+	Denies bool
 	// Once makes the reply the only one of this name on the pull request.
 	Once string
 }
@@ -106,10 +126,10 @@ func (s *Store) Answer(ctx context.Context, a Answer) (fresh bool, err error) {
 	return fresh, nil
 }
 
-// OpenAsked opens a planned purge that a comment asked for, or holds it, and
+// OpenManual opens a planned purge that a comment asked for, or holds it, and
 // answers the comment. Where it was answered already the planned purge is
 // thrown away and ErrAnswered returned.
-func (s *Store) OpenAsked(ctx context.Context, purge string, hold bool, a Answer) error {
+func (s *Store) OpenManual(ctx context.Context, purge string, hold bool, a Answer) error {
 	a.PurgeID = purge
 	fresh := false
 	err := s.write(ctx, func(t *tx) (err error) {
@@ -117,10 +137,16 @@ func (s *Store) OpenAsked(ctx context.Context, purge string, hold bool, a Answer
 			return err
 		}
 		if !fresh {
-			return s.discardPlanned(ctx, t, purge)
+			return nil
 		}
-		return s.open(ctx, t, purge, hold)
+		if err := s.openTold(ctx, t, purge, hold); err != nil {
+			return err
+		}
+		return s.prove(ctx, t, ledger.Purge{ID: purge, RepoID: a.RepoID}, a.Asks, ledger.ProofPurged)
 	})
+	if err == nil && !fresh {
+		err = s.discard(ctx, purge)
+	}
 	if err != nil {
 		return fmt.Errorf("open purge %s: %w", purge, err)
 	}
@@ -130,31 +156,42 @@ func (s *Store) OpenAsked(ctx context.Context, purge string, hold bool, a Answer
 	return nil
 }
 
-func (s *Store) discardPlanned(ctx context.Context, t *tx, purge string) error {
-	if _, err := t.exec(ctx, `DELETE FROM target WHERE purge_id = $1
-		AND EXISTS (SELECT 1 FROM purge WHERE id = $1 AND state = 'planning')`, purge); err != nil {
-		return err
-	}
-	_, err := t.exec(ctx, `DELETE FROM purge WHERE id = $1 AND state = 'planning'`, purge)
-	return err
-}
-
 // answer settles a command and wants its reply and its reaction.
 func (s *Store) answer(ctx context.Context, t *tx, a Answer) (fresh bool, err error) {
-	n, err := t.exec(ctx, `UPDATE command SET outcome = $3, purge_id = $4 WHERE repo_id = $1 AND comment_id = $2 AND outcome = ''`,
-		a.RepoID, a.Comment, a.Outcome, a.PurgeID)
+	n, err := t.exec(ctx, `UPDATE command SET outcome = $3, purge_id = $4 WHERE repo_id = $1 AND comment_id = $2 AND outcome IN ('', $5) AND outcome <> $3`,
+		a.RepoID, a.Comment, a.Outcome, a.PurgeID, OutcomeSetAside)
 	if err != nil || n == 0 {
 		return false, err
+	}
+	if a.Denies {
+		said, err := deniedWithin(ctx, t, a.Command, time.Hour)
+		if err != nil || said > deniedMost {
+			return true, err
+		}
 	}
 	if a.Words != "" || a.PurgeID != "" {
 		if err := reply(ctx, t, a); err != nil {
 			return false, err
 		}
 	}
+	if a.Denies {
+		return true, react(ctx, t, a.Command, denied, a.Reaction, "")
+	}
 	if a.Reaction != "" {
 		return true, react(ctx, t, a.Command, a.Reaction, a.Reaction, "")
 	}
 	return true, react(ctx, t, a.Command, "end", "", a.PurgeID)
+}
+
+// deniedMost is how many refusals an hour one person hears in one repository.
+const deniedMost = 5
+
+// deniedWithin counts a person's commands in a repository that were denied within
+// a time before one of them, and itself.
+func deniedWithin(ctx context.Context, t *tx, c Command, d time.Duration) (n int, err error) {
+	err = t.row(ctx, `SELECT COUNT(*) FROM command WHERE repo_id = $1 AND person = $2 AND at > $3 AND outcome IN ('denied', 'unlisted', $4)`,
+		c.RepoID, c.Person, ms(c.At.Add(-d)), limited).Scan(&n)
+	return n, err
 }
 
 // reply wants a reply. One that is there already stays as it is.
@@ -182,7 +219,25 @@ func want(ctx context.Context, t *tx, p Post) error {
 		VALUES ($1,$2,'','','',$3,$4,$5,0,1,$6,$7) ON CONFLICT (surface) DO NOTHING`,
 		p.Surface, p.RepoID, p.PurgeID, p.State, p.Words, p.Number, p.Comment)
 	if err == nil && n > 0 {
-		t.rings(ReportJob{Surface: p.Surface})
+		t.enqueue(ReportJob{Surface: p.Surface})
 	}
 	return err
+}
+
+// PullRequest is the pull request whose comment asked for a purge, or that was
+// merged as the commit that was deployed; 0 where that is not known, or not any
+// more.
+func (s *Reader) PullRequest(ctx context.Context, p ledger.Purge) (number int, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		if p.Cause != ledger.CauseComment {
+			return t.row(ctx, `SELECT COALESCE(MAX(number), 0) FROM merged WHERE repo_id = $1 AND sha = $2`, p.RepoID, p.To.SHA).Scan(&number)
+		}
+		// Later commands acted on it.
+		return t.row(ctx, `SELECT COALESCE(MIN(number), 0) FROM command WHERE repo_id = $1 AND purge_id = $2
+			AND at = (SELECT MIN(at) FROM command WHERE repo_id = $1 AND purge_id = $2)`, p.RepoID, p.ID).Scan(&number)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read pull request of purge: %w", err)
+	}
+	return number, nil
 }

@@ -12,24 +12,27 @@ import (
 type Delivery struct {
 	GUID       string
 	Event      string
+	RepoID     int64  // whose it is: GitHub's id of the repository; 0: of none
+	Person     int64  // likewise of whoever asks for something by it; 0: it asks for nothing
 	Body       []byte // JSON
 	ReceivedAt time.Time
+	At         time.Time // the same by GitHub's clock; zero: not known
 	HandledAt  time.Time // zero: not yet
 	Outcome    string    // what it came to, for the operator; "": not yet
 }
 
 // Delivery reads a delivery back.
-func (s *Store) Delivery(ctx context.Context, guid string) (Delivery, error) {
+func (s *Reader) Delivery(ctx context.Context, guid string) (Delivery, error) {
 	d := Delivery{GUID: guid}
 	err := s.read(ctx, func(t *tx) error {
 		var body []byte
-		var received, handled int64
-		err := t.row(ctx, `SELECT event, body, received_at, handled_at, outcome FROM delivery WHERE guid = $1`, guid).
-			Scan(&d.Event, &body, &received, &handled, &d.Outcome)
+		var received, at, handled int64
+		err := t.row(ctx, `SELECT event, repo_id, person, body, received_at, at, handled_at, outcome FROM delivery WHERE guid = $1`, guid).
+			Scan(&d.Event, &d.RepoID, &d.Person, &body, &received, &at, &handled, &d.Outcome)
 		if err != nil {
 			return missing(err)
 		}
-		d.ReceivedAt, d.HandledAt = when(received), when(handled)
+		d.ReceivedAt, d.At, d.HandledAt = when(received), when(at), when(handled)
 		d.Body, err = s.zstd.unpack(body)
 		return err
 	})
@@ -84,7 +87,7 @@ func saysNothingNew(known, r ledger.Repository) bool {
 }
 
 // Repository reads a repository by GitHub's id.
-func (s *Store) Repository(ctx context.Context, id int64) (r ledger.Repository, err error) {
+func (s *Reader) Repository(ctx context.Context, id int64) (r ledger.Repository, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		r, err = repository(ctx, t, id)
 		return err

@@ -4,26 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"time"
 
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
-const environmentColumns = `id, repo_id, name, live_sha, live_deploy, live_status, live_at,
-	desired_sha, desired_deploy, desired_status, desired_at, due_at, fault, seq`
+const environmentColumns = `id, repo_id, name, live_sha, live_deploy, live_status, live_began, live_at,
+	desired_sha, desired_deploy, desired_status, desired_began, desired_at, due_at, fault, seq`
 
 func scanEnvironment(r row) (e ledger.Environment, err error) {
-	var liveAt, desiredAt, due int64
-	err = r.Scan(&e.ID, &e.RepoID, &e.Name, &e.Live.SHA, &e.Live.Deploy, &e.Live.Status, &liveAt,
-		&e.Desired.SHA, &e.Desired.Deploy, &e.Desired.Status, &desiredAt, &due, &e.Fault, &e.Seq)
-	e.Live.At, e.Desired.At, e.DueAt = when(liveAt), when(desiredAt), when(due)
+	var liveBegan, liveAt, desiredBegan, desiredAt, due int64
+	err = r.Scan(&e.ID, &e.RepoID, &e.Name, &e.Live.SHA, &e.Live.Deploy, &e.Live.Status, &liveBegan, &liveAt,
+		&e.Desired.SHA, &e.Desired.Deploy, &e.Desired.Status, &desiredBegan, &desiredAt, &due, &e.Fault, &e.Seq)
+	e.Live.Began, e.Live.At = when(liveBegan), when(liveAt)
+	e.Desired.Began, e.Desired.At, e.DueAt = when(desiredBegan), when(desiredAt), when(due)
 	return e, missing(err)
 }
 
 // Environment reads an environment by its id.
-func (s *Store) Environment(ctx context.Context, id string) (e ledger.Environment, err error) {
+func (s *Reader) Environment(ctx context.Context, id string) (e ledger.Environment, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		e, err = scanEnvironment(t.row(ctx, `SELECT `+environmentColumns+` FROM environment WHERE id = $1`, id))
 		return err
@@ -36,7 +36,7 @@ func (s *Store) Environment(ctx context.Context, id string) (e ledger.Environmen
 
 // FindEnvironment reads an environment by its name, which compares without
 // case. ErrNotFound: nothing was ever heard of it.
-func (s *Store) FindEnvironment(ctx context.Context, repo int64, name string) (e ledger.Environment, err error) {
+func (s *Reader) FindEnvironment(ctx context.Context, repo int64, name string) (e ledger.Environment, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		e, err = findEnvironment(ctx, t, repo, name)
 		return err
@@ -66,20 +66,20 @@ func (s *Store) ensureEnvironment(ctx context.Context, t *tx, repo int64, name s
 // recorded after the one desired so far, moves desired to it, not to be
 // planned before due. It reports whether desired moved; a fact that is known
 // already moves nothing. A success that another overtakes before it is planned
-// is noted: see Served.
+// is noted: see Overtaken.
 func (s *Store) Desire(ctx context.Context, repo int64, name string, d ledger.Deploy, due time.Time) (e ledger.Environment, moved bool, err error) {
 	return s.desire(ctx, repo, name, d, due, func(t *tx, env string) error {
-		t.rings(ReconcileJob{EnvID: env})
+		t.enqueue(ReconcileJob{EnvID: env})
 		return nil
 	})
 }
 
 // DesireHere is Desire where the caller reconciles what moved: nobody else is
-// rung for. If the caller dies first, the sweep rings, 15 s later.
+// woken. If the caller dies first, the sweep wakes it, 15 s later.
 func (s *Store) DesireHere(ctx context.Context, repo int64, name string, d ledger.Deploy, due time.Time) (e ledger.Environment, moved bool, err error) {
 	return s.desire(ctx, repo, name, d, due, func(t *tx, env string) error {
 		const mine = 15 * time.Second
-		_, err := t.exec(ctx, `UPDATE environment SET rung_at = $2 WHERE id = $1`, env, ms(s.now().Add(mine-ringAgain)))
+		_, err := t.exec(ctx, `UPDATE environment SET rung_at = $2 WHERE id = $1`, env, ms(s.now().Add(mine-wakeAgain)))
 		return err
 	})
 }
@@ -93,7 +93,9 @@ func (s *Store) desire(ctx context.Context, repo int64, name string, d ledger.De
 		fresh := !d.Known
 		if d.Status != 0 {
 			n, err := t.exec(ctx, `INSERT INTO deploy (status_id, env_id, deploy_id, sha, state, creator, recorded_at)
-				VALUES ($1,$2,$3,$4,$5,$6,$7) ON CONFLICT (env_id, status_id) DO NOTHING`,
+				VALUES ($1,$2,$3,$4,$5,$6,$7) ON CONFLICT (env_id, status_id) DO UPDATE SET
+					state = excluded.state, creator = excluded.creator, recorded_at = excluded.recorded_at
+				WHERE deploy.recorded_at < excluded.recorded_at`, // a run may be run again
 				d.Status, e.ID, d.Deploy, d.SHA, d.State, d.Creator, ms(d.At))
 			if err != nil {
 				return err
@@ -103,25 +105,22 @@ func (s *Store) desire(ctx context.Context, repo int64, name string, d ledger.De
 		if d.State != "success" {
 			return nil
 		}
-		if !d.After(e.Desired) || !d.After(e.Live) {
-			if !fresh || d.SHA == e.Desired.SHA {
-				return nil
-			}
-			t.rings(ReconcileJob{EnvID: e.ID})
-			late := d.Point
-			if late.Status == 0 { // a push: of those within GitHub's second, any may have come before it
-				late.Status = math.MaxInt64
-			}
-			return s.overtaken(ctx, t, e.ID, late)
+		next, overtaken, moves := e.Deployed(d.Point, due)
+		if !moves && !fresh {
+			return nil
 		}
-		if e.Desired != e.Live && !e.Desired.IsZero() && e.Desired.SHA != d.SHA {
-			if err := s.overtaken(ctx, t, e.ID, e.Desired); err != nil {
+		if !overtaken.IsZero() {
+			if err := s.noteOvertaken(ctx, t, e.ID, overtaken); err != nil {
 				return err
 			}
+			if !moves {
+				t.enqueue(ReconcileJob{EnvID: e.ID})
+			}
 		}
-		moved = true
-		e.Desired, e.DueAt, e.Fault, e.Seq = d.Point, due, "", e.Seq+1
-		if err := saveEnvironment(ctx, t, e); err != nil {
+		if e, moved = next, moves; !moved {
+			return nil
+		}
+		if err := saveEnvironment(ctx, t, e, freshWake(s.now())); err != nil {
 			return err
 		}
 		return hear(t, e.ID)
@@ -134,7 +133,7 @@ func (s *Store) desire(ctx context.Context, repo int64, name string, d ledger.De
 
 // Creator is the login of whoever made a deployment status in an environment;
 // "" if the ledger does not know the status.
-func (s *Store) Creator(ctx context.Context, env string, status int64) (login string, err error) {
+func (s *Reader) Creator(ctx context.Context, env string, status int64) (login string, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return missing(t.row(ctx, `SELECT creator FROM deploy WHERE env_id = $1 AND status_id = $2`, env, status).Scan(&login))
 	})
@@ -144,23 +143,24 @@ func (s *Store) Creator(ctx context.Context, env string, status int64) (login st
 	return login, err
 }
 
-func saveEnvironment(ctx context.Context, t *tx, e ledger.Environment) error {
+func saveEnvironment(ctx context.Context, t *tx, e ledger.Environment, woken int64) error {
 	return affected(t.exec(ctx, `UPDATE environment SET live_sha = $2, live_deploy = $3, live_status = $4, live_at = $5,
 		desired_sha = $6, desired_deploy = $7, desired_status = $8, desired_at = $9, due_at = $10, fault = $11, seq = $12,
-		next_at = 0, rung_at = 0, tries = 0 WHERE id = $1`,
+		next_at = 0, rung_at = $13, tries = 0, live_began = $14, desired_began = $15 WHERE id = $1`,
 		e.ID, e.Live.SHA, e.Live.Deploy, e.Live.Status, ms(e.Live.At),
-		e.Desired.SHA, e.Desired.Deploy, e.Desired.Status, ms(e.Desired.At), ms(e.DueAt), e.Fault, e.Seq))
+		e.Desired.SHA, e.Desired.Deploy, e.Desired.Status, ms(e.Desired.At), ms(e.DueAt), e.Fault, e.Seq, woken,
+		ms(e.Live.Began), ms(e.Desired.Began)))
 }
 
 // Lived reports whether a commit was ever live in an environment.
-func (s *Store) Lived(ctx context.Context, env, sha string) (lived bool, err error) {
+func (s *Reader) Lived(ctx context.Context, env, sha string) (lived bool, err error) {
 	return s.has(ctx, `SELECT 1 FROM lived WHERE env_id = $1 AND sha = $2`, env, sha)
 }
 
 // Tree reads the listing that was remembered last for an environment, of its
 // live commit or of one before: any is a shortcut to what changed since.
 // ErrNotFound: none is remembered.
-func (s *Store) Tree(ctx context.Context, env string) (listing []byte, err error) {
+func (s *Reader) Tree(ctx context.Context, env string) (listing []byte, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return missing(t.row(ctx, `SELECT listing FROM tree WHERE env_id = $1`, env).Scan(&listing))
 	})
@@ -177,7 +177,7 @@ type Rules struct {
 // LiveRules reads the rules file that was remembered of a live commit: that of
 // an environment, or, if env is empty, of the one in the repository that moved
 // last. ErrNotFound: none is remembered of what is live.
-func (s *Store) LiveRules(ctx context.Context, repo int64, env string) (r Rules, err error) {
+func (s *Reader) LiveRules(ctx context.Context, repo int64, env string) (r Rules, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		var packed []byte
 		err := missing(t.row(ctx, `SELECT r.sha, r.path, r.source FROM environment e JOIN live_rules r ON r.env_id = e.id AND r.sha = e.live_sha
@@ -188,6 +188,30 @@ func (s *Store) LiveRules(ctx context.Context, repo int64, env string) (r Rules,
 		return err
 	})
 	return r, err
+}
+
+// Authority reads the last good rules file of a repository's default branch.
+// ErrNotFound: none was seen.
+func (s *Store) Authority(ctx context.Context, repo int64) (r Rules, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		var packed []byte
+		err := missing(t.row(ctx, `SELECT sha, path, source FROM authority WHERE repo_id = $1`, repo).Scan(&r.SHA, &r.Path, &packed))
+		if err == nil {
+			r.Source, err = s.zstd.unpack(packed)
+		}
+		return err
+	})
+	return r, err
+}
+
+// RememberAuthority notes a good rules file of a repository's default branch.
+func (s *Store) RememberAuthority(ctx context.Context, repo int64, r Rules) error {
+	return s.writeSoon(ctx, func(t *tx) error {
+		_, err := t.exec(ctx, `INSERT INTO authority (repo_id, sha, path, source) VALUES ($1,$2,$3,$4)
+			ON CONFLICT (repo_id) DO UPDATE SET sha = excluded.sha, path = excluded.path, source = excluded.source`,
+			repo, r.SHA, r.Path, s.zstd.pack(r.Source))
+		return err
+	})
 }
 
 func (s *Store) rememberRules(ctx context.Context, t *tx, env string, r *Rules) error {
@@ -214,22 +238,42 @@ func (s *Store) SeePush(ctx context.Context, p ledger.Push) (fresh bool, err err
 	return fresh, err
 }
 
-// PushOf reads the last push that brought a commit to a branch.
-func (s *Store) PushOf(ctx context.Context, repo int64, sha string) (p ledger.Push, err error) {
+// PushOf reads the push that brought a commit: the last one to a branch, else
+// the last one to any. A branch that was made from the commit brought nothing,
+// and counts only where no other push did.
+func (s *Reader) PushOf(ctx context.Context, repo int64, sha, branch string) (p ledger.Push, err error) {
 	err = s.read(ctx, func(t *tx) error {
-		p, err = pushOf(ctx, t, repo, sha)
+		p, err = pushOf(ctx, t, repo, sha, branch)
 		return err
 	})
 	return p, err
 }
 
-func pushOf(ctx context.Context, t *tx, repo int64, sha string) (ledger.Push, error) {
-	p := ledger.Push{RepoID: repo, After: sha}
-	var at int64
-	err := t.row(ctx, `SELECT branch, before_sha, at FROM push WHERE repo_id = $1 AND after_sha = $2
-		ORDER BY at DESC LIMIT 1`, repo, sha).Scan(&p.Branch, &p.Before, &at)
-	p.At = when(at)
-	return p, missing(err)
+func pushOf(ctx context.Context, t *tx, repo int64, sha, branch string) (ledger.Push, error) {
+	all, err := pushesOf(ctx, t, repo, sha, branch)
+	if err == nil && len(all) == 0 {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return ledger.Push{}, err
+	}
+	return all[0], nil
+}
+
+// pushesOf lists the pushes that moved a branch to a commit, the one that
+// brought it first: see PushOf.
+func pushesOf(ctx context.Context, t *tx, repo int64, sha, branch string) (all []ledger.Push, err error) {
+	err = t.each(ctx, func(r row) error {
+		p := ledger.Push{RepoID: repo, After: sha}
+		var at int64
+		err := r.Scan(&p.Branch, &p.Before, &at)
+		p.At = when(at)
+		all = append(all, p)
+		return err
+	}, `SELECT branch, before_sha, at FROM push WHERE repo_id = $1 AND after_sha = $2
+		ORDER BY CASE WHEN REPLACE(before_sha, '0', '') = '' THEN 1 ELSE 0 END, CASE WHEN branch = $3 THEN 0 ELSE 1 END, at DESC`,
+		repo, sha, branch)
+	return all, err
 }
 
 // SetFault makes an environment's planning wait: words says why, in public,
@@ -252,20 +296,23 @@ func (s *Store) SetFault(ctx context.Context, e ledger.Environment, context, wor
 	return nil
 }
 
+// AnyRepository stands for all of them.
+const AnyRepository = 0
+
 // Faulty lists the environments of a repository whose planning waits.
-func (s *Store) Faulty(ctx context.Context, repo int64) (envs []string, err error) {
+func (s *Reader) Faulty(ctx context.Context, repo int64) (envs []string, err error) {
 	err = s.read(ctx, func(t *tx) error {
-		envs, err = t.texts(ctx, `SELECT id FROM environment WHERE repo_id = $1 AND fault <> ''`, repo)
+		envs, err = t.texts(ctx, `SELECT id FROM environment WHERE ($1 = 0 OR repo_id = $1) AND fault <> ''`, repo)
 		return err
 	})
 	return envs, err
 }
 
-// Ring rings for environments.
-func (s *Store) Ring(ctx context.Context, envs ...string) error {
+// Wake enqueues the jobs of environments.
+func (s *Store) Wake(ctx context.Context, envs ...string) error {
 	return s.write(ctx, func(t *tx) error {
 		for _, id := range envs {
-			t.rings(ReconcileJob{EnvID: id})
+			t.enqueue(ReconcileJob{EnvID: id})
 		}
 		return nil
 	})
@@ -279,4 +326,15 @@ func (s *Store) EnsureEnvironment(ctx context.Context, repo int64, name string) 
 		return err
 	})
 	return e, err
+}
+
+// RepositoryOf gives the repository of an environment; 0: there is none.
+func (s *Store) RepositoryOf(ctx context.Context, env string) (repo int64, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		return t.each(ctx, func(r row) error { return r.Scan(&repo) }, `SELECT repo_id FROM environment WHERE id = $1`, env)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read environment %s: %w", env, err)
+	}
+	return repo, nil
 }

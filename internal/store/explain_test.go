@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -73,7 +74,7 @@ func queueQueries(t *testing.T, s *Store, now *time.Time) map[string]bool {
 		for i := range targets {
 			targets[i] = mapping.Target{Kind: mapping.URL, Action: action, Object: fmt.Sprintf("https://www.example.com/%d", i)}
 		}
-		if err := s.AddTargets(ctx, p, targets); err != nil {
+		if err := s.AddTargets(ctx, p, slices.Values(targets), func(g mapping.Target) string { return g.Reason }); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.OpenPurge(ctx, p.ID, false); err != nil {
@@ -83,7 +84,7 @@ func queueQueries(t *testing.T, s *Store, now *time.Time) map[string]bool {
 	}
 	claim := func() *Request {
 		for range 5 { // requests of which nothing is left come to nothing
-			if r, _, err := s.Claim(ctx, purger.URL, time.Minute); err != nil {
+			if r, _, err := s.Claim(ctx, "", purger.URL); err != nil {
 				t.Fatal(err)
 			} else if r != nil {
 				return r
@@ -92,8 +93,8 @@ func queueQueries(t *testing.T, s *Store, now *time.Time) map[string]bool {
 		t.Fatal("nothing to claim")
 		return nil
 	}
-	settle := func(r *Request, v Settlement) {
-		if ok, err := s.Settle(ctx, r, v); err != nil || !ok {
+	settle := func(r *Request, a purger.Answer) {
+		if _, ok, err := s.Settle(ctx, r, Reply{Answer: a}); err != nil || !ok {
 			t.Fatalf("settle: %v, %v", ok, err)
 		}
 	}
@@ -101,15 +102,19 @@ func queueQueries(t *testing.T, s *Store, now *time.Time) map[string]bool {
 	purge(10, mapping.Delete)
 	s.engine = rec
 	defer func() { s.engine = rec.engine }()
-	accept := Settlement{Verdict: Accept, Answer: purger.Answer{Verdict: purger.Accepted}}
+	accept := purger.Answer{Verdict: purger.Accepted}
 	settle(claim(), accept)
 	r := claim()
-	settle(r, Settlement{Verdict: Split, At: 40, Refusal: "bad request", Since: *now})
+	settle(r, purger.Answer{Verdict: purger.Refused, Title: "bad request"})
 	r = claim()
-	settle(r, Settlement{Verdict: Fail, Objects: r.Objects[:25], Words: "unauthorized arl"})
+	for range 25 {
+		settle(r, purger.Answer{Verdict: purger.Refused, Title: "unauthorized arl", Offender: r.Objects[0]})
+		r = claim()
+	}
+	settle(r, accept)
 	purge(3, mapping.Invalidate)
 	r = claim()
-	settle(r, Settlement{Verdict: Again, Next: *now, Pause: now.Add(time.Second), Words: "bad credentials"})
+	settle(r, purger.Answer{Verdict: purger.BadCredentials})
 	if err := s.Sweep(ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -118,11 +123,38 @@ func queueQueries(t *testing.T, s *Store, now *time.Time) map[string]bool {
 		t.Fatal(err)
 	}
 	for range 3 {
-		if r, _, err := s.Claim(ctx, purger.URL, time.Minute); err == nil && r != nil {
+		if r, _, err := s.Claim(ctx, "", purger.URL); err == nil && r != nil {
 			settle(r, accept)
 		}
 	}
+	held := purge(5, mapping.Invalidate)
+	if _, err := s.Pause(ctx, ledger.Pause{By: "ann", Reason: "a trial", Until: now.Add(time.Second)}); err != nil {
+		t.Fatal(err)
+	}
+	if r, _, err := s.Claim(ctx, "", purger.URL); err != nil || r != nil {
+		t.Fatalf("claimed %v of %s while paused, %v", r, held.ID, err)
+	}
+	*now = now.Add(time.Second)
+	if err := s.Sweep(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.SeeRepository(ctx, ledger.Repository{ID: 1, Owner: "acme", Name: "site"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetAccounts(ctx, []string{"emea"}); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.Assign(ctx, func(string) string { return "emea" }); err != nil || n == 0 {
+		t.Fatal(n, err)
+	}
 	if _, err := s.Queue(ctx); err != nil {
+		t.Fatal(err)
+	}
+	failed, err := s.Failed(ctx, *now, "", 10)
+	if err != nil || len(failed) == 0 {
+		t.Fatalf("failed purges: %v, %v", failed, err)
+	}
+	if err := s.Refused(ctx, failed[0].ID, func(string, int) {}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Prune(ctx, now.Add(time.Hour), now.Add(time.Hour)); err != nil {
@@ -159,7 +191,7 @@ func TestQueriesUseIndexes(t *testing.T) {
 		}
 	})
 	t.Run("postgres", func(t *testing.T) {
-		server := os.Getenv("PURGEBOT_TEST_POSTGRES") //nolint:forbidigo // the tests' own setting
+		server := os.Getenv("PURGEBOT_TEST_POSTGRES")
 		if server == "" {
 			t.Skip("PURGEBOT_TEST_POSTGRES is not set: not tried on PostgreSQL")
 		}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/purgebot/purgebot/internal/ledger"
@@ -12,20 +13,13 @@ import (
 // One whose every object goes out with the move's own purge is cancelled:
 // nothing of it is left to do. Any other stays held, since what it holds is as
 // stale as before, and is waited for no longer.
-func (s *Store) overtake(ctx context.Context, t *tx, m Move) error {
-	held, err := t.texts(ctx, `SELECT id FROM purge WHERE env_id = $1 AND state = 'held' AND cause <> $3 AND to_sha <> $2 ORDER BY id`,
-		m.Env.ID, m.To.SHA, string(ledger.CauseComment))
+func (s *Store) overtake(ctx context.Context, t *tx, m Move, covered []string) error {
+	held, err := t.texts(ctx, heldBefore, m.Env.ID, m.To.SHA, string(ledger.CauseComment))
 	if err != nil {
 		return err
 	}
 	for _, id := range held {
-		covered := false
-		if m.Purge != nil && !m.Hold {
-			if covered, err = covers(ctx, t, m.Purge.ID, id); err != nil {
-				return err
-			}
-		}
-		if covered {
+		if slices.Contains(covered, id) {
 			err = s.cover(ctx, t, id, m.Carries)
 		} else {
 			err = s.closeHeld(ctx, t, id, m.Overtakes)
@@ -37,26 +31,72 @@ func (s *Store) overtake(ctx context.Context, t *tx, m Move) error {
 	return nil
 }
 
-// covers reports whether a purge that is open sends all that a held one would.
-func covers(ctx context.Context, t *tx, open, held string) (bool, error) {
-	left, err := t.has(ctx, `SELECT 1 FROM target h WHERE h.purge_id = $2 AND h.state = 'waiting'
-		AND NOT EXISTS (SELECT 1 FROM target o WHERE o.kind = h.kind AND o.network = h.network AND o.object = h.object
-			AND o.state = 'waiting' AND o.purge_id = $1 AND (o.action = h.action OR o.action = 'delete'))`, open, held)
-	return !left, err
+const heldBefore = `SELECT id FROM purge WHERE env_id = $1 AND state = 'held' AND cause <> $3 AND to_sha <> $2 ORDER BY id`
+
+// covered lists the held purges of which a move's purge sends all that they
+// would. What a purge that is planned or held has to send changes only by
+// what makes it another: this is read before the move, some targets at a time.
+func (s *Store) covered(ctx context.Context, m Move) (covered []string, err error) {
+	if m.Purge == nil || m.Hold {
+		return nil, nil
+	}
+	var held []string
+	err = s.read(ctx, func(t *tx) error {
+		held, err = t.texts(ctx, heldBefore, m.Env.ID, m.To.SHA, string(ledger.CauseComment))
+		return err
+	})
+	for _, id := range held {
+		covers := false
+		if err == nil {
+			covers, err = s.covers(ctx, m.Purge.ID, id)
+		}
+		if covers {
+			covered = append(covered, id)
+		}
+	}
+	return covered, err
+}
+
+// comparedAtOnce bounds one comparison of the targets of two purges.
+const comparedAtOnce = 5000
+
+// covers reports whether a purge sends all that a held one would.
+func (s *Store) covers(ctx context.Context, planned, held string) (covers bool, err error) {
+	for next := int64(0); next >= 0 && err == nil; {
+		err = s.read(ctx, func(t *tx) error {
+			rows, missed := 0, 0
+			from := next
+			if err := t.row(ctx, `SELECT COUNT(*), COALESCE(MAX(seq) + 1, 0), COALESCE(SUM(missed), 0) FROM (SELECT h.seq,
+					CASE WHEN EXISTS (SELECT 1 FROM target o WHERE o.kind = h.kind AND o.network = h.network AND o.object = h.object
+						AND o.state = 'waiting' AND o.purge_id = $1 AND (o.action = h.action OR o.action = 'delete')) THEN 0 ELSE 1 END AS missed
+				FROM target h WHERE h.purge_id = $2 AND h.seq >= $3 AND h.state = 'waiting' ORDER BY h.seq LIMIT $4) page`,
+				planned, held, from, comparedAtOnce).Scan(&rows, &next, &missed); err != nil {
+				return err
+			}
+			if covers = missed == 0; !covers || rows < comparedAtOnce {
+				next = -1
+			}
+			return nil
+		})
+	}
+	return covers, err
 }
 
 func (s *Store) cover(ctx context.Context, t *tx, id, words string) error {
-	if _, err := t.exec(ctx, `UPDATE purge SET state = 'cancelled', closed = $2, done_at = $3 WHERE id = $1`, id, words, ms(s.now())); err != nil {
+	n, err := t.exec(ctx, purgeState().change(ledger.Covered, `closed = $2, done_at = $3`, `id = $1`), id, words, ms(s.now()))
+	if err != nil || n == 0 { // released meanwhile
 		return err
 	}
-	if _, err := t.exec(ctx, `UPDATE target SET state = 'dropped' WHERE purge_id = $1 AND state = 'waiting'`, id); err != nil {
-		return err
-	}
-	return s.recount(ctx, t, id)
+	return s.turned(ctx, t, id)
 }
 
+// closeHeld closes a held purge. One that waits for its origin goes out by
+// itself, whatever is deployed meanwhile: what it purges is in no other's
+// difference.
 func (s *Store) closeHeld(ctx context.Context, t *tx, id, words string) error {
-	if _, err := t.exec(ctx, `UPDATE purge SET closed = $2, version = version + 1 WHERE id = $1`, id, words); err != nil {
+	n, err := t.exec(ctx, `UPDATE purge SET closed = $2, version = version + 1 WHERE id = $1 AND state = 'held'
+		AND NOT EXISTS (SELECT 1 FROM proof WHERE purge_id = $1 AND state = 'origin')`, id, words)
+	if err != nil || n == 0 { // released meanwhile
 		return err
 	}
 	return s.changed(ctx, t, id)
@@ -66,7 +106,7 @@ func (s *Store) closeHeld(ctx context.Context, t *tx, id, words string) error {
 // stay held, and their statuses wait no longer. words says why, in public.
 func (s *Store) CloseHeld(ctx context.Context, before time.Time, words string) error {
 	err := s.write(ctx, func(t *tx) error {
-		held, err := t.texts(ctx, `SELECT id FROM purge WHERE state = 'held' AND closed = '' AND created_at < $1`, ms(before))
+		held, err := t.texts(ctx, `SELECT id FROM purge WHERE state = 'held' AND closed = '' AND created_at < $1 ORDER BY id`, ms(before))
 		if err != nil {
 			return err
 		}

@@ -10,19 +10,19 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-const carries, overtakes = "purged with bbbbbbb", "overtaken by bbbbbbb"
+const carries, overtakes = "Purged as part of bbbbbbb", "newer deploy bbbbbbb"
 
 // planFor writes a purge of an environment's desired commit.
 func planFor(t *testing.T, s *store.Store, e ledger.Environment, targets []mapping.Target, cause ledger.Cause) *ledger.Purge {
 	t.Helper()
 	p, err := s.Begin(t.Context(), ledger.Purge{
 		RepoID: repoID, EnvID: e.ID, Environment: e.Name, Cause: cause,
-		To: e.Desired, Network: mapping.Production, Lane: ledger.LaneDeploy, Note: "3 URLs, the rules hold more than 1",
+		To: e.Desired, Network: mapping.Production, Lane: ledger.LaneDeploy, Note: "limit 1",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.AddTargets(t.Context(), p, targets); err != nil {
+	if err := s.AddTargets(t.Context(), p, slices.Values(targets), asGiven); err != nil {
 		t.Fatal(err)
 	}
 	return &p
@@ -57,7 +57,7 @@ func deletes(targets []mapping.Target) []mapping.Target {
 
 func TestHeldPurgeIsOvertaken(t *testing.T) {
 	refused := func(targets []mapping.Target) []mapping.Target {
-		targets[0].Reason = "policy does not allow it"
+		targets[0].Reason = "policy doesn't allow it"
 		return targets
 	}
 	tests := []struct {

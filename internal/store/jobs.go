@@ -1,7 +1,14 @@
 package store
 
-// The jobs, by their arguments. A job is a doorbell: it says where to look,
-// never what to do, and ringing twice costs a look.
+import (
+	"context"
+	"fmt"
+
+	"github.com/riverqueue/river"
+)
+
+// The jobs, by their arguments. A job only wakes: it says where to look, never
+// what to do, and waking twice costs a look.
 
 // HandleJob reads one delivery.
 type HandleJob struct {
@@ -19,9 +26,10 @@ type ReconcileJob struct {
 // Kind names the job in River.
 func (ReconcileJob) Kind() string { return "reconcile" }
 
-// PurgeJob sends the next request of a kind of object.
+// PurgeJob sends the next request of an account, of a kind of object.
 type PurgeJob struct {
-	Objects string `json:"objects"` // url, tag or cpcode
+	Objects string `json:"objects"`           // url, tag or cpcode
+	Account string `json:"account,omitempty"` // as stored
 }
 
 // Kind names the job in River.
@@ -37,5 +45,17 @@ func (ReportJob) Kind() string { return "report" }
 
 // maxAttempts bounds River's own retries, of jobs that could not even reach
 // the database. What GitHub or Akamai hold up is put off on its own row, and
-// the sweep rings for it: no job's end is the end of what it was rung for.
+// the sweep wakes it: no job's end is the end of what it was enqueued for.
 const maxAttempts = 25
+
+// Enqueue enqueues one job.
+func (s *Store) Enqueue(ctx context.Context, job river.JobArgs) error {
+	err := s.writeSoon(ctx, func(t *tx) error {
+		t.enqueue(job)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("enqueue %s: %w", job.Kind(), err)
+	}
+	return nil
+}

@@ -9,3 +9,6 @@ import "os"
 func lockFile(*os.File) error { return nil }
 
 func unlockFile(*os.File) error { return nil }
+
+// writable is found out by writing, where there is no access(2).
+func writable(string) bool { return true }

@@ -18,6 +18,9 @@ import (
 //go:embed schema.sql
 var schema1 string
 
+//go:embed schema2.sql
+var schema2 string
+
 // step is one step of the schema. A released step is never changed.
 type step struct {
 	statements string
@@ -28,7 +31,7 @@ type step struct {
 	works int
 }
 
-func migrations() []step { return []step{{schema1, 1}} }
+func migrations() []step { return []step{{schema1, 1}, {schema2, 1}} }
 
 // migrateLock is the key of PostgreSQL's advisory lock: replicas that start
 // together migrate one after the other.

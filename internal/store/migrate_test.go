@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 // databases runs a test on a database of each engine, with a way to do to it
 // what another release would.
 func databases(t *testing.T, test func(t *testing.T, url string, exec func(statements ...string))) {
+	t.Parallel()
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
 		path := filepath.Join(t.TempDir(), "purgebot.db")
@@ -67,7 +69,7 @@ func nextRelease() []string {
 		`CREATE TABLE novelty (id BIGINT PRIMARY KEY)`,
 		`CREATE INDEX purge_mood ON purge (mood)`,
 		`INSERT INTO river_job (kind, queue, args, max_attempts, state) VALUES ('novelty', 'novelty', '{}', 25, 'available')`,
-		`INSERT INTO schema_version (version, works) VALUES (2, 1)`,
+		`INSERT INTO schema_version (version, works) VALUES (3, 2)`,
 	}
 }
 
@@ -82,10 +84,10 @@ func TestTheNextReleasesSchema(t *testing.T) {
 		again := open(t, url, nil)
 		use(t, again, "restarted")
 
-		exec(`INSERT INTO schema_version (version, works) VALUES (3, 2)`)
+		exec(`INSERT INTO schema_version (version, works) VALUES (4, 3)`)
 		_, err := store.Open(t.Context(), store.Config{URL: url})
 		var refused *store.SchemaError
-		if !errors.As(err, &refused) || refused.Have != 3 || refused.Works != 2 || refused.Known != 1 {
+		if !errors.As(err, &refused) || refused.Have != 4 || refused.Works != 3 || refused.Known != 2 {
 			t.Fatalf("on the schema after the next: %v", err)
 		}
 		if words := "start the newer release again, or the one before it"; !strings.Contains(err.Error(), words) {
@@ -118,7 +120,7 @@ func use(t *testing.T, s *store.Store, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.AddTargets(ctx, purge, []mapping.Target{target("https://www.acme.com/"+name, mapping.Invalidate)}); err != nil {
+	if err := s.AddTargets(ctx, purge, slices.Values([]mapping.Target{target("https://www.acme.com/"+name, mapping.Invalidate)}), asGiven); err != nil {
 		t.Fatal(err)
 	}
 	rules := &store.Rules{SHA: at.SHA, Path: "purge-rules.yaml", Source: []byte("version: 1\n")}
@@ -128,7 +130,7 @@ func use(t *testing.T, s *store.Store, name string) {
 	if r, err := s.LiveRules(ctx, repo.ID, env.ID); err != nil || r.Path != rules.Path || string(r.Source) != string(rules.Source) {
 		t.Errorf("the rules of what is live are %+v, %v", r, err)
 	}
-	if request, _, err := s.Claim(ctx, "url", time.Minute); err != nil || request == nil {
+	if request, _, err := s.Claim(ctx, "", "url"); err != nil || request == nil {
 		t.Fatal(request, err)
 	}
 	if err := s.Sweep(ctx); err != nil {

@@ -29,7 +29,7 @@ type Place struct {
 // Places lists the environments that anything was heard of, by the names of
 // repository and environment, at most limit of them. An empty name is any;
 // names compare without case.
-func (s *Store) Places(ctx context.Context, repository, environment string, limit int) (places []Place, err error) {
+func (s *Reader) Places(ctx context.Context, repository, environment string, limit int) (places []Place, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
 			var owner, name string
@@ -65,17 +65,32 @@ func prefixed(table, columns string) string {
 }
 
 // PurgesOf lists the last purges of an environment, the newest first.
-func (s *Store) PurgesOf(ctx context.Context, env string, limit int) ([]ledger.Purge, error) {
-	return s.purges(ctx, `env_id = $1 AND state <> 'planning' ORDER BY id DESC LIMIT $2`, env, limit)
+func (s *Reader) PurgesOf(ctx context.Context, env string, limit int) ([]ledger.Purge, error) {
+	return s.purges(ctx, `env_id = $1 AND state <> 'planning' ORDER BY seq DESC, id DESC LIMIT $2`, env, limit)
+}
+
+// heldForApproval is where a purge waits for a person, not for its origin.
+const heldForApproval = `state = 'held' AND NOT EXISTS (SELECT 1 FROM proof WHERE proof.purge_id = purge.id AND proof.state = 'origin')`
+
+// HeldOf counts what needs approval in an environment, in all its purges.
+func (s *Reader) HeldOf(ctx context.Context, env string) (c ledger.Counts, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		return t.row(ctx, `SELECT CAST(COALESCE(SUM(urls), 0) AS BIGINT), CAST(COALESCE(SUM(tags), 0) AS BIGINT), CAST(COALESCE(SUM(cpcodes), 0) AS BIGINT)
+			FROM purge WHERE env_id = $1 AND `+heldForApproval, env).Scan(&c.URLs, &c.Tags, &c.CPCodes)
+	})
+	if err != nil {
+		return c, fmt.Errorf("count what needs approval: %w", err)
+	}
+	return c, nil
 }
 
 // Unended lists the purges that are open or held, in the order in which they
 // are served: people's first, then the oldest.
-func (s *Store) Unended(ctx context.Context, limit int) ([]ledger.Purge, error) {
+func (s *Reader) Unended(ctx context.Context, limit int) ([]ledger.Purge, error) {
 	return s.purges(ctx, `state IN ('open', 'held') ORDER BY lane, id LIMIT $1`, limit)
 }
 
-func (s *Store) purges(ctx context.Context, where string, args ...any) (purges []ledger.Purge, err error) {
+func (s *Reader) purges(ctx context.Context, where string, args ...any) (purges []ledger.Purge, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
 			p, err := scanPurge(r)
@@ -97,19 +112,19 @@ type Backlog struct {
 	Held        int // purges that wait for a person
 	HeldTargets int // their targets
 
-	Budget      []Bucket  // as modelled at the moment of reading; that of the requests first
-	PausedUntil time.Time // nothing is sent before; zero: no trouble
-	Words       string    // why nothing is sent; "": no trouble
+	Budget []Bucket // as modelled at the moment of reading; of each account that of the requests first
 }
 
-// Bucket is one of the account's token buckets.
+// Bucket is one of an account's token buckets.
 type Bucket struct {
-	Name string // requests, or a kind of objects
+	Account string
+	Name    string // requests, or a kind of objects
 	purger.Bucket
 }
 
 // Waiting counts the targets of open purges that no request has claimed yet.
 type Waiting struct {
+	Account string
 	Kind    mapping.Kind
 	Lane    int
 	Targets int
@@ -118,6 +133,7 @@ type Waiting struct {
 
 // Flying counts requests that wait to be sent again, or that are being sent.
 type Flying struct {
+	Account  string
 	Kind     mapping.Kind
 	State    string // ready or sending
 	Requests int
@@ -126,31 +142,32 @@ type Flying struct {
 
 // Backlog reads it. Its parts are read one after the other, so that they may
 // differ by what happened meanwhile.
-func (s *Store) Backlog(ctx context.Context) (Backlog, error) {
+func (s *Reader) Backlog(ctx context.Context) (Backlog, error) {
 	var b Backlog
 	err := s.read(ctx, func(t *tx) error {
 		if err := t.each(ctx, func(r row) error {
 			var w Waiting
 			var since int64
-			err := r.Scan(&w.Kind, &w.Lane, &w.Targets, &since)
-			w.Since = when(since)
+			err := r.Scan(&w.Account, &w.Kind, &w.Lane, &w.Targets, &since)
+			w.Account, w.Since = accountName(w.Account), when(since)
 			b.Waiting = append(b.Waiting, w)
 			return err
-		}, `SELECT t.kind, p.lane, COUNT(*), MIN(p.opened_at) FROM purge p JOIN target t ON t.purge_id = p.id
-			WHERE p.state = 'open' AND t.state = 'waiting' GROUP BY t.kind, p.lane ORDER BY t.kind, p.lane`); err != nil {
+		}, `SELECT p.account, t.kind, p.lane, COUNT(*), MIN(p.opened_at) FROM purge p JOIN target t ON t.purge_id = p.id
+			WHERE p.state = 'open' AND t.state = 'waiting' GROUP BY p.account, t.kind, p.lane ORDER BY p.account, t.kind, p.lane`); err != nil {
 			return err
 		}
 		if err := t.each(ctx, func(r row) error {
 			var f Flying
-			err := r.Scan(&f.Kind, &f.State, &f.Requests, &f.Objects)
+			err := r.Scan(&f.Account, &f.Kind, &f.State, &f.Requests, &f.Objects)
+			f.Account = accountName(f.Account)
 			b.Requests = append(b.Requests, f)
 			return err
-		}, `SELECT kind, state, COUNT(*), CAST(SUM(objects) AS BIGINT) FROM request WHERE state IN ('ready', 'sending')
-			GROUP BY kind, state ORDER BY kind, state`); err != nil {
+		}, `SELECT account, kind, state, COUNT(*), CAST(SUM(objects) AS BIGINT) FROM request WHERE `+unsettled+`
+			GROUP BY account, kind, state ORDER BY account, kind, state`); err != nil {
 			return err
 		}
 		if err := t.row(ctx, `SELECT COUNT(*), CAST(COALESCE(SUM(urls + tags + cpcodes - failed), 0) AS BIGINT)
-			FROM purge WHERE state = 'held'`).Scan(&b.Held, &b.HeldTargets); err != nil {
+			FROM purge WHERE `+heldForApproval).Scan(&b.Held, &b.HeldTargets); err != nil {
 			return err
 		}
 		return s.readBudget(ctx, t, &b)
@@ -161,27 +178,27 @@ func (s *Store) Backlog(ctx context.Context) (Backlog, error) {
 	return b, nil
 }
 
-// readBudget reads the shared budget and lets time pass, without a lock.
-func (s *Store) readBudget(ctx context.Context, t *tx, b *Backlog) error {
+// readBudget reads the shared budgets and lets time pass, without a lock.
+func (s *Reader) readBudget(ctx context.Context, t *tx, b *Backlog) error {
 	now := s.now()
-	model := &budget{Budget: purger.NewBudget(now)}
+	read := map[string]purger.Bucket{}
 	err := t.each(ctx, func(r row) error {
-		var name, words string
-		var read purger.Bucket
-		var at, paused int64
-		if err := r.Scan(&name, &read.Tokens, &at, &read.Capacity, &read.PerSecond, &paused, &words); err != nil {
-			return err
+		var name string
+		var bucket purger.Bucket
+		_, err := scanBudget(r, &bucket, &name)
+		bucket.Refill(now)
+		read[name] = bucket
+		return err
+	}, `SELECT bucket, `+budgetColumns+` FROM budget`)
+	for _, account := range s.allAccounts() {
+		model := &budget{Budget: purger.NewBudget(now)}
+		for _, name := range []string{requestsBucket, string(purger.URL), string(purger.Tag), string(purger.CPCode)} {
+			bucket, ok := read[own(name, account)]
+			if !ok {
+				bucket = *model.bucket(name)
+			}
+			b.Budget = append(b.Budget, Bucket{Account: accountName(account), Name: name, Bucket: bucket})
 		}
-		read.At = when(at)
-		read.Refill(now)
-		*model.bucket(name) = read
-		if name == requestsBucket {
-			b.PausedUntil, b.Words = when(paused), words
-		}
-		return nil
-	}, `SELECT bucket, tokens, at, capacity, per_second, paused_until, words FROM budget`)
-	for _, name := range []string{requestsBucket, string(purger.URL), string(purger.Tag), string(purger.CPCode)} {
-		b.Budget = append(b.Budget, Bucket{Name: name, Bucket: *model.bucket(name)})
 	}
 	return err
 }

@@ -78,8 +78,8 @@ func TestBacklog(t *testing.T) {
 		}
 		b := read()
 		if diff := cmp.Diff([]store.Waiting{
-			{Kind: mapping.Tag, Lane: ledger.LanePeople, Targets: 2, Since: start.Add(time.Second)},
-			{Kind: mapping.URL, Lane: ledger.LaneDeploy, Targets: 30, Since: start},
+			{Account: "default", Kind: mapping.Tag, Lane: ledger.LanePeople, Targets: 2, Since: start.Add(time.Second)},
+			{Account: "default", Kind: mapping.URL, Lane: ledger.LaneDeploy, Targets: 30, Since: start},
 		}, b.Waiting); diff != "" {
 			t.Errorf("waiting (-want +got):\n%s", diff)
 		}
@@ -96,19 +96,24 @@ func TestBacklog(t *testing.T) {
 		if len(b.Waiting) != 1 || b.Waiting[0].Kind != mapping.Tag {
 			t.Errorf("what a request took waits no longer: %+v", b.Waiting)
 		}
-		if diff := cmp.Diff([]store.Flying{{Kind: mapping.URL, State: "sending", Requests: 1, Objects: 30}}, b.Requests); diff != "" {
+		if diff := cmp.Diff([]store.Flying{{Account: "default", Kind: mapping.URL, State: "sending", Requests: 1, Objects: 30}}, b.Requests); diff != "" {
 			t.Errorf("requests (-want +got):\n%s", diff)
 		}
 		if b.Budget[0].Available() != 99 || b.Budget[1].Available() != 9970 || b.Budget[2].Available() != 5000 {
 			t.Errorf("budget: %+v", b.Budget)
 		}
 		until := c.Now().Add(15 * time.Second)
-		settle(t, s, r, store.Settlement{
-			Verdict: store.Again, Answer: purger.Answer{Verdict: purger.NoGrant}, Words: "no grant", Next: c.Now(), Pause: until,
-		})
+		settle(t, s, r, reply(purger.Answer{Verdict: purger.NoGrant}))
 		c.Advance(time.Hour) // time refills what Akamai did not charge
 		b = read()
-		if len(b.Requests) != 1 || b.Requests[0].State != "ready" || b.Words != "no grant" || !b.PausedUntil.Equal(until) ||
+		q, err := s.Queue(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := q.Account("default"); a.Words != "purgebot's Akamai API client may not purge" || !a.Paused || !a.Until.Equal(until) || a.Targets != q.Targets {
+			t.Errorf("the account is %+v", a)
+		}
+		if len(b.Requests) != 1 || b.Requests[0].State != "ready" ||
 			b.Budget[0].Available() != 100 || b.Budget[1].Available() != 10_000 {
 			t.Errorf("paused: %+v", b)
 		}

@@ -50,12 +50,12 @@ func unpackTimes(packed []byte) ledger.Writes {
 	return times
 }
 
-// PutOff gives a claimed surface back, to be written at next: nothing went
+// PutOff gives a claimed surface back, to be written after a time: nothing went
 // wrong, it is only too early.
-func (s *Store) PutOff(ctx context.Context, p Post, next time.Time) error {
+func (s *Store) PutOff(ctx context.Context, p Post, after time.Duration) error {
 	err := s.write(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, `UPDATE post SET next_at = $2, lease_until = 0, claims = claims - 1, rung_at = 0 WHERE surface = $1`,
-			p.Surface, ms(next))
+			p.Surface, s.later(after))
 		return err
 	})
 	if err != nil {

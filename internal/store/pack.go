@@ -24,9 +24,9 @@ func (c *claim) open(ctx context.Context) (open []openPurge, err error) {
 		err := r.Scan(&p.id, &p.network, &p.lane)
 		open = append(open, p)
 		return err
-	}, `SELECT id, network, lane FROM purge p WHERE state = 'open' AND EXISTS
+	}, `SELECT id, network, lane FROM purge p WHERE `+sendable(3)+` AND EXISTS
 			(SELECT 1 FROM target t WHERE t.purge_id = p.id AND t.kind = $1 AND t.state = 'waiting')
-		ORDER BY lane, (urls + tags + cpcodes), id LIMIT $2`, string(c.kind), purgesAtOnce)
+		ORDER BY lane, (urls + tags + cpcodes), id LIMIT $2`, string(c.kind), purgesAtOnce, c.account, c.pause)
 	return open, err
 }
 
@@ -44,12 +44,15 @@ func (c *claim) pack(ctx context.Context, open []openPurge) (*Request, time.Dura
 	}
 	// It waits until the first in line can go with all that it has for this
 	// request: less would only make more requests of it.
-	want := min(g.own, max(1, int(b.Objects(c.kind).PerSecond*fillFor.Seconds())))
-	if avail < want {
-		return nil, b.Wait(c.kind, want, b.now), nil
+	if fit, wait := b.Fit(c.kind, g.own, b.now); fit == 0 {
+		return nil, wait, nil
 	}
-	if len(g.r.Objects) > avail {
-		g.r.Objects, g.more = g.r.Objects[:avail], true
+	most, _ := b.Fit(c.kind, len(g.r.Objects), b.now)
+	if most == 0 { // the others would be waited for
+		most = avail
+	}
+	if len(g.r.Objects) > most {
+		g.r.Objects, g.more = g.r.Objects[:most], true
 	}
 	return c.start(ctx, g.r, g.more)
 }
@@ -86,9 +89,10 @@ type candidate struct {
 func (c *claim) gather(ctx context.Context, open []openPurge) (*gathering, error) {
 	g := &gathering{
 		claim: c, seen: map[string]bool{},
-		r:      &Request{Lane: open[0].lane, Request: purger.Request{Kind: c.kind, Network: open[0].network}},
+		r:      &Request{Lane: open[0].lane},
 		packer: purger.NewPacker(c.kind, max(1, int(c.budget.Objects(c.kind).Capacity))),
 	}
+	g.r.Kind, g.r.Network = c.kind, open[0].network
 	g.more = len(open) == purgesAtOnce
 	deletes, err := c.deletesWait(ctx, g.r.Network)
 	if err != nil {
@@ -187,7 +191,7 @@ func (c *claim) deletesWait(ctx context.Context, network purger.Network) (bool, 
 func (g *gathering) absorb(ctx context.Context, page []candidate) error {
 	deletes := map[string]bool{}
 	for part := range chunks(page, rowsAtOnce) {
-		args := []any{string(g.kind), string(g.r.Network)}
+		args := []any{string(g.kind), string(g.r.Network), g.account, g.pause}
 		for _, t := range part {
 			args = append(args, t.object)
 		}
@@ -197,8 +201,8 @@ func (g *gathering) absorb(ctx context.Context, page []candidate) error {
 			deletes[object] = true
 			return err
 		}, `SELECT t.object FROM target t WHERE t.kind = $1 AND t.network = $2 AND t.state = 'waiting' AND t.action = 'delete'
-			AND t.object IN `+list(3, len(part))+`
-			AND EXISTS (SELECT 1 FROM purge p WHERE p.id = t.purge_id AND p.state = 'open')`, args...)
+			AND t.object IN `+list(5, len(part))+`
+			AND EXISTS (SELECT 1 FROM purge p WHERE p.id = t.purge_id AND `+sendable(3)+`)`, args...)
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +17,7 @@ import (
 
 // chunk is how many targets one transaction writes: small enough that nobody
 // waits long for the write lock, large enough that 100,000 are quick.
-const chunk = 4000
+const chunk = 500
 
 // Begin writes a purge in state planning: its targets may now be added, and
 // nobody sees or sends them until Commit or Open. Its ID and Key are made here.
@@ -26,12 +28,16 @@ func (s *Store) Begin(ctx context.Context, p ledger.Purge) (ledger.Purge, error)
 		return p, err
 	}
 	err = s.writeSoon(ctx, func(t *tx) error {
+		var seq int64
+		if err := t.row(ctx, `UPDATE counter SET n = n + 1 WHERE name = 'purge' RETURNING n`).Scan(&seq); err != nil {
+			return err
+		}
 		_, err := t.exec(ctx, `INSERT INTO purge (id, key, repo_id, env_id, environment, cause, caused_by,
-				from_sha, to_sha, to_deploy, to_status, to_at, network, start, note, unmatched, lane, state, created_at)
-			VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19)`,
+				from_sha, to_sha, to_deploy, to_status, to_at, network, start, note, unmatched, lane, state, created_at, seq, account)
+			VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21)`,
 			p.ID, p.Key, p.RepoID, p.EnvID, p.Environment, string(p.Cause), p.By,
 			p.From.SHA, p.To.SHA, p.To.Deploy, p.To.Status, ms(p.To.At), string(p.Network), p.Start, p.Note,
-			string(unmatched), p.Lane, string(p.State), ms(p.CreatedAt))
+			string(unmatched), p.Lane, string(p.State), ms(p.CreatedAt), seq, accountColumn(p.Account))
 		return err
 	})
 	if err != nil {
@@ -40,20 +46,50 @@ func (s *Store) Begin(ctx context.Context, p ledger.Purge) (ledger.Purge, error)
 	return p, nil
 }
 
-// AddTargets writes the targets of a purge that is being planned, in chunks.
-// A target with a reason is a failed one.
-func (s *Store) AddTargets(ctx context.Context, p ledger.Purge, targets []mapping.Target) error {
+// AddTargets writes the targets of a purge that is being planned, in chunks,
+// and counts them. It is called once for a purge. Those that the judge refuses
+// are failed ones.
+func (s *Store) AddTargets(ctx context.Context, p ledger.Purge, targets iter.Seq[mapping.Target], judge Judge) error {
 	seq := 0
-	for len(targets) > 0 {
-		n := min(chunk, len(targets))
-		err := s.writeSoon(ctx, func(t *tx) error { return s.insertTargets(ctx, t, p, seq, targets[:n]) })
-		if err != nil {
+	part := make([]mapping.Target, 0, chunk)
+	write := func() error {
+		err := s.writeSoon(ctx, func(t *tx) error {
+			if err := s.insertTargets(ctx, t, p, seq, part); err != nil {
+				return err
+			}
+			return countTargets(ctx, t, p.ID, part)
+		})
+		seq, part = seq+len(part), part[:0]
+		return err
+	}
+	for g := range targets {
+		g.Reason = judge(g)
+		if part = append(part, g); len(part) < chunk {
+			continue
+		}
+		if err := write(); err != nil {
 			return fmt.Errorf("write targets of purge %s: %w", p.ID, err)
 		}
-		seq += n
-		targets = targets[n:]
+	}
+	if err := write(); err != nil {
+		return fmt.Errorf("write targets of purge %s: %w", p.ID, err)
 	}
 	return nil
+}
+
+// countTargets adds new targets to the counts of the purge that is being planned.
+func countTargets(ctx context.Context, t *tx, purge string, targets []mapping.Target) error {
+	var c ledger.Counts
+	reason := ""
+	for _, g := range targets {
+		if c.Add(g.Kind); g.Reason != "" {
+			c.Failed++
+			reason = cmp.Or(reason, g.Reason)
+		}
+	}
+	return affected(t.exec(ctx, `UPDATE purge SET urls = urls + $2, tags = tags + $3, cpcodes = cpcodes + $4, failed = failed + $5,
+			reason = CASE WHEN reason = '' THEN $6 ELSE reason END WHERE id = $1 AND state = 'planning'`,
+		purge, c.URLs, c.Tags, c.CPCodes, c.Failed, reason))
 }
 
 // rowsAtOnce bounds a statement that lists the values of one column.
@@ -98,35 +134,25 @@ func (s *Store) insertTargets(ctx context.Context, t *tx, p ledger.Purge, seq in
 	return nil
 }
 
-// CopyTargets writes the targets of another purge into one that is being
-// planned: those that policy refused stay refused, the others wait.
-func (s *Store) CopyTargets(ctx context.Context, to, from string) error {
-	return s.write(ctx, func(t *tx) error {
-		_, err := t.exec(ctx, `INSERT INTO target (purge_id, seq, kind, network, action, object, rule, path, reason, state)
-			SELECT $1, seq, kind, network, action, object, rule, path,
-				CASE WHEN state = 'failed' AND request_id = '' THEN reason ELSE '' END,
-				CASE WHEN state = 'failed' AND request_id = '' THEN 'failed' ELSE 'waiting' END
-			FROM target WHERE purge_id = $2`, to, from)
-		return err
-	})
-}
-
 // Move is what moves an environment: the plan of a purge, or of none.
 type Move struct {
 	Env     ledger.Environment // as it was read when planning began
 	To      ledger.Point
-	Purge   *ledger.Purge // planned, its targets written; nil: live moves on without one
-	Hold    bool          // the purge waits for a person
-	Words   string        // without a purge: the status of the commit; "" says nothing
-	Context string        // of the commit status
-	Tree    []byte        // the listing of To, to be remembered; nil: none
-	Rules   *Rules        // of To, to be remembered; nil: none
-	Carried []string      // further commits that this move carried
+	Purge   *ledger.Purge  // planned, its targets written; nil: live moves on without one
+	Hold    bool           // the purge waits for a person
+	Asks    ledger.Asks    // what is to be looked at around the purge
+	Words   string         // without a purge: the status of the commit; "" says nothing
+	Context string         // of the commit status
+	Tree    []byte         // the listing of To, to be remembered; nil: none
+	Rules   *Rules         // of To, to be remembered; nil: none
+	Pulls   []int          // merged pull requests that it carried and that want to hear of it
+	Carried []string       // further commits that this move carried
+	Served  []ledger.Point // successes that this one overtook and nothing told of
 
-	// Served is a commit that was overtaken, where this move is not of the live
+	// Overtaken is a commit that was overtaken, where this move is not of the live
 	// commit but of the purge of what that one served: its status speaks. Without
 	// a purge it was carried.
-	Served ledger.Point
+	Overtaken ledger.Point
 
 	// Carries is what is said of a commit, and of a held purge, that this
 	// move's purge covers; Overtakes why a held one that it does not cover is
@@ -139,70 +165,86 @@ type Move struct {
 // worker or a newer fact moved the environment meanwhile: then the planned
 // purge is thrown away and the environment must be reconciled again.
 func (s *Store) Commit(ctx context.Context, m Move) (ok bool, err error) {
-	err = s.write(ctx, func(t *tx) error {
-		e := m.Env
-		before := e.Live
-		e.Live, e.Fault, e.Seq = m.To, "", e.Seq+1
-		n, err := t.exec(ctx, `UPDATE environment SET live_sha = $3, live_deploy = $4, live_status = $5, live_at = $6,
-				fault = '', seq = seq + 1, next_at = 0, rung_at = 0, tries = 0 WHERE id = $1 AND seq = $2`,
-			e.ID, m.Env.Seq, m.To.SHA, m.To.Deploy, m.To.Status, ms(m.To.At))
-		if err != nil {
+	covered, err := s.covered(ctx, m)
+	if err == nil {
+		err = s.write(ctx, func(t *tx) (err error) {
+			ok, err = s.commit(ctx, t, m, covered)
 			return err
-		}
-		if ok = n == 1; !ok {
-			return s.discard(ctx, t, m.Purge)
-		}
-		if _, err := t.exec(ctx, `INSERT INTO lived (env_id, sha) VALUES ($1,$2)
-			ON CONFLICT (env_id, sha) DO NOTHING`, e.ID, m.To.SHA); err != nil {
-			return err
-		}
-		if m.Tree != nil {
-			if _, err := t.exec(ctx, `INSERT INTO tree (env_id, listing) VALUES ($1,$2)
-				ON CONFLICT (env_id) DO UPDATE SET listing = excluded.listing`, e.ID, m.Tree); err != nil {
-				return err
-			}
-		}
-		if err := s.rememberRules(ctx, t, e.ID, m.Rules); err != nil {
-			return err
-		}
-		if err := s.speak(ctx, t, m, e); err != nil {
-			return err
-		}
-		if err := s.overtake(ctx, t, m); err != nil {
-			return err
-		}
-		if err := s.forgetServed(ctx, t, m); err != nil {
-			return err
-		}
-		if m.Context == "" { // nobody was told of this environment
-			return nil
-		}
-		return s.closeCarried(ctx, t, m, before)
-	})
+		})
+	}
+	if err == nil && !ok && m.Purge != nil {
+		err = s.discard(ctx, m.Purge.ID)
+	}
 	if err != nil {
 		return false, fmt.Errorf("move %s to %s: %w", m.Env.Name, m.To.SHA, err)
 	}
 	return ok, nil
 }
 
-func (s *Store) discard(ctx context.Context, t *tx, p *ledger.Purge) error {
-	if p == nil {
-		return nil
+func (s *Store) commit(ctx context.Context, t *tx, m Move, covered []string) (ok bool, err error) {
+	e := m.Env
+	before := e.Live
+	e.Live, e.Fault, e.Seq = m.To, "", e.Seq+1
+	n, err := t.exec(ctx, `UPDATE environment SET live_sha = $3, live_deploy = $4, live_status = $5, live_at = $6, live_began = $7,
+			fault = '', seq = seq + 1, next_at = 0, rung_at = 0, tries = 0 WHERE id = $1 AND seq = $2`,
+		e.ID, m.Env.Seq, m.To.SHA, m.To.Deploy, m.To.Status, ms(m.To.At), ms(m.To.Began))
+	if err != nil || n == 0 {
+		return false, err
 	}
-	if _, err := t.exec(ctx, `DELETE FROM target WHERE purge_id = $1`, p.ID); err != nil {
-		return err
+	if _, err := t.exec(ctx, `INSERT INTO lived (env_id, sha, at) VALUES ($1,$2,$3)
+		ON CONFLICT (env_id, sha) DO UPDATE SET at = excluded.at`, e.ID, m.To.SHA, ms(s.now())); err != nil {
+		return false, err
 	}
-	_, err := t.exec(ctx, `DELETE FROM purge WHERE id = $1 AND state = 'planning'`, p.ID)
-	return err
+	if m.Tree != nil {
+		if _, err := t.exec(ctx, `INSERT INTO tree (env_id, listing) VALUES ($1,$2)
+			ON CONFLICT (env_id) DO UPDATE SET listing = excluded.listing`, e.ID, m.Tree); err != nil {
+			return false, err
+		}
+	}
+	if err := s.rememberRules(ctx, t, e.ID, m.Rules); err != nil {
+		return false, err
+	}
+	if err := s.openAndAnnounce(ctx, t, m, e); err != nil {
+		return false, err
+	}
+	if err := s.overtake(ctx, t, m, covered); err != nil {
+		return false, err
+	}
+	for _, p := range m.Served {
+		if err := s.noteOvertaken(ctx, t, e.ID, p); err != nil {
+			return false, err
+		}
+	}
+	if err := s.forgetOvertaken(ctx, t, m); err != nil {
+		return false, err
+	}
+	return true, s.closeCarried(ctx, t, m, before)
 }
 
-func (s *Store) speak(ctx context.Context, t *tx, m Move, e ledger.Environment) error {
+// discard deletes a purge that is still being planned. One that this does not
+// reach any more is pruned: nobody sees it.
+func (s *Store) discard(ctx context.Context, purge string) error {
+	const planned = `SELECT id FROM purge WHERE id = $1 AND state = 'planning'`
+	if err := s.pruneAll(ctx, `DELETE FROM target WHERE (purge_id, seq) IN (SELECT purge_id, seq FROM target
+		WHERE purge_id IN (`+planned+`) LIMIT $2)`, purge); err != nil {
+		return err
+	}
+	return s.pruneAll(ctx, `DELETE FROM purge WHERE id IN (`+planned+` LIMIT $2)`, purge)
+}
+
+func (s *Store) openAndAnnounce(ctx context.Context, t *tx, m Move, e ledger.Environment) error {
 	switch {
 	case m.Purge != nil:
-		if err := s.open(ctx, t, m.Purge.ID, m.Hold); err != nil {
+		if err := s.openAsked(ctx, t, *m.Purge, m.Hold, m.Asks); err != nil {
 			return err
 		}
-		return s.own(ctx, t, e, cmp.Or(m.Served.SHA, m.To.SHA), m.Context, m.Purge.ID)
+		if err := s.tellPurge(ctx, t, m.Purge.ID); err != nil {
+			return err
+		}
+		if err := s.tellPulls(ctx, t, e, m.To.SHA, m.Pulls, m.Purge.ID); err != nil {
+			return err
+		}
+		return s.bindStatus(ctx, t, e, cmp.Or(m.Overtaken.SHA, m.To.SHA), m.Context, m.Purge.ID)
 	case m.Words != "":
 		return s.announce(ctx, t, Announcement{
 			RepoID: e.RepoID, EnvID: e.ID, SHA: m.To.SHA, Context: m.Context,
@@ -213,65 +255,62 @@ func (s *Store) speak(ctx context.Context, t *tx, m Move, e ledger.Environment) 
 	}
 }
 
-// open counts a planned purge's targets and lets it go, or holds it.
-func (s *Store) open(ctx context.Context, t *tx, id string, hold bool) error {
-	var c ledger.Counts
-	var reason string
-	waiting := map[mapping.Kind]bool{}
-	err := t.each(ctx, func(r row) error {
-		var kind mapping.Kind
-		var state ledger.Fate
-		var n int
-		if err := r.Scan(&kind, &state, &n); err != nil {
-			return err
-		}
-		switch kind {
-		case mapping.URL:
-			c.URLs += n
-		case mapping.Tag:
-			c.Tags += n
-		case mapping.CPCode:
-			c.CPCodes += n
-		}
-		if state == ledger.Failed {
-			c.Failed += n
-		} else {
-			waiting[kind] = true
-		}
-		return nil
-	}, `SELECT kind, state, COUNT(*) FROM target WHERE purge_id = $1 GROUP BY kind, state`, id)
-	if err != nil {
+// openAsked opens a planned purge or, where its rules ask to look first, holds
+// it until somebody did.
+func (s *Store) openAsked(ctx context.Context, t *tx, p ledger.Purge, hold bool, asks ledger.Asks) error {
+	state := ledger.ProofPurged
+	if asks.Verify != nil && !hold {
+		state, hold = ledger.ProofOrigin, true
+	}
+	if err := s.open(ctx, t, p.ID, hold); err != nil {
 		return err
 	}
-	if c.Failed > 0 {
-		if err := t.row(ctx, `SELECT reason FROM target WHERE purge_id = $1 AND state = 'failed' ORDER BY seq LIMIT 1`, id).
-			Scan(&reason); err != nil {
-			return err
-		}
+	return s.prove(ctx, t, p, asks, state)
+}
+
+// open lets a planned purge go, or holds it.
+func (s *Store) open(ctx context.Context, t *tx, id string, hold bool) error {
+	var left int
+	if err := t.row(ctx, `SELECT urls + tags + cpcodes - failed FROM purge WHERE id = $1 AND state = 'planning'`, id).
+		Scan(&left); err != nil {
+		return missing(err)
 	}
 	now := ms(s.now())
-	state, opened, done := ledger.Open, now, int64(0)
+	how, opened, done := ledger.Opened, now, int64(0)
 	switch {
-	case c.Left() == 0:
-		state, done = ledger.Done, now
+	case left == 0:
+		how, done = ledger.Emptied, now
 	case hold:
-		state, opened = ledger.Held, 0
+		how, opened = ledger.HeldBack, 0
 	}
-	err = affected(t.exec(ctx, `UPDATE purge SET state = $2, urls = $3, tags = $4, cpcodes = $5, failed = $6, reason = $7,
-			opened_at = $8, done_at = $9, version = version + 1 WHERE id = $1 AND state = 'planning'`,
-		id, string(state), c.URLs, c.Tags, c.CPCodes, c.Failed, reason, opened, done))
-	if err != nil {
+	if _, err := t.exec(ctx, purgeState().change(how, `opened_at = $2, done_at = $3, version = version + 1`, `id = $1`), id, opened, done); err != nil {
 		return err
 	}
-	if state == ledger.Open {
-		for kind := range waiting {
-			t.rings(PurgeJob{Objects: string(kind)})
+	if how != ledger.Opened {
+		return nil
+	}
+	return wakeKinds(ctx, t, id)
+}
+
+// wakeKinds wakes the job of each kind of object that a purge has waiting.
+func wakeKinds(ctx context.Context, t *tx, purge string) error {
+	var account string
+	if err := t.row(ctx, `SELECT account FROM purge WHERE id = $1`, purge).Scan(&account); err != nil {
+		return missing(err)
+	}
+	for _, kind := range []mapping.Kind{mapping.URL, mapping.Tag, mapping.CPCode} {
+		waits, err := t.has(ctx, `SELECT 1 FROM target WHERE purge_id = $1 AND kind = $2 AND state = 'waiting'`, purge, string(kind))
+		if err != nil {
+			return err
+		}
+		if waits {
+			t.enqueue(PurgeJob{Objects: string(kind), Account: account})
 		}
 	}
 	return nil
 }
 
-// closeCarried ends the words of every commit that this move overtook: the
+// closeCarried ends the words of every commit that this move is about: the
 // deployments recorded since the last live one, and the pushes that led to
 // the commit that is live now.
 func (s *Store) closeCarried(ctx context.Context, t *tx, m Move, before ledger.Point) error {
@@ -296,13 +335,33 @@ func (s *Store) closeCarried(ctx context.Context, t *tx, m Move, before ledger.P
 	for _, sha := range m.Carried {
 		shas[sha] = true
 	}
-	if m.Served.SHA != "" {
-		shas[m.Served.SHA] = true
+	if m.Overtaken.SHA != "" {
+		shas[m.Overtaken.SHA] = true
 	}
-	delete(shas, m.To.SHA)
+	shas[m.To.SHA] = true
 	for sha := range shas {
+		if err := s.closeSpoken(ctx, t, m, sha); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// closeSpoken ends what was said of a commit that a move is about, whatever
+// today's rules call the environment, or whether they name it at all. Of the
+// commit that is live now it is what still waits: the move's own words replace
+// the rest.
+func (s *Store) closeSpoken(ctx context.Context, t *tx, m Move, sha string) error {
+	contexts, err := spoken(ctx, t, m.Env.ID, sha, sha == m.To.SHA)
+	if err != nil {
+		return err
+	}
+	if m.Context != "" && sha != m.To.SHA && !slices.Contains(contexts, m.Context) {
+		contexts = append(contexts, m.Context) // nothing was said yet
+	}
+	for _, context := range contexts {
 		if err := s.announce(ctx, t, Announcement{
-			RepoID: m.Env.RepoID, EnvID: m.Env.ID, SHA: sha, Context: m.Context,
+			RepoID: m.Env.RepoID, EnvID: m.Env.ID, SHA: sha, Context: context,
 			State: "success", Words: m.Carries, Ends: true,
 			At: m.To.At.Add(time.Millisecond), // after all that happened within GitHub's second
 		}); err != nil {
@@ -316,46 +375,117 @@ func (s *Store) closeCarried(ctx context.Context, t *tx, m Move, before ledger.P
 // before the one that is live now. GitHub tells whole seconds: of those within
 // one, only what a push says that it moved from came before it.
 func (s *Store) pushesBefore(ctx context.Context, t *tx, m Move, add func(row) error) error {
-	push, err := pushOf(ctx, t, m.Env.RepoID, m.To.SHA)
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
 	const spoken = `SELECT p.after_sha FROM push p JOIN post o ON o.repo_id = p.repo_id AND o.sha = p.after_sha
 		WHERE p.repo_id = $1 AND p.branch = $2 AND o.env_id = $3 AND o.purge_id = '' AND `
-	if err == nil {
-		err = t.each(ctx, add, spoken+`p.at < $4`, m.Env.RepoID, push.Branch, m.Env.ID, ms(push.At))
-	}
-	seen := map[string]bool{push.After: true} // a branch may move to and fro
-	for earlier := push; err == nil; {
-		earlier, err = pushOf(ctx, t, m.Env.RepoID, earlier.Before)
-		if errors.Is(err, ErrNotFound) || seen[earlier.After] || !earlier.At.Equal(push.At) || earlier.Branch != push.Branch {
-			return nil
-		}
-		seen[earlier.After] = true
+	pushes, err := pushesOf(ctx, t, m.Env.RepoID, m.To.SHA, "")
+	for _, push := range pushes { // to several branches, each with what it brought
 		if err == nil {
-			err = t.each(ctx, add, spoken+`p.after_sha = $4`, m.Env.RepoID, push.Branch, m.Env.ID, earlier.After)
+			err = t.each(ctx, add, spoken+`p.at < $4`, m.Env.RepoID, push.Branch, m.Env.ID, ms(push.At))
+		}
+		seen := map[string]bool{push.After: true} // a branch may move to and fro
+		for earlier := push; err == nil; {
+			earlier, err = pushOf(ctx, t, m.Env.RepoID, earlier.Before, push.Branch)
+			if errors.Is(err, ErrNotFound) || err == nil && (seen[earlier.After] || !earlier.At.Equal(push.At) || earlier.Branch != push.Branch) {
+				err = nil
+				break
+			}
+			seen[earlier.After] = true
+			if err == nil {
+				err = t.each(ctx, add, spoken+`p.after_sha = $4`, m.Env.RepoID, push.Branch, m.Env.ID, earlier.After)
+			}
 		}
 	}
 	return err
 }
 
-// LastPurge reads the last purge of an environment for a commit: its id, and
-// when its first target left; the zero time when none has.
-func (s *Store) LastPurge(ctx context.Context, env, sha string) (id string, firstSent time.Time, err error) {
+// Last is what an environment's purges for a commit say of it.
+type Last struct {
+	Live      time.Time // when GitHub recorded that it went live
+	Rollback  bool      // it did so by a rollback
+	ID        string    // of the last purge of its own targets; "": there is none
+	FirstSent time.Time // when the first of them left, by GitHub's clock at the earliest; zero: none has
+}
+
+// LastPurge reads what is known of a commit that is live in an environment.
+// ErrNotFound: it had no purge.
+func (s *Reader) LastPurge(ctx context.Context, env, sha string) (l Last, err error) {
 	err = s.read(ctx, func(t *tx) error {
-		var first int64
-		err := t.row(ctx, `SELECT id, first_sent_at FROM purge WHERE env_id = $1 AND to_sha = $2
-			AND state <> 'planning' AND cause NOT IN ($3, $4) ORDER BY id DESC LIMIT 1`,
-			env, sha, string(ledger.CauseComment), string(ledger.CauseServed)).
-			Scan(&id, &first)
-		firstSent = when(first)
-		return missing(err)
+		found := false
+		if err := t.each(ctx, func(r row) error {
+			var id string
+			var cause ledger.Cause
+			var at, first int64
+			err := r.Scan(&id, &cause, &at, &first)
+			found = true
+			l.Live = when(at)
+			if cause != ledger.CauseRebuild && l.ID == "" {
+				l.ID, l.FirstSent = id, when(first)
+			}
+			if l.Rollback = cause == ledger.CauseRollback; cause != ledger.CauseRebuild && cause != ledger.CauseAgain {
+				return cmp.Or(err, errEnough)
+			}
+			return err
+		}, `SELECT id, cause, to_at, first_sent_at FROM purge WHERE env_id = $1 AND to_sha = $2
+			AND state <> 'planning' AND cause NOT IN ($3, $4) ORDER BY seq DESC, id DESC`,
+			env, sha, string(ledger.CauseComment), string(ledger.CauseOvertaken)); err != nil && !errors.Is(err, errEnough) {
+			return err
+		}
+		if !found {
+			return ErrNotFound
+		}
+		return nil
 	})
-	return id, firstSent, err
+	return l, err
+}
+
+// errEnough ends a reading before its end.
+var errEnough = errors.New("enough")
+
+// Sent gives the targets of a purge that were sent or would be, without what
+// was dropped and without reasons. They are read a chunk at a time, each time
+// anew; failure says afterwards whether that went wrong.
+func (s *Reader) Sent(ctx context.Context, purge string) (targets iter.Seq[mapping.Target], failure func() error) {
+	var failed error
+	page := func(from int64) (all []mapping.Target, next int64) {
+		failed = s.read(ctx, func(t *tx) error {
+			return t.each(ctx, func(r row) error {
+				var g mapping.Target
+				var path []byte
+				err := r.Scan(&next, &g.Kind, &g.Action, &g.Object, &g.Rule, &path)
+				g.Path = string(path)
+				all = append(all, g)
+				return err
+			}, `SELECT t.seq, t.kind, t.action, t.object, t.rule, t.path FROM target t JOIN purge p ON p.id = t.purge_id
+				WHERE t.purge_id = $1 AND t.seq >= $2 AND `+fate+` <> 'dropped'
+				AND (p.state <> 'cancelled' OR t.state <> 'claimed') ORDER BY t.seq LIMIT $3`, purge, from, chunk)
+		})
+		return all, next + 1
+	}
+	return func(yield func(mapping.Target) bool) {
+		for from := int64(0); failed == nil; {
+			all, next := page(from)
+			for _, g := range all {
+				if !yield(g) {
+					return
+				}
+			}
+			if from = next; len(all) < chunk {
+				return
+			}
+		}
+	}, func() error { return failed }
 }
 
 // OpenPurge opens a planned purge that moves no environment: one that a
 // person asked for.
 func (s *Store) OpenPurge(ctx context.Context, id string, hold bool) error {
-	return s.write(ctx, func(t *tx) error { return s.open(ctx, t, id, hold) })
+	return s.write(ctx, func(t *tx) error { return s.openTold(ctx, t, id, hold) })
+}
+
+// openTold opens a purge and tells what came of it.
+func (s *Store) openTold(ctx context.Context, t *tx, id string, hold bool) error {
+	if err := s.open(ctx, t, id, hold); err != nil {
+		return err
+	}
+	return s.tellPurge(ctx, t, id)
 }

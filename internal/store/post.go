@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -19,6 +20,7 @@ const (
 	ReplyPost    PostKind = "reply"    // a comment of ours on a pull request
 	ReactionPost PostKind = "reaction" // our reaction to a comment
 	CheckPost    PostKind = "check"    // a check run of one name on a commit
+	LivePost     PostKind = "live"     // a comment of ours on a merged pull request that is live
 )
 
 // A Post is one surface on GitHub.
@@ -36,9 +38,11 @@ type Post struct {
 	Wait    time.Duration // above 0: it is too early, and the surface is not claimed
 	Tries   int
 
-	Number   int   // of the pull request that a reply is on
-	Comment  int64 // that is reacted or replied to
-	RemoteID int64 // GitHub's id of what was written last; 0: none is known
+	Number   int    // of the pull request that a reply is on
+	Comment  int64  // that is reacted or replied to
+	RemoteID int64  // GitHub's id of what was written last; 0: none is known
+	Pressed  string // of a check run: the delivery of the button that its words answer
+	Trouble  string // why GitHub did not take it last; "": it did, or may
 	// Claims counts how often somebody set out to write this since it was last
 	// settled, this time included: above 1, what is to be made may be there.
 	Claims int
@@ -49,6 +53,15 @@ func (p Post) Kind() PostKind {
 	kind, _, _ := strings.Cut(p.Surface, "/")
 	return PostKind(kind)
 }
+
+// Refuses reports whether this answers somebody who may not ask: nobody waits
+// for it.
+func (p Post) Refuses() bool {
+	return strings.HasPrefix(p.Surface[strings.LastIndexByte(p.Surface, '/')+1:], denied)
+}
+
+// denied begins the last word of the name of a surface that refuses.
+const denied = "denied"
 
 // An Announcement is a commit status that no purge speaks for: what waits,
 // what a push was carried by, why planning waits.
@@ -61,10 +74,13 @@ type Announcement struct {
 	Words   string
 	At      time.Time // of the fact behind it: an older fact never overwrites a newer one
 	Ends    bool      // a later commit's purge carried this one: nothing waits for it any more
+	Lapse   string    // what a pending state ends in when nothing comes of it; "": failure
 }
 
+// surface names the commit status of a context. GitHub compares contexts without
+// case: two spellings are one status.
 func surface(repo int64, sha, context string) string {
-	return "status/" + strconv.FormatInt(repo, 10) + "/" + sha + "/" + context
+	return "status/" + strconv.FormatInt(repo, 10) + "/" + sha + "/" + fold(context)
 }
 
 // Announce wants a commit status. A purge's own words are never overwritten.
@@ -82,25 +98,58 @@ func (s *Store) announce(ctx context.Context, t *tx, a Announcement) error {
 	if a.Ends {
 		ended = 1
 	}
-	n, err := t.exec(ctx, `INSERT INTO post (surface, repo_id, env_id, sha, context, purge_id, state, words, at, ended, version)
-		VALUES ($1,$2,$3,$4,$5,'',$6,$7,$8,$9,1)
-		ON CONFLICT (surface) DO UPDATE SET state = excluded.state, words = excluded.words, at = excluded.at,
-			ended = excluded.ended, version = post.version + 1
+	n, err := t.exec(ctx, `INSERT INTO post (surface, repo_id, env_id, sha, context, purge_id, state, words, at, ended, version, lapse)
+		VALUES ($1,$2,$3,$4,$5,'',$6,$7,$8,$9,1,$10)
+		ON CONFLICT (surface) DO UPDATE SET state = excluded.state, words = excluded.words, at = excluded.at, context = excluded.context,
+			ended = excluded.ended, version = post.version + 1, lapse = excluded.lapse
 		WHERE post.purge_id = '' AND post.at <= excluded.at
-			AND (post.state <> excluded.state OR post.words <> excluded.words)`,
-		name, a.RepoID, a.EnvID, a.SHA, a.Context, a.State, a.Words, ms(a.At), ended)
+			AND (post.words <> excluded.words OR post.state NOT IN (excluded.state, excluded.lapse))`,
+		name, a.RepoID, a.EnvID, a.SHA, a.Context, a.State, a.Words, ms(a.At), ended, cmp.Or(a.Lapse, "failure"))
 	if err != nil {
 		return err
 	}
 	if n > 0 {
-		t.rings(ReportJob{Surface: name})
+		t.enqueue(ReportJob{Surface: name})
+	}
+	return nil
+}
+
+// Explain says on a commit, wherever it was announced that something waits, what
+// somebody has to mend before that can go on.
+func (s *Store) Explain(ctx context.Context, repo int64, sha, words string) error {
+	if sha == "" {
+		return nil
+	}
+	all := surface(repo, sha, "")
+	err := s.write(ctx, func(t *tx) error {
+		var told []Announcement
+		if err := t.each(ctx, func(r row) error {
+			a := Announcement{RepoID: repo, SHA: sha, State: "pending", Words: words}
+			var at int64
+			err := r.Scan(&a.EnvID, &a.Context, &at)
+			a.At = when(at)
+			told = append(told, a)
+			return err
+		}, `SELECT env_id, context, at FROM post WHERE surface >= $1 AND surface < $2 AND purge_id = '' AND ended = 0 ORDER BY surface`,
+			all, all[:len(all)-1]+"0"); err != nil { // "0" comes after "/"
+			return err
+		}
+		for _, a := range told {
+			if err := s.announce(ctx, t, a); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("say on %s why it waits: %w", sha, err)
 	}
 	return nil
 }
 
 // Announced lists the commits whose status in an environment still says that
 // something waits, the newest facts first, at most limit of them.
-func (s *Store) Announced(ctx context.Context, env string, limit int) (shas []string, err error) {
+func (s *Reader) Announced(ctx context.Context, env string, limit int) (shas []string, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		shas, err = t.texts(ctx, `SELECT sha FROM post WHERE env_id = $1 AND purge_id = '' AND ended = 0
 			ORDER BY at DESC, surface LIMIT $2`, env, limit)
@@ -109,31 +158,75 @@ func (s *Store) Announced(ctx context.Context, env string, limit int) (shas []st
 	return shas, err
 }
 
-// own gives a surface to a purge: from now on its words are the purge's.
-func (s *Store) own(ctx context.Context, t *tx, e ledger.Environment, sha, context, purge string) error {
+// Lapse ends the commit statuses that have waited since before a moment for
+// what never came: what they say stands, and nobody waits for it any more.
+func (s *Store) Lapse(ctx context.Context, before time.Time) error {
+	err := s.write(ctx, func(t *tx) error {
+		return s.wakePosts(ctx, t, `state = lapse, version = version + 1`,
+			`purge_id = '' AND state = 'pending' AND at < $1 AND surface LIKE 'status/%'`, ms(before))
+	})
+	if err != nil {
+		return fmt.Errorf("end statuses that wait for long: %w", err)
+	}
+	return nil
+}
+
+// wakePosts changes surfaces, and wakes each.
+func (s *Store) wakePosts(ctx context.Context, t *tx, set, where string, args ...any) error {
+	names, err := s.touch(ctx, t, set, where, args...)
+	for _, name := range names {
+		t.enqueue(ReportJob{Surface: name})
+	}
+	return err
+}
+
+// spoken lists the contexts of the statuses that a commit has of an environment,
+// all or those that wait, in which no purge speaks.
+func spoken(ctx context.Context, t *tx, env, sha string, waiting bool) ([]string, error) {
+	return t.texts(ctx, `SELECT context FROM post WHERE env_id = $1 AND sha = $2 AND purge_id = '' AND surface LIKE 'status/%'
+		AND (state = 'pending' OR NOT $3)`, env, sha, waiting)
+}
+
+// bindStatus gives a surface to a purge: from now on its words are the purge's.
+func (s *Store) bindStatus(ctx context.Context, t *tx, e ledger.Environment, sha, context, purge string) error {
 	name := surface(e.RepoID, sha, context)
 	_, err := t.exec(ctx, `INSERT INTO post (surface, repo_id, env_id, sha, context, purge_id, state, words, at, version)
 		VALUES ($1,$2,$3,$4,$5,$6,'','',0,1)
-		ON CONFLICT (surface) DO UPDATE SET purge_id = excluded.purge_id, version = post.version + 1
-		WHERE post.purge_id <= excluded.purge_id`,
+		ON CONFLICT (surface) DO UPDATE SET purge_id = excluded.purge_id, context = excluded.context, version = post.version + 1
+		WHERE `+begunBefore("post.purge_id", "excluded.purge_id"),
 		name, e.RepoID, e.ID, sha, context, purge)
 	if err != nil {
 		return err
 	}
-	t.rings(ReportJob{Surface: name})
-	return s.ownCheck(ctx, t, e, sha, "Purge "+strings.TrimPrefix(context, "purge/"), purge)
+	t.enqueue(ReportJob{Surface: name})
+	return s.bindCheck(ctx, t, e, sha, checkName(context), purge)
 }
 
-// changed rings for every surface that speaks for a purge.
+// checkName names the check run of a purge by the context of its status, and
+// checkOf its surface.
+func checkName(context string) string { return "Purge " + strings.TrimPrefix(context, "purge/") }
+
+func checkOf(repo int64, sha, context string) string {
+	return CheckSurface(repo, sha, checkName(context))
+}
+
+// begunBefore is the condition that one purge was not begun after another, by
+// the store's own count; one that was pruned, or none at all, was not.
+func begunBefore(id, other string) string {
+	return `COALESCE((SELECT p.seq FROM purge p WHERE p.id = ` + id + `), -1) <= COALESCE((SELECT p.seq FROM purge p WHERE p.id = ` + other + `), 0)`
+}
+
+// changed wakes every surface that speaks for a purge.
 func (s *Store) changed(ctx context.Context, t *tx, purge string) error {
-	return t.each(ctx, func(r row) error {
-		var name string
-		if err := r.Scan(&name); err != nil {
-			return err
-		}
-		t.rings(ReportJob{Surface: name})
-		return nil
-	}, `UPDATE post SET version = version + 1 WHERE purge_id = $1 RETURNING surface`, purge)
+	return s.wakePosts(ctx, t, `version = version + 1`, `purge_id = $1`, purge)
+}
+
+// touch changes surfaces, and gives them. Whoever changes several locks them in
+// one order, or two would wait for each other; where PostgreSQL must look again
+// at rows that changed meanwhile, the order is lost, and transact begins anew.
+func (s *Store) touch(ctx context.Context, t *tx, set, where string, args ...any) ([]string, error) {
+	return t.texts(ctx, `UPDATE post SET `+set+` WHERE surface IN
+		(SELECT surface FROM post WHERE `+where+` ORDER BY surface`+s.forUpdate()+`) RETURNING surface`, args...)
 }
 
 // ClaimPost takes the surface to post for the length of a lease. It returns
@@ -141,16 +234,19 @@ func (s *Store) changed(ctx context.Context, t *tx, purge string) error {
 // a Wait it is too early, and nothing was taken.
 func (s *Store) ClaimPost(ctx context.Context, name string, lease time.Duration) (p Post, err error) {
 	err = s.write(ctx, func(t *tx) error {
+		if err := s.lockRow(ctx, t, "post", "surface", name); err != nil {
+			return err
+		}
 		now := s.now() // the lease begins when it is taken, however long that had to wait
 		var next int64
 		err := t.row(ctx, `UPDATE post SET lease_until = CASE WHEN next_at > $2 THEN lease_until ELSE $3 END,
 				claims = CASE WHEN next_at > $2 THEN claims ELSE claims + 1 END
-			WHERE surface = $1 AND version > posted_version AND lease_until <= $2
+			WHERE surface = $1 AND version > posted_version AND (lease_until <= $2 OR lease_until > $4)
 			RETURNING repo_id, env_id, sha, context, purge_id, state, words, version, posted, next_at, tries,
-				number, comment_id, remote_id, claims`,
-			name, ms(now), ms(now.Add(lease))).
+				number, comment_id, remote_id, claims, trouble`,
+			name, ms(now), ms(now.Add(lease)), ms(now.Add(lease+skew))).
 			Scan(&p.RepoID, &p.EnvID, &p.SHA, &p.Context, &p.PurgeID, &p.State, &p.Words, &p.Version, &p.Posted, &next, &p.Tries,
-				&p.Number, &p.Comment, &p.RemoteID, &p.Claims)
+				&p.Number, &p.Comment, &p.RemoteID, &p.Claims, &p.Trouble)
 		p.Surface, p.Wait = name, max(0, when(next).Sub(when(ms(now))))
 		return missing(err)
 	})
@@ -158,9 +254,9 @@ func (s *Store) ClaimPost(ctx context.Context, name string, lease time.Duration)
 }
 
 // Posted settles a claimed surface: what GitHub shows now, its RemoteID, and
-// from when on it may be written again. With final false the same version is
+// after what time it may be written again. With final false the same version is
 // posted again then, since its words change with the clock.
-func (s *Store) Posted(ctx context.Context, p Post, shows string, final bool, next time.Time) error {
+func (s *Store) Posted(ctx context.Context, p Post, shows string, final bool, after time.Duration) error {
 	return s.write(ctx, func(t *tx) error {
 		version := p.Version
 		if !final {
@@ -168,32 +264,48 @@ func (s *Store) Posted(ctx context.Context, p Post, shows string, final bool, ne
 		}
 		var now int64
 		err := t.row(ctx, `UPDATE post SET posted_version = $2, posted = $3, next_at = $4, lease_until = 0, tries = 0, claims = 0, rung_at = 0,
-			remote_id = $5 WHERE surface = $1 RETURNING version`, p.Surface, version, shows, ms(next), p.RemoteID).Scan(&now)
+			trouble = '', remote_id = $5 WHERE surface = $1 RETURNING version`, p.Surface, version, shows, s.later(after), p.RemoteID).Scan(&now)
 		if err != nil {
 			return missing(err)
 		}
 		if now > version {
-			t.rings(ReportJob{Surface: p.Surface})
+			t.enqueue(ReportJob{Surface: p.Surface})
 		}
 		return nil
 	})
 }
 
-// NotPosted gives a claimed surface back, to be tried again at next. GitHub's
-// trouble holds up nothing but its own words.
-func (s *Store) NotPosted(ctx context.Context, p Post, next time.Time) error {
+// NotPosted gives a claimed surface back, to be tried again after a time. GitHub's
+// trouble holds up nothing but its own words. trouble says, in public, what
+// somebody has to mend before they can be shown; "": only time is needed. What a
+// status can't show, the check run of its purge says.
+func (s *Store) NotPosted(ctx context.Context, p Post, after time.Duration, trouble string) error {
 	return s.write(ctx, func(t *tx) error {
-		_, err := t.exec(ctx, `UPDATE post SET next_at = $2, lease_until = 0, tries = tries + 1, rung_at = 0 WHERE surface = $1`,
-			p.Surface, ms(next))
+		_, err := t.exec(ctx, `UPDATE post SET next_at = $2, lease_until = 0, tries = tries + 1, rung_at = 0, trouble = $3 WHERE surface = $1`,
+			p.Surface, s.later(after), trouble)
+		if err != nil || trouble == p.Trouble || p.Kind() != StatusPost || p.PurgeID == "" {
+			return err
+		}
+		return s.wakePosts(ctx, t, `version = version + 1`, `surface = $1 AND purge_id = $2`,
+			checkOf(p.RepoID, p.SHA, p.Context), p.PurgeID)
+	})
+}
+
+// GiveUpPost ends a surface that can never be written, and says why.
+func (s *Store) GiveUpPost(ctx context.Context, p Post, trouble string) error {
+	return s.write(ctx, func(t *tx) error {
+		_, err := t.exec(ctx, `UPDATE post SET posted_version = version, lease_until = 0, trouble = $2 WHERE surface = $1`, p.Surface, trouble)
 		return err
 	})
 }
 
-// GiveUpPost ends a surface that can never be written: the commit or the
-// repository is gone.
-func (s *Store) GiveUpPost(ctx context.Context, p Post) error {
-	return s.write(ctx, func(t *tx) error {
-		_, err := t.exec(ctx, `UPDATE post SET posted_version = version, lease_until = 0 WHERE surface = $1`, p.Surface)
+// Untold says why GitHub does not show the status of a purge's commit, whose
+// check run p is; "": it does, or will.
+func (s *Store) Untold(ctx context.Context, p Post) (trouble string, err error) {
+	err = s.read(ctx, func(t *tx) error {
+		all, err := t.texts(ctx, `SELECT trouble FROM post WHERE purge_id = $1 AND trouble <> '' AND surface LIKE 'status/%' LIMIT 1`, p.PurgeID)
+		trouble = strings.Join(all, "")
 		return err
 	})
+	return trouble, err
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
@@ -44,6 +45,9 @@ func openPostgres(ctx context.Context, url string, log *slog.Logger) (*postgresE
 func (e *postgresEngine) name() string { return "postgres" }
 func (e *postgresEngine) lock() error  { return nil }
 
+func (e *postgresEngine) forUpdate() string  { return " FOR UPDATE" }
+func (e *postgresEngine) skipLocked() string { return " FOR UPDATE SKIP LOCKED" }
+
 // While one waits for the disk, others get their rows there.
 func (e *postgresEngine) intakes() int { return 4 }
 
@@ -69,11 +73,28 @@ func (e *postgresEngine) writeSoon(ctx context.Context, f func(*tx) error) error
 	return e.transact(ctx, pgx.TxOptions{}, f)
 }
 
-func (e *postgresEngine) transact(ctx context.Context, options pgx.TxOptions, f func(*tx) error) (err error) {
+// deadlocks is how often a transaction is begun again that PostgreSQL broke off
+// because it and another waited for each other. Rows are locked in one order
+// where we can (see touch), and where many surfaces change at once we can't:
+// https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-DEADLOCKS
+const deadlocks = 5
+
+// transact does a transaction. Nothing of one that failed is left, so f may run
+// more than once, and sets anew whatever it gives.
+func (e *postgresEngine) transact(ctx context.Context, options pgx.TxOptions, f func(*tx) error) error {
+	for again := 0; ; again++ {
+		err := e.once(ctx, options, f)
+		if broken, ok := errors.AsType[*pgconn.PgError](err); !ok || broken.Code != "40P01" || again == deadlocks {
+			return err
+		}
+	}
+}
+
+func (e *postgresEngine) once(ctx context.Context, options pgx.TxOptions, f func(*tx) error) (err error) {
 	defer func() {
 		// A session stays with the server, and the settings, that it began
 		// with: after a failover only new ones may write.
-		if trouble(err) == whyReadOnly {
+		if unavailable(err) == whyReadOnly {
 			e.pool.Reset()
 		}
 	}()
@@ -84,8 +105,8 @@ func (e *postgresEngine) transact(ctx context.Context, options pgx.TxOptions, f 
 	defer t.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // after a commit it only says so
 	q := &tx{
 		querier: pgQuerier{t},
-		enqueue: func(ctx context.Context, bells []river.InsertManyParams) error {
-			_, err := e.jobs.InsertManyTx(ctx, t, bells)
+		insert: func(ctx context.Context, jobs []river.InsertManyParams) error {
+			_, err := e.jobs.InsertManyTx(ctx, t, jobs)
 			return err
 		},
 	}
@@ -115,9 +136,12 @@ const connections = 16
 // session has PostgreSQL end what a client leaves behind that froze or whose
 // machine is gone: an open transaction keeps the budget's rows locked, and
 // with them every other replica. It is below what a lease holds up. Who does
-// not ask for it does not wait for the disk: see durable.
+// not ask for it does not wait for the disk: see durable. What takes turns by
+// a row's lock reads what the one before wrote, whatever the server's own
+// isolation is.
 const session = `SELECT
 	set_config('synchronous_commit', 'off', false),
+	set_config('default_transaction_isolation', 'read committed', false),
 	set_config('idle_in_transaction_session_timeout', '10s', false),
 	set_config('tcp_keepalives_idle', '5', false),
 	set_config('tcp_keepalives_interval', '2', false),

@@ -5,14 +5,31 @@ import (
 	"fmt"
 )
 
+// The room that kept listings of previews have in one repository. What is
+// more makes the oldest go: whoever opens pull requests decides how much there
+// is.
+const (
+	mostPreviews = 50
+	previewBytes = 16 << 20 // compressed
+)
+
 // KeepPreview keeps the whole listing of a preview whose check run can't hold
 // it, and gives the unguessable part of its page's address: the same for each
-// listing of one check run.
-func (s *Store) KeepPreview(ctx context.Context, repo int64, sha string, listing []byte) (key string, err error) {
+// listing of one pull request, of which the last is kept, or of one commit of a
+// merge queue, whose number is 0.
+func (s *Store) KeepPreview(ctx context.Context, repo int64, number int, sha string, listing []byte) (key string, err error) {
+	name := PreviewSurface(repo, sha)
+	if number > 0 {
+		name = fmt.Sprintf("pull/%d/%d", repo, number)
+	}
 	err = s.write(ctx, func(t *tx) error {
-		return t.row(ctx, `INSERT INTO preview (surface, key, listing, at) VALUES ($1,$2,$3,$4)
+		err := t.row(ctx, `INSERT INTO preview (surface, key, listing, at, repo_id, number) VALUES ($1,$2,$3,$4,$5,$6)
 			ON CONFLICT (surface) DO UPDATE SET listing = excluded.listing, at = excluded.at RETURNING key`,
-			PreviewSurface(repo, sha), newKey(), s.zstd.pack(listing), ms(s.now())).Scan(&key)
+			name, newKey(), s.zstd.pack(listing), ms(s.now()), repo, number).Scan(&key)
+		if err != nil {
+			return err
+		}
+		return boundPreviews(ctx, t, repo)
 	})
 	if err != nil {
 		return "", fmt.Errorf("keep preview of %s: %w", sha, err)
@@ -20,9 +37,52 @@ func (s *Store) KeepPreview(ctx context.Context, repo int64, sha string, listing
 	return key, nil
 }
 
+// boundPreviews drops the oldest listings beyond a repository's room.
+func boundPreviews(ctx context.Context, t *tx, repo int64) error {
+	kept, size := 0, int64(0)
+	var over []string
+	err := t.each(ctx, func(r row) error {
+		var name string
+		var bytes int64
+		err := r.Scan(&name, &bytes)
+		kept++
+		if size += bytes; kept > 1 && (kept > mostPreviews || size > previewBytes) {
+			over = append(over, name)
+		}
+		return err
+	}, `SELECT surface, LENGTH(listing) FROM preview WHERE repo_id = $1 ORDER BY at DESC, surface`, repo)
+	if err != nil || len(over) == 0 {
+		return err
+	}
+	_, err = t.exec(ctx, `DELETE FROM preview WHERE surface IN `+list(1, len(over)), anys(over)...)
+	return err
+}
+
+// ClosePreview forgets what was kept of a pull request that is closed.
+func (s *Store) ClosePreview(ctx context.Context, repo int64, number int) error {
+	err := s.writeSoon(ctx, func(t *tx) error {
+		if _, err := t.exec(ctx, `DELETE FROM preview WHERE repo_id = $1 AND number = $2`, repo, number); err != nil {
+			return err
+		}
+		return dropPreviewPosts(ctx, t, repo, number, "")
+	})
+	if err != nil {
+		return fmt.Errorf("close preview of #%d: %w", number, err)
+	}
+	return nil
+}
+
+// dropPreviewPosts forgets the previews of a pull request's commits that GitHub
+// shows as they are, but for that of one commit.
+func dropPreviewPosts(ctx context.Context, t *tx, repo int64, number int, but string) error {
+	_, err := t.exec(ctx, `DELETE FROM post WHERE repo_id = $1 AND number = $2 AND number > 0 AND purge_id = '' AND surface LIKE $3
+		AND surface <> $4 AND version = posted_version`, repo, number, string(CheckPost)+"/%", but)
+	return err
+}
+
 // Preview reads a kept listing by the unguessable part of its page's address.
 // ErrNotFound: there is none, or none any more.
-func (s *Store) Preview(ctx context.Context, key string) (listing []byte, err error) {
+func (s *Reader) Preview(ctx context.Context, key string) (listing []byte, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		var packed []byte
 		err := missing(t.row(ctx, `SELECT listing FROM preview WHERE key = $1`, key).Scan(&packed))

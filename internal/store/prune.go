@@ -14,8 +14,10 @@ const pruneAtOnce = 250
 
 // Prune deletes what is done and older than it is kept: handled deliveries,
 // ended purges with their targets, plans that were left half done, kept
-// previews, and the requests, commands and statuses that nothing refers to any
-// more. What a rollback needs to know stays. SQLite takes the room that this
+// previews, the requests with their answers, commands and statuses that nothing refers to any
+// more, pushes, deployments, the commits that were live, and environments for
+// which nothing was deployed in all that time. Of a repository's environments
+// so many keep the listing of their commit. SQLite takes the room that this
 // makes for what comes next; its file does not shrink.
 func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
 	if err := s.prunePurges(ctx, `'done', 'cancelled'`, purges); err != nil {
@@ -32,12 +34,32 @@ func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
 		{`DELETE FROM delivery WHERE guid IN (SELECT guid FROM delivery
 			WHERE handled_at > 0 AND received_at < $1 ORDER BY received_at LIMIT $2)`, []any{ms(deliveries)}},
 		{`DELETE FROM ask WHERE (repo_id, fact) IN (SELECT repo_id, fact FROM ask WHERE at < $1 ORDER BY at LIMIT $2)`, []any{ms(deliveries)}},
+		{`DELETE FROM merged WHERE (repo_id, number) IN (SELECT repo_id, number FROM merged WHERE at < $1 LIMIT $2)`, []any{ms(purges)}},
 		{`DELETE FROM preview WHERE surface IN (SELECT surface FROM preview WHERE at < $1 ORDER BY at LIMIT $2)`, []any{ms(purges)}},
 		{`DELETE FROM request WHERE id IN (SELECT id FROM request WHERE id < $1 AND state NOT IN ('ready', 'sending') AND settled_at < $2
 			AND NOT EXISTS (SELECT 1 FROM target WHERE target.request_id = request.id AND target.request_id <> '')
 			ORDER BY id LIMIT $3)`, []any{old, ms(purges)}},
+		{`DELETE FROM answer WHERE (request_id, attempt) IN (SELECT request_id, attempt FROM answer a WHERE a.request_id < $1
+			AND NOT EXISTS (SELECT 1 FROM request WHERE request.id = a.request_id) ORDER BY a.request_id LIMIT $2)`, []any{old}},
+		{`DELETE FROM pause WHERE id IN (SELECT id FROM pause WHERE ended_at > 0 AND ended_at < $1 LIMIT $2)`, []any{ms(purges)}},
+		{
+			`DELETE FROM notice WHERE (receiver, id) IN (SELECT receiver, id FROM notice WHERE at < $1 LIMIT $2)`,
+			[]any{ms(s.now().Add(-noticeKept - time.Hour))},
+		}, // of receivers that nobody tells any more
+		{`DELETE FROM host WHERE name IN (SELECT name FROM host WHERE accepted_at < $1 LIMIT $2)`, []any{ms(purges)}},
 		{`DELETE FROM command WHERE (repo_id, comment_id) IN (SELECT repo_id, comment_id FROM command WHERE at < $1 AND outcome <> ''
 			AND NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = command.purge_id) ORDER BY at LIMIT $2)`, []any{ms(purges)}},
+		{`DELETE FROM page WHERE (purge_id, seq) IN (SELECT purge_id, seq FROM page
+			WHERE NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = page.purge_id) AND purge_id < $1 LIMIT $2)`, []any{old}},
+		{`DELETE FROM proof WHERE purge_id IN (SELECT purge_id FROM proof
+			WHERE NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = proof.purge_id) AND purge_id < $1 LIMIT $2)`, []any{old}},
+		{`DELETE FROM push WHERE (repo_id, branch, before_sha, after_sha, at) IN
+			(SELECT repo_id, branch, before_sha, after_sha, at FROM push WHERE at < $1 ORDER BY at LIMIT $2)`, []any{ms(purges)}},
+		{`DELETE FROM deploy WHERE (env_id, status_id) IN (SELECT env_id, status_id FROM deploy d WHERE recorded_at < $1
+			AND NOT EXISTS (SELECT 1 FROM environment e WHERE e.id = d.env_id AND d.status_id IN (e.live_status, e.desired_status))
+			ORDER BY recorded_at LIMIT $2)`, []any{ms(purges)}},
+		{`DELETE FROM lived WHERE (env_id, sha) IN (SELECT env_id, sha FROM lived l WHERE at > 0 AND at < $1
+			AND NOT EXISTS (SELECT 1 FROM environment e WHERE e.id = l.env_id AND e.live_sha = l.sha) ORDER BY at LIMIT $2)`, []any{ms(purges)}},
 		{`DELETE FROM post WHERE surface IN (SELECT surface FROM post WHERE version = posted_version AND next_at < $1
 			AND NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = post.purge_id) ORDER BY next_at LIMIT $2)`, []any{ms(purges)}},
 	} {
@@ -45,7 +67,61 @@ func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
 			return err
 		}
 	}
-	return nil
+	if err := s.pruneEnvironments(ctx, purges); err != nil {
+		return err
+	}
+	return s.pruneTrees(ctx)
+}
+
+// pruneEnvironments forgets the environments that nothing was deployed to for
+// as long as purges are kept, such as a pull request's, and those of
+// repositories that are gone. If one is deployed to again, it starts from what
+// GitHub knows of it.
+func (s *Store) pruneEnvironments(ctx context.Context, before time.Time) error {
+	for {
+		var ids []string
+		err := s.read(ctx, func(t *tx) (err error) {
+			ids, err = t.texts(ctx, `SELECT id FROM environment e WHERE desired_at > 0 AND desired_at < $1 AND live_at < $1
+				AND (desired_sha = live_sha OR repo_id IN (SELECT id FROM repo WHERE gone <> ''))
+				AND NOT EXISTS (SELECT 1 FROM purge WHERE purge.env_id = e.id) ORDER BY id LIMIT $2`, ms(before), pruneAtOnce)
+			return err
+		})
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		for _, id := range ids {
+			for table, column := range ofEnvironment() {
+				if err := s.pruneAll(ctx, `DELETE FROM `+table+` WHERE (env_id, `+column+`) IN
+					(SELECT env_id, `+column+` FROM `+table+` WHERE env_id = $1 LIMIT $2)`, id); err != nil {
+					return err
+				}
+			}
+		}
+		err = s.writeSoon(ctx, func(t *tx) error {
+			_, err := t.exec(ctx, `DELETE FROM environment WHERE desired_at < `+fmt.Sprint(ms(before))+` AND id IN `+list(1, len(ids)), anys(ids)...)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("prune: %w", err)
+		}
+	}
+}
+
+// ofEnvironment lists the tables of what is kept of an environment, and what
+// tells their rows apart.
+func ofEnvironment() map[string]string {
+	return map[string]string{"deploy": "status_id", "lived": "sha", "served": "sha", "tree": "env_id", "live_rules": "env_id"}
+}
+
+// mostTrees is how many environments of one repository keep the listing of
+// their live commit, those first that were deployed to most often: it is needed
+// only where GitHub has forgotten that commit.
+const mostTrees = 50
+
+func (s *Store) pruneTrees(ctx context.Context) error {
+	return s.pruneAll(ctx, `DELETE FROM tree WHERE env_id IN (SELECT id FROM
+		(SELECT e.id, ROW_NUMBER() OVER (PARTITION BY e.repo_id ORDER BY e.seq DESC, e.live_at DESC, e.id) AS place
+			FROM environment e JOIN tree ON tree.env_id = e.id) ranked WHERE place > $1 LIMIT $2)`, mostTrees)
 }
 
 // abandoned is the age of a plan that nobody works on any more: its process

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -85,17 +86,17 @@ func TestPruneIsBounded(t *testing.T) {
 	for i := range targets {
 		targets[i] = mapping.Target{Kind: mapping.URL, Action: mapping.Invalidate, Object: fmt.Sprintf("https://www.example.com/%d", i)}
 	}
-	if err := s.AddTargets(t.Context(), p, targets); err != nil {
+	if err := s.AddTargets(t.Context(), p, slices.Values(targets), func(g mapping.Target) string { return g.Reason }); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.OpenPurge(t.Context(), p.ID, false); err != nil {
 		t.Fatal(err)
 	}
-	r, _, err := s.Claim(t.Context(), purger.URL, time.Minute)
+	r, _, err := s.Claim(t.Context(), "", purger.URL)
 	if err != nil || r == nil {
 		t.Fatal(r, err)
 	}
-	if _, err := s.Settle(t.Context(), r, Settlement{Verdict: Accept, Answer: purger.Answer{Verdict: purger.Accepted}}); err != nil {
+	if _, _, err := s.Settle(t.Context(), r, Reply{Answer: purger.Answer{Verdict: purger.Accepted}}); err != nil {
 		t.Fatal(err)
 	}
 	e := &counter{engine: s.engine}

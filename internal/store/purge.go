@@ -4,42 +4,50 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
 const purgeColumns = `id, key, repo_id, env_id, environment, cause, caused_by, from_sha, to_sha, to_deploy, to_status, to_at,
-	network, start, note, unmatched, lane, version, state, urls, tags, cpcodes, sent, accepted, failed, reason,
-	created_at, opened_at, done_at, ended_by, closed, COALESCE((SELECT words FROM budget WHERE bucket = 'requests'), '')`
+	network, start, note, unmatched, lane, version, state, urls, tags, cpcodes, accepted, failed, untried, reason,
+	created_at, opened_at, done_at, ended_by, closed, account,
+	COALESCE((SELECT words FROM budget WHERE bucket = CASE purge.account WHEN '' THEN 'requests' ELSE 'requests@' || purge.account END), ''),
+	COALESCE((SELECT paused_by || ': ' || pause.reason FROM pause WHERE pause.id = purge.pause_id AND purge.pause_id > 0), ''),
+	COALESCE((SELECT ` + proofColumn + ` FROM proof WHERE proof.purge_id = purge.id), '')`
 
 func scanPurge(r row) (p ledger.Purge, err error) {
-	var unmatched string
+	var unmatched, proof string
 	var toAt, created, opened, done int64
 	err = r.Scan(&p.ID, &p.Key, &p.RepoID, &p.EnvID, &p.Environment, &p.Cause, &p.By, &p.From.SHA,
 		&p.To.SHA, &p.To.Deploy, &p.To.Status, &toAt, &p.Network, &p.Start, &p.Note, &unmatched, &p.Lane, &p.Version,
-		&p.State, &p.Counts.URLs, &p.Counts.Tags, &p.Counts.CPCodes, &p.Counts.Sent, &p.Counts.Accepted, &p.Counts.Failed,
-		&p.Reason, &created, &opened, &done, &p.EndedBy, &p.Closed, &p.Paused)
+		&p.State, &p.Counts.URLs, &p.Counts.Tags, &p.Counts.CPCodes, &p.Counts.Accepted, &p.Counts.Failed, &p.Counts.Untried,
+		&p.Reason, &created, &opened, &done, &p.EndedBy, &p.Closed, &p.Account, &p.Paused, &p.PausedBy, &proof)
 	if err != nil {
 		return p, missing(err)
 	}
 	if p.State != ledger.Open {
-		p.Paused = ""
+		p.Paused, p.PausedBy = "", ""
 	}
+	if p.Proof, err = scanProof(proof); err != nil {
+		return p, err
+	}
+	p.Account = accountName(p.Account)
 	p.To.At, p.CreatedAt, p.OpenedAt, p.DoneAt = when(toAt), when(created), when(opened), when(done)
 	return p, json.Unmarshal([]byte(unmatched), &p.Unmatched)
 }
 
 // Purge reads a purge by its id.
-func (s *Store) Purge(ctx context.Context, id string) (p ledger.Purge, err error) {
+func (s *Reader) Purge(ctx context.Context, id string) (p ledger.Purge, err error) {
 	return s.findPurge(ctx, "id", id)
 }
 
 // PurgeByKey reads a purge by the unguessable part of its page's address.
-func (s *Store) PurgeByKey(ctx context.Context, key string) (p ledger.Purge, err error) {
+func (s *Reader) PurgeByKey(ctx context.Context, key string) (p ledger.Purge, err error) {
 	return s.findPurge(ctx, "key", key)
 }
 
-func (s *Store) findPurge(ctx context.Context, column, value string) (p ledger.Purge, err error) {
+func (s *Reader) findPurge(ctx context.Context, column, value string) (p ledger.Purge, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		p, err = scanPurge(t.row(ctx, `SELECT `+purgeColumns+` FROM purge WHERE `+column+` = $1 AND state <> 'planning'`, value))
 		return err
@@ -50,27 +58,26 @@ func (s *Store) findPurge(ctx context.Context, column, value string) (p ledger.P
 	return p, nil
 }
 
-// TargetLine is a target as its purge's page shows it.
-type TargetLine struct {
-	ledger.Target
-	AkamaiID  string
-	SupportID string
-}
+// fate is what became of a target t of a purge p: what waited when that was
+// cancelled is dropped.
+const fate = `CASE WHEN t.state = 'waiting' AND p.state = 'cancelled' THEN 'dropped' ELSE t.state END`
 
 // Targets reads a purge's targets in order, from a sequence number on.
-func (s *Store) Targets(ctx context.Context, purge string, from, limit int64) (lines []TargetLine, err error) {
+func (s *Reader) Targets(ctx context.Context, purge string, from, limit int64) (lines []ledger.Target, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
-			var l TargetLine
+			var l ledger.Target
 			var path []byte
-			err := r.Scan(&l.PurgeID, &l.Seq, &l.Kind, &l.Action, &l.Object, &l.Rule, &path, &l.Reason, &l.Fate,
-				&l.RequestID, &l.AkamaiID, &l.SupportID)
-			l.Path = string(path)
+			var at int64
+			err := r.Scan(append([]any{
+				&l.PurgeID, &l.Seq, &l.Kind, &l.Action, &l.Object, &l.Rule, &path, &l.Reason, &l.Fate,
+				&l.RequestID,
+			}, answerInto(&at, &l.Answer)...)...)
+			l.Path, l.Answer.At = string(path), when(at)
 			lines = append(lines, l)
 			return err
-		}, `SELECT t.purge_id, t.seq, t.kind, t.action, t.object, t.rule, t.path, t.reason, t.state, t.request_id,
-				COALESCE(r.akamai_id, ''), COALESCE(r.support_id, '')
-			FROM target t LEFT JOIN request r ON r.id = t.request_id
+		}, `SELECT t.purge_id, t.seq, t.kind, t.action, t.object, t.rule, t.path, t.reason, `+fate+`, t.request_id, `+answerColumns+`
+			FROM target t JOIN purge p ON p.id = t.purge_id`+answerJoin+`
 			WHERE t.purge_id = $1 AND t.seq >= $2 ORDER BY t.seq LIMIT $3`, purge, from, limit)
 	})
 	if err != nil {
@@ -79,51 +86,82 @@ func (s *Store) Targets(ctx context.Context, purge string, from, limit int64) (l
 	return lines, nil
 }
 
-// Pause is the account's pause, if any: why nothing is sent.
-type Pause struct {
-	Paused bool
-	Words  string
+// Account is one of Akamai's with what waits for it.
+type Account struct {
+	Name    string
+	Targets int       // of open purges, neither accepted nor failed
+	Paused  bool      // nothing is sent
+	Until   time.Time // before, or until the answer of the one request that probes
+	Words   string    // why, or why it last was
 }
 
 // Queue counts what waits.
 type Queue struct {
-	Deliveries   int // not handled yet
-	Environments int // where another commit is desired than is live, and nothing is at fault; none of a repository that is gone
-	Targets      int // of open purges, neither accepted nor failed
-	Posts        int // words that GitHub does not show yet; none of a repository that is gone
-	Pause        Pause
+	Deliveries   int           // not handled yet
+	Environments int           // where another commit is desired than is live, and nothing is at fault; none of a repository that is gone
+	Targets      int           // of open purges, neither accepted nor failed
+	Held         int           // targets of purges that need approval
+	Posts        int           // words that GitHub does not show yet; none of a repository that is gone
+	Notices      int           // events that a receiver was not told yet
+	Refused      int           // words that GitHub does not take, since somebody has to mend something or for ever
+	Accounts     []Account     // the default one first
+	PausedFor    time.Duration // since the oldest pause that operators made; 0: there is none
 }
 
 // Queue reads how much waits.
-func (s *Store) Queue(ctx context.Context) (q Queue, err error) {
+func (s *Reader) Queue(ctx context.Context) (q Queue, err error) {
 	now := ms(s.now())
 	err = s.read(ctx, func(t *tx) error {
-		var until int64
-		var words string
+		var oldest int64
+		// In one statement: work that moves from one to the next meanwhile would be in none.
 		if err := t.row(ctx, `SELECT (SELECT COUNT(*) FROM delivery WHERE handled_at = 0),
 			(SELECT COUNT(*) FROM environment WHERE `+owed+`),
-			(SELECT COALESCE(SUM(urls + tags + cpcodes - accepted - failed), 0) FROM purge WHERE state = 'open'),
+			(SELECT CAST(COALESCE(SUM(urls + tags + cpcodes - accepted - failed), 0) AS BIGINT) FROM purge WHERE state = 'open'),
+			(SELECT COALESCE(SUM(urls + tags + cpcodes - failed), 0) FROM purge WHERE `+heldForApproval+`),
 			(SELECT COUNT(*) FROM post WHERE version > posted_version`+present+`),
-			(SELECT COALESCE(MAX(paused_until), 0) FROM budget WHERE bucket = 'requests'),
-			(SELECT COALESCE(MAX(words), '') FROM budget WHERE bucket = 'requests')`).
-			Scan(&q.Deliveries, &q.Environments, &q.Targets, &q.Posts, &until, &words); err != nil {
+			(SELECT COUNT(*) FROM post WHERE trouble <> ''`+present+`),
+			(SELECT COUNT(*) FROM notice),
+			(SELECT COALESCE(MIN(began_at), CAST($1 AS BIGINT)) FROM pause WHERE ended_at = 0)`, now).
+			Scan(&q.Deliveries, &q.Environments, &q.Targets, &q.Held, &q.Posts, &q.Refused, &q.Notices, &oldest); err != nil {
 			return err
 		}
-		// While one request probes, or nobody has yet, it is still paused.
-		q.Pause = Pause{Paused: words != "" && (until > now || q.Targets > 0), Words: words}
+		q.PausedFor = time.Duration(max(0, now-oldest)) * time.Millisecond
+		for _, account := range s.allAccounts() {
+			a := Account{Name: accountName(account)}
+			var until int64
+			if err := t.row(ctx, `SELECT (SELECT CAST(COALESCE(SUM(urls + tags + cpcodes - accepted - failed), 0) AS BIGINT) FROM purge WHERE state = 'open' AND account = $1),
+				(SELECT COALESCE(MAX(paused_until), 0) FROM budget WHERE bucket = $2),
+				(SELECT COALESCE(MAX(words), '') FROM budget WHERE bucket = $2)`, account, own(requestsBucket, account)).
+				Scan(&a.Targets, &until, &a.Words); err != nil {
+				return err
+			}
+			// While one request probes, or nobody has yet, it is still paused.
+			a.Paused, a.Until = a.Words != "" && (until > now || a.Targets > 0), when(until)
+			q.Accounts = append(q.Accounts, a)
+		}
 		return nil
 	})
 	return q, err
 }
 
+// Account is one of the accounts, by its name.
+func (q Queue) Account(name string) Account {
+	for _, a := range q.Accounts {
+		if a.Name == name {
+			return a
+		}
+	}
+	return Account{Name: name}
+}
+
 // Recent lists the last purges, newest first.
-func (s *Store) Recent(ctx context.Context, limit int) (purges []ledger.Purge, err error) {
+func (s *Reader) Recent(ctx context.Context, limit int) (purges []ledger.Purge, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
 			p, err := scanPurge(r)
 			purges = append(purges, p)
 			return err
-		}, `SELECT `+purgeColumns+` FROM purge WHERE state <> 'planning' ORDER BY id DESC LIMIT $1`, limit)
+		}, `SELECT `+purgeColumns+` FROM purge WHERE state <> 'planning' ORDER BY seq DESC, id DESC LIMIT $1`, limit)
 	})
 	return purges, err
 }

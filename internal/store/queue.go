@@ -4,53 +4,44 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/purger"
 )
 
 // Request is one request to Akamai that this process has claimed. The claim
-// holds until LeaseUntil; Attempt fences the settling, so that whoever lost
-// the claim settles nothing.
+// holds until LeaseUntil; the attempt's Number fences the settling, so that
+// whoever lost the claim settles nothing.
 type Request struct {
 	ID         string
+	Account    string // as stored
 	Lane       int
-	Attempt    int
 	LeaseUntil time.Time
+	Limit      time.Duration // how long the attempt may take
 
-	// Refused is set where the request, or the one that it is a part of, was
-	// refused and nothing was named.
-	Refused Refusal
-
-	purger.Request
+	purger.Attempt
 }
 
-// Refusal is what is known about a refusal that named nothing, while it is
-// not clear whether it was for the objects: Akamai answers 400 to too much
-// traffic too.
-type Refusal struct {
-	Since          time.Time // when the whole was refused; zero: it was not
-	Sibling        string    // Akamai's words when it refused the other half; "": it did not
-	SiblingWaits   bool      // for its first answer
-	OthersAccepted bool      // requests of the kind were accepted since, and within the last minute
-}
+// AccountName is the account's name as people know it.
+func (r *Request) AccountName() string { return accountName(r.Account) }
 
-// fillFor is how long a request may wait for tokens so that it can be fuller.
-// The objects' bucket decides how fast a long list goes, whatever the size of
-// the requests; of tags, a full one would take minutes.
-const fillFor = 20 * time.Second
-
-// Claim takes the next request of a kind that may be sent now: one that is
-// ready or whose lease is over, else a new one packed from the waiting
-// targets. People's purges come first, then small ones, and every waiting
-// target of the same object joins. The tokens are taken from the shared
-// budget in the same transaction.
+// Claim takes the next request of an account, of one kind, that may be sent
+// now: one that is ready or whose lease is over, else a new one packed from the
+// waiting targets. People's purges come first, then small ones, and every
+// waiting target of the same object joins. What an operator paused is left out.
+// The tokens are taken from the account's shared budget in the same
+// transaction. No account has to do with another's rows or locks.
 //
 // A nil request means that nothing may be sent now; wait says when to look
 // again, 0 that nothing waits.
-func (s *Store) Claim(ctx context.Context, kind purger.Kind, lease time.Duration) (r *Request, wait time.Duration, err error) {
+func (s *Store) Claim(ctx context.Context, account string, kind purger.Kind) (r *Request, wait time.Duration, err error) {
+	if account = accountColumn(account); !slices.Contains(s.allAccounts(), account) {
+		return nil, 0, nil
+	}
 	err = s.write(ctx, func(t *tx) error {
-		c := claim{Store: s, t: t, kind: kind, now: s.now(), lease: lease}
+		c := claim{Store: s, t: t, account: account, kind: kind}
 		r, wait, err = c.take(ctx)
 		return err
 	})
@@ -63,16 +54,29 @@ func (s *Store) Claim(ctx context.Context, kind purger.Kind, lease time.Duration
 // claim is the state of one Claim.
 type claim struct {
 	*Store
-	t      *tx
-	kind   purger.Kind
-	now    time.Time
-	lease  time.Duration
-	budget *budget
+	t       *tx
+	account string // as stored
+	kind    purger.Kind
+	now     time.Time // once its turn has come
+	budget  *budget
+	pause   int64 // the latest that is active; 0: there is none
+}
+
+// sendable is the condition of a purge p that may be sent now, where one
+// parameter is the claim's account and the next one its pause. One that was
+// opened since the pauses were applied is not held against them yet, and waits
+// for the next claim.
+func sendable(from int) string {
+	return fmt.Sprintf(`p.state = 'open' AND p.account = $%d AND p.pause_id = 0 AND p.judged >= $%d`, from, from+1)
 }
 
 func (c *claim) take(ctx context.Context) (*Request, time.Duration, error) {
 	var err error
-	if c.budget, err = c.loadBudget(ctx, c.t, c.kind, c.now); err != nil {
+	if c.budget, err = c.loadBudget(ctx, c.t, c.account, c.kind); err != nil {
+		return nil, 0, err
+	}
+	c.now = c.Store.now()
+	if c.pause, err = c.applyPauses(ctx, c.t, c.account); err != nil {
 		return nil, 0, err
 	}
 	ready, err := c.ready(ctx)
@@ -86,7 +90,7 @@ func (c *claim) take(ctx context.Context) (*Request, time.Duration, error) {
 	if ready == nil && len(open) == 0 {
 		return nil, c.nextReady(ctx), nil
 	}
-	if pause := c.budget.pausedFor(); pause > 0 {
+	if pause := c.budget.circuit.Wait(c.budget.now); pause > 0 {
 		return nil, pause, nil
 	}
 	if ready != nil && (len(open) == 0 || ready.Lane <= open[0].lane) {
@@ -96,25 +100,27 @@ func (c *claim) take(ctx context.Context) (*Request, time.Duration, error) {
 }
 
 // ready finds a request that waits to be sent again.
-func (c *claim) ready(ctx context.Context) (*readyRequest, error) {
-	r := &readyRequest{Request: Request{Request: purger.Request{Kind: c.kind}}}
-	var refused int64
-	err := missing(c.t.row(ctx, `SELECT id, network, action, lane, attempt, parent, refused_at FROM request
-		WHERE kind = $1 AND state IN ('ready', 'sending')
-			AND ((state = 'ready' AND next_at <= $2) OR (state = 'sending' AND lease_until <= $2))
-		ORDER BY lane, next_at, id LIMIT 1`, string(c.kind), ms(c.now)).
-		Scan(&r.ID, &r.Network, &r.Action, &r.Lane, &r.Attempt, &r.parent, &refused))
+func (c *claim) ready(ctx context.Context) (*Request, error) {
+	r := &Request{Account: c.account}
+	r.Kind = c.kind
+	args := append(append([]any{string(c.kind)}, dueTimes(c.now)...), c.account)
+	err := missing(c.t.row(ctx, `SELECT id, network, action, lane, attempt, cut > 0 FROM request
+		WHERE kind = $1 AND `+unsettled+` AND `+requestDue+` AND account = $5
+		ORDER BY lane, next_at, id LIMIT 1`, args...).
+		Scan(&r.ID, &r.Network, &r.Action, &r.Lane, &r.Number, &r.Cut))
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil //nolint:nilnil // no request is an answer
 	}
-	r.Refused.Since = when(refused)
 	return r, err
 }
 
-// readyRequest is a request that waits to be sent again.
-type readyRequest struct {
-	Request
-	parent string // the request that it is a half of
+// requestDue is the condition of a request that may be sent again, where $2 is
+// now, and $3 and $4 are as far ahead as next_at and a lease ever lie: what
+// lies further was written by a clock that was wrong.
+const requestDue = `((state = 'ready' AND (next_at <= $2 OR next_at > $3)) OR (state = 'sending' AND (lease_until <= $2 OR lease_until > $4)))`
+
+func dueTimes(now time.Time) []any {
+	return []any{ms(now), ms(now.Add(purger.MaxWait + skew)), ms(now.Add(purger.MaxSendTime + leaseMargin + skew))}
 }
 
 // nextReady is how long it is until a request that backs off, or whose lease
@@ -122,136 +128,129 @@ type readyRequest struct {
 func (c *claim) nextReady(ctx context.Context) time.Duration {
 	var at int64
 	err := c.t.row(ctx, `SELECT COALESCE(MIN(CASE state WHEN 'ready' THEN next_at ELSE lease_until END), 0)
-		FROM request WHERE kind = $1 AND state IN ('ready', 'sending')`, string(c.kind)).Scan(&at)
+		FROM request WHERE kind = $1 AND `+unsettled+` AND account = $2`, string(c.kind), c.account).Scan(&at)
 	if err != nil || at == 0 {
 		return 0
 	}
 	return max(when(at).Sub(c.now), 10*time.Millisecond)
 }
 
-func (c *claim) resume(ctx context.Context, r *readyRequest) (*Request, time.Duration, error) {
-	if err := c.family(ctx, r); err != nil {
-		return nil, 0, err
-	}
-	if err := c.dropCancelled(ctx, r.ID); err != nil {
-		return nil, 0, err
-	}
-	err := c.t.each(ctx, func(row row) error {
-		var object string
-		err := row.Scan(&object)
-		r.Objects = append(r.Objects, object)
-		return err
-	}, `SELECT DISTINCT object FROM target WHERE request_id = $1 AND request_id <> '' AND state = 'claimed' ORDER BY object`, r.ID)
+func (c *claim) resume(ctx context.Context, r *Request) (*Request, time.Duration, error) {
+	objects, err := c.left(ctx, r.ID)
 	if err != nil {
 		return nil, 0, err
 	}
-	n, most := len(r.Objects), int(c.budget.Objects(c.kind).Capacity)
-	switch {
-	case n == 0: // nothing of it is wanted any more
-		_, err := c.t.exec(ctx, `UPDATE request SET state = 'refused', settled_at = $2 WHERE id = $1`, r.ID, ms(c.now))
-		c.t.rings(PurgeJob{Objects: string(c.kind)})
-		return nil, 0, err
-	case n > most && most > 0: // the account's bucket became smaller: it would never fit
-		return nil, 0, c.split(ctx, c.t, &r.Request, Settlement{At: most})
-	case !c.budget.Take(c.kind, n, c.budget.now):
-		return nil, c.budget.Wait(c.kind, n, c.budget.now), nil
+	r.Objects = objects
+	n := len(r.Objects)
+	if n == 0 {
+		c.again()
+		return nil, 0, nil
 	}
-	c.budget.probe(c.lease)
-	if err := c.saveBudget(ctx, c.t, c.kind, c.budget); err != nil {
+	fit, wait := c.budget.Fit(c.kind, n, c.budget.now)
+	if fit == 0 {
+		return nil, wait, nil
+	}
+	if fit < n { // of all of it that would take long, or for ever: the account's bucket is smaller
+		c.again()
+		if _, err := c.t.exec(ctx, requestState().change(ledger.Split, `next_at = 0`, `id = $1`), r.ID); err != nil {
+			return nil, 0, err
+		}
+		return nil, 0, c.split(ctx, c.t, r.ID, r.Objects[:fit], r.Objects[fit:], false)
+	}
+	if err := c.charge(ctx, r); err != nil {
 		return nil, 0, err
 	}
-	r.Attempt++
-	r.LeaseUntil = c.now.Add(c.lease)
-	_, err = c.t.exec(ctx, `UPDATE request SET state = 'sending', attempt = $2, lease_until = $3, sent_at = $4, objects = $5 WHERE id = $1`,
-		r.ID, r.Attempt, ms(r.LeaseUntil), ms(c.now), n)
-	c.t.rings(PurgeJob{Objects: string(c.kind)})
-	return &r.Request, 0, err
+	r.Number++
+	_, err = c.t.exec(ctx, requestState().change(ledger.Send, `attempt = $2, lease_until = $3, sent_at = $4, objects = $5`, `id = $1`),
+		r.ID, r.Number, ms(r.LeaseUntil), ms(c.now), n)
+	c.again()
+	return r, 0, err
+}
+
+// charge takes a request's tokens, which are there, and begins its lease.
+func (c *claim) charge(ctx context.Context, r *Request) error {
+	b := c.budget
+	if !b.Take(c.kind, len(r.Objects), b.now) {
+		return fmt.Errorf("%d objects fit, and there are no tokens", len(r.Objects))
+	}
+	b.circuit.Probe(b.now, b.lease())
+	r.Limit, r.LeaseUntil = b.circuit.Limit(), c.now.Add(b.lease())
+	return c.saveBudget(ctx, c.t, b)
+}
+
+// again wakes the next of the same.
+func (c *claim) again() { c.t.enqueue(PurgeJob{Objects: string(c.kind), Account: c.account}) }
+
+// left gives the objects of a request that is to be sent again, without what
+// was cancelled, paused or moved to another account meanwhile. One that none
+// are left of ends.
+func (c *claim) left(ctx context.Context, request string) (objects []string, err error) {
+	if err := c.dropCancelled(ctx, c.t, request); err != nil {
+		return nil, err
+	}
+	if err := c.putBack(ctx, request); err != nil {
+		return nil, err
+	}
+	objects, err = c.t.texts(ctx, `SELECT DISTINCT object FROM target WHERE `+ofRequest+` AND state = 'claimed' ORDER BY object`, request)
+	if err == nil && len(objects) == 0 {
+		_, err = c.t.exec(ctx, requestState().change(ledger.Emptied, `settled_at = $2`, `id = $1`), request, ms(c.now))
+	}
+	return objects, err
 }
 
 // dropCancelled takes out of a request what belongs to purges that were
 // cancelled while it was under way.
-func (c *claim) dropCancelled(ctx context.Context, request string) error {
+func (s *Store) dropCancelled(ctx context.Context, t *tx, request string) error {
 	dropped := map[string]int{}
-	err := c.t.each(ctx, countPurges(dropped), `UPDATE target SET state = 'dropped'
-		WHERE request_id = $1 AND request_id <> '' AND state = 'claimed'
-		AND purge_id IN (SELECT id FROM purge WHERE state = 'cancelled') RETURNING purge_id`, request)
+	err := t.each(ctx, countPurges(dropped), targetState().change(ledger.Drop, "", ofRequest+`
+		AND purge_id IN (SELECT id FROM purge WHERE state = 'cancelled') RETURNING purge_id`), request)
 	if err != nil {
 		return err
 	}
-	for purge := range dropped {
-		if err := c.recount(ctx, c.t, purge); err != nil {
+	for _, purge := range inOrder(dropped) {
+		if err := s.turned(ctx, t, purge); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// family reads what is known of the refusal that a request was part of.
-func (c *claim) family(ctx context.Context, r *readyRequest) error {
-	f := &r.Refused
-	if f.Since.IsZero() {
-		return nil
-	}
-	var err error
-	f.OthersAccepted, err = c.t.has(ctx, `SELECT 1 FROM request WHERE kind = $1 AND state = 'accepted' AND settled_at >= $2`,
-		string(c.kind), max(ms(f.Since), ms(c.now.Add(-time.Minute))))
-	if err != nil {
-		return err
-	}
-	if r.parent == "" {
-		return nil
-	}
-	var state string
-	err = missing(c.t.row(ctx, `SELECT state, refusal FROM request WHERE parent = $1 AND parent <> '' AND id <> $2`, r.parent, r.ID).
-		Scan(&state, &f.Sibling))
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	f.SiblingWaits = f.Sibling == "" && (state == "ready" || state == "sending")
-	return err
-}
-
 // start writes a new request as one that is being sent, and lets every
 // waiting target of its objects join.
 func (c *claim) start(ctx context.Context, r *Request, more bool) (*Request, time.Duration, error) {
-	if !c.budget.Take(c.kind, len(r.Objects), c.budget.now) {
-		return nil, c.budget.Wait(c.kind, len(r.Objects), c.budget.now), nil
-	}
-	c.budget.probe(c.lease)
-	if err := c.saveBudget(ctx, c.t, c.kind, c.budget); err != nil {
+	if err := c.charge(ctx, r); err != nil {
 		return nil, 0, err
 	}
-	r.ID, r.Attempt, r.LeaseUntil = c.ids.new(c.now), 1, c.now.Add(c.lease)
-	if _, err := c.t.exec(ctx, `INSERT INTO request (id, kind, network, action, lane, state, attempt, lease_until, objects, sent_at)
-		VALUES ($1,$2,$3,$4,$5,'sending',1,$6,$7,$8)`,
-		r.ID, string(r.Kind), string(r.Network), string(r.Action), r.Lane, ms(r.LeaseUntil), len(r.Objects), ms(c.now)); err != nil {
+	r.ID, r.Account, r.Number = c.ids.new(c.now), c.account, 1
+	if _, err := c.t.exec(ctx, `INSERT INTO request (id, kind, network, action, lane, state, attempt, lease_until, objects, sent_at, account)
+		VALUES ($1,$2,$3,$4,$5,`+requestState().to(ledger.Send)+`,1,$6,$7,$8,$9)`,
+		r.ID, string(r.Kind), string(r.Network), string(r.Action), r.Lane, ms(r.LeaseUntil), len(r.Objects), ms(c.now), c.account); err != nil {
 		return nil, 0, err
 	}
 	joined := map[string]int{}
 	for part := range chunks(r.Objects, rowsAtOnce) {
-		args := append([]any{r.ID, string(r.Kind), string(r.Network), string(r.Action)}, anys(part)...)
+		args := append([]any{r.ID, string(r.Kind), string(r.Network), string(r.Action), c.account, c.pause}, anys(part)...)
 		err := c.t.each(ctx, func(row row) error {
 			var purge string
 			err := row.Scan(&purge)
 			joined[purge]++
 			return err
-		}, `UPDATE target SET state = 'claimed', request_id = $1
-			WHERE kind = $2 AND network = $3 AND state = 'waiting' AND ($4 = 'delete' OR action = $4)
-			AND object IN `+list(5, len(part))+`
-			AND EXISTS (SELECT 1 FROM purge p WHERE p.id = target.purge_id AND p.state = 'open') RETURNING purge_id`, args...)
+		}, targetState().change(ledger.Claim, `request_id = $1`, `kind = $2 AND network = $3 AND ($4 = 'delete' OR action = $4)
+			AND object IN `+list(7, len(part))+`
+			AND EXISTS (SELECT 1 FROM purge p WHERE p.id = target.purge_id AND `+sendable(5)+`) RETURNING purge_id`), args...)
 		if err != nil {
 			return nil, 0, err
 		}
 	}
-	for purge, n := range joined {
+	for _, purge := range inOrder(joined) {
 		if _, err := c.t.exec(ctx, `UPDATE purge SET sent = sent + $2,
 			first_sent_at = CASE WHEN first_sent_at = 0 THEN $3 ELSE first_sent_at END WHERE id = $1`,
-			purge, n, ms(c.now)); err != nil {
+			purge, joined[purge], ms(c.now.Add(c.ahead(c.now)))); err != nil {
 			return nil, 0, err
 		}
 	}
 	if more {
-		c.t.rings(PurgeJob{Objects: string(c.kind)})
+		c.again()
 	}
 	return r, 0, nil
 }

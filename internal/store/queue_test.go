@@ -1,7 +1,9 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,7 +28,7 @@ func opened(t *testing.T, s *store.Store, lane int, targets []mapping.Target) le
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.AddTargets(t.Context(), p, targets); err != nil {
+	if err := s.AddTargets(t.Context(), p, slices.Values(targets), asGiven); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.OpenPurge(t.Context(), p.ID, false); err != nil {
@@ -42,20 +44,20 @@ func target(object string, action mapping.Action) mapping.Target {
 // nothing claims in vain and gives how long to wait.
 func nothing(t *testing.T, s *store.Store) time.Duration {
 	t.Helper()
-	r, wait, err := s.Claim(t.Context(), purger.URL, time.Minute)
+	r, wait, err := s.Claim(t.Context(), "", purger.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r != nil {
-		t.Fatalf("claimed %d objects, attempt %d", len(r.Objects), r.Attempt)
+		t.Fatalf("claimed %d objects, attempt %d", len(r.Objects), r.Number)
 	}
 	return wait
 }
 
 // answered accepts a request and says how full the bucket of its objects is.
-func answered(limit, perSecond, remaining float64) store.Settlement {
+func answered(limit, perSecond, remaining float64) store.Reply {
 	v := accepted
-	v.Answer.Limits.Objects = purger.Level{Limit: &limit, PerSecond: &perSecond, Remaining: &remaining}
+	v.Limits.Objects = purger.Level{Limit: &limit, PerSecond: &perSecond, Remaining: &remaining}
 	return v
 }
 
@@ -88,6 +90,7 @@ func TestPersonsURLGoesInTheNextRequestFromAnEmptyBucket(t *testing.T) {
 }
 
 func TestRequestsAreFullWhereEnoughWaits(t *testing.T) {
+	t.Parallel()
 	long := make([]mapping.Target, 400) // every third a long one, that often does not fit any more
 	for i := range long {
 		pad := 40
@@ -220,6 +223,7 @@ func TestTokensOfADeadClaimComeBack(t *testing.T) {
 // An answer is settled when its turn comes, which may be late: it knows
 // nothing of what was sent since, and the buckets filled since.
 func TestFiguresOfALateAnswer(t *testing.T) {
+	t.Parallel()
 	t.Run("do not bring back what others took since", func(t *testing.T) {
 		engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 			c := newClock()
@@ -241,7 +245,7 @@ func TestFiguresOfALateAnswer(t *testing.T) {
 			opened(t, s, ledger.LaneLarge, urls(9000))
 			r := claim(t, s)
 			v := answered(10_000, 20, 0)
-			v.Heard = c.Now()
+			v.At = c.Now()
 			c.Advance(30 * time.Second)
 			settle(t, s, r, v)
 			if r := claim(t, s); len(r.Objects) != 600 {
@@ -252,15 +256,17 @@ func TestFiguresOfALateAnswer(t *testing.T) {
 }
 
 func TestLimitedAnswers(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		limits purger.Limits
 		after  time.Duration
 		want   int // objects of the next new request
 	}{
-		"nothing said: wait for the tokens":  {purger.Limits{}, 10 * time.Second, 1e6},
-		"what is left counts":                {purger.Limits{Objects: purger.Level{Remaining: new(40.0)}}, 0, 40},
-		"more left than the model thinks":    {purger.Limits{Objects: purger.Level{Remaining: new(9999.0)}}, 0, 1e6},
-		"a bucket that is smaller than this": {purger.Limits{Objects: purger.Level{Limit: new(50.0), Remaining: new(50.0)}}, 0, 50},
+		"nothing said: wait for the tokens":  {purger.Limits{}, 10 * time.Second, 20},
+		"what is left counts":                {purger.Limits{Objects: purger.Level{Remaining: new(400.0)}}, 0, 400},
+		"next to nothing is left":            {purger.Limits{Objects: purger.Level{Remaining: new(40.0)}}, 2 * time.Second, 20},
+		"more left than the model thinks":    {purger.Limits{Objects: purger.Level{Remaining: new(9999.0)}}, 2 * time.Second, 20},
+		"a bucket that is smaller than this": {purger.Limits{Objects: purger.Level{Limit: new(50.0), Remaining: new(50.0)}}, 2 * time.Second, 20},
 	} {
 		t.Run(name, func(t *testing.T) {
 			engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
@@ -269,15 +275,14 @@ func TestLimitedAnswers(t *testing.T) {
 				opened(t, s, ledger.LaneLarge, urls(9000))
 				r := claim(t, s)
 				n := len(r.Objects)
-				v := store.Settlement{Verdict: store.Again, Next: c.Now(), Answer: purger.Answer{Verdict: purger.Limited, Limits: test.limits}}
-				if left := test.limits.Objects.Remaining; left != nil && int(*left) < n {
-					v.Verdict, v.At = store.Split, int(*left)
+				settle(t, s, r, reply(purger.Answer{Verdict: purger.Limited, Limits: test.limits}))
+				if test.after > 0 {
+					nothing(t, s)
 				}
-				settle(t, s, r, v)
 				c.Advance(test.after)
 				var again *store.Request
 				for range 3 { // to split what does not fit is a turn of its own
-					if again, _, _ = s.Claim(t.Context(), purger.URL, time.Minute); again != nil {
+					if again, _, _ = s.Claim(t.Context(), "", purger.URL); again != nil {
 						break
 					}
 				}
@@ -302,7 +307,7 @@ func TestSkewedClocksShareOneBudget(t *testing.T) {
 		total := 0
 		for i := range 40 {
 			s := []*store.Store{behind, ahead}[i%2]
-			r, _, err := s.Claim(t.Context(), purger.URL, time.Minute)
+			r, _, err := s.Claim(t.Context(), "", purger.URL)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -328,7 +333,7 @@ func TestReplicasShareOneBudget(t *testing.T) {
 		for i := range 6 {
 			wg.Go(func() {
 				for {
-					r, _, err := stores[i%2].Claim(t.Context(), purger.URL, time.Minute)
+					r, _, err := stores[i%2].Claim(t.Context(), "", purger.URL)
 					if err != nil {
 						t.Error(err)
 					}
@@ -350,46 +355,42 @@ func TestReplicasShareOneBudget(t *testing.T) {
 
 // After a pause one request probes; the others wait for its answer.
 func TestOneRequestProbesAfterAPause(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
-		probe store.Settlement
+		probe store.Reply
 		next  bool // others may go at once
 	}{
 		"accepted":                  {accepted, true},
-		"refused an object":         {store.Settlement{Verdict: store.Fail, Objects: []string{"https://www.example.com/00000/"}, Words: "unauthorized arl"}, true},
-		"limited":                   {store.Settlement{Verdict: store.Again, Answer: purger.Answer{Verdict: purger.Limited, Limits: purger.Limits{Objects: purger.Level{Remaining: new(9999.0)}}}}, true},
-		"away":                      {store.Settlement{Verdict: store.Again, Away: true, Why: "Akamai does not answer"}, false},
-		"still no good credentials": {store.Settlement{Verdict: store.Again, Why: "credentials"}, false},
+		"refused an object":         {offends("https://www.example.com/00000/", "unauthorized arl"), true},
+		"limited":                   {reply(purger.Answer{Verdict: purger.Limited, Limits: purger.Limits{Objects: purger.Level{Remaining: new(600.0)}}}), true},
+		"away":                      {unavailable, false},
+		"still no good credentials": {badCredentials, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 				c := newClock()
 				s := open(c.Now)
 				opened(t, s, ledger.LaneLarge, urls(6000))
-				pause := store.Settlement{Verdict: store.Again, Next: c.Now(), Pause: c.Now().Add(15 * time.Second), Why: "credentials"}
-				settle(t, s, claim(t, s), pause)
+				settle(t, s, claim(t, s), badCredentials)
 				if wait := nothing(t, s); wait != 15*time.Second {
 					t.Errorf("paused for %v", wait)
 				}
 				c.Advance(15 * time.Second)
 				probe := claim(t, s)
 				nothing(t, s)
-				if q, err := s.Queue(t.Context()); err != nil || !q.Pause.Paused || q.Pause.Words != "credentials" {
-					t.Errorf("while it probes: %+v, %v", q.Pause, err)
+				if q, err := s.Queue(t.Context()); err != nil || !q.Account("default").Paused || q.Account("default").Words != noCredentials {
+					t.Errorf("while it probes: %+v, %v", q.Accounts, err)
 				}
-				v := test.probe
-				v.Next = c.Now()
-				if name == "still no good credentials" {
-					v.Pause = c.Now().Add(15 * time.Second)
-				}
-				settle(t, s, probe, v)
+				settle(t, s, probe, test.probe)
 				if test.next {
 					claim(t, s)
+					c.Advance(10 * time.Second)
 					claim(t, s)
 				} else {
 					nothing(t, s)
 				}
-				if q, _ := s.Queue(t.Context()); q.Pause.Paused == test.next {
-					t.Errorf("after the probe: %+v", q.Pause)
+				if q, _ := s.Queue(t.Context()); q.Account("default").Paused == test.next {
+					t.Errorf("after the probe: %+v", q.Accounts)
 				}
 			})
 		})
@@ -403,8 +404,8 @@ func TestStragglersDoNotEndAPause(t *testing.T) {
 		s := open(c.Now)
 		p := opened(t, s, ledger.LaneLarge, urls(6000))
 		first, second := claim(t, s), claim(t, s)
-		settle(t, s, first, store.Settlement{Verdict: store.Again, Next: c.Now(), Pause: c.Now().Add(15 * time.Second), Why: "credentials"})
-		settle(t, s, second, store.Settlement{Verdict: store.Again, Next: c.Now(), Away: true, Why: "Akamai does not answer"})
+		settle(t, s, first, badCredentials)
+		settle(t, s, second, unavailable)
 		if wait := nothing(t, s); wait < time.Second {
 			t.Errorf("paused for %v", wait)
 		}
@@ -455,7 +456,7 @@ func TestDeletesThatAbsorbNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.AddTargets(t.Context(), held, []mapping.Target{target(object, mapping.Delete)}); err != nil {
+		if err := s.AddTargets(t.Context(), held, slices.Values([]mapping.Target{target(object, mapping.Delete)}), asGiven); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.OpenPurge(t.Context(), held.ID, true); err != nil {
@@ -488,86 +489,184 @@ func TestCancelledWhileUnderWay(t *testing.T) {
 		if err := s.Cancel(t.Context(), store.Act{Purge: gone.ID, By: "ann"}); err != nil {
 			t.Fatal(err)
 		}
-		settle(t, s, r, store.Settlement{Verdict: store.Again, Next: c.Now(), Away: true})
+		settle(t, s, r, unavailable)
+		c.Advance(time.Second)
 		if r = claim(t, s); len(r.Objects) != 1 || r.Objects[0] != shared.Object {
 			t.Errorf("sent again: %v", r.Objects)
 		}
 	})
 }
 
-// After 20 refusals of a host the rest of it is not tried; a retry tries it.
+// A host of which much is refused, also alone, and nothing is accepted, is not
+// tried any more: not under either scheme, and in no ARL. A retry tries it.
 func TestHostIsSetAsideAfterItsRefusals(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
 		s := open(c.Now)
 		targets := urls(3000)
+		for i := range targets {
+			if i%3 == 0 {
+				targets[i].Object = strings.Replace(targets[i].Object, "https:", "http:", 1)
+			}
+		}
 		for i := range 10 {
 			targets = append(targets, target(fmt.Sprintf("https://img.example.com/%d", i), mapping.Invalidate))
 		}
 		p := opened(t, s, ledger.LaneLarge, targets)
-		const words = "unauthorized arl"
-		for i := range 20 {
-			r := claim(t, s)
-			if strings.Contains(r.Objects[0], "img.") {
-				t.Fatalf("refusal %d: %v", i+1, r.Objects)
-			}
-			settle(t, s, r, store.Settlement{Verdict: store.Fail, Objects: r.Objects[:1], Words: words})
+		const title = "unauthorized arl"
+		refused := refuse(t, s, func(object string) bool { return strings.Contains(object, "www.") }, title)
+		if refused < 20 || refused > 40 {
+			t.Errorf("%d were tried one by one", refused)
 		}
 		p = reread(t, s, p.ID)
-		if p.Counts.Failed != 3000 || p.Reason != words {
-			t.Errorf("%d failed: %s", p.Counts.Failed, p.Reason)
-		}
-		lines, err := s.Targets(t.Context(), p.ID, 2999, 1)
-		if err != nil || lines[0].Reason != "not tried, as Akamai refused 20 URLs of www.example.com before: "+words {
-			t.Errorf("the last one: %q, %v", lines[0].Reason, err)
-		}
-		var rest *store.Request
-		for rest == nil { // the refused request has nothing left
-			rest, _, _ = s.Claim(t.Context(), purger.URL, time.Minute)
-		}
-		if len(rest.Objects) != 10 {
-			t.Errorf("of the other host: %v", rest.Objects)
-		}
-		settle(t, s, rest, accepted)
-		if p = reread(t, s, p.ID); p.State != ledger.Done || p.Counts.Accepted != 10 {
+		if p.State != ledger.Done || p.Counts.Accepted != 10 || p.Counts.Failed != 3000 || p.Counts.Untried != 3000-refused || !strings.HasPrefix(p.Reason, title) {
 			t.Errorf("in the end: %+v", p)
 		}
+		lines, err := s.Targets(t.Context(), p.ID, 2998, 1)
+		if want := fmt.Sprintf("not tried, as Akamai refused %d URLs of www.example.com before: %s", refused, title); err != nil || !strings.HasPrefix(lines[0].Reason, want) {
+			t.Errorf("the last one: %q, %v", lines[0].Reason, err)
+		}
 
-		n, err := s.Retry(t.Context(), store.Act{Purge: p.ID, By: "ann"}, func(ledger.Target) string { return "" })
+		n, err := s.Retry(t.Context(), store.Act{Purge: p.ID, By: "ann"}, func(mapping.Target) string { return "" })
 		if err != nil || n != 3000 {
 			t.Fatalf("retried %d, %v", n, err)
 		}
 		r := claim(t, s)
-		settle(t, s, r, store.Settlement{Verdict: store.Fail, Objects: r.Objects[:1], Words: words})
-		if p = reread(t, s, p.ID); p.Counts.Failed != 1 {
-			t.Errorf("after one refusal of the retry %d failed", p.Counts.Failed)
+		settle(t, s, r, offends(r.Objects[0], title))
+		if p = reread(t, s, p.ID); p.Counts.Failed != 1 || p.Counts.Untried != 0 {
+			t.Errorf("after one refusal of the retry %+v", p.Counts)
 		}
 	})
 }
 
-// What a refusal that named nothing leaves to the next decision.
+// refuse lets Akamai name, one answer each, the objects that are bad, and
+// accept what has none, until nothing is left. It gives how many it named.
+func refuse(t testing.TB, s *store.Store, bad func(string) bool, title string) (refused int) {
+	t.Helper()
+	empty := 0
+	for empty < 100 { // a request of which nothing is left comes to nothing
+		r, _, err := s.Claim(t.Context(), "", purger.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r == nil {
+			empty++
+			continue
+		}
+		empty = 0
+		if i := slices.IndexFunc(r.Objects, bad); i >= 0 {
+			refused++
+			settle(t, s, r, offends(r.Objects[i], title))
+		} else {
+			settle(t, s, r, accepted)
+		}
+	}
+	return refused
+}
+
+// A host that is set aside while the process stops is set aside by the next
+// refusal; the answers themselves count.
+func TestHostIsSetAsideLater(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		s := open(newClock().Now)
+		const n = 2*store.Chunk + 17
+		p := opened(t, s, ledger.LaneLarge, urls(n))
+		stopped, stop := context.WithCancel(t.Context())
+		stop()
+		for range 40 {
+			if r, _, err := s.Claim(t.Context(), "", purger.URL); err != nil {
+				t.Fatal(err)
+			} else if r != nil {
+				if _, ok, err := s.Settle(stopped, r, offends(r.Objects[0], "unauthorized arl")); err != nil || !ok {
+					t.Fatal(ok, err)
+				}
+			}
+		}
+		before := reread(t, s, p.ID).Counts
+		if before.Failed < 20 || before.Untried != 0 {
+			t.Errorf("while it stops: %+v", before)
+		}
+		if refused := refuse(t, s, func(string) bool { return true }, "unauthorized arl"); refused != 1 {
+			t.Errorf("%d more were tried", refused)
+		}
+		if p = reread(t, s, p.ID); p.State != ledger.Done || p.Counts.Failed != n || p.Counts.Untried != n-before.Failed-1 {
+			t.Errorf("in the end %s: %+v", p.State, p.Counts)
+		}
+	})
+}
+
+// Of a host of which anything is accepted, only what Akamai names is refused.
+func TestGoodOnesOfAHostAreAccepted(t *testing.T) {
+	t.Parallel()
+	for name, bad := range map[string]func(int) bool{
+		"the first ones": func(i int) bool { return i < 20 },
+		"the last ones":  func(i int) bool { return i >= 80 },
+		"every fifth":    func(i int) bool { return i%5 == 0 },
+		"every second":   func(i int) bool { return i%2 == 0 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+				s := open(newClock().Now)
+				p := opened(t, s, ledger.LaneDeploy, urls(100))
+				isBad := map[string]bool{}
+				for i, u := range urls(100) {
+					isBad[u.Object] = bad(i)
+				}
+				want := refuse(t, s, func(object string) bool { return isBad[object] }, "unauthorized arl")
+				p = reread(t, s, p.ID)
+				if p.State != ledger.Done || p.Counts.Failed != want || p.Counts.Accepted != 100-want || p.Counts.Untried != 0 || want < 20 {
+					t.Errorf("%d named, and %s: %+v", want, p.State, p.Counts)
+				}
+			})
+		})
+	}
+}
+
+// A refusal that names nothing is asked about by halves: the second half is
+// heard before both are believed, and others that are accepted count for a
+// minute.
 func TestRefusalsRemember(t *testing.T) {
+	decide := func(t *testing.T, s *store.Store, r *store.Request, a store.Reply) purger.Decision {
+		t.Helper()
+		d, ok, err := s.Settle(t.Context(), r, a)
+		if err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		return d
+	}
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
 		s := open(c.Now)
 		asked(t, s, urls(4)...)
-		whole := claim(t, s)
 		since := c.Now()
-		settle(t, s, whole, store.Settlement{Verdict: store.Split, At: 2, Refusal: "bad request", Since: since})
+		if d := decide(t, s, claim(t, s), refusesAll); len(d.Part) != 2 || !d.Since.Equal(since) {
+			t.Errorf("the whole: %+v", d)
+		}
+		c.Advance(time.Second)
 		a := claim(t, s)
-		if f := a.Refused; !f.Since.Equal(since) || !f.SiblingWaits || f.Sibling != "" || f.OthersAccepted {
-			t.Errorf("the first half: %+v", f)
+		if d := decide(t, s, a, refusesAll); d.Pause > 0 || d.Wait == 0 || len(d.Part) > 0 || !d.Since.Equal(since) {
+			t.Errorf("the first half, while the other waits: %+v", d)
 		}
-		c.Advance(time.Second)
-		settle(t, s, a, store.Settlement{Verdict: store.Again, Next: c.Now().Add(time.Second), Refusal: "bad request", Since: since})
 		b := claim(t, s)
-		if f := b.Refused; b.ID == a.ID || !f.Since.Equal(since) || f.SiblingWaits || f.Sibling != "bad request" {
-			t.Errorf("the other half: %+v", f)
+		if b.ID == a.ID {
+			t.Fatal("the first half goes again before the other one")
 		}
-		settle(t, s, b, accepted)
-		c.Advance(time.Second)
-		if a = claim(t, s); !a.Refused.OthersAccepted {
-			t.Errorf("the first half, after the other was accepted: %+v", a.Refused)
+		if d := decide(t, s, b, refusesAll); d.Pause == 0 || len(d.Part) > 0 || !d.Since.Equal(since) {
+			t.Errorf("both halves alike: %+v", d)
+		}
+		asked(t, s, target("https://www.example.com/other", mapping.Invalidate))
+		c.Advance(15 * time.Second) // the other one, before the halves
+		settle(t, s, claim(t, s), accepted)
+		c.Advance(61 * time.Second)
+		if d := decide(t, s, claim(t, s), refusesAll); d.Pause == 0 {
+			t.Errorf("a half, when others were accepted long ago: %+v", d)
+		}
+		asked(t, s, target("https://www.example.com/another", mapping.Invalidate))
+		c.Advance(15 * time.Second)
+		settle(t, s, claim(t, s), accepted)
+		c.Advance(3 * time.Second)
+		if d := decide(t, s, claim(t, s), refusesAll); d.Pause > 0 || len(d.Part) != 1 {
+			t.Errorf("a half, when others are accepted: %+v", d)
 		}
 	})
 }
@@ -585,14 +684,14 @@ func TestOutageDoesNotGrowTheQueue(t *testing.T) {
 			if err := s.Sweep(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			r, _, err := s.Claim(t.Context(), purger.URL, 12*time.Second)
+			r, _, err := s.Claim(t.Context(), "", purger.URL)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if r != nil {
 				attempts++
 				requests[r.ID] = true
-				settle(t, s, r, store.Settlement{Verdict: store.Again, Away: true, Why: "away", Next: c.Now().Add(20 * time.Second)})
+				settle(t, s, r, unavailable)
 			}
 			c.Advance(2 * time.Second)
 		}
@@ -609,7 +708,7 @@ func TestSkipsOfOtherNetworks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.AddTargets(t.Context(), p, urls(3)); err != nil {
+	if err := s.AddTargets(t.Context(), p, slices.Values(urls(3)), asGiven); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.OpenPurge(t.Context(), p.ID, false); err != nil {

@@ -50,9 +50,10 @@ type stored struct {
 	err   error
 }
 
-// Receive makes a delivery durable and rings for it, in one transaction, which
+// Receive makes a delivery durable and wakes its job, in one transaction, which
 // it may share with others. It reports false for a delivery id that is there
-// already, and then changes nothing. Where it fails for want of time the
+// already, and then changes nothing, unless it was set aside: who delivers it
+// again wants it handled anew. Where it fails for want of time the
 // delivery may be there all the same.
 func (s *Store) Receive(ctx context.Context, d Delivery) (fresh bool, err error) {
 	a := &arrival{Delivery: d, packed: s.zstd.pack(d.Body), stored: make(chan stored, 1), back: make(chan struct{}, 1)}
@@ -129,24 +130,38 @@ func (s *Store) insertDeliveries(ctx context.Context, batch []*arrival) (fresh m
 	// wait for each other.
 	batch = slices.SortedFunc(slices.Values(batch), func(a, b *arrival) int { return strings.Compare(a.GUID, b.GUID) })
 	var rows strings.Builder
-	args := make([]any, 0, 5*len(batch))
+	const columns = 8
+	args := make([]any, 0, columns*len(batch))
 	for i, a := range batch {
 		if i > 0 {
 			rows.WriteByte(',')
 		}
-		rows.WriteString(list(len(args)+1, 5))
-		args = append(args, a.GUID, a.Event, a.packed, ms(a.ReceivedAt), ms(a.ReceivedAt))
+		rows.WriteString(list(len(args)+1, columns))
+		args = append(args, a.GUID, a.Event, a.packed, ms(a.ReceivedAt), ms(a.At), ms(a.ReceivedAt), a.RepoID, a.Person)
 	}
 	err = s.writeFirst(ctx, func(t *tx) error {
 		fresh = make(map[string]bool, len(batch))
-		return t.each(ctx, func(r row) error {
+		take := func(r row) error {
 			var guid string
 			err := r.Scan(&guid)
 			fresh[guid] = true
-			t.rings(HandleJob{GUID: guid})
+			t.enqueue(HandleJob{GUID: guid})
 			return err
-		}, `INSERT INTO delivery (guid, event, body, received_at, next_at) VALUES `+rows.String()+`
-			ON CONFLICT (guid) DO NOTHING RETURNING guid`, args...)
+		}
+		if err := t.each(ctx, take, `INSERT INTO delivery (guid, event, body, received_at, at, next_at, repo_id, person) VALUES `+rows.String()+`
+			ON CONFLICT (guid) DO NOTHING RETURNING guid`, args...); err != nil {
+			return err
+		}
+		known := []any{ms(s.now()), freshWake(s.now())}
+		for _, a := range batch {
+			if !fresh[a.GUID] {
+				known = append(known, a.GUID)
+			}
+		}
+		if len(known) == 2 {
+			return nil
+		}
+		return t.each(ctx, take, anew+`IN `+list(3, len(known)-2)+` RETURNING guid`, known...)
 	})
 	return fresh, err
 }

@@ -32,10 +32,11 @@ type watching struct {
 }
 
 func (q watching) each(ctx context.Context, f func(row) error, query string, args ...any) error {
+	const columns = 8 // of a delivery
 	q.w.mu.Lock()
-	q.w.sizes = append(q.w.sizes, len(args)/5)
+	q.w.sizes = append(q.w.sizes, len(args)/columns)
 	q.w.mu.Unlock()
-	for i := 0; i < len(args) && q.w.spoil != nil; i += 5 {
+	for i := 0; i < len(args) && q.w.spoil != nil; i += columns {
 		if err := q.w.spoil(args[i].(string)); err != nil {
 			return err
 		}

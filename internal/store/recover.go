@@ -48,19 +48,22 @@ func (s *Store) hasten(ctx context.Context, until int64, names []string) error {
 // ClaimChore takes a chore that is due and that nobody does, for the length
 // of a lease. ok is false if there is nothing to do.
 func (s *Store) ClaimChore(ctx context.Context, name string, lease time.Duration) (c Chore, ok bool, err error) {
-	now := ms(s.now())
 	c.Name = name
-	ok, err = s.has(ctx, `SELECT 1 FROM chore WHERE name = $1 AND next_at <= $2 AND lease_until <= $2`, name, now)
+	ok, err = s.has(ctx, `SELECT 1 FROM chore WHERE name = $1 AND next_at <= $2 AND lease_until <= $2`, name, ms(s.now()))
 	if err == nil && ok {
 		err = s.write(ctx, func(t *tx) error {
 			ok = false
+			if err := s.lockRow(ctx, t, "chore", "name", name); err != nil {
+				return err
+			}
+			now := s.now()
 			return t.each(ctx, func(r row) error {
 				var last int64
 				err := r.Scan(&last, &c.fence)
 				c.Last, ok = when(last), true
 				return err
 			}, `UPDATE chore SET lease_until = $3, next_at = $2, fence = fence + 1 WHERE name = $1 AND next_at <= $2 AND lease_until <= $2
-				RETURNING last_at, fence`, name, now, ms(s.now().Add(lease)))
+				RETURNING last_at, fence`, name, ms(now), ms(now.Add(lease)))
 		})
 	}
 	if err != nil {
@@ -72,6 +75,9 @@ func (s *Store) ClaimChore(ctx context.Context, name string, lease time.Duration
 // RenewChore lengthens a claim. ErrNotFound: somebody else has it now.
 func (s *Store) RenewChore(ctx context.Context, c Chore, lease time.Duration) error {
 	err := s.write(ctx, func(t *tx) error {
+		if err := s.lockRow(ctx, t, "chore", "name", c.Name); err != nil {
+			return err
+		}
 		return affected(t.exec(ctx, `UPDATE chore SET lease_until = $3 WHERE name = $1 AND fence = $2`,
 			c.Name, c.fence, ms(s.now().Add(lease))))
 	})
@@ -81,16 +87,17 @@ func (s *Store) RenewChore(ctx context.Context, c Chore, lease time.Duration) er
 	return nil
 }
 
-// ChoreDone ends a claim. began is what Last is to be next time; zero leaves
-// it as it was, since there is more to do. Whoever lost the claim ends nothing.
-func (s *Store) ChoreDone(ctx context.Context, c Chore, began, next time.Time) error {
+// ChoreDone ends a claim; the next one may be taken after a time. began is what
+// Last is to be then; zero leaves it as it was, since there is more to do. Whoever
+// lost the claim ends nothing.
+func (s *Store) ChoreDone(ctx context.Context, c Chore, began time.Time, after time.Duration) error {
 	if began.IsZero() {
 		began = c.Last
 	}
 	err := s.write(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, `UPDATE chore SET lease_until = 0, last_at = $3,
 			next_at = CASE WHEN next_at = 0 THEN next_at ELSE CAST($4 AS BIGINT) END WHERE name = $1 AND fence = $2`,
-			c.Name, c.fence, ms(began), ms(next))
+			c.Name, c.fence, ms(began), s.later(after))
 		return err
 	})
 	if err != nil {
@@ -102,17 +109,17 @@ func (s *Store) ChoreDone(ctx context.Context, c Chore, began, next time.Time) e
 // Repositories lists the repositories that are not gone: first those with an
 // environment, of them first the one whose deployments were compared longest
 // ago.
-func (s *Store) Repositories(ctx context.Context) (repos []ledger.Repository, err error) {
+func (s *Reader) Repositories(ctx context.Context) (repos []ledger.Repository, err error) {
 	return s.repositories(ctx, `WHERE gone = ''
 		ORDER BY CASE WHEN EXISTS (SELECT 1 FROM environment e WHERE e.repo_id = repo.id) THEN 0 ELSE 1 END, compared_at, id`)
 }
 
 // AllRepositories lists every repository that was ever heard of.
-func (s *Store) AllRepositories(ctx context.Context) (repos []ledger.Repository, err error) {
+func (s *Reader) AllRepositories(ctx context.Context) (repos []ledger.Repository, err error) {
 	return s.repositories(ctx, `ORDER BY id`)
 }
 
-func (s *Store) repositories(ctx context.Context, where string) (repos []ledger.Repository, err error) {
+func (s *Reader) repositories(ctx context.Context, where string) (repos []ledger.Repository, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
 			var one ledger.Repository
@@ -134,6 +141,7 @@ func (s *Store) repositories(ctx context.Context, where string) (repos []ledger.
 // were not gone before.
 func (s *Store) Gone(ctx context.Context, why string, ids ...int64) (gone []int64, err error) {
 	err = s.write(ctx, func(t *tx) error {
+		gone = nil
 		for _, id := range ids {
 			n, err := t.exec(ctx, `UPDATE repo SET gone = $2 WHERE id = $1 AND gone = ''`, id, why)
 			if err != nil {
@@ -155,6 +163,7 @@ func (s *Store) Gone(ctx context.Context, why string, ids ...int64) (gone []int6
 // for them due. It gives those that were gone.
 func (s *Store) Back(ctx context.Context, ids ...int64) (back []int64, err error) {
 	err = s.write(ctx, func(t *tx) error {
+		back = nil
 		for _, id := range ids {
 			n, err := t.exec(ctx, `UPDATE repo SET gone = '' WHERE id = $1 AND gone <> ''`, id)
 			if err != nil {
@@ -179,7 +188,7 @@ func (s *Store) Back(ctx context.Context, ids ...int64) (back []int64, err error
 }
 
 // RepositoriesOf lists the ids of an installation's repositories.
-func (s *Store) RepositoriesOf(ctx context.Context, installation int64) (ids []int64, err error) {
+func (s *Reader) RepositoriesOf(ctx context.Context, installation int64) (ids []int64, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
 			var id int64
@@ -204,14 +213,14 @@ func (s *Store) Compared(ctx context.Context, repo int64, began time.Time) error
 
 // KnownStatus reports whether the ledger has a deployment status of a
 // repository.
-func (s *Store) KnownStatus(ctx context.Context, repo, id int64) (known bool, err error) {
+func (s *Reader) KnownStatus(ctx context.Context, repo, id int64) (known bool, err error) {
 	return s.has(ctx, `SELECT 1 FROM environment e JOIN deploy d ON d.env_id = e.id
 		WHERE e.repo_id = $1 AND d.status_id = $2 AND d.deploy_id <> 0`, repo, id)
 }
 
 // SeenDeployments gives, for each deployment of a repository since a moment
 // whose success the ledger has, when GitHub recorded that.
-func (s *Store) SeenDeployments(ctx context.Context, repo int64, since time.Time) (seen map[int64]time.Time, err error) {
+func (s *Reader) SeenDeployments(ctx context.Context, repo int64, since time.Time) (seen map[int64]time.Time, err error) {
 	seen = map[int64]time.Time{}
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
@@ -226,7 +235,7 @@ func (s *Store) SeenDeployments(ctx context.Context, repo int64, since time.Time
 }
 
 // Environments lists the environments of a repository that the ledger knows.
-func (s *Store) Environments(ctx context.Context, repo int64) (envs []ledger.Environment, err error) {
+func (s *Reader) Environments(ctx context.Context, repo int64) (envs []ledger.Environment, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
 			e, err := scanEnvironment(r)
@@ -238,24 +247,24 @@ func (s *Store) Environments(ctx context.Context, repo int64) (envs []ledger.Env
 }
 
 // Spoken reports whether a commit has, or will have, a status of a context.
-func (s *Store) Spoken(ctx context.Context, repo int64, sha, context string) (spoken bool, err error) {
+func (s *Reader) Spoken(ctx context.Context, repo int64, sha, context string) (spoken bool, err error) {
 	return s.has(ctx, `SELECT 1 FROM post WHERE surface = $1`, surface(repo, sha, context))
 }
 
 // Covered reports whether a repository was compared with GitHub since a
 // moment, or is not there to be compared.
-func (s *Store) Covered(ctx context.Context, repo int64, at time.Time) (covered bool, err error) {
+func (s *Reader) Covered(ctx context.Context, repo int64, at time.Time) (covered bool, err error) {
 	return s.has(ctx, `SELECT 1 FROM repo WHERE id = $1 AND (compared_at > $2 OR gone <> '')`, repo, ms(at))
 }
 
 // Arrived reports whether the ledger has a delivery.
-func (s *Store) Arrived(ctx context.Context, guid string) (arrived bool, err error) {
+func (s *Reader) Arrived(ctx context.Context, guid string) (arrived bool, err error) {
 	return s.has(ctx, `SELECT 1 FROM delivery WHERE guid = $1`, guid)
 }
 
 // Asked reports which attempt of a delivery GitHub was asked last to repeat,
 // and how often it was asked; zeros: never.
-func (s *Store) Asked(ctx context.Context, guid string) (attempt int64, times int, err error) {
+func (s *Reader) Asked(ctx context.Context, guid string) (attempt int64, times int, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error { return r.Scan(&attempt, &times) },
 			`SELECT attempt, times FROM redelivery WHERE guid = $1`, guid)

@@ -2,15 +2,15 @@ package store_test
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/servertest/peak"
 	"github.com/purgebot/purgebot/internal/store"
 	"github.com/purgebot/purgebot/mapping"
 	"github.com/purgebot/purgebot/purger"
@@ -39,7 +39,7 @@ func BenchmarkMillion(b *testing.B) {
 			for b.Loop() {
 				c.Advance(10 * time.Second)
 				start := time.Now()
-				r, wait, err := s.Claim(b.Context(), purger.URL, time.Minute)
+				r, wait, err := s.Claim(b.Context(), "", purger.URL)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -53,7 +53,7 @@ func BenchmarkMillion(b *testing.B) {
 					}
 					b.Fatalf("nothing to claim, wait %v", wait)
 				}
-				if ok, err := s.Settle(b.Context(), r, accepted); err != nil || !ok {
+				if _, ok, err := s.Settle(b.Context(), r, accepted); err != nil || !ok {
 					b.Fatal(ok, err)
 				}
 				var m runtime.MemStats
@@ -61,7 +61,7 @@ func BenchmarkMillion(b *testing.B) {
 				heap = max(heap, m.HeapInuse)
 			}
 			b.ReportMetric(float64(heap)/(1<<20), "heap-MiB")
-			b.ReportMetric(peakMiB(b), "rss-MiB")
+			b.ReportMetric(peak.MiB(), "rss-MiB")
 			b.ReportMetric(float64(slowest.Milliseconds()), "slowest-claim-ms")
 		})
 	}
@@ -82,27 +82,11 @@ func fill(tb testing.TB, s *store.Store, n int) {
 				Object: fmt.Sprintf("https://www.example.com/section-%02d/a-page-of-about-eighty-bytes-%012d/", i, k),
 			}
 		}
-		if err := s.AddTargets(tb.Context(), p, targets); err != nil {
+		if err := s.AddTargets(tb.Context(), p, slices.Values(targets), asGiven); err != nil {
 			tb.Fatal(err)
 		}
 		if err := s.OpenPurge(tb.Context(), p.ID, false); err != nil {
 			tb.Fatal(err)
 		}
 	}
-}
-
-// peakMiB is the most memory that the process ever had, where the system tells.
-func peakMiB(b *testing.B) float64 {
-	b.Helper()
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(status)) {
-		if kb, ok := strings.CutPrefix(line, "VmHWM:"); ok {
-			n, _ := strconv.Atoi(strings.Fields(kb)[0])
-			return float64(n) / 1024
-		}
-	}
-	return 0
 }

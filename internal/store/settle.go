@@ -2,122 +2,192 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 	"time"
 
+	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/purger"
 )
 
-// Verdict is what becomes of a request after an answer.
-type Verdict string
-
-// The verdicts.
-const (
-	Accept Verdict = "accept" // every target of it is accepted
-	Again  Verdict = "again"  // ready again at Next
-	Fail   Verdict = "fail"   // Objects failed with Words; the rest is ready again at once
-	Split  Verdict = "split"  // two requests: the first At objects, and the rest
-)
-
-// Settlement settles a claimed request.
-type Settlement struct {
-	Verdict Verdict
-	Answer  purger.Answer // corrects the shared budget
-	Heard   time.Time     // when the answer came: its figures are of then
-	Objects []string      // for Fail; all of the request's objects end it
-	Words   string        // why, in public words
-	Next    time.Time     // for Again
-	At      int           // for Split
-
-	Pause time.Time // the account pauses until then; zero: it doesn't
-	Away  bool      // Akamai gave no answer, or one that says that it is away
-	Why   string    // with Pause and Away: why nothing is sent, in public words; "": Words say it
-
-	Refusal string    // Akamai's words, where it refused and named nothing
-	Since   time.Time // with Refusal: when it first refused the whole
+// Reply is Akamai's answer to a claimed request.
+type Reply struct {
+	purger.Answer
+	At   time.Time     // when it came, by the clock of this process: its figures are of then; zero: now
+	Took time.Duration // from sending on
 }
 
-// Settle settles a request in one transaction. It reports false when the
-// claim was lost: somebody else has the request, and nothing is changed.
-func (s *Store) Settle(ctx context.Context, r *Request, v Settlement) (ok bool, err error) {
+// Settle does what purger.Decide says about the answer to a request, in one
+// transaction, also where ctx has ended. It reports false when the claim was
+// lost: somebody else has the request, and nothing is changed. What is not tried
+// any more is then set aside.
+func (s *Store) Settle(ctx context.Context, r *Request, a Reply) (d purger.Decision, ok bool, err error) {
+	var hopeless []string
+	stopping := ctx
+	ctx = context.WithoutCancel(ctx)
 	err = s.write(ctx, func(t *tx) error {
-		now := s.now()
-		b, err := s.loadBudget(ctx, t, r.Kind, now) // its lock comes first here as in Claim
+		b, err := s.loadBudget(ctx, t, r.Account, r.Kind) // its lock comes first here as in Claim
 		if err != nil {
 			return err
 		}
-		n, err := t.exec(ctx, `UPDATE request SET settled_at = $3, support_id = $4, refusal = $5, refused_at = $6
-			WHERE id = $1 AND attempt = $2 AND state = 'sending'`,
-			r.ID, r.Attempt, ms(now), v.Answer.SupportID, v.Refusal, max(ms(v.Since), ms(r.Refused.Since)))
+		n, err := t.exec(ctx, `UPDATE request SET settled_at = $3, support_id = $4 WHERE id = $1 AND attempt = $2 AND state = 'sending'`,
+			r.ID, r.Number, ms(b.now), a.SupportID)
 		if err != nil {
 			return err
 		}
 		if ok = n == 1; !ok {
 			return nil
 		}
-		if err := s.heard(ctx, t, r, v, b, now); err != nil {
+		x := settling{Store: s, t: t, r: r, b: b, a: a}
+		if err := x.decide(ctx); err != nil {
 			return err
 		}
-		switch v.Verdict {
-		case Accept:
-			return s.accept(ctx, t, r, v.Answer, now)
-		case Again:
-			_, err = t.exec(ctx, `UPDATE request SET state = 'ready', next_at = $2 WHERE id = $1`, r.ID, ms(v.Next))
-			t.rings(PurgeJob{Objects: string(r.Kind)})
-			return err
-		case Fail:
-			return s.fail(ctx, t, r, v)
-		case Split:
-			return s.split(ctx, t, r, v)
-		}
-		return fmt.Errorf("unknown verdict %q", v.Verdict)
+		d = x.d
+		hopeless, err = x.settle(ctx)
+		return err
 	})
 	if err != nil {
-		return false, fmt.Errorf("settle request %s: %w", r.ID, err)
+		return d, false, fmt.Errorf("settle request %s: %w", r.ID, err)
 	}
-	return ok, nil
+	for _, purge := range hopeless {
+		if err := s.limitHost(stopping, r, purge, a.Offender, d.Words); err != nil && stopping.Err() == nil {
+			s.log.WarnContext(ctx, "the next refusal sets the host aside", "purge", purge, "err", err)
+		}
+	}
+	return d, ok, nil
 }
 
-// heard corrects the shared budget. Where that begins or ends a pause, the
-// words of every open purge change; the sweep rings for them, a few at a time.
-func (s *Store) heard(ctx context.Context, t *tx, r *Request, v Settlement, b *budget, now time.Time) error {
+// settling is the state of one Settle.
+type settling struct {
+	*Store
+	t *tx
+	r *Request
+	b *budget
+	a Reply
+	d purger.Decision
+}
+
+// decide reads what the decision needs to know, and decides.
+func (x *settling) decide(ctx context.Context) (err error) {
+	attempt := x.r.Attempt
+	attempt.Denied = x.b.Objects(x.r.Kind).Denied > 0
+	var host purger.Host
+	if x.a.Verdict == purger.Refused {
+		if attempt.Doubt, err = x.doubt(ctx); err != nil {
+			return err
+		}
+	}
+	if x.a.Offender != "" {
+		if host, err = x.host(ctx, x.a.Offender); err != nil {
+			return err
+		}
+	}
+	x.d = purger.Decide(attempt, x.a.Answer, host, x.b.now)
+	return nil
+}
+
+// doubt reads what is known of the refusal that a request was part of.
+func (x *settling) doubt(ctx context.Context) (d purger.Doubt, err error) {
+	var since, last int64
+	var parent string
+	if err := x.t.row(ctx, `SELECT refused_at, parent FROM request WHERE id = $1`, x.r.ID).Scan(&since, &parent); err != nil {
+		return d, err
+	}
+	if err := x.t.row(ctx, `SELECT COALESCE(MAX(settled_at), 0) FROM request WHERE account = $2 AND kind = $1 AND state = 'accepted'`,
+		string(x.r.Kind), x.r.Account).Scan(&last); err != nil {
+		return d, err
+	}
+	d.Since, d.LastAccepted = when(since), when(last)
+	if since == 0 || parent == "" {
+		return d, nil
+	}
+	var state ledger.RequestState
+	err = missing(x.t.row(ctx, `SELECT state, refusal FROM request WHERE `+ofParent+` AND id <> $2`, parent, x.r.ID).
+		Scan(&state, &d.Sibling))
+	if errors.Is(err, ErrNotFound) {
+		return d, nil
+	}
+	d.SiblingWaits = d.Sibling == "" && (state == ledger.RequestReady || state == ledger.RequestSending)
+	return d, err
+}
+
+// settle does what was decided, and gives the purges in which the host of what
+// failed is hopeless.
+func (x *settling) settle(ctx context.Context) (hopeless []string, err error) {
+	if err := x.keep(ctx); err != nil {
+		return nil, err
+	}
+	if err := x.heard(ctx); err != nil {
+		return nil, err
+	}
+	if x.d.Accepted {
+		return nil, x.accept(ctx)
+	}
+	failed, err := x.fail(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := x.goOn(ctx); err != nil || x.a.Offender == "" {
+		return nil, err
+	}
+	for _, purge := range failed {
+		h, err := x.hostOf(ctx, purge, x.a.Offender)
+		if err != nil {
+			return nil, err
+		}
+		if h.Hopeless() {
+			hopeless = append(hopeless, purge)
+		}
+	}
+	return hopeless, nil
+}
+
+// heard corrects the account's budget. Where that begins or ends a pause, the
+// words of every open purge of the account change; the sweep wakes them, a few at a time.
+func (x *settling) heard(ctx context.Context) error {
+	r, t, b := x.r, x.t, x.b
 	var f flight
 	var sending int
 	if err := t.row(ctx, `SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN lease_until > $3 OR (lease_until = $3 AND id > $2) THEN objects ELSE 0 END), 0) AS BIGINT)
-		FROM request WHERE state IN ('ready', 'sending') AND state = 'sending' AND kind = $1 AND id <> $2`,
-		string(r.Kind), r.ID, ms(r.LeaseUntil)).Scan(&sending, &f.later); err != nil {
+		FROM request WHERE `+unsettled+` AND state = 'sending' AND kind = $1 AND id <> $2 AND account = $4`,
+		string(r.Kind), r.ID, ms(r.LeaseUntil), r.Account).Scan(&sending, &f.later); err != nil {
 		return err
 	}
-	since, err := t.has(ctx, `SELECT 1 FROM request WHERE kind = $1 AND state = 'accepted'
-		AND settled_at >= (SELECT sent_at FROM request WHERE id = $2)`, string(r.Kind), r.ID)
+	since, err := t.has(ctx, `SELECT 1 FROM request WHERE account = $3 AND kind = $1 AND state = 'accepted'
+		AND settled_at >= (SELECT sent_at FROM request WHERE id = $2)`, string(r.Kind), r.ID, r.Account)
 	if err != nil {
 		return err
 	}
 	f.alone = sending == 0 && !since
-	if !v.Heard.IsZero() {
-		f.age = now.Sub(v.Heard) // by one clock: the model's may be another replica's
+	if !x.a.At.IsZero() {
+		f.age = x.now().Sub(x.a.At) // by one clock: the model's may be another replica's
 	}
-	before := b.words
-	b.heard(r.Kind, len(r.Objects), v, f)
-	if err := s.saveBudget(ctx, t, r.Kind, b); err != nil || b.words == before {
+	before := b.circuit.Words
+	b.heard(r, x.a.Answer, x.d, f)
+	b.circuit.Heard(x.d, x.a.Took, b.now)
+	if err := x.saveBudget(ctx, t, b); err != nil || b.circuit.Words == before {
 		return err
 	}
-	_, err = t.exec(ctx, `UPDATE post SET version = version + 1, rung_at = 0 WHERE purge_id IN (SELECT id FROM purge WHERE state = 'open')`)
+	_, err = x.touch(ctx, t, `version = version + 1, rung_at = 0`, `purge_id IN (SELECT id FROM purge WHERE state = 'open' AND account = $1)`, r.Account)
 	return err
 }
 
-func (s *Store) accept(ctx context.Context, t *tx, r *Request, a purger.Answer, now time.Time) error {
-	if _, err := t.exec(ctx, `UPDATE request SET state = 'accepted', akamai_id = $2 WHERE id = $1`, r.ID, a.PurgeID); err != nil {
+func (x *settling) accept(ctx context.Context) error {
+	if _, err := x.t.exec(ctx, requestState().change(ledger.Accept, `akamai_id = $2`, `id = $1`), x.r.ID, x.a.PurgeID); err != nil {
+		return err
+	}
+	if err := x.welcome(ctx); err != nil {
 		return err
 	}
 	counts := map[string]int{}
-	if err := t.each(ctx, countPurges(counts), `UPDATE target SET state = 'accepted'
-		WHERE request_id = $1 AND request_id <> '' AND state = 'claimed' RETURNING purge_id`, r.ID); err != nil {
+	if err := x.t.each(ctx, countPurges(counts), targetState().change(ledger.Accept, `attempt = $2`, ofRequest+` RETURNING purge_id`), x.r.ID, x.r.Number); err != nil {
 		return err
 	}
-	for purge, n := range counts {
-		if err := s.progress(ctx, t, purge, n, 0, "", now.Add(a.Estimated)); err != nil {
+	for _, purge := range inOrder(counts) {
+		if err := x.progress(ctx, x.t, purge, ended{accepted: counts[purge], done: x.b.now.Add(x.a.Estimated)}); err != nil {
 			return err
 		}
 	}
@@ -133,73 +203,112 @@ func countPurges(counts map[string]int) func(row) error {
 	}
 }
 
-// progress counts ended targets of a purge, and ends it with the last one.
-// done is when the edge will have done what was accepted, by Akamai's own
-// estimate; the purge is done when the latest of them has passed.
-func (s *Store) progress(ctx context.Context, t *tx, purge string, accepted, failed int, reason string, done time.Time) error {
-	_, err := t.exec(ctx, `UPDATE purge SET accepted = accepted + $2, failed = failed + $3,
+// inOrder lists purges in one order everywhere: PostgreSQL's row locks are
+// taken one by one.
+func inOrder(counts map[string]int) []string { return slices.Sorted(maps.Keys(counts)) }
+
+// ended counts targets of a purge that ended.
+type ended struct {
+	accepted, failed int
+	untried          int       // of the failed ones
+	reason           string    // of the failed ones
+	done             time.Time // when the edge will have done what was accepted, by Akamai's own estimate
+}
+
+// progress counts ended targets of a purge, and ends it with the last one. It
+// is done when the latest of Akamai's estimates has passed.
+func (s *Store) progress(ctx context.Context, t *tx, purge string, e ended) error {
+	states, err := t.texts(ctx, `UPDATE purge SET accepted = accepted + $2, failed = failed + $3, untried = untried + $6,
 			reason = CASE WHEN reason = '' THEN $4 ELSE reason END,
 			done_at = CASE WHEN done_at > $5 THEN done_at ELSE $5 END,
-			state = CASE WHEN state = 'open' AND accepted + failed + $2 + $3 >= urls + tags + cpcodes THEN 'done' ELSE state END,
+			state = CASE WHEN `+purgeState().open(ledger.Ended)+` AND accepted + failed + $2 + $3 >= urls + tags + cpcodes
+				THEN `+purgeState().to(ledger.Ended)+` ELSE state END,
 			version = version + 1
-		WHERE id = $1`, purge, accepted, failed, reason, ms(done))
+		WHERE id = $1 RETURNING state`, purge, e.accepted, e.failed, e.reason, ms(e.done), e.untried)
 	if err != nil {
 		return err
+	}
+	if slices.Contains(states, string(ledger.Done)) {
+		if err := s.tellPurge(ctx, t, purge); err != nil {
+			return err
+		}
 	}
 	return s.changed(ctx, t, purge)
 }
 
-func (s *Store) fail(ctx context.Context, t *tx, r *Request, v Settlement) error {
+// fail ends the targets of the objects that are refused, and gives their
+// purges.
+func (x *settling) fail(ctx context.Context) ([]string, error) {
 	counts := map[string]int{}
-	for part := range chunks(v.Objects, rowsAtOnce) {
-		args := append([]any{r.ID, v.Words}, anys(part)...)
-		if err := t.each(ctx, countPurges(counts), `UPDATE target SET state = 'failed', reason = $2
-			WHERE request_id = $1 AND request_id <> '' AND state = 'claimed' AND object IN `+list(3, len(part))+` RETURNING purge_id`, args...); err != nil {
-			return err
+	for part := range chunks(x.d.Refused, rowsAtOnce) {
+		args := append([]any{x.r.ID, x.d.Words, x.r.Number}, anys(part)...)
+		if err := x.t.each(ctx, countPurges(counts), targetState().change(ledger.Refuse, `reason = $2, attempt = $3`,
+			ofRequest+` AND object IN `+list(4, len(part))+` RETURNING purge_id`), args...); err != nil {
+			return nil, err
 		}
 	}
-	for purge, n := range counts {
-		if err := s.progress(ctx, t, purge, 0, n, v.Words, s.now()); err != nil {
-			return err
-		}
-		if err := s.setAside(ctx, t, purge, r, v); err != nil {
-			return err
+	purges := inOrder(counts)
+	for _, purge := range purges {
+		if err := x.progress(ctx, x.t, purge, ended{failed: counts[purge], reason: x.d.Words, done: x.b.now}); err != nil {
+			return nil, err
 		}
 	}
-	if len(v.Objects) >= len(r.Objects) {
-		_, err := t.exec(ctx, `UPDATE request SET state = 'refused' WHERE id = $1`, r.ID)
-		return err
-	}
-	t.rings(PurgeJob{Objects: string(r.Kind)})
-	_, err := t.exec(ctx, `UPDATE request SET state = 'ready', next_at = 0, objects = $2 WHERE id = $1`,
-		r.ID, len(r.Objects)-len(v.Objects))
-	return err
+	return purges, nil
 }
 
-// split makes two requests of one. Halves of a refused one remember that.
-func (s *Store) split(ctx context.Context, t *tx, r *Request, v Settlement) error {
-	if v.At <= 0 || v.At >= len(r.Objects) {
-		return fmt.Errorf("can't split %d objects at %d", len(r.Objects), v.At)
-	}
-	if _, err := t.exec(ctx, `UPDATE request SET state = 'split' WHERE id = $1`, r.ID); err != nil {
+// goOn leaves what is neither accepted nor refused to be sent again, in two
+// parts where that was decided.
+func (x *settling) goOn(ctx context.Context) error {
+	r, d := x.r, x.d
+	if err := x.dropCancelled(ctx, x.t, r.ID); err != nil {
 		return err
 	}
-	for _, half := range [][]string{r.Objects[:v.At], r.Objects[v.At:]} {
-		id := s.ids.new(s.now())
-		if _, err := t.exec(ctx, `INSERT INTO request (id, kind, network, action, lane, state, objects, parent, refused_at)
-			VALUES ($1,$2,$3,$4,$5,'ready',$6,$7,$8)`,
-			id, string(r.Kind), string(r.Network), string(r.Action), r.Lane, len(half), r.ID, max(ms(v.Since), ms(r.Refused.Since))); err != nil {
+	rest := d.Rest(r.Objects)
+	left := len(rest) + len(d.Part)
+	how := ledger.Wait
+	switch {
+	case left == 0:
+		how, left = ledger.Refuse, len(r.Objects)
+	case len(rest) > 0 && len(d.Part) > 0:
+		how = ledger.Split
+	}
+	since := max(ms(d.Since), ms(r.Doubt.Since))
+	if _, err := x.t.exec(ctx, requestState().change(how, `next_at = $2, objects = $3, refusal = $4,
+			refused_at = CASE WHEN refused_at > $5 THEN refused_at ELSE $5 END`, `id = $1`),
+		r.ID, ms(x.b.now.Add(d.Wait)), left, d.Unnamed, since); err != nil {
+		return err
+	}
+	if how == ledger.Refuse {
+		return nil
+	}
+	x.t.enqueue(PurgeJob{Objects: string(r.Kind), Account: r.Account})
+	if how == ledger.Split {
+		return x.split(ctx, x.t, r.ID, d.Part, rest, d.Cut)
+	}
+	return nil
+}
+
+// split makes two requests of one. Each remembers what is known of it.
+func (s *Store) split(ctx context.Context, t *tx, id string, part, rest []string, cut bool) error {
+	isCut := 0
+	if cut {
+		isCut = 1
+	}
+	for _, objects := range [][]string{part, rest} {
+		half := s.ids.new(s.now())
+		if _, err := t.exec(ctx, `INSERT INTO request (id, account, kind, network, action, lane, state, objects, parent, refused_at, next_at, cut)
+			SELECT $2, account, kind, network, action, lane, `+requestState().to(ledger.SplitOf)+`, $3, id, refused_at, next_at, CASE WHEN cut > $4 THEN cut ELSE $4 END FROM request WHERE id = $1`,
+			id, half, len(objects), isCut); err != nil {
 			return err
 		}
-		for part := range chunks(half, rowsAtOnce) {
-			args := append([]any{r.ID, id}, anys(part)...)
+		for part := range chunks(objects, rowsAtOnce) {
+			args := append([]any{id, half}, anys(part)...)
 			if _, err := t.exec(ctx, `UPDATE target SET request_id = $2
-				WHERE request_id = $1 AND request_id <> '' AND state = 'claimed' AND object IN `+list(3, len(part)), args...); err != nil {
+				WHERE `+ofRequest+` AND state = 'claimed' AND object IN `+list(3, len(part)), args...); err != nil {
 				return err
 			}
 		}
 	}
-	t.rings(PurgeJob{Objects: string(r.Kind)})
 	return nil
 }
 

@@ -55,7 +55,7 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*sqliteEngi
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), db.Close())
 	}
-	jobs, err := river.NewClient(newShortDriver(db), inserter(log))
+	jobs, err := river.NewClient(newSmallBatchDriver(db), inserter(log))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open job queue: %w", err), db.Close())
 	}
@@ -75,6 +75,11 @@ func escapePath(path string) string {
 }
 
 func (e *sqliteEngine) name() string { return "sqlite" }
+
+// One writes at a time.
+func (e *sqliteEngine) forUpdate() string  { return "" }
+func (e *sqliteEngine) skipLocked() string { return "" }
+
 func (e *sqliteEngine) intakes() int { return 1 }
 
 func (e *sqliteEngine) close() error {
@@ -168,8 +173,8 @@ func (e *sqliteEngine) transact(ctx context.Context, c *sql.Conn, f func(*tx) er
 	defer t.Rollback() //nolint:errcheck // after a commit it only says so
 	q := &tx{
 		querier: sqlQuerier{t},
-		enqueue: func(ctx context.Context, bells []river.InsertManyParams) error {
-			_, err := e.jobs.InsertManyTx(ctx, t, bells)
+		insert: func(ctx context.Context, jobs []river.InsertManyParams) error {
+			_, err := e.jobs.InsertManyTx(ctx, t, jobs)
 			return err
 		},
 	}
@@ -184,5 +189,5 @@ func (e *sqliteEngine) read(ctx context.Context, f func(*tx) error) error {
 }
 
 func (e *sqliteEngine) runner(cfg *river.Config) (Runner, error) {
-	return river.NewClient(newShortDriver(e.db), cfg)
+	return river.NewClient(newSmallBatchDriver(e.db), cfg)
 }

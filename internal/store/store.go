@@ -1,9 +1,9 @@
 // Package store keeps the ledger and the jobs, on SQLite or PostgreSQL. It
 // alone knows SQL; with package pipeline it alone knows River.
 //
-// Every exported method that changes something is one transaction, and rings
-// the jobs that the change calls for in that same transaction: what is stored
-// is never forgotten, and what rolls back never rings.
+// Every exported method that changes something is one transaction, and
+// enqueues the jobs that the change calls for in that same transaction: what is
+// stored is never forgotten, and what rolls back wakes nobody.
 package store
 
 import (
@@ -15,10 +15,13 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/riverqueue/river"
+
+	"github.com/purgebot/purgebot/internal/ledger"
 )
 
 // Config opens a store.
@@ -26,20 +29,41 @@ type Config struct {
 	URL string           // sqlite:PATH, sqlite:///PATH or postgres://…
 	Now func() time.Time // nil: time.Now
 	Log *slog.Logger     // nil: none
+
+	// Ahead is how far GitHub's clock is ahead of one that shows now, at the
+	// least: what is stored to be compared with GitHub's facts is stored in its
+	// time. nil: not at all.
+	Ahead func(now time.Time) time.Duration
+
+	// Receivers are told of events, as they are now; nil: nobody is.
+	Receivers func() []ledger.Receiver
 }
 
-// Store is the ledger on disk. It is safe for concurrent use.
-type Store struct {
+// Reader reads the ledger and changes nothing: pages and the API have no more.
+// It is safe for concurrent use.
+type Reader struct {
 	now func() time.Time
 	log *slog.Logger
 	engine
 
+	health   health
+	zstd     *compressor
+	accounts accounts
+}
+
+// Store is the ledger on disk: what its Reader reads, and every change. It is
+// safe for concurrent use.
+type Store struct {
+	Reader
+	own       func() time.Time // this process's clock, and nobody else's
+	ahead     func(now time.Time) time.Duration
+	receivers func() []ledger.Receiver
+
 	ids    ids
-	health health
 	probe  probe
 	intake intake
-	zstd   *compressor
 
+	noted    atomic.Int64 // see noteTime
 	replicas replicas
 }
 
@@ -52,6 +76,12 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Ahead == nil {
+		cfg.Ahead = func(time.Time) time.Duration { return 0 }
+	}
+	if cfg.Receivers == nil {
+		cfg.Receivers = func() []ledger.Receiver { return nil }
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -63,7 +93,12 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, zstd.close())
 	}
-	s := &Store{now: cfg.Now, log: cfg.Log, engine: eng, zstd: zstd, intake: newIntake(eng.intakes())}
+	s := &Store{
+		own:    cfg.Now,
+		Reader: Reader{log: cfg.Log, engine: eng, zstd: zstd},
+		ahead:  cfg.Ahead, receivers: cfg.Receivers, intake: newIntake(eng.intakes()),
+	}
+	s.now = func() time.Time { return s.own().Add(time.Duration(s.replicas.lead.Load()) * time.Millisecond) }
 	s.replicas.id = s.ids.new(s.now())
 	if err := eng.migrate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("migrate database: %w", err), s.Close())
@@ -90,6 +125,10 @@ type engine interface {
 	read(ctx context.Context, f func(*tx) error) error
 	migrate(ctx context.Context) error
 	runner(cfg *river.Config) (Runner, error)
+	// forUpdate ends a SELECT that locks the rows it finds, where others may
+	// write at the same time; skipLocked leaves out those that others lock.
+	forUpdate() string
+	skipLocked() string
 	// intakes is how many transactions take deliveries at the same time.
 	intakes() int
 	lock() error
@@ -102,10 +141,8 @@ type Runner interface {
 	Start(ctx context.Context) error
 	Stop(ctx context.Context) error
 	StopAndCancel(ctx context.Context) error
+	Queues() *river.QueueBundle
 }
-
-// NewRunner makes the River client that works the jobs.
-func (s *Store) NewRunner(cfg *river.Config) (Runner, error) { return s.runner(cfg) }
 
 func openEngine(ctx context.Context, url string, log *slog.Logger) (engine, error) {
 	path, sqlite := strings.CutPrefix(url, "sqlite:")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -40,6 +41,7 @@ func (c *clock) Advance(d time.Duration) {
 // engines runs a test on every engine there is: SQLite always, PostgreSQL
 // where PURGEBOT_TEST_POSTGRES names a server.
 func engines(t *testing.T, test func(t *testing.T, open func(now func() time.Time) *store.Store)) {
+	t.Parallel()
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
 		url := storetest.SQLite(t)
@@ -93,7 +95,7 @@ func deploy(t *testing.T, s *store.Store, e ledger.Environment, targets []mappin
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.AddTargets(t.Context(), p, targets); err != nil {
+	if err := s.AddTargets(t.Context(), p, slices.Values(targets), asGiven); err != nil {
 		t.Fatal(err)
 	}
 	ok, err := s.Commit(t.Context(), store.Move{Env: e, To: e.Desired, Purge: &p, Context: "purge/production"})
@@ -114,7 +116,7 @@ func reread(t *testing.T, s *store.Store, id string) ledger.Purge {
 
 func claim(t *testing.T, s *store.Store) *store.Request {
 	t.Helper()
-	r, wait, err := s.Claim(t.Context(), purger.URL, time.Minute)
+	r, wait, err := s.Claim(t.Context(), "", purger.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,16 +126,36 @@ func claim(t *testing.T, s *store.Store) *store.Request {
 	return r
 }
 
-func settle(t *testing.T, s *store.Store, r *store.Request, v store.Settlement) bool {
+func settle(t testing.TB, s *store.Store, r *store.Request, a store.Reply) bool {
 	t.Helper()
-	ok, err := s.Settle(t.Context(), r, v)
+	_, ok, err := s.Settle(t.Context(), r, a)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return ok
 }
 
-var accepted = store.Settlement{Verdict: store.Accept, Answer: purger.Answer{Verdict: purger.Accepted, PurgeID: "eiup-1", Estimated: 5 * time.Second}}
+func reply(a purger.Answer) store.Reply { return store.Reply{Answer: a} }
+
+// What Akamai may answer.
+var (
+	accepted       = reply(purger.Answer{Verdict: purger.Accepted, PurgeID: "eiup-1", Estimated: 5 * time.Second})
+	unavailable    = reply(purger.Answer{Verdict: purger.Unavailable, Title: "no answer"})
+	tooLarge       = reply(purger.Answer{Verdict: purger.TooLarge})
+	badCredentials = reply(purger.Answer{Verdict: purger.BadCredentials})
+	refusesAll     = reply(purger.Answer{Verdict: purger.Refused, Title: "bad request"})
+)
+
+// Public words of what pauses.
+const (
+	noCredentials = "Akamai does not accept purgebot's credentials"
+	noAnswer      = "Akamai does not answer"
+)
+
+// offends names one object as the reason of a refusal.
+func offends(object, title string) store.Reply {
+	return reply(purger.Answer{Verdict: purger.Refused, Offender: object, Title: title, Detail: object})
+}
 
 func TestReceive(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
@@ -205,7 +227,7 @@ func TestCommitIsCompareAndSet(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.AddTargets(t.Context(), p, urls(3)); err != nil {
+		if err := s.AddTargets(t.Context(), p, slices.Values(urls(3)), asGiven); err != nil {
 			t.Fatal(err)
 		}
 		fresh := environment(t, s, c.Now(), "b", 2, 2) // a newer success meanwhile
@@ -213,7 +235,7 @@ func TestCommitIsCompareAndSet(t *testing.T) {
 		if err != nil || ok {
 			t.Fatalf("stale commit = %v, %v; want refused", ok, err)
 		}
-		if r, _, _ := s.Claim(t.Context(), purger.URL, time.Minute); r != nil {
+		if r, _, _ := s.Claim(t.Context(), "", purger.URL); r != nil {
 			t.Errorf("the discarded purge is sent: %v", r.Objects)
 		}
 		done := deploy(t, s, fresh, urls(2))
@@ -236,7 +258,7 @@ func TestClaimAndSettle(t *testing.T) {
 		if len(r.Objects) != 3 || r.Network != purger.Production || r.Action != purger.Invalidate {
 			t.Fatalf("claimed %+v", r.Request)
 		}
-		if again, _, _ := s.Claim(t.Context(), purger.URL, time.Minute); again != nil {
+		if again, _, _ := s.Claim(t.Context(), "", purger.URL); again != nil {
 			t.Fatal("claimed twice")
 		}
 		if !settle(t, s, r, accepted) {
@@ -263,7 +285,7 @@ func TestLeaseFencesTheSettling(t *testing.T) {
 		dead := claim(t, s)
 		c.Advance(2 * time.Minute)
 		heir := claim(t, s)
-		if heir.ID != dead.ID || heir.Attempt != 2 || len(heir.Objects) != 3 {
+		if heir.ID != dead.ID || heir.Number != 2 || len(heir.Objects) != 3 {
 			t.Fatalf("heir %+v", heir)
 		}
 		if settle(t, s, dead, accepted) {
@@ -279,28 +301,20 @@ func TestLeaseFencesTheSettling(t *testing.T) {
 }
 
 func TestVerdicts(t *testing.T) {
+	t.Parallel()
 	words := "unauthorized arl: https://www.example.com/00001/"
 	for name, test := range map[string]struct {
-		settle   func(c *clock, r *store.Request) store.Settlement
+		reply    func(r *store.Request) store.Reply
 		accepted int // after everything claimable was accepted
 		failed   int
 		requests int
 	}{
-		"one object refused, the rest goes on": {func(_ *clock, r *store.Request) store.Settlement {
-			return store.Settlement{Verdict: store.Fail, Objects: r.Objects[1:2], Words: words}
+		"one object refused, the rest goes on": {func(r *store.Request) store.Reply {
+			return offends(r.Objects[1], "unauthorized arl")
 		}, 3, 1, 1},
-		"all refused": {func(_ *clock, r *store.Request) store.Settlement {
-			return store.Settlement{Verdict: store.Fail, Objects: r.Objects, Words: words}
-		}, 0, 4, 0},
-		"split": {func(_ *clock, _ *store.Request) store.Settlement {
-			return store.Settlement{Verdict: store.Split, At: 1}
-		}, 4, 0, 2},
-		"later": {func(c *clock, _ *store.Request) store.Settlement {
-			return store.Settlement{Verdict: store.Again, Next: c.Now().Add(time.Second)}
-		}, 4, 0, 1},
-		"paused": {func(c *clock, _ *store.Request) store.Settlement {
-			return store.Settlement{Verdict: store.Again, Pause: c.Now().Add(time.Second), Words: "bad credentials"}
-		}, 4, 0, 1},
+		"too large": {func(*store.Request) store.Reply { return tooLarge }, 4, 0, 2},
+		"away":      {func(*store.Request) store.Reply { return unavailable }, 4, 0, 1},
+		"paused":    {func(*store.Request) store.Reply { return badCredentials }, 4, 0, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
@@ -308,11 +322,11 @@ func TestVerdicts(t *testing.T) {
 				s := open(c.Now)
 				p := deploy(t, s, environment(t, s, c.Now(), "a", 1, 1), urls(4))
 				r := claim(t, s)
-				settle(t, s, r, test.settle(c, r))
-				c.Advance(2 * time.Second)
+				settle(t, s, r, test.reply(r))
+				c.Advance(16 * time.Second)
 				requests := 0
 				for {
-					r, _, err := s.Claim(t.Context(), purger.URL, time.Minute)
+					r, _, err := s.Claim(t.Context(), "", purger.URL)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -341,16 +355,16 @@ func TestPauseHoldsEveryKind(t *testing.T) {
 		s := open(c.Now)
 		targets := append(urls(1), mapping.Target{Kind: mapping.Tag, Object: "shell", Action: mapping.Invalidate})
 		deploy(t, s, environment(t, s, c.Now(), "a", 1, 1), targets)
-		settle(t, s, claim(t, s), store.Settlement{Verdict: store.Again, Pause: c.Now().Add(15 * time.Second), Words: "bad credentials"})
-		r, wait, err := s.Claim(t.Context(), purger.Tag, time.Minute)
+		settle(t, s, claim(t, s), badCredentials)
+		r, wait, err := s.Claim(t.Context(), "", purger.Tag)
 		if err != nil || r != nil || wait != 15*time.Second {
 			t.Errorf("paused claim = %v, %v, %v", r, wait, err)
 		}
-		if q, _ := s.Queue(t.Context()); !q.Pause.Paused || q.Pause.Words != "bad credentials" {
+		if q, _ := s.Queue(t.Context()); !q.Account("default").Paused || q.Account("default").Words != noCredentials {
 			t.Errorf("queue %+v", q)
 		}
 		c.Advance(16 * time.Second)
-		if r, _, _ := s.Claim(t.Context(), purger.Tag, time.Minute); r == nil {
+		if r, _, _ := s.Claim(t.Context(), "", purger.Tag); r == nil {
 			t.Error("nothing is sent after the pause")
 		}
 	})
@@ -420,7 +434,7 @@ func TestPeopleFirst(t *testing.T) {
 			t.Fatal(err)
 		}
 		const theirs = "https://www.example.com/asked-for/"
-		if err := s.AddTargets(t.Context(), p, []mapping.Target{{Kind: mapping.URL, Object: theirs, Action: mapping.Invalidate}}); err != nil {
+		if err := s.AddTargets(t.Context(), p, slices.Values([]mapping.Target{{Kind: mapping.URL, Object: theirs, Action: mapping.Invalidate}}), asGiven); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.OpenPurge(t.Context(), p.ID, false); err != nil {
@@ -443,7 +457,7 @@ func TestPolicyFailuresEndAPurgeAtOnce(t *testing.T) {
 		s := open(c.Now)
 		targets := urls(2)
 		for i := range targets {
-			targets[i].Reason = "policy does not allow host www.example.com"
+			targets[i].Reason = "policy doesn't allow host www.example.com"
 		}
 		p := deploy(t, s, environment(t, s, c.Now(), "a", 1, 1), targets)
 		if p.State != ledger.Done || p.Counts.Failed != 2 || !strings.Contains(p.Reason, "policy") {
@@ -465,7 +479,7 @@ func TestConcurrentClaims(t *testing.T) {
 		for range 4 {
 			wg.Go(func() {
 				for {
-					r, _, err := s.Claim(context.WithoutCancel(t.Context()), purger.URL, time.Minute)
+					r, _, err := s.Claim(context.WithoutCancel(t.Context()), "", purger.URL)
 					if err != nil {
 						t.Error(err)
 						return

@@ -3,9 +3,13 @@ package store
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/riverqueue/river"
+
+	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/purger"
 )
 
 // Takeover makes this process the one that works on a SQLite file, and frees
@@ -22,11 +26,11 @@ func (s *Store) Takeover(ctx context.Context) error {
 		return t.execs(ctx,
 			`UPDATE request SET lease_until = 0 WHERE state = 'sending'`,
 			`UPDATE post SET lease_until = 0`,
-			`DELETE FROM target WHERE purge_id IN (SELECT id FROM purge WHERE state = 'planning')`,
-			`DELETE FROM purge WHERE state = 'planning'`,
+			`UPDATE proof SET lease_until = 0 WHERE state <> 'done'`,
 			`UPDATE delivery SET next_at = 0, rung_at = 0 WHERE handled_at = 0`,
 			`UPDATE environment SET next_at = 0, rung_at = 0`,
 			`UPDATE chore SET lease_until = 0`,
+			`UPDATE receiver SET lease_until = 0`,
 			// River would rescue them after a time; nobody works on them now.
 			`UPDATE river_job SET state = 'available' WHERE state = 'running'`,
 		)
@@ -38,18 +42,22 @@ func (s *Store) Takeover(ctx context.Context) error {
 }
 
 const (
-	// sweepAtOnce bounds what one sweep rings for.
+	// sweepAtOnce bounds what one sweep wakes.
 	sweepAtOnce = 500
 
-	// unheard is how long a doorbell may stay unanswered before it is rung
-	// again, and ringAgain how long after that once more: bells that wait in
-	// a long line must not multiply.
+	// unheard is how long a job may stay untaken before it is enqueued again,
+	// and wakeAgain how long after that once more: jobs that wait in a long
+	// line must not multiply.
 	unheard   = 8 * time.Second
-	ringAgain = time.Minute
+	wakeAgain = time.Minute
 )
 
-// due is something that a doorbell should have rung for, as one query says
-// it. In each, $1 is now, $2 now less unheard, $3 now less ringAgain.
+// freshWake is the rung_at of what was woken just now: what is not taken is
+// woken again after unheard.
+func freshWake(now time.Time) int64 { return ms(now.Add(unheard - wakeAgain)) }
+
+// due is something that a job should have taken, as one query says it. In
+// each, $1 is now, $2 now less unheard, $3 now less wakeAgain.
 type due struct {
 	table, id, where string
 	job              func(id string) river.JobArgs
@@ -63,36 +71,49 @@ const present = ` AND repo_id NOT IN (SELECT id FROM repo WHERE gone <> '')`
 // another commit or deployment is desired than is live, or an overtaken one
 // served what is not purged yet.
 const owed = `desired_sha <> '' AND fault = ''
-	AND (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status
+	AND (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status OR desired_at <> live_at
 		OR EXISTS (SELECT 1 FROM served WHERE served.env_id = environment.id))` + present
 
-func dues() []due {
+// dues lists them. ahead is how far GitHub's clock, by which environments are
+// due, is ahead of ours.
+func dues(ahead time.Duration) []due {
 	return []due{
 		{
 			"delivery", "guid", `handled_at = 0 AND next_at <= $2 AND CAST($1 AS BIGINT) > 0`,
 			func(id string) river.JobArgs { return HandleJob{GUID: id} },
 		},
 		{
-			"environment", "id", `due_at <= $1 AND next_at <= $2 AND desired_at <= $2 AND ` + owed,
+			"environment", "id", `due_at - (` + strconv.FormatInt(ahead.Milliseconds(), 10) + `) <= $1 AND next_at <= $2 AND ` + owed,
 			func(id string) river.JobArgs { return ReconcileJob{EnvID: id} },
 		},
 		{
 			"post", "surface", `version > posted_version AND next_at <= $1 AND lease_until <= $1 AND CAST($2 AS BIGINT) > 0` + present,
 			func(id string) river.JobArgs { return ReportJob{Surface: id} },
 		},
+		{
+			"proof", "purge_id", `state <> 'done' AND next_at <= $1 AND lease_until <= $1 AND CAST($2 AS BIGINT) > 0` + present,
+			func(id string) river.JobArgs { return ProveJob{PurgeID: id} },
+		},
+		{
+			"receiver", "id", `next_at <= $1 AND lease_until <= $1 AND CAST($2 AS BIGINT) > 0 AND EXISTS (SELECT 1 FROM notice WHERE notice.receiver = receiver.id)`,
+			func(id string) river.JobArgs { return NotifyJob{Receiver: id} },
+		},
 	}
 }
 
-// Sweep rings for whatever is due and whose doorbell was lost, or was told to
+// Sweep wakes whatever is due and whose job was lost, or was told to
 // come later. It costs a few indexed reads; where nothing is due it writes
 // nothing.
 func (s *Store) Sweep(ctx context.Context) error {
-	now := s.now()
-	if err := s.sweepReplicas(ctx, now); err != nil {
+	if err := s.sweepReplicas(ctx); err != nil {
 		return err
 	}
-	times := []any{ms(now), ms(now.Add(-unheard)), ms(now.Add(-ringAgain))}
-	for _, d := range dues() {
+	now, err := s.sweepClock(ctx)
+	if err != nil {
+		return err
+	}
+	times := []any{ms(now), ms(now.Add(-unheard)), ms(now.Add(-wakeAgain))}
+	for _, d := range dues(s.ahead(now)) {
 		where := ` WHERE ` + d.where + ` AND rung_at <= $3`
 		found, err := s.has(ctx, `SELECT 1 FROM `+d.table+where, times...)
 		if err == nil && found {
@@ -100,9 +121,9 @@ func (s *Store) Sweep(ctx context.Context) error {
 				return t.each(ctx, func(r row) error {
 					var id string
 					err := r.Scan(&id)
-					t.rings(d.job(id))
+					t.enqueue(d.job(id))
 					return err
-				}, `UPDATE `+d.table+` SET rung_at = $1 WHERE `+d.id+` IN (SELECT `+d.id+` FROM `+d.table+where+` LIMIT $4) RETURNING `+d.id,
+				}, `UPDATE `+d.table+` SET rung_at = $1 WHERE `+d.id+` IN (SELECT `+d.id+` FROM `+d.table+where+` LIMIT $4`+s.skipLocked()+`) RETURNING `+d.id,
 					append(times, sweepAtOnce)...)
 			})
 		}
@@ -110,28 +131,66 @@ func (s *Store) Sweep(ctx context.Context) error {
 			return fmt.Errorf("sweep %s: %w", d.table, err)
 		}
 	}
+	if err := s.sweepPauses(ctx, now); err != nil {
+		return err
+	}
 	if err := s.sweepQueue(ctx, now); err != nil {
 		return err
+	}
+	if err := s.sweepStrays(ctx); err != nil {
+		return err
+	}
+	if err := s.sweepCancelled(ctx); err != nil {
+		return fmt.Errorf("sweep cancelled purges: %w", err)
 	}
 	return s.pruneJobs(ctx)
 }
 
-// sweepQueue rings for each kind of object that may be sent now.
-func (s *Store) sweepQueue(ctx context.Context, now time.Time) error {
-	var kinds []string
+// sweepCancelled drops, a chunk at a time, what still waits of a purge that
+// was cancelled. It counts as dropped already; but who looks for what waits
+// would have to pass it over.
+func (s *Store) sweepCancelled(ctx context.Context) error {
+	var ids []string
 	err := s.read(ctx, func(t *tx) (err error) {
-		kinds, err = t.texts(ctx, `SELECT k.kind FROM (SELECT 'url' AS kind UNION ALL SELECT 'tag' UNION ALL SELECT 'cpcode') k
-			WHERE NOT EXISTS (SELECT 1 FROM budget WHERE bucket = 'requests' AND paused_until > $1)
-			AND (EXISTS (SELECT 1 FROM request r WHERE r.kind = k.kind AND r.state IN ('ready', 'sending')
-					AND ((r.state = 'ready' AND r.next_at <= $1) OR (r.state = 'sending' AND r.lease_until <= $1)))
-				OR EXISTS (SELECT 1 FROM purge p WHERE p.state = 'open' AND EXISTS
-					(SELECT 1 FROM target t WHERE t.purge_id = p.id AND t.kind = k.kind AND t.state = 'waiting')))`, ms(now))
+		ids, err = t.texts(ctx, `SELECT id FROM purge p WHERE p.state = 'cancelled' AND EXISTS
+			(SELECT 1 FROM target t WHERE t.purge_id = p.id AND t.state = 'waiting') LIMIT 1`)
 		return err
 	})
-	if err == nil && len(kinds) > 0 {
-		err = s.writeSoon(ctx, func(t *tx) error {
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	return s.writeSoon(ctx, func(t *tx) error {
+		_, err := t.exec(ctx, targetState().change(ledger.Drop, "", `(purge_id, seq) IN
+			(SELECT purge_id, seq FROM target WHERE purge_id = $1 AND state = 'waiting' LIMIT $2)`), ids[0], chunk)
+		return err
+	})
+}
+
+// sweepQueue wakes, of each account, each kind of object that may be sent now.
+func (s *Store) sweepQueue(ctx context.Context, now time.Time) error {
+	var jobs []PurgeJob
+	most := ms(now.Add(max(purger.MaxWait, purger.MaxSendTime+leaseMargin)))
+	err := s.read(ctx, func(t *tx) error {
+		for _, account := range s.allAccounts() {
+			kinds, err := t.texts(ctx, `SELECT k.kind FROM (SELECT 'url' AS kind UNION ALL SELECT 'tag' UNION ALL SELECT 'cpcode') k
+				WHERE NOT EXISTS (SELECT 1 FROM budget WHERE bucket = $5 AND paused_until > $2 AND paused_until <= $1)
+				AND (EXISTS (SELECT 1 FROM request WHERE request.kind = k.kind AND `+unsettled+` AND `+requestDue+` AND account = $6)
+					OR EXISTS (SELECT 1 FROM purge p WHERE p.state = 'open' AND p.account = $6 AND EXISTS
+						(SELECT 1 FROM target t WHERE t.purge_id = p.id AND t.kind = k.kind AND t.state = 'waiting')))`,
+				append(append([]any{most}, dueTimes(now)...), own(requestsBucket, account), account)...)
+			if err != nil {
+				return err
+			}
 			for _, kind := range kinds {
-				t.rings(PurgeJob{Objects: kind})
+				jobs = append(jobs, PurgeJob{Objects: kind, Account: account})
+			}
+		}
+		return nil
+	})
+	if err == nil && len(jobs) > 0 {
+		err = s.writeSoon(ctx, func(t *tx) error {
+			for _, job := range jobs {
+				t.enqueue(job)
 			}
 			return nil
 		})
@@ -143,7 +202,7 @@ func (s *Store) sweepQueue(ctx context.Context, now time.Time) error {
 }
 
 // Defer puts off a delivery or an environment that could not be worked on
-// now, by a growing pause; the sweep rings for it then. It gives the pause.
+// now, by a growing pause; the sweep wakes it then. It gives the pause.
 func (s *Store) Defer(ctx context.Context, job river.JobArgs, pause func(tries int) time.Duration) (after time.Duration, err error) {
 	table, column, id := "", "", ""
 	switch job := job.(type) {
@@ -151,6 +210,8 @@ func (s *Store) Defer(ctx context.Context, job river.JobArgs, pause func(tries i
 		table, column, id = "delivery", "guid", job.GUID
 	case ReconcileJob:
 		table, column, id = "environment", "id", job.EnvID
+	case ProveJob:
+		table, column, id = "proof", "purge_id", job.PurgeID
 	default:
 		return 0, fmt.Errorf("can't defer a %s job", job.Kind())
 	}
@@ -160,7 +221,7 @@ func (s *Store) Defer(ctx context.Context, job river.JobArgs, pause func(tries i
 			return missing(err)
 		}
 		after = pause(tries)
-		_, err := t.exec(ctx, `UPDATE `+table+` SET next_at = $2, rung_at = 0 WHERE `+column+` = $1`, id, ms(s.now().Add(after-unheard)))
+		_, err := t.exec(ctx, `UPDATE `+table+` SET next_at = $2, rung_at = 0 WHERE `+column+` = $1`, id, s.later(after-unheard))
 		return err
 	})
 	return after, err

@@ -34,36 +34,37 @@ type querier interface {
 // tx is one transaction, or one read, on either engine.
 type tx struct {
 	querier
-	enqueue func(context.Context, []river.InsertManyParams) error
-	bells   []river.JobArgs
+	insert func(context.Context, []river.InsertManyParams) error
+	jobs   []river.JobArgs
 }
 
-// rings asks for a job when the transaction commits. The same bell rings
-// once a transaction.
-func (t *tx) rings(args river.JobArgs) {
-	if !slices.Contains(t.bells, args) {
-		t.bells = append(t.bells, args)
+// enqueue asks for a job when the transaction commits: the same one once a
+// transaction.
+func (t *tx) enqueue(args river.JobArgs) {
+	if !slices.Contains(t.jobs, args) {
+		t.jobs = append(t.jobs, args)
 	}
 }
 
-// do makes a change and rings for it: all but the commit.
+// do makes a change and inserts its jobs: all but the commit.
 func (t *tx) do(ctx context.Context, f func(*tx) error) error {
 	if err := f(t); err != nil {
 		return err
 	}
-	return t.ring(ctx)
+	return t.insertJobs(ctx)
 }
 
-func (t *tx) ring(ctx context.Context) error {
-	if len(t.bells) == 0 {
+// insertJobs writes the jobs that were asked for.
+func (t *tx) insertJobs(ctx context.Context) error {
+	if len(t.jobs) == 0 {
 		return nil
 	}
-	bells := make([]river.InsertManyParams, len(t.bells))
-	for i, args := range t.bells {
-		bells[i] = river.InsertManyParams{Args: args, InsertOpts: &river.InsertOpts{Queue: args.Kind(), MaxAttempts: maxAttempts}}
+	jobs := make([]river.InsertManyParams, len(t.jobs))
+	for i, args := range t.jobs {
+		jobs[i] = river.InsertManyParams{Args: args, InsertOpts: &river.InsertOpts{Queue: queueOf(args), MaxAttempts: maxAttempts}}
 	}
-	if err := t.enqueue(ctx, bells); err != nil {
-		return fmt.Errorf("ring %d times: %w", len(bells), err)
+	if err := t.insert(ctx, jobs); err != nil {
+		return fmt.Errorf("enqueue %d jobs: %w", len(jobs), err)
 	}
 	return nil
 }
@@ -82,6 +83,16 @@ func (t *tx) execs(ctx context.Context, queries ...string) error {
 func (t *tx) has(ctx context.Context, query string, args ...any) (found bool, err error) {
 	err = t.row(ctx, `SELECT EXISTS (`+query+`)`, args...).Scan(&found)
 	return found, err
+}
+
+// lockRow takes the lock of a row, where others may write at the same time, so
+// that the clock is read once its turn has come.
+func (s *Store) lockRow(ctx context.Context, t *tx, table, column, value string) error {
+	if s.forUpdate() == "" {
+		return nil
+	}
+	_, err := t.exec(ctx, `SELECT 1 FROM `+table+` WHERE `+column+` = $1`+s.forUpdate(), value)
+	return err
 }
 
 // texts reads the only column of a query, a text.
@@ -106,6 +117,13 @@ func affected(n int64, err error) error {
 func missing(err error) error {
 	if errors.Is(err, sql.ErrNoRows) || errors.Is(err, pgx.ErrNoRows) {
 		return ErrNotFound
+	}
+	return err
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
 	}
 	return err
 }

@@ -10,56 +10,53 @@ import (
 )
 
 // retry lets the failed objects of a purge go once more.
-func (a *API) retry(r *http.Request) (any, error) { return a.act(r, store.Retry) }
+func (w *Web) retry(r *http.Request) (any, error) { return w.act(r, store.Retry) }
 
 // release lets a held purge go.
-func (a *API) release(r *http.Request) (any, error) { return a.act(r, store.Release) }
+func (w *Web) release(r *http.Request) (any, error) { return w.act(r, store.Release) }
 
 // cancel drops what was not sent.
-func (a *API) cancel(r *http.Request) (any, error) { return a.act(r, store.Cancel) }
+func (w *Web) cancel(r *http.Request) (any, error) { return w.act(r, store.Cancel) }
 
 // act does something with a purge and tells what it is then.
-func (a *API) act(r *http.Request, deed store.Deed) (any, error) {
+func (w *Web) act(r *http.Request, verb store.Verb) (any, error) {
 	ctx := r.Context()
-	by, err := actor(r)
+	ask, err := asked(r)
+	if err == nil && ask.Reason != "" && verb != store.Retry {
+		err = problem(http.StatusBadRequest, "reason is for a retry, not for a %s", verb)
+	}
 	if err != nil {
 		return nil, err
 	}
-	p, repo, err := a.find(r)
+	p, repo, err := w.find(r)
 	if err != nil {
 		return nil, err
 	}
-	refused := "" // why the first target stays refused
-	policy := a.Judge(repo, p)
-	freed, err := a.Act(ctx, repo, deed, store.Act{Purge: p.ID, By: by}, func(t ledger.Target) string {
-		reason := policy(t)
-		if refused == "" {
-			refused = reason
-		}
-		return reason
-	})
+	freed, refused, err := w.Act(ctx, repo, verb, p, store.Act{By: ask.By, Only: about(ask.Reason)})
 	switch {
 	case errors.Is(err, store.ErrNothing):
-		return nil, problem(http.StatusConflict, "%s", nothing(deed, p, refused))
+		return nil, problem(http.StatusConflict, "%s", nothing(verb, p, ask.Reason, refused))
 	case err != nil:
 		return nil, err
 	}
-	if p, err = a.Store.Purge(ctx, p.ID); err != nil {
+	if p, err = w.Ledger.Purge(ctx, p.ID); err != nil {
 		return nil, err
 	}
-	return Acted{Purge: a.purgeDoc(p, repo), Freed: freed}, nil
+	return Acted{Purge: w.purgeDoc(p, repo), Freed: freed, Refused: refused}, nil
 }
 
 // nothing says why an act found nothing to do.
-func nothing(deed store.Deed, p ledger.Purge, refused string) string {
+func nothing(verb store.Verb, p ledger.Purge, words, refused string) string {
 	switch {
-	case deed == store.Retry && refused != "":
-		return "nothing was done: every failed object is still refused: " + report.Cut(refused, report.MaxDescription)
-	case deed == store.Retry && (p.State == ledger.Open || p.State == ledger.Done):
-		return "nothing was done: no object of this purge has failed"
-	case deed == store.Retry:
-		return "nothing was done: this purge is " + string(p.State) + ", only an open or done one is tried again"
-	case deed == store.Release:
+	case verb == store.Retry && refused != "":
+		return "nothing was done: every refused object is still refused: " + report.Cut(refused, report.MaxDescription)
+	case verb == store.Retry && words != "" && p.Counts.Failed > 0:
+		return "nothing was done: no object of this purge was refused for such a reason"
+	case verb == store.Retry && (p.State == ledger.Open || p.State == ledger.Done):
+		return "nothing was done: no object of this purge was refused"
+	case verb == store.Retry:
+		return "nothing was done: this purge is " + string(p.State) + ", and only an open or done one can be retried"
+	case verb == store.Release:
 		return "nothing was done: this purge is " + string(p.State) + ", not held"
 	default:
 		return "nothing was done: this purge is " + string(p.State) + " already"

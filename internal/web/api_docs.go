@@ -17,15 +17,59 @@ type Problem struct {
 
 // Ask is the body of a retry, a release and a cancel.
 type Ask struct {
-	By string `json:"by"` // who wants it; goes into the status
+	By     string `json:"by"`              // who wants it; goes into the status
+	Reason string `json:"reason,omitzero"` // of a retry: only objects that were refused for a reason that contains it, in any case
+}
+
+// PauseAsk is the body of a pause. A name that is empty narrows nothing.
+type PauseAsk struct {
+	Repo    string `json:"repo,omitzero"`    // a glob of OWNER/NAME, in any case
+	Env     string `json:"env,omitzero"`     // in any case
+	Account string `json:"account,omitzero"` // of Akamai
+	All     bool   `json:"all,omitzero"`     // people's purges too
+	Seconds int64  `json:"seconds,omitzero"` // 0: until it is resumed
+	Reason  string `json:"reason"`           // statuses show it
+	By      string `json:"by,omitzero"`      // and who wants it
+}
+
+// ResumeAsk is the body of a resume: what the pause was made for.
+type ResumeAsk struct {
+	Repo    string `json:"repo,omitzero"`
+	Env     string `json:"env,omitzero"`
+	Account string `json:"account,omitzero"`
+	By      string `json:"by,omitzero"`
+}
+
+// Pauses are the active pauses, or those that a pause began and a resume ended.
+type Pauses struct {
+	At     time.Time `json:"at"` // when this was read
+	Pauses []Paused  `json:"pauses"`
+}
+
+// Paused is a pause that an operator made, with what it holds back.
+type Paused struct {
+	ID           int64     `json:"id"`
+	Repositories string    `json:"repositories"` // a glob; "": all
+	Environment  string    `json:"environment"`  // "": all
+	Account      string    `json:"account"`      // "": all
+	All          bool      `json:"all"`          // people's purges too
+	Covers       string    `json:"covers"`       // all of that in words
+	By           string    `json:"by"`
+	Reason       string    `json:"reason"`
+	Since        time.Time `json:"since"`
+	Until        time.Time `json:"until,omitzero"` // it ends by itself then
+	Purges       int       `json:"purges"`
+	Objects      int       `json:"objects"` // of those purges, neither accepted nor failed
 }
 
 // Status is what is live in each environment, and what is desired.
 type Status struct {
 	At           time.Time     `json:"at"` // when this was read
 	Environments []Environment `json:"environments"`
-	More         bool          `json:"more"` // there are further environments: ask for one repository
-	Pause        *Pause        `json:"pause"`
+	More         bool          `json:"more"`  // there are further environments: ask for one repository
+	Pause        *Pause        `json:"pause"` // of the first account that has one
+	Accounts     []Account     `json:"accounts"`
+	Pauses       []Paused      `json:"pauses"` // that operators made
 }
 
 // Environment is one environment of a repository.
@@ -37,6 +81,7 @@ type Environment struct {
 	Reconciled  bool      `json:"reconciled"`
 	DueAt       time.Time `json:"due_at,omitzero"` // not planned before: the rules' settle
 	Fault       string    `json:"fault"`           // why planning waits; "" if it does not
+	Held        string    `json:"held"`            // what needs approval, as "12 URLs"; "" if nothing does
 	Purges      []Purge   `json:"purges"`          // the last ones, the newest first
 }
 
@@ -47,8 +92,17 @@ type Point struct {
 	Since      time.Time `json:"since"`      // when GitHub recorded it
 }
 
-// Pause says why nothing is sent to Akamai.
+// Account is an Akamai account that the server has credentials of.
+type Account struct {
+	Account string `json:"account"`
+	Objects int    `json:"objects"` // of open purges, neither accepted nor failed
+	Pause   *Pause `json:"pause"`   // null: what waits is sent
+}
+
+// Pause says why nothing is sent with an account's credentials.
 type Pause struct {
+	Account string `json:"account"`
+
 	Until time.Time `json:"until"` // then one request probes
 	Words string    `json:"words"`
 }
@@ -60,20 +114,23 @@ type Purge struct {
 	Repository  string    `json:"repository"`
 	Environment string    `json:"environment"`
 	Network     string    `json:"network"`
+	Account     string    `json:"account"` // of Akamai, that it is sent with
 	Cause       string    `json:"cause"`
 	By          string    `json:"by"`
 	From        string    `json:"from"`
 	To          string    `json:"to"`
 	Lane        string    `json:"lane"`
-	State       string    `json:"state"`  // held, open, done or cancelled
-	Result      string    `json:"result"` // as the commit status: pending, success or failure
-	Words       string    `json:"words"`  // as the commit status says it
+	State       string    `json:"state"`     // held, open, done or cancelled
+	Result      string    `json:"result"`    // as the commit status: pending, success or failure
+	Words       string    `json:"words"`     // as the commit status says it
+	PausedBy    string    `json:"paused_by"` // the operator who paused it, and why; "" if nobody did
 	URLs        int       `json:"urls"`
 	Tags        int       `json:"tags"`
 	CPCodes     int       `json:"cpcodes"`
 	Total       int       `json:"total"`
 	Accepted    int       `json:"accepted"`
 	Failed      int       `json:"failed"`
+	Untried     int       `json:"untried"` // of the failed ones
 	CreatedAt   time.Time `json:"created_at"`
 	OpenedAt    time.Time `json:"opened_at,omitzero"`
 	DoneAt      time.Time `json:"done_at,omitzero"`
@@ -86,17 +143,41 @@ type PurgeDetail struct {
 	Next    int64    `json:"next"` // ?from= of the next page; 0: this was the last
 }
 
+// Failed is a page of the purges with refused objects.
+type Failed struct {
+	At     time.Time     `json:"at"` // when this was read
+	Purges []FailedPurge `json:"purges"`
+	Next   string        `json:"next"` // ?from= of the next page; "": this was the last
+}
+
+// FailedPurge is a purge with refused objects that were asked for.
+type FailedPurge struct {
+	Purge   Purge    `json:"purge"`
+	Objects int      `json:"objects"` // that were refused for such a reason
+	Reasons []Reason `json:"reasons"` // of these, the most frequent first
+}
+
+// Reason is why objects were refused.
+type Reason struct {
+	Reason  string `json:"reason"`
+	Objects int    `json:"objects"`
+}
+
 // Object is one object of a purge and its fate.
 type Object struct {
-	Seq      int64  `json:"seq"`
-	Kind     string `json:"kind"`
-	Action   string `json:"action"`
-	Object   string `json:"object"`
-	Rule     string `json:"rule"`
-	Path     string `json:"path"`   // of the changed file
-	State    string `json:"state"`  // waiting, claimed, accepted, failed or dropped
-	Reason   string `json:"reason"` // why it failed
-	AkamaiID string `json:"akamai_id"`
+	Seq    int64  `json:"seq"`
+	Kind   string `json:"kind"`
+	Action string `json:"action"`
+	Object string `json:"object"`
+	Rule   string `json:"rule"`
+	Path   string `json:"path"`   // of the changed file
+	State  string `json:"state"`  // waiting, claimed, accepted, failed or dropped
+	Reason string `json:"reason"` // why it failed
+
+	AkamaiID   string    `json:"akamai_id"`           // of the request that took it
+	SupportID  string    `json:"support_id,omitzero"` // of the answer that decided its fate, as are these:
+	Status     int       `json:"status,omitzero"`     // of HTTP
+	AnsweredAt time.Time `json:"answered_at,omitzero"`
 }
 
 // Queue is what waits.
@@ -107,14 +188,33 @@ type Queue struct {
 	Statuses     int        `json:"statuses"`     // statuses, replies and reactions that GitHub does not show yet
 	Waiting      []Waiting  `json:"waiting"`      // objects that no request has taken yet, by kind and lane
 	Requests     []Requests `json:"requests"`     // to Akamai, by kind
+	SetAside     []SetAside `json:"set_aside"`    // deliveries that nobody works on, the newest first
+	SetAsideAll  int        `json:"set_aside_all"`
 	Held         Held       `json:"held"`
 	Budget       []Bucket   `json:"budget"`
-	Pause        *Pause     `json:"pause"`
+	Pause        *Pause     `json:"pause"` // of the first account that has one
+	Accounts     []Account  `json:"accounts"`
+	Pauses       []Paused   `json:"pauses"` // that operators made
 	Purges       []Purge    `json:"purges"` // open and held ones, in the order in which they are served
+}
+
+// SetAside is a delivery whose handling ran out of time too often.
+type SetAside struct {
+	Delivery   string    `json:"delivery"` // its id
+	Event      string    `json:"event"`
+	Repository string    `json:"repository"` // "": it is not known
+	ReceivedAt time.Time `json:"received_at"`
+	Reason     string    `json:"reason"`
+}
+
+// Replayed is the answer to a replay.
+type Replayed struct {
+	Delivery string `json:"delivery"` // its id
 }
 
 // Waiting counts objects of one kind in one lane.
 type Waiting struct {
+	Account string    `json:"account"`
 	Kind    string    `json:"kind"`
 	Lane    string    `json:"lane"` // people, deploys or large
 	Objects int       `json:"objects"`
@@ -123,6 +223,7 @@ type Waiting struct {
 
 // Requests counts requests of one kind that have not ended.
 type Requests struct {
+	Account string `json:"account"`
 	Kind    string `json:"kind"`
 	Ready   int    `json:"ready"`   // wait to be sent again
 	Sending int    `json:"sending"` // wait for Akamai's answer
@@ -135,8 +236,9 @@ type Held struct {
 	Objects int `json:"objects"`
 }
 
-// Bucket is one of the account's token buckets as the server models it now.
+// Bucket is one of an account's token buckets as the server models it now.
 type Bucket struct {
+	Account   string  `json:"account"`
 	Bucket    string  `json:"bucket"` // requests, url, tag or cpcode
 	Tokens    int     `json:"tokens"`
 	Capacity  int     `json:"capacity"`
@@ -147,6 +249,8 @@ type Bucket struct {
 type Acted struct {
 	Purge Purge `json:"purge"` // as it is now
 	Freed int   `json:"freed"` // objects that wait again, of a retry
+
+	Refused string `json:"refused,omitzero"` // why policy still refuses an object, of a retry and a release: the first reason
 }
 
 func pointDoc(p ledger.Point) *Point {
@@ -156,14 +260,15 @@ func pointDoc(p ledger.Point) *Point {
 	return &Point{SHA: p.SHA, Deployment: p.Deploy, Since: p.At.UTC()}
 }
 
-func (a *API) purgeDoc(p ledger.Purge, repository string) Purge {
-	words := report.Purge(p, a.Now())
+func (w *Web) purgeDoc(p ledger.Purge, repository string) Purge {
+	words := report.Purge(p, w.Now())
 	return Purge{
-		ID: p.ID, URL: a.PublicURL + "/purges/" + p.Key, Repository: repository, Environment: p.Environment,
-		Network: string(p.Network), Cause: string(p.Cause), By: p.By, From: p.From.SHA, To: p.To.SHA,
+		ID: p.ID, URL: w.PublicURL + "/purges/" + p.Key, Repository: repository, Environment: p.Environment,
+		Network: string(p.Network), Account: p.Account, Cause: string(p.Cause), By: p.By, From: p.From.SHA, To: p.To.SHA,
 		Lane: laneName(p.Lane), State: string(p.State), Result: words.State, Words: words.Description,
-		URLs: p.Counts.URLs, Tags: p.Counts.Tags, CPCodes: p.Counts.CPCodes,
-		Total: p.Counts.Total(), Accepted: p.Counts.Accepted, Failed: p.Counts.Failed,
+		PausedBy: p.PausedBy,
+		URLs:     p.Counts.URLs, Tags: p.Counts.Tags, CPCodes: p.Counts.CPCodes,
+		Total: p.Counts.Total(), Accepted: p.Counts.Accepted, Failed: p.Counts.Failed, Untried: p.Counts.Untried,
 		CreatedAt: p.CreatedAt, OpenedAt: p.OpenedAt, DoneAt: p.DoneAt,
 	}
 }

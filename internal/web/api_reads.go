@@ -1,13 +1,17 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/printable"
+	"github.com/purgebot/purgebot/internal/report"
 	"github.com/purgebot/purgebot/internal/store"
 )
 
@@ -18,36 +22,36 @@ const (
 )
 
 // status tells what is live, and what is desired.
-func (a *API) status(r *http.Request) (any, error) {
+func (w *Web) status(r *http.Request) (any, error) {
 	ctx := r.Context()
 	repo, env := r.URL.Query().Get("repo"), r.URL.Query().Get("env")
 	if owner, name, ok := strings.Cut(repo, "/"); repo != "" && (!ok || owner == "" || name == "" || strings.Contains(name, "/")) {
 		return nil, problem(http.StatusBadRequest, "%q is not a repository; write OWNER/NAME", repo)
 	}
-	places, err := a.Store.Places(ctx, repo, env, mostEnvironments+1)
+	places, err := w.Ledger.Places(ctx, repo, env, mostEnvironments+1)
 	if err != nil {
 		return nil, err
 	}
 	if len(places) == 0 && repo+env != "" {
 		return nil, problem(http.StatusNotFound, "%s", unheard(repo, env))
 	}
-	doc := Status{At: a.Now().UTC(), Environments: []Environment{}}
+	doc := Status{At: w.Now().UTC(), Environments: []Environment{}}
 	if doc.More = len(places) > mostEnvironments; doc.More {
 		places = places[:mostEnvironments]
 	}
 	for _, p := range places {
-		one, err := a.environment(ctx, p)
+		one, err := w.environment(ctx, p)
 		if err != nil {
 			return nil, err
 		}
 		doc.Environments = append(doc.Environments, one)
 	}
-	counts, err := a.Store.Queue(ctx)
-	if err != nil || !counts.Pause.Paused {
-		return doc, err
+	if doc.Pauses, err = w.pauseDocs(ctx); err != nil {
+		return nil, err
 	}
-	b, err := a.Store.Backlog(ctx)
-	doc.Pause = pauseDoc(counts, b)
+	slices.SortStableFunc(doc.Environments, func(a, b Environment) int { return cmp.Compare(a.concern(), b.concern()) })
+	counts, err := w.Ledger.Queue(ctx)
+	doc.Accounts, doc.Pause = accountDocs(counts.Accounts)
 	return doc, err
 }
 
@@ -62,71 +66,106 @@ func unheard(repo, env string) string {
 	}
 }
 
-func (a *API) environment(ctx context.Context, p store.Place) (Environment, error) {
+func (w *Web) environment(ctx context.Context, p store.Place) (Environment, error) {
 	doc := Environment{
 		Repository: p.Repository, Environment: p.Name, Live: pointDoc(p.Live), Desired: pointDoc(p.Desired),
-		Reconciled: p.Next(a.Now()) == ledger.StepNone, Fault: p.Fault, Purges: []Purge{},
+		Reconciled: p.Next(w.Now()) == ledger.StepNone, Fault: p.Fault, Purges: []Purge{},
 	}
 	if !doc.Reconciled {
 		doc.DueAt = p.DueAt
 	}
-	purges, err := a.Store.PurgesOf(ctx, p.ID, lastPurges)
+	held, err := w.Ledger.HeldOf(ctx, p.ID)
+	if err != nil {
+		return doc, err
+	}
+	if held.Total() > 0 {
+		doc.Held = report.Objects(held)
+	}
+	purges, err := w.Ledger.PurgesOf(ctx, p.ID, lastPurges)
 	for _, one := range purges {
-		doc.Purges = append(doc.Purges, a.purgeDoc(one, p.Repository))
+		doc.Purges = append(doc.Purges, w.purgeDoc(one, p.Repository))
 	}
 	return doc, err
 }
 
-// pauseDoc tells why nothing is sent; nil: it is.
-func pauseDoc(counts store.Queue, b store.Backlog) *Pause {
-	if !counts.Pause.Paused {
-		return nil
+// concern orders environments: those that need a person or wait come before
+// those that go on by themselves, and what is fine comes last.
+func (e Environment) concern() int {
+	newest := slices.Concat(e.Purges, []Purge{{}})[0]
+	switch {
+	case e.Fault != "", e.Held != "", newest.Failed > 0, newest.Result == "failure":
+		return 0
+	case !e.Reconciled, newest.Result == "pending":
+		return 1
+	default:
+		return 2
 	}
-	return &Pause{Until: b.PausedUntil, Words: counts.Pause.Words}
+}
+
+// accountDocs tells of the accounts, and of the first with which nothing is
+// sent.
+func accountDocs(accounts []store.Account) (docs []Account, first *Pause) {
+	docs = []Account{}
+	for _, a := range accounts {
+		doc := Account{Account: a.Name, Objects: a.Targets}
+		if a.Paused {
+			doc.Pause = &Pause{Account: a.Name, Until: a.Until, Words: a.Words}
+			first = cmp.Or(first, doc.Pause)
+		}
+		docs = append(docs, doc)
+	}
+	return docs, first
 }
 
 // queue tells what waits and how full the budget is.
-func (a *API) queue(r *http.Request) (any, error) {
+func (w *Web) queue(r *http.Request) (any, error) {
 	ctx := r.Context()
-	counts, err := a.Store.Queue(ctx)
+	counts, err := w.Ledger.Queue(ctx)
 	if err != nil {
 		return nil, err
 	}
-	b, err := a.Store.Backlog(ctx)
+	b, err := w.Ledger.Backlog(ctx)
 	if err != nil {
 		return nil, err
 	}
 	doc := Queue{
-		At: a.Now().UTC(), Deliveries: counts.Deliveries, Environments: counts.Environments, Statuses: counts.Posts,
+		At: w.Now().UTC(), Deliveries: counts.Deliveries, Environments: counts.Environments, Statuses: counts.Posts,
 		Waiting: []Waiting{}, Requests: requestDocs(b.Requests), Held: Held{Purges: b.Held, Objects: b.HeldTargets},
-		Budget: budgetDocs(b.Budget), Pause: pauseDoc(counts, b), Purges: []Purge{},
+		Budget: budgetDocs(b.Budget), Purges: []Purge{},
 	}
+	doc.Accounts, doc.Pause = accountDocs(counts.Accounts)
 	for _, w := range b.Waiting {
-		doc.Waiting = append(doc.Waiting, Waiting{Kind: string(w.Kind), Lane: laneName(w.Lane), Objects: w.Targets, Since: w.Since})
+		doc.Waiting = append(doc.Waiting, Waiting{Account: w.Account, Kind: string(w.Kind), Lane: laneName(w.Lane), Objects: w.Targets, Since: w.Since})
 	}
-	purges, err := a.Store.Unended(ctx, mostPurges)
+	if doc.Pauses, err = w.pauseDocs(ctx); err != nil {
+		return nil, err
+	}
+	if doc.SetAside, doc.SetAsideAll, err = w.setAside(ctx); err != nil {
+		return nil, err
+	}
+	purges, err := w.Ledger.Unended(ctx, mostPurges)
 	if err != nil {
 		return nil, err
 	}
 	names := map[int64]string{}
 	for _, p := range purges {
 		if names[p.RepoID] == "" {
-			repo, err := a.Store.Repository(ctx, p.RepoID)
+			repo, err := w.Ledger.Repository(ctx, p.RepoID)
 			if err != nil {
 				return nil, err
 			}
 			names[p.RepoID] = repo.FullName()
 		}
-		doc.Purges = append(doc.Purges, a.purgeDoc(p, names[p.RepoID]))
+		doc.Purges = append(doc.Purges, w.purgeDoc(p, names[p.RepoID]))
 	}
 	return doc, nil
 }
 
 func requestDocs(flying []store.Flying) []Requests {
 	docs := []Requests{}
-	for _, f := range flying { // sorted by kind
-		if n := len(docs); n == 0 || docs[n-1].Kind != string(f.Kind) {
-			docs = append(docs, Requests{Kind: string(f.Kind)})
+	for _, f := range flying { // sorted by account and kind
+		if n := len(docs); n == 0 || docs[n-1].Kind != string(f.Kind) || docs[n-1].Account != f.Account {
+			docs = append(docs, Requests{Account: f.Account, Kind: string(f.Kind)})
 		}
 		doc := &docs[len(docs)-1]
 		doc.Objects += f.Objects
@@ -142,14 +181,14 @@ func requestDocs(flying []store.Flying) []Requests {
 func budgetDocs(budget []store.Bucket) []Bucket {
 	docs := make([]Bucket, len(budget))
 	for i, b := range budget {
-		docs[i] = Bucket{Bucket: b.Name, Tokens: b.Available(), Capacity: int(b.Capacity), PerSecond: b.PerSecond}
+		docs[i] = Bucket{Account: b.Account, Bucket: b.Name, Tokens: b.Available(), Capacity: int(b.Capacity), PerSecond: b.PerSecond}
 	}
 	return docs
 }
 
-// purge tells of one purge, with a page of its objects.
-func (a *API) purge(r *http.Request) (any, error) {
-	p, repo, err := a.find(r)
+// purgeDetail tells of one purge, with a page of its objects.
+func (w *Web) purgeDetail(r *http.Request) (any, error) {
+	p, repo, err := w.find(r)
 	if err != nil {
 		return nil, err
 	}
@@ -159,30 +198,39 @@ func (a *API) purge(r *http.Request) (any, error) {
 			return nil, problem(http.StatusBadRequest, "from=%s is not the next of another page", text)
 		}
 	}
-	lines, err := a.Store.Targets(r.Context(), p.ID, from, pageTargets+1)
+	lines, err := w.Ledger.Targets(r.Context(), p.ID, from, pageTargets+1)
 	if err != nil {
 		return nil, err
 	}
-	doc := PurgeDetail{Purge: a.purgeDoc(p, repo), Objects: []Object{}}
+	doc := PurgeDetail{Purge: w.purgeDoc(p, repo), Objects: []Object{}}
 	if len(lines) > pageTargets {
 		doc.Next, lines = lines[pageTargets].Seq, lines[:pageTargets]
 	}
 	for _, l := range lines {
 		doc.Objects = append(doc.Objects, Object{
 			Seq: l.Seq, Kind: string(l.Kind), Action: string(l.Action), Object: l.Object, Rule: l.Rule,
-			Path: quotePath(l.Path), State: string(l.Fate), Reason: l.Reason, AkamaiID: l.AkamaiID,
+			Path: quotePath(l.Path), State: string(l.Fate), Reason: l.Reason,
+			AkamaiID: l.Answer.PurgeID, SupportID: l.Answer.SupportID, Status: l.Answer.Status, AnsweredAt: l.Answer.At,
 		})
 	}
 	return doc, nil
 }
 
+// quotePath gives a path as Go writes it if it has what can't be printed.
+func quotePath(path string) string {
+	if printable.Text(path, "") == path {
+		return path
+	}
+	return strconv.Quote(path)
+}
+
 // find reads the purge that a request is about, by its id, in upper or lower
 // case, or by the key of its page.
-func (a *API) find(r *http.Request) (p ledger.Purge, repository string, err error) {
+func (w *Web) find(r *http.Request) (p ledger.Purge, repository string, err error) {
 	ctx, id := r.Context(), r.PathValue("id")
-	p, err = a.Store.Purge(ctx, strings.ToUpper(id))
+	p, err = w.Ledger.Purge(ctx, strings.ToUpper(id))
 	if errors.Is(err, store.ErrNotFound) {
-		p, err = a.Store.PurgeByKey(ctx, id)
+		p, err = w.Ledger.PurgeByKey(ctx, id)
 	}
 	if errors.Is(err, store.ErrNotFound) {
 		return p, "", problem(http.StatusNotFound, "there is no purge %q; purgebot status and purgebot queue list them", id)
@@ -190,6 +238,6 @@ func (a *API) find(r *http.Request) (p ledger.Purge, repository string, err erro
 	if err != nil {
 		return p, "", err
 	}
-	repo, err := a.Store.Repository(ctx, p.RepoID)
+	repo, err := w.Ledger.Repository(ctx, p.RepoID)
 	return p, repo.FullName(), err
 }

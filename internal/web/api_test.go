@@ -4,16 +4,22 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/labstack/echo/v4"
 
+	"github.com/purgebot/purgebot/internal/github"
 	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/metrics"
 	"github.com/purgebot/purgebot/internal/pipeline"
+	"github.com/purgebot/purgebot/internal/policy"
 	"github.com/purgebot/purgebot/internal/store"
 	"github.com/purgebot/purgebot/internal/store/storetest"
 	"github.com/purgebot/purgebot/mapping"
@@ -28,7 +34,7 @@ type served struct {
 	http  *httptest.Server
 }
 
-// serveAPI serves an API whose judge refuses the hosts of evil.com.
+// serveAPI serves an API whose policy allows the hosts of acme.com.
 func serveAPI(t *testing.T, secrets ...string) *served {
 	t.Helper()
 	s, err := store.Open(t.Context(), store.Config{URL: storetest.SQLite(t)})
@@ -36,18 +42,20 @@ func serveAPI(t *testing.T, secrets ...string) *served {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	server := httptest.NewServer(NewAPI(APIConfig{
-		Store: s, Secrets: secrets, PublicURL: "https://purgebot.acme.com",
-		Judge: func(repository string, _ ledger.Purge) store.Judge {
-			return func(g ledger.Target) string {
-				if strings.Contains(g.Object, "evil.com") {
-					return "policy does not allow host evil.com for " + repository
-				}
-				return ""
-			}
-		},
-		Act: pipeline.New(pipeline.Config{Store: s}).Act,
-	}))
+	entry := policy.NewEntry()
+	entry.Repositories, entry.Hosts = []string{"acme/*"}, []string{"*.acme.com"}
+	purges := pipeline.New(pipeline.Config{Store: s, GitHub: &github.App{}, Policy: func() policy.Policy { return policy.Policy{entry} }})
+	w, err := New(Config{
+		Ledger: &s.Reader, Secrets: func() []string { return secrets }, PublicURL: "https://purgebot.acme.com",
+		Metrics: metrics.New(&s.Reader, s.Ready, slog.New(slog.DiscardHandler), append(purges.Metrics(), metrics.BuildInfo("v1.2.3", "abc"))...),
+		Act:     purges.Act, Pause: s.Pause, Resume: s.Resume,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := echo.New()
+	w.Routes(e)
+	server := httptest.NewServer(e)
 	t.Cleanup(server.Close)
 	return &served{t, s, server}
 }
@@ -115,7 +123,7 @@ func (s *served) planned(hold bool, urls ...string) ledger.Purge {
 	must(err)
 	p, err := s.store.Begin(ctx, ledger.Purge{
 		RepoID: 7, EnvID: env.ID, Environment: "production", Cause: ledger.CauseDeploy, To: ledger.Point{SHA: "abc"},
-		Network: mapping.Production, Lane: ledger.LaneDeploy, Note: "2 URLs, the rules hold more than 1",
+		Network: mapping.Production, Lane: ledger.LaneDeploy, Note: "limit 1",
 	})
 	must(err)
 	var targets []mapping.Target
@@ -126,7 +134,7 @@ func (s *served) planned(hold bool, urls ...string) ledger.Purge {
 		}
 		targets = append(targets, t)
 	}
-	must(s.store.AddTargets(ctx, p, targets))
+	must(s.store.AddTargets(ctx, p, slices.Values(targets), func(g mapping.Target) string { return g.Reason }))
 	must(s.store.OpenPurge(ctx, p.ID, hold))
 	p, err = s.store.Purge(ctx, p.ID)
 	must(err)
@@ -137,7 +145,7 @@ func TestAPIIsTheOperatorsAlone(t *testing.T) {
 	s := serveAPI(t, "current", apiSecret)
 	p := s.planned(false, "https://www.acme.com/")
 	nobody := serveAPI(t, "")
-	for _, r := range append(new(API).routes(), apiRoute{method: "GET", path: "/api/nothing"}, apiRoute{method: "DELETE", path: "/api/queue"}) {
+	for _, r := range append(new(Web).operations(), operation{method: "GET", path: "/api/nothing"}, operation{method: "DELETE", path: "/api/queue"}) {
 		path := strings.Replace(r.path, "{id}", p.ID, 1)
 		for name, header := range map[string][]string{
 			"no token":         nil,
@@ -190,6 +198,7 @@ func TestAPIReadsABoundedBody(t *testing.T) {
 		"cut short":          {`{"by":`, http.StatusBadRequest},
 		"of another kind":    {`["ann"]`, http.StatusBadRequest},
 		"a wrong type":       {`{"by":7}`, http.StatusBadRequest},
+		"a retry's alone":    {`{"reason":"no"}`, http.StatusBadRequest},
 		"an unknown field":   {`{"as":"ann"}`, http.StatusBadRequest},
 		"two of them":        {`{"by":"ann"}{"by":"bob"}`, http.StatusBadRequest},
 		"a long name":        {`{"by":"` + strings.Repeat("a", 61) + `"}`, http.StatusBadRequest},
@@ -220,17 +229,37 @@ func TestAPIActsOnce(t *testing.T) {
 		code              int
 		want              string
 	}{
-		{bad.ID, "retry", "", http.StatusConflict, "every failed object is still refused: policy does not allow host evil.com for acme/site"},
-		{open.ID, "retry", "", http.StatusConflict, "no object of this purge has failed"},
+		{bad.ID, "retry", "", http.StatusConflict, "every refused object is still refused: policy doesn't allow host www.evil.com for acme/site"},
+		{open.ID, "retry", "", http.StatusConflict, "no object of this purge was refused"},
 		{open.ID, "release", "", http.StatusConflict, "this purge is open, not held"},
 		{"01ARZ3NDEKTSV4RRFFQ69G5FAV", "cancel", "", http.StatusNotFound, "there is no purge"},
 		{open.Key, "cancel", `{"by":"ann"}`, http.StatusOK, "cancelled by ann, 1 not purged"},
 		{open.ID, "cancel", `{"by":"ann"}`, http.StatusConflict, "this purge is cancelled already"},
-		{open.ID, "retry", "", http.StatusConflict, "this purge is cancelled, only an open or done one"},
+		{open.ID, "retry", "", http.StatusConflict, "this purge is cancelled, and only an open or done one"},
 	} {
 		res, text := s.call("POST", "/api/purges/"+test.purge+"/"+test.verb, test.body, bearer(apiSecret)...)
 		if res.StatusCode != test.code || !strings.Contains(text, test.want) {
 			t.Errorf("%s: %s, want %d with %q: %s", test.verb, res.Status, test.code, test.want, text)
+		}
+	}
+}
+
+func TestWhatWaitsComesBeforeWhatIsFine(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		env  Environment
+		want int
+	}{
+		"in sync":        {Environment{Reconciled: true, Purges: []Purge{{State: "done", Result: "success"}}}, 2},
+		"nothing purged": {Environment{Reconciled: true}, 2},
+		"being purged":   {Environment{Reconciled: true, Purges: []Purge{{State: "open", Result: "pending"}}}, 1},
+		"to be planned":  {Environment{Purges: []Purge{{State: "done", Result: "success"}}}, 1},
+		"held":           {Environment{Reconciled: true, Held: "12 URLs"}, 0},
+		"refused a part": {Environment{Reconciled: true, Purges: []Purge{{State: "open", Result: "pending", Failed: 1}}}, 0},
+		"at fault":       {Environment{Fault: "no rules"}, 0},
+	} {
+		if got := test.env.concern(); got != test.want {
+			t.Errorf("%s: %d, want %d", name, got, test.want)
 		}
 	}
 }
@@ -245,8 +274,19 @@ func TestAPIStatusAndQueue(t *testing.T) {
 	s.planned(false, "https://www.acme.com/a", "https://www.acme.com/b", "https://www.evil.com/")
 	held := s.planned(true, "https://www.acme.com/c")
 	s.asked(http.StatusOK, "GET", "/api/status?repo=ACME/site&env=Production", "", &status)
-	if len(status.Environments) != 1 || len(status.Environments[0].Purges) != 2 || status.Environments[0].Purges[0].ID != held.ID {
+	if len(status.Environments) != 1 || len(status.Environments[0].Purges) != 2 || status.Environments[0].Purges[0].ID != held.ID ||
+		status.Environments[0].Held != "1 URL" {
 		t.Errorf("status: %+v", status)
+	}
+	if _, err := s.store.EnsureEnvironment(t.Context(), 7, "a fine one"); err != nil {
+		t.Fatal(err)
+	}
+	s.asked(http.StatusOK, "GET", "/api/status", "", &status)
+	if len(status.Environments) != 2 || status.Environments[0].Environment != "production" {
+		t.Errorf("what needs approval does not come first: %+v", status.Environments)
+	}
+	if _, text := s.call("GET", "/", ""); !strings.Contains(text, "1 object to approve, 2 objects to send") {
+		t.Errorf("the index page: %s", text)
 	}
 	var queue Queue
 	s.asked(http.StatusOK, "GET", "/api/queue", "", &queue)
@@ -254,13 +294,14 @@ func TestAPIStatusAndQueue(t *testing.T) {
 		queue.Waiting[0].Since = time.Time{}
 	}
 	want := Queue{
-		At: queue.At, Waiting: []Waiting{{Kind: "url", Lane: "deploys", Objects: 2}}, Requests: []Requests{},
-		Held: Held{Purges: 1, Objects: 1}, Purges: queue.Purges,
+		Accounts: []Account{{Account: "default", Objects: 2}},
+		At:       queue.At, SetAside: []SetAside{}, Waiting: []Waiting{{Account: "default", Kind: "url", Lane: "deploys", Objects: 2}}, Requests: []Requests{},
+		Held: Held{Purges: 1, Objects: 1}, Pauses: []Paused{}, Purges: queue.Purges,
 		Budget: []Bucket{
-			{"requests", 100, 100, 50},
-			{"url", 10000, 10000, 200},
-			{"tag", 5000, 5000, 500.0 / 60},
-			{"cpcode", 300, 300, 0.5},
+			{"default", "requests", 100, 100, 50},
+			{"default", "url", 10000, 10000, 200},
+			{"default", "tag", 5000, 5000, 500.0 / 60},
+			{"default", "cpcode", 300, 300, 0.5},
 		},
 	}
 	if diff := cmp.Diff(want, queue); diff != "" {

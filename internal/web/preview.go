@@ -6,13 +6,14 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/purgebot/purgebot/internal/printable"
 	"github.com/purgebot/purgebot/internal/store"
 )
 
 // preview shows the whole listing of a preview to whoever has the link. It is
 // plain text: nothing that a file's name holds comes to life.
 func (w *Web) preview(c echo.Context) error {
-	listing, err := w.Store.Preview(c.Request().Context(), c.Param("key"))
+	listing, err := w.Ledger.Preview(c.Request().Context(), c.Param("key"))
 	if errors.Is(err, store.ErrNotFound) {
 		return w.render(c, http.StatusNotFound, "missing.html", nil)
 	}
@@ -20,5 +21,5 @@ func (w *Web) preview(c echo.Context) error {
 		return w.failed(c, err)
 	}
 	guard(c.Response().Header())
-	return c.Blob(http.StatusOK, "text/plain; charset=utf-8", listing)
+	return c.Blob(http.StatusOK, "text/plain; charset=utf-8", []byte(printable.Text(string(listing), "\n\t")))
 }

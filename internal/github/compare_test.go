@@ -1,0 +1,25 @@
+package github
+
+import "testing"
+
+// A comparison tells the difference from its merge base: only where that is the
+// commit itself is it the one that was asked for.
+func TestComparisonIsTrustedByItsMergeBase(t *testing.T) {
+	for name, test := range map[string]struct {
+		status Relation
+		base   string
+		want   Way
+	}{
+		"of the commit":      {Ahead, "from", WayCompare},
+		"of another one":     {Ahead, "other", ""},
+		"not told":           {Ahead, "", ""},
+		"on two sides":       {Diverged, "from", ""},
+		"back to an earlier": {Behind, "from", ""},
+	} {
+		a := &compareAnswer{Status: test.status, Files: []fileAnswer{{Path: "a", Status: "added"}}}
+		a.MergeBase.SHA = test.base
+		if c := a.changes("from"); c.Way != test.want {
+			t.Errorf("%s: %q, want %q", name, c.Way, test.want)
+		}
+	}
+}

@@ -1,0 +1,68 @@
+package pipeline_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/purgebot/purgebot/internal/servertest"
+)
+
+// TestMergedPullRequestHearsThatItIsLive: one comment when its purge ended,
+// edited by what deploys its commit once more; nothing where the rules don't
+// ask for it.
+func TestMergedPullRequestHearsThatItIsLive(t *testing.T) {
+	w, _ := newWorld(t, nil)
+	w.People()
+	rules := strings.Replace(servertest.Rules, "    hosts: [www.acme.com, m.acme.com]\n", "    hosts: [www.acme.com, m.acme.com]\n    announce_on_pull_request: true\n", 1)
+	first := w.Commit("rules", map[string]string{"purge-rules.yaml": rules})
+	w.Begin()
+	w.Live("production", first)
+	w.Live("staging", first)
+
+	merge := func(branch string) string {
+		t.Helper()
+		w.Git("merge", "--quiet", "--no-ff", branch)
+		sha := w.Git("rev-parse", "HEAD")
+		w.Push(sha)
+		return sha
+	}
+	merged := func(number int) {
+		t.Helper()
+		if err := w.GitHub.MergePullRequest(t.Context(), w.FullName(), number, "walt"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one := w.Pull("one", map[string]string{"content/index/one.md": "1"}, nil)
+	merge("one")
+	merged(one)
+	two := w.Pull("two", map[string]string{"content/index/two.md": "2"}, nil)
+	sha := merge("two")
+	merged(two)
+	other := w.Pull("other", map[string]string{"content/index/other.md": "3"}, nil) // that stays open
+	w.Settled()
+
+	w.Deploy("staging", sha, "success")
+	w.Await(sha, "staging", "success", "2 URLs purged")
+	job := w.Deploy("production", sha, "in_progress")
+	w.Deploy("production", sha, "success")
+	w.Replied(one, "**Live in `production` since 20", "**, with commit `"+sha[:7], "4 URLs purged in", "- <https://m.acme.com/index/one/>\n- <https://www.acme.com/index/one/>\n- <https://m.acme.com/index/two/>")
+	w.Replied(two, "- <https://m.acme.com/index/two/>\n- <https://www.acme.com/index/two/>\n- <https://m.acme.com/index/one/>", "/purges/")
+	w.Settled()
+	w.State(job, "success")
+	w.Await(sha, "production", "success", "4 URLs purged in … (deployed again)")
+	w.Settled()
+	next := w.Commit("next", map[string]string{"content/index/home.md": "x"})
+	w.Push(next)
+	w.Deploy("production", next, "success")
+	w.Await(next, "production", "success", "2 URLs purged")
+	w.Settled()
+	for number, want := range map[int]int{one: 1, two: 1, other: 0} {
+		replies := w.Replies(number)
+		if len(replies) != want || want == 1 && !strings.Contains(replies[0].Body, sha[:7]) {
+			t.Errorf("#%d has %d comments: %+v", number, len(replies), replies)
+		}
+	}
+	if calls := w.GitHub.UnknownCalls(); len(calls) > 0 {
+		t.Errorf("unknown calls: %v", calls)
+	}
+}

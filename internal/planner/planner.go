@@ -1,0 +1,349 @@
+// Package planner finds what a deployment purges, in four stages: the baseline
+// that it starts from, the files that changed since, the rules of both
+// commits, and the targets that these give. It reads GitHub and the ledger,
+// each of them once a plan and no sooner than a stage needs it, and changes
+// neither, but for the last good rules of a default branch: see Trusted. The last stage is pure: see Map.
+package planner
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"github.com/purgebot/purgebot/internal/github"
+	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/policy"
+	"github.com/purgebot/purgebot/internal/report"
+	"github.com/purgebot/purgebot/internal/store"
+	"github.com/purgebot/purgebot/mapping"
+)
+
+// Ledger is what a planner reads of the store.
+type Ledger interface {
+	LiveRules(ctx context.Context, repo int64, env string) (store.Rules, error)
+	Tree(ctx context.Context, env string) ([]byte, error)
+	PushOf(ctx context.Context, repo int64, sha, branch string) (ledger.Push, error)
+	Lived(ctx context.Context, env, sha string) (bool, error)
+	Authority(ctx context.Context, repo int64) (store.Rules, error)
+	RememberAuthority(ctx context.Context, repo int64, r store.Rules) error
+}
+
+// Config is what a planner works with.
+type Config struct {
+	Ledger Ledger
+	GitHub *github.App
+	Policy func() policy.Policy // as it is now: a running server may take another
+	Log    *slog.Logger
+
+	// Began finds what an environment starts from that nothing was heard of.
+	Began func(ctx context.Context, repo ledger.Repository, env ledger.Environment, to ledger.Point) (Beginning, error)
+}
+
+// Beginning is what an environment starts from.
+type Beginning struct {
+	Live  ledger.Point // was live before; zero: nothing was
+	First string       // then the commit whose own change is the first that is owed
+
+	// Served are the successes from that one on that others overtook. Caches may
+	// have taken up what they served and the newest has no more.
+	Served []ledger.Point
+}
+
+// room is how many targets the plans under way may have together: what two of
+// the largest purges can have, and half of one for all the others. That takes
+// about 100 MiB.
+const room = mapping.MaxTargets * 5 / 2
+
+// Planner plans. It is safe for concurrent use.
+type Planner struct {
+	Config
+	room   *mapping.Room
+	cache  rulesCache
+	shared sharedRules
+	known  sync.Map // repository → digest of the good rules file that is remembered
+}
+
+// New makes a planner.
+func New(cfg Config) *Planner { return &Planner{Config: cfg, room: mapping.NewRoom(room)} }
+
+// Plan is what a deployment of a commit over another would purge in an
+// environment, with its reasons.
+type Plan struct {
+	From  ledger.Point
+	Start string // where From came from, in public words, when it was not the ledger
+	Rules Rules  // of the new commit
+	own   Rules  // its own file
+	Had   bool   // the old commit had a rules file
+	Named bool   // the new one's names the environment
+	Env   mapping.Environment
+	Cause ledger.Cause // deploy or rollback
+	Tree  *github.Tree // of the new commit, if it was read
+
+	Served []ledger.Point // overtaken successes before the first purge, see Beginning
+
+	Note string // what its purge says beside its counts, in public words
+
+	Targets // of a file that names the environment; Release gives back their room
+}
+
+// Plan plans the difference between what is live in an environment and a
+// commit. done reports what a later purge has done already; nil: nothing.
+func (p *Planner) Plan(ctx context.Context, repo ledger.Repository, env ledger.Environment, to ledger.Point, done Done) (*Plan, error) {
+	r := &reading{Planner: p, repo: repo, env: env, to: to, plan: &Plan{Cause: ledger.CauseDeploy}}
+	plan := r.plan
+	var err error
+	if plan.own, err = r.newRules(ctx); err != nil {
+		return nil, err
+	}
+	if plan.Rules, err = p.effective(ctx, repo, plan.own); err != nil {
+		return nil, err
+	}
+	if plan.Rules.File != nil {
+		plan.Env, plan.Named = plan.Rules.File.Environment(env.Name)
+	}
+	if plan.Rules.Fault != "" || plan.Rules.File != nil && !plan.Named {
+		return plan, nil // nothing is left to find out
+	}
+	old, err := r.oldRules(ctx)
+	if err == nil {
+		old, err = p.effective(ctx, repo, old)
+	}
+	if plan.Had = !old.None(); err != nil || plan.Rules.None() {
+		return plan, err
+	}
+	changes, err := r.changes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rollback, err := r.rollback(ctx, changes.Relation)
+	if err != nil {
+		return nil, err
+	}
+	if rollback {
+		plan.Cause = ledger.CauseRollback
+	}
+	plan.Targets, err = p.Map(ctx, repo, plan.Rules.File, Change{
+		Environment: env.Name, Old: old.File, Files: changes.Files, Rollback: rollback, Done: done, By: policy.Deployment(),
+	})
+	if fault, ok := Unplannable(err); ok { // waits for better rules, like a broken file
+		plan.Rules = Rules{Path: plan.Rules.Path, Fault: plan.Rules.Path + ": " + fault}
+		return plan, nil
+	}
+	if words := plan.words(); plan.Held != "" || plan.Note == "" {
+		plan.Note = words
+	}
+	if plan.Rules.Shared != "" {
+		plan.Note = strings.TrimPrefix(plan.Note+", rules of "+plan.Rules.Shared, ", ")
+	}
+	return plan, err
+}
+
+// reading is one plan under way: each stage is read when it is first asked for.
+type reading struct {
+	*Planner
+	repo ledger.Repository
+	env  ledger.Environment
+	to   ledger.Point
+	plan *Plan
+
+	live       *Rules // that were remembered of what is live; nil: none are
+	lookedLive bool
+	based      bool
+	changed    *github.Changes
+}
+
+// remembered gives the rules of the live commit, if they are remembered: then
+// what changed since tells whether the new commit has the same.
+func (r *reading) remembered(ctx context.Context) (*Rules, error) {
+	if r.lookedLive || r.env.ID == "" || r.env.Live.IsZero() {
+		return r.live, nil
+	}
+	sha, live, ok, err := r.ownLive(ctx, r.repo, r.env.ID)
+	if r.lookedLive = err == nil; ok && sha == r.env.Live.SHA {
+		r.live = &live
+	}
+	return r.live, err
+}
+
+// newRules are those of the new commit. An environment that the live commit's
+// don't name may be one that no file names: that costs no comparison.
+func (r *reading) newRules(ctx context.Context) (Rules, error) {
+	live, err := r.remembered(ctx)
+	if err != nil {
+		return Rules{}, err
+	}
+	named := false
+	if live != nil && live.File != nil {
+		counts, err := r.effective(ctx, r.repo, *live)
+		if err != nil {
+			return Rules{}, err
+		}
+		if counts.File != nil {
+			_, named = counts.File.Environment(r.env.Name)
+		}
+	}
+	if !named {
+		return r.ownAt(ctx, r.repo, r.to.SHA)
+	}
+	changes, err := r.changes(ctx)
+	if err != nil {
+		return Rules{}, err
+	}
+	if same, ok := r.same(r.repo, r.to.SHA, *live, changes); ok {
+		return same, nil
+	}
+	return r.ownAt(ctx, r.repo, r.to.SHA)
+}
+
+// oldRules are those of the commit that the difference starts from; one that
+// is gone has none.
+func (r *reading) oldRules(ctx context.Context) (Rules, error) {
+	if live, err := r.remembered(ctx); err != nil || live != nil {
+		if live == nil {
+			live = new(Rules)
+		}
+		return *live, err
+	}
+	if err := r.baseline(ctx); err != nil || r.plan.From.SHA == "" {
+		return Rules{}, err
+	}
+	if !r.plan.own.None() {
+		changes, err := r.changes(ctx)
+		if err != nil {
+			return Rules{}, err
+		}
+		if r.plan.own, err = r.plain(ctx, r.repo, r.to.SHA, r.plan.own); err != nil {
+			return Rules{}, err
+		}
+		if old, ok := r.same(r.repo, r.plan.From.SHA, r.plan.own, changes); ok {
+			return old, nil
+		}
+	}
+	old, err := r.ownAt(ctx, r.repo, r.plan.From.SHA)
+	if github.IsNotFound(err) {
+		return Rules{}, nil
+	}
+	return old, err
+}
+
+// changes finds what differs. Where that can't be known it is every file of
+// the new tree, never nothing.
+func (r *reading) changes(ctx context.Context) (github.Changes, error) {
+	if r.changed != nil {
+		return *r.changed, nil
+	}
+	if err := r.baseline(ctx); err != nil {
+		return github.Changes{}, err
+	}
+	at := r.repository(r.repo)
+	if r.plan.From.SHA != "" {
+		listing, err := r.listing(ctx)
+		if err != nil {
+			return github.Changes{}, err
+		}
+		changes, err := at.Changes(ctx, r.plan.From.SHA, r.to.SHA, listing)
+		if err == nil || !errors.Is(err, github.ErrGone) {
+			r.plan.Tree, r.changed = changes.Tree, &changes
+			return changes, err
+		}
+		r.plan.Note = "every file, since commit " + short(r.plan.From.SHA) + " is gone"
+	}
+	tree, err := at.Tree(ctx, r.to.SHA)
+	if err != nil {
+		return github.Changes{}, err
+	}
+	r.plan.Tree, r.changed = tree, &github.Changes{Tree: tree, Relation: github.Unrelated}
+	for path := range tree.Paths() {
+		r.changed.Files = append(r.changed.Files, mapping.Change{Path: path, Op: mapping.Modified})
+	}
+	return *r.changed, nil
+}
+
+// listing is the tree that was stored last for the environment, or nil.
+func (r *reading) listing(ctx context.Context) (*github.Tree, error) {
+	if r.env.ID == "" {
+		return nil, nil //nolint:nilnil // nothing remembered is an answer
+	}
+	listing, err := r.Ledger.Tree(ctx, r.env.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil //nolint:nilnil // nothing remembered is an answer
+	}
+	if err != nil {
+		return nil, err
+	}
+	tree := new(github.Tree)
+	if err := tree.UnmarshalBinary(listing); err != nil {
+		r.Log.LogAttrs(ctx, slog.LevelWarn, "remembered tree can't be read; GitHub is asked instead", slog.Any("err", err))
+		return nil, nil //nolint:nilnil // it is only a shortcut
+	}
+	return tree, nil
+}
+
+// baseline finds what the plan starts from: what is live, or, of an
+// environment's first purge, what Began finds, the push that brought the
+// commit, or its parent.
+func (r *reading) baseline(ctx context.Context) error {
+	if r.based {
+		return nil
+	}
+	plan := r.plan
+	if !r.env.Live.IsZero() {
+		plan.From, r.based = r.env.Live, true
+		return nil
+	}
+	began, err := r.Began(ctx, r.repo, r.env, r.to)
+	if err != nil {
+		return err
+	}
+	plan.Served = began.Served
+	var since string
+	if plan.From = began.Live; !began.Live.IsZero() {
+		since = "deployment " + short(began.Live.SHA)
+	} else if plan.From.SHA, since, err = r.before(ctx, began.First); err != nil {
+		return err
+	}
+	plan.Start, r.based = report.Compared(since), true
+	return nil
+}
+
+// before is the commit before the first whose change is owed, "" if it has
+// none, and in public words what it is.
+func (r *reading) before(ctx context.Context, first string) (sha, since string, err error) {
+	push, err := r.Ledger.PushOf(ctx, r.repo.ID, first, cmp.Or(r.plan.Env.Branch, r.repo.DefaultBranch))
+	if err == nil && strings.Trim(push.Before, "0") != "" {
+		return push.Before, "push from " + short(push.Before), nil
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return "", "", err
+	}
+	commit, err := r.repository(r.repo).Commit(ctx, first)
+	if err != nil || len(commit.Parents) == 0 {
+		return "", "", err
+	}
+	return commit.Parents[0], "parent " + short(commit.Parents[0]), nil
+}
+
+// rollback tells a rollback from a deployment that goes forward.
+func (r *reading) rollback(ctx context.Context, relation github.Relation) (bool, error) {
+	live := r.env.Live
+	if live.IsZero() || live.SHA != r.plan.From.SHA || r.to.SHA == live.SHA {
+		return false, nil
+	}
+	lived, err := r.Ledger.Lived(ctx, r.env.ID, r.to.SHA)
+	if err != nil {
+		return false, err
+	}
+	ancestor := relation == github.Behind
+	if relation == "" && !lived && ledger.Rollback(live, r.to, true, false) {
+		ancestor, err = r.repository(r.repo).Ancestor(ctx, r.to.SHA, live.SHA)
+		if err != nil && !github.IsNotFound(err) {
+			return false, err
+		}
+	}
+	return ledger.Rollback(live, r.to, ancestor, lived), nil
+}
+
+func short(sha string) string { return sha[:min(len(sha), 7)] }

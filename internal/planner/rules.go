@@ -1,0 +1,269 @@
+package planner
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/purgebot/purgebot/internal/github"
+	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/store"
+	"github.com/purgebot/purgebot/mapping"
+)
+
+// Rules is what one commit says of its rules: a good file, a broken one, or
+// none. That GitHub could not be asked is an error instead.
+type Rules struct {
+	Path   string
+	File   *mapping.File // nil: broken or none
+	Fault  string        // the first fault, in public words; "" unless broken
+	Shared string        // OWNER/NAME@SHA of the other repository's file that counts, alone or beneath the commit's own; "": none does
+	source []byte        // of a good file
+	// plain says that the file is known to be no symbolic link, or that there
+	// is none: another commit that changes neither place has the same rules.
+	plain bool
+}
+
+// None reports whether the commit has no rules file.
+func (r Rules) None() bool { return r.File == nil && r.Fault == "" }
+
+func rulesKey(repo ledger.Repository, sha string) string {
+	if repo.ID == 0 { // one that others take rules from
+		return repo.FullName() + "/" + sha
+	}
+	return fmt.Sprintf("%d/%s", repo.ID, sha)
+}
+
+func (p *Planner) repository(r ledger.Repository) *github.Repository {
+	return p.GitHub.Repository(r.Installation, r.Owner, r.Name)
+}
+
+// RulesAt reads the rules of a commit, with those that other repositories
+// share with it.
+func (p *Planner) RulesAt(ctx context.Context, repo ledger.Repository, sha string) (Rules, error) {
+	own, err := p.ownAt(ctx, repo, sha)
+	if err != nil {
+		return Rules{}, err
+	}
+	return p.effective(ctx, repo, own)
+}
+
+// ownAt reads the rules file of a commit.
+func (p *Planner) ownAt(ctx context.Context, repo ledger.Repository, sha string) (Rules, error) {
+	key := rulesKey(repo, sha)
+	if r, ok := p.cache.get(key); ok {
+		return r, nil
+	}
+	file, found, err := p.repository(repo).RulesFile(ctx, sha)
+	var unusable *github.RulesFileError
+	switch {
+	case errors.Is(err, github.ErrTwoRulesFiles):
+		return p.cache.put(key, Rules{Path: mapping.RootPlace, Fault: mapping.BothPlaces()[0].In(mapping.RootPlace)}), nil
+	case errors.As(err, &unusable):
+		return p.cache.put(key, Rules{Path: file.Path, Fault: unusable.Public()}), nil
+	case err != nil:
+		return Rules{}, err
+	case !found:
+		return p.cache.put(key, Rules{plain: true}), nil
+	}
+	return p.cache.put(key, parseRules(file.Path, file.Source)), nil
+}
+
+func parseRules(path string, source []byte) Rules {
+	parsed, faults := mapping.Parse(source)
+	if parsed == nil {
+		return Rules{Path: path, Fault: faults.Errors()[0].In(path)}
+	}
+	return Rules{Path: path, File: parsed, source: source}
+}
+
+// Authority reads the rules of the default branch: there alone an
+// environment's creators, trigger and branch count, so that a commit can't
+// authorise itself.
+func (p *Planner) Authority(ctx context.Context, repo ledger.Repository) (Rules, error) {
+	head, err := p.repository(repo).Head(ctx, repo.DefaultBranch)
+	if github.IsNotFound(err) { // no default branch: an empty repository
+		return Rules{}, nil
+	}
+	if err != nil {
+		return Rules{}, err
+	}
+	return p.RulesAt(ctx, repo, head)
+}
+
+// Trusted is the authority that decides what triggers, whose deployments count
+// and what a branch stands for. A broken file on the default branch, or a branch
+// that GitHub does not show, changes none of it: the last good file holds.
+func (p *Planner) Trusted(ctx context.Context, repo ledger.Repository) (Rules, error) {
+	r, err := p.Authority(ctx, repo)
+	if err != nil {
+		return Rules{}, err
+	}
+	return p.Trust(ctx, repo, r)
+}
+
+// Trust gives what holds where the default branch has r: see Trusted.
+func (p *Planner) Trust(ctx context.Context, repo ledger.Repository, r Rules) (Rules, error) {
+	switch {
+	case r.File != nil && r.Shared != "": // whole only together with the other repository's
+		return r, nil
+	case r.File != nil:
+		digest := sha256.Sum256(append([]byte(r.Path+"\x00"), r.source...))
+		if known, ok := p.known.Load(repo.ID); ok && known == digest {
+			return r, nil
+		}
+		err := p.Ledger.RememberAuthority(ctx, repo.ID, store.Rules{Path: r.Path, Source: r.source})
+		if err == nil {
+			p.known.Store(repo.ID, digest)
+		}
+		return r, err
+	case r.Fault == "" && r.plain: // the file is gone
+		return r, nil
+	}
+	good, err := p.Ledger.Authority(ctx, repo.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return r, nil
+	}
+	if err != nil {
+		return Rules{}, err
+	}
+	if last := parseRules(good.Path, good.Source); last.File != nil { // a later release may refuse what was good
+		return last, nil
+	}
+	return r, nil
+}
+
+// AuthorityNear is Authority where it is read for a comparison: one call tells
+// the head of the default branch, its rules, and what a purge up to it would
+// be. head is "" where there is no default branch.
+func (p *Planner) AuthorityNear(ctx context.Context, repo ledger.Repository) (head string, r Rules, err error) {
+	live, known, ok, err := p.ownLive(ctx, repo, "")
+	if err != nil {
+		return "", Rules{}, err
+	}
+	var changes github.Changes
+	if ok {
+		head, changes, err = p.repository(repo).ChangesToBranch(ctx, live, repo.DefaultBranch)
+	} else {
+		head, err = p.repository(repo).Head(ctx, repo.DefaultBranch)
+	}
+	if github.IsNotFound(err) { // an empty repository
+		return "", Rules{}, nil
+	}
+	if err != nil {
+		return "", Rules{}, err
+	}
+	own, same := p.same(repo, head, known, changes)
+	if !same {
+		own, err = p.ownAt(ctx, repo, head)
+	}
+	if err == nil {
+		r, err = p.effective(ctx, repo, own)
+	}
+	return head, r, err
+}
+
+// LiveRules reads the rules that were remembered of what is live in an
+// environment, with those that other repositories share. Not ok: none are.
+func (p *Planner) LiveRules(ctx context.Context, repo ledger.Repository, env string) (sha string, r Rules, ok bool, err error) {
+	sha, own, ok, err := p.ownLive(ctx, repo, env)
+	if err == nil && ok {
+		r, err = p.effective(ctx, repo, own)
+	}
+	return sha, r, ok, err
+}
+
+// ownLive reads the rules file that was remembered of what is live: in one
+// environment, or, if env is empty, in that of the repository which moved
+// last. Not ok: none is.
+func (p *Planner) ownLive(ctx context.Context, repo ledger.Repository, env string) (sha string, r Rules, ok bool, err error) {
+	known, err := p.Ledger.LiveRules(ctx, repo.ID, env)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", Rules{}, false, nil
+	}
+	if err != nil {
+		return "", Rules{}, false, err
+	}
+	key := rulesKey(repo, known.SHA)
+	if r, ok = p.cache.get(key); !ok || !r.plain {
+		if known.Path != "" {
+			r = parseRules(known.Path, known.Source)
+		}
+		r.plain = true
+		r = p.cache.put(key, r)
+	}
+	return known.SHA, r, true, nil
+}
+
+// rememberedMost is the largest rules file that is remembered with what is
+// live; a larger one is read anew.
+const rememberedMost = 64 << 10
+
+// Remember gives the rules file of a plan's commit, which becomes live, to be
+// remembered, or nil.
+func (p *Planner) Remember(ctx context.Context, repo ledger.Repository, sha string, plan *Plan) (*store.Rules, error) {
+	r := plan.own
+	if r.Fault != "" || len(r.source) > rememberedMost {
+		return nil, nil //nolint:nilnil // nothing to remember
+	}
+	r, err := p.plain(ctx, repo, sha, r)
+	if err != nil || !r.plain {
+		return nil, err
+	}
+	return &store.Rules{SHA: sha, Path: r.Path, Source: r.source}, nil
+}
+
+// plain finds out whether a commit's rules file is no symbolic link.
+func (p *Planner) plain(ctx context.Context, repo ledger.Repository, sha string, r Rules) (Rules, error) {
+	if r.plain || r.File == nil {
+		return r, nil
+	}
+	var err error
+	if r.plain, err = p.repository(repo).PlainRulesFile(ctx, sha, r.Path); err != nil {
+		return r, err
+	}
+	return p.cache.put(rulesKey(repo, sha), r), nil
+}
+
+// same gives the rules of a commit where they are those of another: what
+// changed between the two is known and touches neither place of the file.
+func (p *Planner) same(repo ledger.Repository, sha string, other Rules, changes github.Changes) (Rules, bool) {
+	if r, ok := p.cache.get(rulesKey(repo, sha)); ok {
+		return r, true
+	}
+	touched := slices.ContainsFunc(changes.Files, func(c mapping.Change) bool {
+		return c.Path == mapping.RootPlace || c.Path == mapping.GitHubPlace
+	})
+	if touched || changes.Way == "" || !other.plain {
+		return Rules{}, false
+	}
+	return p.cache.put(rulesKey(repo, sha), other), true
+}
+
+// rulesCache keeps parsed files of commits; a commit's file never changes.
+type rulesCache struct {
+	mu  sync.Mutex
+	all map[string]Rules
+}
+
+const rulesKept = 256
+
+func (c *rulesCache) get(key string) (Rules, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, ok := c.all[key]
+	return r, ok
+}
+
+func (c *rulesCache) put(key string, r Rules) Rules {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all == nil || len(c.all) >= rulesKept {
+		c.all = make(map[string]Rules, rulesKept)
+	}
+	c.all[key] = r
+	return r
+}

@@ -1,0 +1,178 @@
+package policy
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/purgebot/purgebot/internal/object"
+	"github.com/purgebot/purgebot/mapping"
+	"github.com/purgebot/purgebot/purger"
+)
+
+// By is who wants something purged. The zero value may have nothing.
+type By struct {
+	login    string
+	role     Role
+	any      bool // no role binds it
+	deployed bool // what policy says of deployments binds it
+}
+
+// Deployment is a deployment or a push, by the rules of its commit.
+func Deployment() By { return By{any: true, deployed: true} }
+
+// Person is somebody with a role on GitHub.
+func Person(login string, role Role) By { return By{login: login, role: role} }
+
+// Operator is the one who wrote the policy.
+func Operator() By { return By{any: true} }
+
+// Deployed is who retries or releases what a deployment purges.
+func (b By) Deployed() By {
+	b.deployed = true
+	return b
+}
+
+// Refusal is why a target can't go out. The zero value: it can.
+type Refusal struct {
+	Reason string // in public words
+	Need   Role   // the role that By lacks, whatever else is wrong; "": none
+	Barred bool   // people might, and deployments may not
+}
+
+// Check judges one target of a purge for who wants it, in the one order there
+// is: what the rules said of it, what policy allows the repository, what it
+// allows deployments, the form that Akamai takes, and the role. Nothing goes
+// out that was not judged here.
+func (g Grant) Check(t mapping.Target, by By) (r Refusal) {
+	if need := g.Required(t.Kind, t.Action); !by.any && (!g.Listed() || !by.role.AtLeast(need)) {
+		r.Need = need
+	}
+	if r.Reason = t.Reason; r.Reason == "" {
+		r.Reason = g.PersonRefusal(t.Kind, t.Object)
+	}
+	if r.Reason == "" && by.deployed {
+		r.Reason = g.Refusal(t.Kind, t.Object, t.Action)
+		r.Barred = r.Reason != ""
+	}
+	if r.Reason == "" {
+		r.Reason = malformed(t)
+	}
+	if r.Reason == "" && r.Need != "" {
+		r.Reason = fmt.Sprintf("%s needs the %s role and %s has %s", Privilege(t.Kind, t.Action), r.Need, by.login, by.role)
+	}
+	return r
+}
+
+// Host tells whether URLs of a host may be purged at all.
+func (g Grant) Host(name string) bool {
+	host, err := object.CanonicalHost(name)
+	return err == nil && g.any(func(e Entry) bool { return e.allowsHost(host) })
+}
+
+// malformed says why an object can't be sent as it is written, or "".
+func malformed(t mapping.Target) string {
+	if garbled(t.Path, t.Object) {
+		return "the file's name is not UTF-8, and GitHub doesn't tell its bytes: rename the file"
+	}
+	if err := purger.Check(purger.Kind(t.Kind), t.Object); err != nil {
+		return err.Error()
+	}
+	if t.Kind == mapping.URL {
+		return object.DotFolder(t.Object)
+	}
+	return ""
+}
+
+// garbled reports whether an object holds part of a file's name that JSON
+// could not hold, and in whose place GitHub sent a replacement character.
+func garbled(path, object string) bool {
+	const replacement, encoded = "\ufffd", "%EF%BF%BD"
+	return strings.Contains(path, replacement) &&
+		(strings.Contains(object, encoded) || strings.Contains(object, replacement))
+}
+
+// Privilege is what a role is needed for, in words.
+func Privilege(kind mapping.Kind, action mapping.Action) string {
+	switch {
+	case kind == mapping.CPCode && action == mapping.Delete:
+		return "deleting a CP code"
+	case kind == mapping.CPCode:
+		return "purging a CP code"
+	case action == mapping.Delete:
+		return "deleting"
+	default:
+		return "purging"
+	}
+}
+
+// Judge checks the targets of one purge and keeps account of it for the log
+// and for the answer. It is used by one goroutine.
+type Judge struct {
+	grant Grant
+	by    By
+
+	Allowed, Refused int
+	Deletes, CPCodes int // of the allowed; see HoldOver
+	Barred           int // deletes that people might do, and deployments may not
+	Reason           string
+	Need             Role   // that is lacked first
+	What             string // is needed for; see Privilege
+	Enough           bool   // the role is, for one of them at least
+}
+
+// Judge is a judge of one purge of the repository.
+func (g Grant) Judge(by By) *Judge { return &Judge{grant: g, by: by} }
+
+// Check says why a target can't go out; "" if it can.
+func (j *Judge) Check(t mapping.Target) string {
+	r := j.grant.Check(t, j.by)
+	if j.Enough = j.Enough || r.Need == ""; r.Need != "" && j.Need == "" {
+		j.Need, j.What = r.Need, Privilege(t.Kind, t.Action)
+	}
+	if r.Reason != "" {
+		if r.Barred && t.Action == mapping.Delete {
+			j.Barred++
+		}
+		if j.Refused++; j.Reason == "" {
+			j.Reason = r.Reason
+		}
+		return r.Reason
+	}
+	j.Allowed++
+	if t.Kind == mapping.CPCode {
+		j.CPCodes++
+	}
+	if t.Action == mapping.Delete {
+		j.Deletes++
+	}
+	return ""
+}
+
+// Again judges a target that was judged before, or that Akamai refused. Where
+// the role alone is not enough, what was wrong with it stays said.
+func (j *Judge) Again(t mapping.Target) string {
+	was := t.Reason
+	t.Reason = ""
+	reason := j.Check(t)
+	if reason != "" && was != "" && j.grant.Check(t, By{any: true, deployed: j.by.deployed}).Reason == "" {
+		return was
+	}
+	return reason
+}
+
+// Held says, in public words, why what was judged needs approval; "" if
+// it need not.
+func (j *Judge) Held() string { return j.grant.HoldOver().Exceeded(j.Deletes, j.CPCodes) }
+
+// LogValue is the account for the log: who wanted how much, and what became of it.
+func (j *Judge) LogValue() slog.Value {
+	attrs := []slog.Attr{slog.Int("allowed", j.Allowed), slog.Int("refused", j.Refused)}
+	if j.by.login != "" {
+		attrs = append(attrs, slog.String("by", j.by.login), slog.String("role", string(j.by.role)))
+	}
+	if j.Reason != "" {
+		attrs = append(attrs, slog.String("reason", j.Reason))
+	}
+	return slog.GroupValue(attrs...)
+}

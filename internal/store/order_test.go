@@ -1,0 +1,131 @@
+package store_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/purgebot/purgebot/internal/ledger"
+	"github.com/purgebot/purgebot/internal/store"
+	"github.com/purgebot/purgebot/mapping"
+)
+
+// begun begins a purge of an environment's desired commit.
+func begun(t *testing.T, s *store.Store, e ledger.Environment, cause ledger.Cause) ledger.Purge {
+	t.Helper()
+	p, err := s.Begin(t.Context(), ledger.Purge{
+		RepoID: repoID, EnvID: e.ID, Environment: e.Name, Cause: cause, To: e.Desired, Network: mapping.Production,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AddTargets(t.Context(), p, slices.Values(urls(1)), asGiven); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func committed(t *testing.T, s *store.Store, e ledger.Environment, p ledger.Purge) {
+	t.Helper()
+	ok, err := s.Commit(t.Context(), store.Move{Env: e, To: e.Desired, Purge: &p, Context: "purge/production"})
+	if err != nil || !ok {
+		t.Fatalf("Commit = %v, %v", ok, err)
+	}
+}
+
+// surfaces of the commit "a": its status, and its check run.
+func surfaces() []string {
+	return []string{"status/77/a/purge/production", store.CheckSurface(repoID, "a", "Purge production")}
+}
+
+// speaker is the purge whose words a surface shows.
+func speaker(t *testing.T, s *store.Store, surface string) string {
+	t.Helper()
+	p, err := s.ClaimPost(t.Context(), surface, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p.PurgeID
+}
+
+// The clock is set back between two purges of one commit, and their ids are
+// the other way round. The later one speaks, and is the last.
+func TestLaterPurgeSpeaksWhateverTheClock(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		e := environment(t, s, c.Now(), "a", 1, 1)
+		first := begun(t, s, e, ledger.CauseDeploy)
+		committed(t, s, e, first)
+		c.Advance(-time.Hour)
+		e = environment(t, s, c.Now().Add(2*time.Hour), "a", 2, 2)
+		again := begun(t, s, e, ledger.CauseAgain)
+		committed(t, s, e, again)
+		if again.ID > first.ID {
+			t.Fatal("the clock was not set back")
+		}
+		if last, err := s.LastPurge(t.Context(), e.ID, "a"); err != nil || last.ID != again.ID {
+			t.Errorf("the last purge is the first: %v, %v", last.ID == first.ID, err)
+		}
+		for _, surface := range surfaces() {
+			if speaker(t, s, surface) != again.ID {
+				t.Errorf("%s shows the first purge", surface)
+			}
+		}
+		if all, err := s.Recent(t.Context(), 2); err != nil || all[0].ID != again.ID {
+			t.Errorf("the newest of all is the first: %v", err)
+		}
+		if all, err := s.PurgesOf(t.Context(), e.ID, 2); err != nil || all[0].ID != again.ID {
+			t.Errorf("the newest of the environment is the first: %v", err)
+		}
+		if p, err := s.FindPurge(t.Context(), repoID, 0, e.ID, store.Cancel); err != nil || p.ID != again.ID {
+			t.Errorf("whoever cancels means the first: %v", err)
+		}
+	})
+}
+
+// A purge that was begun first and is committed last takes no surface from
+// the one that was begun after it.
+func TestEarlierPurgeTakesNoSurface(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		e := environment(t, s, c.Now(), "a", 1, 1)
+		early := begun(t, s, e, ledger.CauseDeploy)
+		c.Advance(time.Second)
+		late := begun(t, s, e, ledger.CauseDeploy)
+		committed(t, s, e, late)
+		e = environment(t, s, c.Now().Add(time.Minute), "a", 2, 2)
+		committed(t, s, e, early)
+		for _, surface := range surfaces() {
+			if speaker(t, s, surface) != late.ID {
+				t.Errorf("%s shows the purge that was begun first", surface)
+			}
+		}
+	})
+}
+
+// What an overtaken commit served, and what a person asked for, were not for
+// the deployment of that commit.
+func TestLastPurgeIsOfADeployment(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		e := environment(t, s, c.Now(), "a", 1, 1)
+		of := begun(t, s, e, ledger.CauseDeploy)
+		committed(t, s, e, of)
+		for _, cause := range []ledger.Cause{ledger.CauseOvertaken, ledger.CauseComment} {
+			other := begun(t, s, e, cause)
+			if err := s.OpenPurge(t.Context(), other.ID, false); err != nil {
+				t.Fatal(err)
+			}
+			if last, err := s.LastPurge(t.Context(), e.ID, "a"); err != nil || last.ID != of.ID {
+				t.Errorf("the last purge is the %s one, %v", cause, err)
+			}
+		}
+		begun(t, s, e, ledger.CauseAgain) // not committed yet
+		if last, err := s.LastPurge(t.Context(), e.ID, "a"); err != nil || last.ID != of.ID {
+			t.Errorf("the last purge is still being planned, %v", err)
+		}
+	})
+}

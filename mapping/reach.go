@@ -1,0 +1,220 @@
+package mapping
+
+import (
+	"context"
+	"iter"
+	"slices"
+	"strings"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/purgebot/purgebot/internal/glob"
+	"github.com/purgebot/purgebot/internal/yaml"
+)
+
+// RuleReach says how many files of a tree a rule fits.
+type RuleReach struct {
+	Rule     string `json:"rule"` // its name, or "rule 3"
+	Line     int    `json:"line"`
+	Files    int    `json:"files"`    // that its match fits, and its exclude does not
+	Excluded int    `json:"excluded"` // that its match fits, and its exclude takes out
+}
+
+// Reach holds the rules against the files of a tree: what each rule fits, and
+// warnings of rules, excludes and tests that fit none, with the likely cause.
+// The files are ranged over up to twice. The error is ErrTooSlow, or that of a
+// context that is done.
+func (f *File) Reach(ctx context.Context, files iter.Seq[string]) ([]RuleReach, Faults, error) {
+	work := glob.NewWork(ctx, planSteps)
+	r := reach{file: f, work: work, rules: make([]RuleReach, len(f.rules)), fits: map[*glob.Glob]int{}, there: map[string]bool{}}
+	for i := range f.rules {
+		r.rules[i] = RuleReach{Rule: f.rules[i].name, Line: f.rules[i].at.Line}
+	}
+	for _, t := range f.tests {
+		r.there[t.change.Path] = false
+	}
+	for path := range files {
+		if r.count(path); work.Err() != nil {
+			return nil, nil, tooSlow(work.Err())
+		}
+	}
+	c := &collector{}
+	r.explain(c, files)
+	if work.Err() != nil {
+		return nil, nil, tooSlow(work.Err())
+	}
+	c.faults.sort()
+	return r.rules, c.faults, nil
+}
+
+func tooSlow(err error) error {
+	if err == glob.ErrTooMuch { //nolint:errorlint // Err gives it as it is
+		return ErrTooSlow
+	}
+	return err
+}
+
+type reach struct {
+	file    *File
+	work    *glob.Work
+	rules   []RuleReach
+	fits    map[*glob.Glob]int // files, where there are any
+	there   map[string]bool    // the files of tests
+	matched []int
+}
+
+func (r *reach) count(path string) {
+	if _, tested := r.there[path]; tested {
+		r.there[path] = true
+	}
+	if path == RootPlace || path == GitHubPlace {
+		return
+	}
+	f := r.file
+	r.matched = f.index.Match(path, r.matched[:0], r.work)
+	last := -1
+	for _, number := range r.matched {
+		i := f.globRules[number]
+		r.fits[f.rules[i].match[number-f.firstGlob[i]]]++
+		if i == last {
+			continue
+		}
+		last = i
+		out := false
+		for _, g := range f.rules[i].exclude {
+			if g.Match(path, r.work) {
+				r.fits[g]++
+				out = true
+			}
+		}
+		if out {
+			r.rules[i].Excluded++
+		} else {
+			r.rules[i].Files++
+		}
+	}
+}
+
+// idle is a glob that fits no file, or takes what is no class for one.
+type idle struct {
+	rule    *rule
+	glob    *glob.Glob
+	exclude bool
+	hint    string
+}
+
+// explain warns of what fits nothing.
+func (r *reach) explain(c *collector, files iter.Seq[string]) {
+	var all []*idle
+	for i := range r.file.rules {
+		ru := &r.file.rules[i]
+		for _, g := range ru.match {
+			if r.fits[g] == 0 || strings.Contains(g.String(), "[") {
+				all = append(all, &idle{rule: ru, glob: g})
+			}
+		}
+		for _, g := range ru.exclude {
+			if r.fits[g] == 0 {
+				all = append(all, &idle{rule: ru, glob: g, exclude: true})
+			}
+		}
+	}
+	r.guess(all, files)
+	for _, g := range all {
+		at := g.rule.placeOf(g.glob)
+		switch {
+		case globHabit(g.glob.String()) != "": // told already
+		case r.fits[g.glob] > 0 && g.hint == "":
+		case g.exclude:
+			c.warnf(at, "the exclude %s takes no file out%s", quote(g.glob.String()), g.hint)
+		case r.fits[g.glob] > 0:
+			c.warnf(at, "the glob %s does not mean the folder of that name%s", quote(g.glob.String()), g.hint)
+		default:
+			c.warnf(at, "the glob %s fits no file%s", quote(g.glob.String()), g.hint)
+		}
+	}
+	for _, t := range r.file.tests {
+		if t.change.Op != Removed && !r.there[t.change.Path] {
+			c.warnf(t.at, "the test is about %s, and there is no such file", quote(t.change.Path))
+		}
+	}
+}
+
+// A guess is another way to read a glob, or a path.
+type guess struct {
+	glob func(string) string
+	path func(string) string
+	hint func(pattern, path string) string
+}
+
+func same(s string) string { return s }
+
+// guesses are tried in this order.
+func guesses() []guess {
+	return []guess{
+		{literalBrackets, same, func(pattern, _ string) string {
+			return `: "[" begins a class of characters; for the folder itself write ` + literalBrackets(pattern)
+		}},
+		{func(s string) string { return strings.TrimSuffix(s, "/") + "/**" }, same, func(pattern, _ string) string {
+			return ", as it is a folder's name: write " + strings.TrimSuffix(pattern, "/") + "/**"
+		}},
+		{strings.ToLower, strings.ToLower, func(_, path string) string {
+			return ": upper and lower case differ, and there is " + quote(path)
+		}},
+		{norm.NFC.String, norm.NFC.String, func(_, path string) string {
+			return ": it has its accents in another Unicode form than " + quote(path) + "; copy the name from there"
+		}},
+	}
+}
+
+// literalBrackets makes of each class the text that it is written as.
+func literalBrackets(pattern string) string {
+	return strings.NewReplacer(`\[`, `\[`, `\]`, `\]`, "[", `\[`, "]", `\]`).Replace(pattern)
+}
+
+// guess finds out why globs fit nothing: by what they would fit, were they or
+// the paths written in another way.
+func (r *reach) guess(all []*idle, files iter.Seq[string]) {
+	const probe = "E\u0301" // that another way to read paths changes
+	for _, way := range guesses() {
+		var globs []*glob.Glob
+		var of []*idle
+		for _, g := range all {
+			written := g.glob.String()
+			other := way.glob(written)
+			if g.hint != "" || other == written && way.path(probe) == probe || r.fits[g.glob] > 0 && other != literalBrackets(written) {
+				continue
+			}
+			if compiled, err := glob.Compile(other); err == nil {
+				globs, of = append(globs, compiled), append(of, g)
+			}
+		}
+		if len(globs) == 0 {
+			continue
+		}
+		index := glob.NewIndex(globs)
+		var matched []int
+		for path := range files {
+			matched = index.Match(way.path(path), matched[:0], r.work)
+			if r.work.Err() != nil {
+				return
+			}
+			for _, i := range matched {
+				if g := of[i]; g.hint == "" && !g.glob.Match(path, r.work) {
+					g.hint = way.hint(g.glob.String(), path)
+				}
+			}
+		}
+	}
+}
+
+// placeOf is where a glob of the rule is written.
+func (r *rule) placeOf(g *glob.Glob) *yaml.Node {
+	if i := slices.Index(r.match, g); i >= 0 && i < len(r.matchAt) {
+		return r.matchAt[i]
+	}
+	if i := slices.Index(r.exclude, g); i >= 0 && i < len(r.excludeAt) {
+		return r.excludeAt[i]
+	}
+	return r.at
+}

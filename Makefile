@@ -27,7 +27,7 @@ build: ## build the static binary bin/purgebot
 # on every core, and the packages' tests run one after the other.
 test: ## run the tests, which mostly wait, many at once; needs Go and git alone
 	$(GO) vet ./...
-	$(GO) test -p 1 -vet=off -shuffle=on -parallel $$((6 * $(CORES))) ./...
+	$(GO) test -p 1 -vet=off -shuffle=on -parallel $$((6 * $(CORES))) $(PACKAGES)
 	@[ -n "$$PURGEBOT_TEST_POSTGRES" ] || echo "not tried on PostgreSQL: PURGEBOT_TEST_POSTGRES names no server"
 
 race: ## run all tests with the race detector (some minutes; needs a C compiler)

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"bufio"
+	"io"
+	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -126,6 +130,28 @@ func TestDrainHasADeadline(t *testing.T) {
 	w.Begin()
 	w.Await(second, "production", "success", "2 URLs purged")
 	w.Settled()
+}
+
+// Nor does a caller who never ends a request, and that is no failure of ours.
+func TestDrainWaitsForNoCaller(t *testing.T) {
+	w, _ := newWorld(t, nil)
+	w.Begin(func(cfg *server.Config) { cfg.Drain = time.Millisecond })
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", w.Server.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_, err = io.WriteString(conn, "POST /webhook HTTP/1.1\r\nHost: bot\r\nContent-Type: application/json\r\nContent-Length: 9\r\nExpect: 100-continue\r\n"+
+		"X-GitHub-Event: ping\r\nX-GitHub-Delivery: 1\r\nX-Hub-Signature-256: sha256="+strings.Repeat("0", 64)+"\r\n\r\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+		t.Fatalf("the body is not read: %q, %v", line, err)
+	}
+	if err := w.Stop(); err != nil {
+		t.Errorf("cut off, it ends with %v", err)
+	}
 }
 
 // A database that hangs does not hold the end up beyond the deadlines.

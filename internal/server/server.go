@@ -202,7 +202,7 @@ func (s *Server) routes() (http.Handler, error) {
 
 // Run serves until ctx ends, then drains: no new requests, the requests and
 // the jobs at work to their end, as long as DrainTime allows. What is cut
-// off is taken up again at the next start.
+// off is taken up again at the next start, and is no error.
 func (s *Server) Run(ctx context.Context) error {
 	runner, err := s.begin(ctx)
 	if err != nil && ctx.Err() != nil {
@@ -227,7 +227,10 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(s.cfg.Drain, DrainTime))
 	defer cancel()
-	err = errors.Join(err, s.http.Shutdown(drain))
+	if s.http.Shutdown(drain) != nil {
+		s.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "requests did not end in time; GitHub's are asked for again at the next start")
+		_ = s.http.Close() // what is cut off has nothing more to say
+	}
 	stopSweep()
 	sweeping.Wait()
 	if stop := runner.Stop(drain); stop != nil {

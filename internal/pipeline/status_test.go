@@ -95,6 +95,14 @@ func TestStatusesAreFewAndEnd(t *testing.T) {
 		w.wantHistory(sha, "staging", "success: ") // it was never deployed there
 	}
 	w.State(bad, "inactive")
+
+	next := page("d")
+	w.Deploy("production", next, "success")
+	w.Await(next, "production", "success", "2 URLs purged in ")
+	w.Settled()
+	for _, sha := range []string{carried, failed} { // what carried them stays what did
+		w.Await(sha, "production", "success", "Purged as part of "+live[:7])
+	}
 	if calls := w.GitHub.UnknownCalls(); len(calls) > 0 {
 		t.Errorf("unknown calls: %v", calls)
 	}

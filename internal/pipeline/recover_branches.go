@@ -111,11 +111,11 @@ func (c *comparison) announceHead(ctx context.Context, env followed, push ledger
 
 // signals finds the commit statuses, check runs and workflow runs that trigger
 // an environment and that no webhook told of. They come at any time after a
-// push, so it looks wherever one was ever taken for a deployment.
+// push, so it looks wherever one was ever taken for a deployment, and where the
+// last good rules wait for one: what set it off may be older than the
+// permission to hear it.
 func (c *comparison) signals(ctx context.Context, _ github.Info, _ time.Time) (found int, err error) {
-	known, err := c.Store.Environments(ctx, c.repo.ID)
-	signalled := func(e ledger.Environment) bool { return !e.Desired.IsZero() && e.Desired.Deploy == 0 }
-	if err != nil || !c.read && !slices.ContainsFunc(known, signalled) {
+	if waits, err := c.waitsForSignals(ctx); err != nil || !waits {
 		return 0, err
 	}
 	envs, err := c.followed(ctx)
@@ -127,7 +127,11 @@ func (c *comparison) signals(ctx context.Context, _ github.Info, _ time.Time) (f
 		if err != nil {
 			return err
 		}
-		if at := env.known.Desired; !ok || s.id == at.Status && s.sha == at.SHA && s.at.Truncate(time.Second).Equal(at.At) {
+		at := env.known.Desired
+		switch {
+		case !ok, s.id == at.Status && s.sha == at.SHA && s.at.Truncate(time.Second).Equal(at.At):
+			return nil
+		case at.IsZero() && s.at.Before(c.repo.FirstSeen.Truncate(time.Second)): // what is deployed before is nobody's to purge
 			return nil
 		}
 		outcome, err := c.signalled(ctx, c.source(), c.repo, s, s.at)
@@ -139,6 +143,26 @@ func (c *comparison) signals(ctx context.Context, _ github.Info, _ time.Time) (f
 		return err
 	})
 	return found, err
+}
+
+// waitsForSignals reports whether a commit status, a check or a workflow run may
+// have deployed anything here; it asks GitHub nothing.
+func (c *comparison) waitsForSignals(ctx context.Context) (bool, error) {
+	if c.read {
+		return true, nil
+	}
+	known, err := c.Store.Environments(ctx, c.repo.ID)
+	signalled := func(e ledger.Environment) bool { return !e.Desired.IsZero() && e.Desired.Deploy == 0 }
+	if err != nil || slices.ContainsFunc(known, signalled) {
+		return true, err
+	}
+	last, err := c.planner.LastGood(ctx, c.repo)
+	if err != nil || last.File == nil {
+		return false, err
+	}
+	return slices.ContainsFunc(last.File.Environments(), func(e mapping.Environment) bool {
+		return e.Trigger.Kind != mapping.OnDeployment && e.Trigger.Kind != mapping.OnPush
+	}), nil
 }
 
 // signalCommits is how many commits are asked for a status or a check, from

@@ -78,7 +78,8 @@ func (c *comparing) compare(ctx context.Context, chore store.Chore, began time.T
 // already, a short while ago: a new one goes on where it was.
 func (c *comparing) compared(repo ledger.Repository, chore store.Chore, began time.Time) bool {
 	at := repo.Compared
-	return at.After(chore.Last) && at.After(c.began) && began.Sub(at) < deploymentsEvery
+	since := began.Sub(at)
+	return at.After(chore.Last) && at.After(c.began) && 0 <= since && since < deploymentsEvery
 }
 
 // untilDone compares one repository, and waits for GitHub's short limits.

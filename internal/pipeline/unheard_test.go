@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/purgebot/purgebot/internal/needs"
 	"github.com/purgebot/purgebot/internal/servertest"
@@ -25,6 +26,10 @@ func TestATriggerThatTheAppDoesNotHear(t *testing.T) {
 	w.Pull("topic", map[string]string{"content/first.md": "new", "purge-rules.yaml": triggerRules + "# same\n"}, nil)
 	w.Run(w.Git("rev-parse", "topic"), "Purge preview", "neutral", "**"+unheard+"its operator must add Status in the App's settings**",
 		"netlify would not be purged: "+unheard)
+	w.status(first, "netlify/acme", "success", "netlify[bot]") // and nobody tells
+	if err := w.Server.Store().Compared(t.Context(), 1, time.Now().Add(2*time.Minute)); err != nil { // nor does a push since
+		t.Fatal(err)
+	}
 
 	asked := needs.Ask(needs.Chosen("status"))
 	w.GitHub.Ask(asked.Permissions, asked.Events)
@@ -34,6 +39,7 @@ func TestATriggerThatTheAppDoesNotHear(t *testing.T) {
 	if err := w.GitHub.Accept(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
+	w.Await(first, "netlify", "success", "1 URL purged") // what deployed before is found
 	w.Settled()
 	second := w.page("second")
 	w.Await(second, "netlify", "success", "1 URL will be purged")

@@ -123,17 +123,29 @@ func (p *Planner) Trust(ctx context.Context, repo ledger.Repository, r Rules) (R
 	case r.Fault == "" && r.plain: // the file is gone
 		return r, nil
 	}
+	last, err := p.LastGood(ctx, repo)
+	if err != nil || last.File != nil {
+		return last, err
+	}
+	return r, nil
+}
+
+// LastGood gives the last good file of a repository's default branch that is
+// remembered, and asks GitHub nothing. None: there is none, or it is good only
+// together with another repository's.
+func (p *Planner) LastGood(ctx context.Context, repo ledger.Repository) (Rules, error) {
 	good, err := p.Ledger.Authority(ctx, repo.ID)
 	if errors.Is(err, store.ErrNotFound) {
-		return r, nil
+		return Rules{}, nil
 	}
 	if err != nil {
 		return Rules{}, err
 	}
-	if last := parseRules(good.Path, good.Source); last.File != nil { // a later release may refuse what was good
-		return last, nil
+	last := parseRules(good.Path, good.Source)
+	if last.File == nil { // a later release refuses what was good
+		return Rules{}, nil
 	}
-	return r, nil
+	return last, nil
 }
 
 // AuthorityNear is Authority where it is read for a comparison: one call tells

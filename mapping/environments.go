@@ -32,6 +32,7 @@ func (r *reader) readEnvironment(p yaml.Pair) {
 	e := Environment{
 		Name: key, Key: key, Glob: glob.IsPattern(key), Network: Production,
 		Trigger: Trigger{Kind: OnDeployment}, Announce: AnnounceSuccess, Redeploy: DefaultWithin,
+		Line: p.Key.Line, Column: p.Key.Col,
 	}
 	switch {
 	case key == "" || p.Key.Kind == yaml.Nothing:
@@ -99,7 +100,7 @@ func (r *reader) readEnvironmentFields(n *yaml.Node, e *Environment) {
 		r.environment.hostless = len(e.Hosts) == 0 && len(r.faults) > before
 	}
 	if n := got["trigger"]; n != nil {
-		e.Trigger = r.readTrigger(n)
+		e.Trigger, e.Line, e.Column = r.readTrigger(n), n.Line, n.Col
 	}
 	if n := got["branch"]; n != nil {
 		e.Branch = r.readBranch(n)

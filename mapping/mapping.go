@@ -124,6 +124,10 @@ type Environment struct {
 	Redeploy time.Duration
 
 	Warm Warm
+
+	// Line and Column are where the file says what triggers it, counted from 1;
+	// the environment itself, where nothing does.
+	Line, Column int
 }
 
 // Warm asks to fetch purged URLs once they are purged, so that the first

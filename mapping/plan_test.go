@@ -64,11 +64,11 @@ func TestEnvironments(t *testing.T) {
 		}
 	}
 	want := []Environment{
-		{Name: "production", Key: "production", Network: Production, Hosts: []string{"www.acme.com", "m.acme.com"}, Trigger: Trigger{Kind: OnDeployment}, Announce: AnnounceSuccess, Redeploy: time.Hour},
-		{Name: "Preview-*", Key: "Preview-*", Glob: true, Network: Production, Hosts: []string{"preview.acme.com"}, Trigger: Trigger{Kind: OnDeployment}, Branch: "main", Announce: AnnounceSuccess, Redeploy: time.Hour},
+		{Name: "production", Key: "production", Network: Production, Hosts: []string{"www.acme.com", "m.acme.com"}, Trigger: Trigger{Kind: OnDeployment}, Announce: AnnounceSuccess, Redeploy: time.Hour, Line: 3, Column: 3},
+		{Name: "Preview-*", Key: "Preview-*", Glob: true, Network: Production, Hosts: []string{"preview.acme.com"}, Trigger: Trigger{Kind: OnDeployment}, Branch: "main", Announce: AnnounceSuccess, Redeploy: time.Hour, Line: 5, Column: 3},
 		{
 			Name: "preview-one", Key: "preview-one", Network: Staging, Trigger: Trigger{Kind: OnWorkflow, Name: "deploy.yml"},
-			Creators: []string{"github-actions[bot]"}, Settle: 90_000_000_000, Announce: AnnounceNone, Redeploy: time.Hour,
+			Creators: []string{"github-actions[bot]"}, Settle: 90_000_000_000, Announce: AnnounceNone, Redeploy: time.Hour, Line: 11, Column: 14,
 		},
 	}
 	if diff := cmp.Diff(want, file.Environments()); diff != "" {

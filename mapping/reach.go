@@ -9,6 +9,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/purgebot/purgebot/internal/glob"
+	"github.com/purgebot/purgebot/internal/nearest"
 	"github.com/purgebot/purgebot/internal/yaml"
 )
 
@@ -113,14 +114,19 @@ func (r *reach) explain(c *collector, files iter.Seq[string]) {
 				all = append(all, &idle{rule: ru, glob: g})
 			}
 		}
+		fits := slices.ContainsFunc(ru.match, func(g *glob.Glob) bool { return r.fits[g] > 0 })
 		for _, g := range ru.exclude {
-			if r.fits[g] == 0 {
+			if fits && r.fits[g] == 0 { // else the match is at fault, which is told
 				all = append(all, &idle{rule: ru, glob: g, exclude: true})
 			}
 		}
 	}
 	r.guess(all, files)
+	folders := foldersOf(files)
 	for _, g := range all {
+		if g.hint == "" && r.fits[g.glob] == 0 {
+			g.hint = folders.missing(g.glob.String(), r.work)
+		}
 		at := g.rule.placeOf(g.glob)
 		switch {
 		case globHabit(g.glob.String()) != "": // told already
@@ -205,6 +211,59 @@ func (r *reach) guess(all []*idle, files iter.Seq[string]) {
 				}
 			}
 		}
+	}
+}
+
+// folders are those of a tree, each with the names of those in it; "" is the root.
+type folders map[string][]string
+
+func foldersOf(files iter.Seq[string]) folders {
+	all := folders{"": nil}
+	var add func(folder string)
+	add = func(folder string) {
+		if _, known := all[folder]; known {
+			return
+		}
+		all[folder] = nil
+		above, name := "", folder
+		if i := strings.LastIndexByte(folder, '/'); i >= 0 {
+			above, name = folder[:i], folder[i+1:]
+			add(above)
+		}
+		all[above] = append(all[above], name)
+	}
+	for path := range files {
+		if i := strings.LastIndexByte(path, '/'); i >= 0 {
+			add(path[:i])
+		}
+	}
+	return all
+}
+
+// namesLength is how long the name of a folder is, more or less.
+const namesLength = 16
+
+// missing says which folder a pattern spells out that is not there, and which
+// one it may have meant; "": all are there. To compare names is counted as work.
+func (all folders) missing(pattern string, work *glob.Work) string {
+	above := ""
+	for rest := pattern; ; {
+		name, below, more := strings.Cut(rest, "/")
+		if !more || glob.IsPattern(name) || strings.Contains(name, `\`) {
+			return ""
+		}
+		folder := strings.TrimPrefix(above+"/"+name, "/")
+		if _, there := all[folder]; !there {
+			hint := ": there is no folder " + quote(folder)
+			if !work.Take(len(all[above]) * len(name) * namesLength) {
+				return hint
+			}
+			if near := nearest.Word(name, all[above]); near != "" {
+				hint += "; did you mean " + quote(strings.TrimPrefix(above+"/"+near, "/")) + "?"
+			}
+			return hint
+		}
+		above, rest = folder, below
 	}
 }
 

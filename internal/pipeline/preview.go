@@ -274,7 +274,7 @@ func (p *Pipeline) previewRules(ctx context.Context, repo ledger.Repository, c b
 func (p *Pipeline) unheardOf(ctx context.Context, repo ledger.Repository, file *mapping.File) (faults mapping.Faults) {
 	for _, env := range file.Environments() {
 		if words := p.unheard(ctx, repo, env.Trigger); words != "" {
-			faults = append(faults, mapping.Fault{Line: 1, Column: 1, Severity: mapping.Warning, Message: env.Key + " would not be purged: " + words})
+			faults = append(faults, mapping.Fault{Line: env.Line, Column: env.Column, Severity: mapping.Warning, Message: env.Key + " would not be purged: " + words})
 		}
 	}
 	return faults

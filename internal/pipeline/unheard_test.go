@@ -26,7 +26,7 @@ func TestATriggerThatTheAppDoesNotHear(t *testing.T) {
 	w.Pull("topic", map[string]string{"content/first.md": "new", "purge-rules.yaml": triggerRules + "# same\n"}, nil)
 	w.Run(w.Git("rev-parse", "topic"), "Purge preview", "neutral", "**"+unheard+"its operator must add Status in the App's settings**",
 		"netlify would not be purged: "+unheard)
-	w.status(first, "netlify/acme", "success", "netlify[bot]") // and nobody tells
+	w.status(first, "netlify/acme", "success", "netlify[bot]")                                       // and nobody tells
 	if err := w.Server.Store().Compared(t.Context(), 1, time.Now().Add(2*time.Minute)); err != nil { // nor does a push since
 		t.Fatal(err)
 	}

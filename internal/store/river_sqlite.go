@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"database/sql"
+	"fmt"
+	"sync"
 
 	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/riverdriver/riversqlite"
@@ -13,17 +15,87 @@ import (
 // where it does so one by one while all others wait.
 const jobsAtOnce = 4
 
-// smallBatchDriver is River's driver for SQLite, whose transactions are short:
-// River keeps the ends of jobs for a quarter of a second, and then writes all
-// of them at once.
-type smallBatchDriver struct{ *riversqlite.Driver }
+// inProcessDriver is River's driver for SQLite as one process needs it. Its
+// transactions are short: River keeps the ends of jobs for a quarter of a second,
+// and then writes all of them at once. And jobs are heard of by the doorbell.
+type inProcessDriver struct {
+	*riversqlite.Driver
+	bell *doorbell
+}
 
-func newSmallBatchDriver(db *sql.DB) smallBatchDriver { return smallBatchDriver{riversqlite.New(db)} }
+func newInProcessDriver(db *sql.DB, bell *doorbell) inProcessDriver {
+	return inProcessDriver{riversqlite.New(db), bell}
+}
 
 // GetExecutor implements riverdriver.Driver.
-func (d smallBatchDriver) GetExecutor() riverdriver.Executor {
+func (d inProcessDriver) GetExecutor() riverdriver.Executor {
 	return smallBatchExecutor{d.Driver.GetExecutor()}
 }
+
+// GetListener implements riverdriver.Driver.
+func (d inProcessDriver) GetListener(*riverdriver.GetListenenerParams) riverdriver.Listener { return d.bell }
+
+// SupportsListenNotify implements riverdriver.Driver: nothing is told by way of
+// the database.
+func (inProcessDriver) SupportsListenNotify() bool { return false }
+
+// doorbell tells the runner which queues have new jobs, once these are committed.
+// River's own way on SQLite is a row for each and a look for new rows every 50 ms:
+// a deployment would wait for three such looks, one after the other.
+type doorbell struct {
+	mu    sync.Mutex
+	queue map[string]bool // that the runner was not told of yet
+	rung  chan struct{}
+}
+
+func newDoorbell() *doorbell {
+	return &doorbell{queue: map[string]bool{}, rung: make(chan struct{}, 1)}
+}
+
+func (b *doorbell) ring(queue string) {
+	b.mu.Lock()
+	b.queue[queue] = true
+	b.mu.Unlock()
+	select {
+	case b.rung <- struct{}{}:
+	default:
+	}
+}
+
+func (b *doorbell) next() (queue string, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for queue := range b.queue {
+		delete(b.queue, queue)
+		return queue, true
+	}
+	return "", false
+}
+
+// WaitForNotification implements riverdriver.Listener, with what River's clients
+// say of jobs that they insert.
+func (b *doorbell) WaitForNotification(ctx context.Context) (*riverdriver.Notification, error) {
+	for {
+		if queue, ok := b.next(); ok {
+			return &riverdriver.Notification{Topic: "river_insert", Payload: fmt.Sprintf(`{"queue": %q}`, queue)}, nil
+		}
+		select {
+		case <-b.rung:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// There is nothing to connect to.
+
+func (*doorbell) Connect(context.Context) error          { return nil }
+func (*doorbell) Close(context.Context) error            { return nil }
+func (*doorbell) Listen(context.Context, string) error   { return nil }
+func (*doorbell) Unlisten(context.Context, string) error { return nil }
+func (*doorbell) Ping(context.Context) error             { return nil }
+func (*doorbell) Schema() string                         { return "" }
+func (*doorbell) SetAfterConnectExec(string)             {}
 
 type smallBatchExecutor struct{ riverdriver.Executor }
 

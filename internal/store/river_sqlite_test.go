@@ -1,12 +1,71 @@
 package store
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver"
 )
+
+// jobsWorked hands on the jobs that a runner works.
+type jobsWorked struct {
+	river.WorkerDefaults[HandleJob]
+	guids chan string
+}
+
+func (w *jobsWorked) Work(_ context.Context, job *river.Job[HandleJob]) error {
+	w.guids <- job.Args.GUID
+	return nil
+}
+
+// On SQLite a job is worked once it is committed, though nobody looks for it,
+// and one whose transaction fails is not.
+func TestJobsAreHeardOfWithoutALook(t *testing.T) {
+	s := openFile(t, nil)
+	worked := &jobsWorked{guids: make(chan string)}
+	workers := river.NewWorkers()
+	river.AddWorker(workers, worked)
+	runner, err := s.NewRunner(&river.Config{
+		Logger: quiet(s.log), Workers: workers, Queues: map[string]river.QueueConfig{HandleJob{}.Kind(): {MaxWorkers: 1}},
+		FetchCooldown: time.Millisecond, FetchPollInterval: time.Hour,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := runner.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := runner.StopAndCancel(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, guid := range []string{"first", "second", "third"} {
+		if err := s.write(t.Context(), func(q *tx) error {
+			q.enqueue(HandleJob{GUID: "never"})
+			return context.Canceled
+		}); err == nil {
+			t.Fatal("it is committed all the same")
+		}
+		if err := s.Enqueue(t.Context(), HandleJob{GUID: guid}); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case got := <-worked.guids:
+			if got != guid {
+				t.Fatalf("worked %s, want %s", got, guid)
+			}
+		case <-time.After(time.Minute):
+			t.Fatalf("%s is not worked", guid)
+		}
+	}
+	if n := count(t, s, `SELECT COUNT(*) FROM river_notification`); n > 0 {
+		t.Errorf("%d rows tell of jobs", n)
+	}
+}
 
 // River settles jobs on SQLite a few at a time: one that can't be settled
 // holds up those of its own few alone, and all can be tried again.
@@ -36,7 +95,7 @@ func TestRiverSettlesAFewAtATime(t *testing.T) {
 			p.MetadataDoMerge, p.MetadataUpdates = append(p.MetadataDoMerge, id == spoilt), append(p.MetadataUpdates, []byte(metadata))
 			p.State = append(p.State, one.State)
 		}
-		rows, err := newSmallBatchDriver(e.db).GetExecutor().JobSetStateIfRunningMany(t.Context(), p)
+		rows, err := newInProcessDriver(e.db, e.bell).GetExecutor().JobSetStateIfRunningMany(t.Context(), p)
 		return len(rows), err
 	}
 	done := func() int { return count(t, s, `SELECT COUNT(*) FROM river_job WHERE state = 'completed'`) }

@@ -21,6 +21,7 @@ type sqliteEngine struct {
 	reads  *sql.DB
 	turn   chan struct{} // held by the one write that stands in line for db
 	jobs   *river.Client[*sql.Tx]
+	bell   *doorbell
 	locked *os.File // held while this process works on the file
 }
 
@@ -55,14 +56,15 @@ func openSQLite(ctx context.Context, path string, log *slog.Logger) (*sqliteEngi
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database %s: %w", path, err), db.Close())
 	}
-	jobs, err := river.NewClient(newSmallBatchDriver(db), inserter(log))
+	bell := newDoorbell()
+	jobs, err := river.NewClient(newInProcessDriver(db, bell), inserter(log))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open job queue: %w", err), db.Close())
 	}
 	reads := openStatements(dsn + "&_pragma=cache_size(-256)")
 	reads.SetMaxOpenConns(readers)
 	reads.SetMaxIdleConns(readers)
-	return &sqliteEngine{path: abs, file: file, db: db, reads: reads, turn: make(chan struct{}, 1), jobs: jobs}, nil
+	return &sqliteEngine{path: abs, file: file, db: db, reads: reads, turn: make(chan struct{}, 1), jobs: jobs, bell: bell}, nil
 }
 
 // readers is how many reads a SQLite file takes at a time. Each keeps 256 KiB of
@@ -181,7 +183,13 @@ func (e *sqliteEngine) transact(ctx context.Context, c *sql.Conn, f func(*tx) er
 	if err := q.do(ctx, f); err != nil {
 		return err
 	}
-	return t.Commit()
+	if err := t.Commit(); err != nil {
+		return err
+	}
+	for _, job := range q.jobs {
+		e.bell.ring(queueOf(job))
+	}
+	return nil
 }
 
 func (e *sqliteEngine) read(ctx context.Context, f func(*tx) error) error {
@@ -189,5 +197,5 @@ func (e *sqliteEngine) read(ctx context.Context, f func(*tx) error) error {
 }
 
 func (e *sqliteEngine) runner(cfg *river.Config) (Runner, error) {
-	return river.NewClient(newSmallBatchDriver(e.db), cfg)
+	return river.NewClient(newInProcessDriver(e.db, e.bell), cfg)
 }

@@ -253,10 +253,10 @@ func (c *Circuit) Probe(now time.Time, most time.Duration) {
 	}
 }
 
-// Heard draws the conclusions from an answer that took so long. One to what
+// Observe draws the conclusions from an answer that took so long. One to what
 // the request asks for ends the trouble: whoever refuses an object has let the
 // client in.
-func (c *Circuit) Heard(d Decision, took time.Duration, now time.Time) {
+func (c *Circuit) Observe(d Decision, took time.Duration, now time.Time) {
 	switch {
 	case d.Pause > 0:
 		c.Failures, c.Until, c.Words = 0, now.Add(d.Pause), d.Why
@@ -325,9 +325,9 @@ type Host struct {
 	Accepted bool // any was
 }
 
-// Hopeless says that more of this host is not worth a request each: many were
+// OverLimit says that more of this host is not worth a request each: many were
 // refused, also alone, and none was accepted.
-func (h Host) Hopeless() bool {
+func (h Host) OverLimit() bool {
 	return !h.Accepted && h.Refused >= maxRefusals && h.Alone >= maxAlone
 }
 

@@ -148,7 +148,7 @@ func TestCircuit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var c Circuit
 			for _, d := range test.heard {
-				c.Heard(d, 0, now)
+				c.Observe(d, 0, now)
 			}
 			if c.Wait(now) != test.wait || c.Words != test.words {
 				t.Errorf("wait %v, %q; want %v, %q", c.Wait(now), c.Words, test.wait, test.words)
@@ -168,33 +168,33 @@ func TestCircuitAdaptsToASlowAkamai(t *testing.T) {
 	var c Circuit
 	lost := 0
 	for c.Limit() < 20*time.Second {
-		c.Heard(Decision{Away: true}, c.Limit(), now)
+		c.Observe(Decision{Away: true}, c.Limit(), now)
 		if lost++; lost > 2 {
 			t.Fatalf("given up %d times, and an attempt may take %v", lost, c.Limit())
 		}
 	}
-	c.Heard(Decision{Accepted: true}, 20*time.Second, now)
+	c.Observe(Decision{Accepted: true}, 20*time.Second, now)
 	if c.Limit() < 20*time.Second {
 		t.Errorf("the next attempt may take %v", c.Limit())
 	}
 	limit := c.Limit()
-	if c.Heard(Decision{Accepted: true}, limit/3, now); c.Limit() != limit {
+	if c.Observe(Decision{Accepted: true}, limit/3, now); c.Limit() != limit {
 		t.Errorf("an answer that took %v lets the next attempt take %v", limit/3, c.Limit())
 	}
 	for range 2 {
-		c.Heard(Decision{Accepted: true}, time.Second, now)
+		c.Observe(Decision{Accepted: true}, time.Second, now)
 	}
 	if c.Limit() != SendTime || c.Slow != 0 {
 		t.Errorf("quick again, and an attempt may take %v", c.Limit())
 	}
 	for range 9 {
-		c.Heard(Decision{Away: true}, time.Millisecond, now)
+		c.Observe(Decision{Away: true}, time.Millisecond, now)
 	}
 	if c.Limit() != SendTime {
 		t.Errorf("refused connections let an attempt take %v", c.Limit())
 	}
 	for range 9 {
-		c.Heard(Decision{Away: true}, c.Limit(), now)
+		c.Observe(Decision{Away: true}, c.Limit(), now)
 	}
 	if c.Limit() != MaxSendTime {
 		t.Errorf("an attempt may take %v", c.Limit())
@@ -258,7 +258,7 @@ func TestDeniedBucket(t *testing.T) {
 	}
 }
 
-func TestHopelessHosts(t *testing.T) {
+func TestHostsOverTheLimit(t *testing.T) {
 	for _, test := range []struct {
 		host Host
 		want bool
@@ -269,7 +269,7 @@ func TestHopelessHosts(t *testing.T) {
 		{Host{Refused: 200, Alone: 4}, false},
 		{Host{Refused: 200, Alone: 50, Accepted: true}, false},
 	} {
-		if got := test.host.Hopeless(); got != test.want {
+		if got := test.host.OverLimit(); got != test.want {
 			t.Errorf("%+v: %v", test.host, got)
 		}
 	}
@@ -301,7 +301,7 @@ func TestPatienceBeginsAnew(t *testing.T) {
 		{110 * time.Second, away, Decision{Away: true}, false},
 		{115 * time.Second, away, Decision{Away: true}, true},
 	} {
-		if err := r.hopeless(step.answer, step.d, false, now.Add(step.after)); (err != nil) != step.ends {
+		if err := r.unmendable(step.answer, step.d, false, now.Add(step.after)); (err != nil) != step.ends {
 			t.Errorf("after %v: %v", step.after, err)
 		}
 	}

@@ -93,9 +93,9 @@ func (r *run) settle(s settled, now time.Time) {
 	d := Decide(r.attempt(p), a, host, now)
 	paused := r.circuit.Wait(now) > 0
 	r.budget.Settle(r.request.Kind, len(p.objects), a, d, now)
-	r.circuit.Heard(d, 0, now)
+	r.circuit.Observe(d, 0, now)
 	r.count(p, a, d, now)
-	if err := r.hopeless(a, d, paused, now); err != nil {
+	if err := r.unmendable(a, d, paused, now); err != nil {
 		r.front(p)
 		r.stop(err)
 	} else {
@@ -208,8 +208,8 @@ func laterOf(a, b time.Time) time.Time {
 	return b
 }
 
-// hopeless says why the run ends: what is wrong is not mended by waiting.
-func (r *run) hopeless(a Answer, d Decision, paused bool, now time.Time) error {
+// unmendable says why the run ends: what is wrong is not mended by waiting.
+func (r *run) unmendable(a Answer, d Decision, paused bool, now time.Time) error {
 	t := &r.trouble
 	t.reached = t.reached || a.Status != 0
 	if a.Verdict != NotServed {
@@ -255,14 +255,14 @@ func (r *run) away(a Answer, now time.Time) error {
 
 func (r *run) front(p *piece) { r.queue = append([]*piece{p}, r.queue...) }
 
-// skip says whether an object's host is hopeless, and sets it aside.
+// skip says whether an object's host is over its limit, and sets it aside.
 func (r *run) skip(object string) bool {
 	if !r.refusals {
 		return false
 	}
 	host := hostOf(r.request.Kind, object)
 	h, known := r.hosts[host]
-	if !known || !h.Hopeless() {
+	if !known || !h.OverLimit() {
 		return false
 	}
 	r.refuse(object, "not tried", fmt.Sprintf("Akamai refused %d URLs of %s before", h.Refused, host))

@@ -261,7 +261,7 @@ type Counts struct {
 	URLs, Tags, CPCodes int // all targets, whatever their fate
 	Accepted            int
 	Failed              int
-	Untried             int // of the failed ones, those that were not even tried: their host was hopeless
+	Untried             int // of the failed ones, those that were not even tried: their host was over its limit
 }
 
 // Total is the number of targets.

@@ -117,18 +117,18 @@ func (s *Store) saveBudget(ctx context.Context, t *tx, b *budget) error {
 	return err
 }
 
-// flight is what stands around an answer and its figures don't show.
-type flight struct {
+// inFlight is what was under way beside an answer, and its figures don't show.
+type inFlight struct {
 	alone bool          // no other request was under way between its claim and now
 	later int           // objects of the requests under way that were claimed after it
 	age   time.Duration // of the answer: settling waits its turn
 }
 
-// heard corrects the model by an answer. It only falls with an answer's
+// correct corrects the model by an answer. It only falls with an answer's
 // figures, which know nothing of the requests that are under way; where there
 // were none it is what the answer says, so that tokens lost to a crash or to a
 // late answer come back.
-func (b *budget) heard(r *Request, a purger.Answer, d purger.Decision, f flight) {
+func (b *budget) correct(r *Request, a purger.Answer, d purger.Decision, f inFlight) {
 	a.Limits = b.Aged(r.Kind, a.Limits, f.age)
 	b.Settle(r.Kind, len(r.Objects), a, d, b.now)
 	bucket, left := b.Objects(r.Kind), a.Limits.Objects.Remaining

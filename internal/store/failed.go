@@ -21,7 +21,7 @@ func (s *Reader) Failed(ctx context.Context, since time.Time, after string, limi
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
 			var owner, name string
-			p, err := scanPurge(aside{r, []any{&owner, &name}})
+			p, err := scanPurge(withMore{r, []any{&owner, &name}})
 			purges = append(purges, FailedPurge{Purge: p, Repository: owner + "/" + name})
 			return err
 		}, `SELECT `+purgeColumns+`,

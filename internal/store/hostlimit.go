@@ -73,7 +73,7 @@ func (x *settling) welcome(ctx context.Context) error {
 	return nil
 }
 
-// limitHost fails what a purge still has of an object's host that is hopeless:
+// limitHost fails what a purge still has of an object's host that is over its limit:
 // in chunks, each a transaction, which are looked for before. Where that breaks
 // off, the next refusal of the host goes on.
 func (s *Store) limitHost(ctx context.Context, r *Request, purge, named, reason string) error {
@@ -93,26 +93,26 @@ func (s *Store) limitHost(ctx context.Context, r *Request, purge, named, reason 
 			return err
 		}
 		from++
-		hopeless := false
+		overLimit := false
 		err = s.writeSoon(ctx, func(t *tx) (err error) {
 			if x.b, err = s.loadBudget(ctx, t, r.Account, r.Kind); err != nil {
 				return err
 			}
 			x.t = t
-			hopeless, err = x.setAside(ctx, purge, named, reason, seqs)
+			overLimit, err = x.setAside(ctx, purge, named, reason, seqs)
 			return err
 		})
-		if err != nil || !hopeless {
+		if err != nil || !overLimit {
 			return err
 		}
 	}
 }
 
 // setAside fails those of some targets of a host that are not being sent, if
-// the host is hopeless, and reports whether it is.
-func (x *settling) setAside(ctx context.Context, purge, named, reason string, seqs []any) (hopeless bool, err error) {
+// the host is over its limit, and reports whether it is.
+func (x *settling) setAside(ctx context.Context, purge, named, reason string, seqs []any) (overLimit bool, err error) {
 	h, err := x.hostOf(ctx, purge, named)
-	if err != nil || !h.Hopeless() {
+	if err != nil || !h.OverLimit() {
 		return false, err
 	}
 	host, err := object.Host(named)

@@ -114,7 +114,7 @@ func (s *Store) tellPurge(ctx context.Context, t *tx, id string) error {
 // name of its repository.
 func toldPurge(ctx context.Context, t *tx, id string) (p ledger.Purge, told ledger.EventKind, about []string, err error) {
 	var owner, name string
-	p, err = scanPurge(aside{t.row(ctx, `SELECT `+purgeColumns+`, told,
+	p, err = scanPurge(withMore{t.row(ctx, `SELECT `+purgeColumns+`, told,
 			COALESCE((SELECT owner FROM repo WHERE repo.id = repo_id), ''), COALESCE((SELECT name FROM repo WHERE repo.id = repo_id), '')
 		FROM purge WHERE id = $1`, id), []any{&told, &owner, &name}})
 	p.Unmatched = nil // there may be very many

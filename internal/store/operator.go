@@ -33,7 +33,7 @@ func (s *Reader) Places(ctx context.Context, repository, environment string, lim
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
 			var owner, name string
-			e, err := scanEnvironment(aside{r, []any{&owner, &name}})
+			e, err := scanEnvironment(withMore{r, []any{&owner, &name}})
 			places = append(places, Place{Environment: e, Repository: owner + "/" + name})
 			return err
 		}, `SELECT `+prefixed("e", environmentColumns)+`, r.owner, r.name
@@ -47,13 +47,13 @@ func (s *Reader) Places(ctx context.Context, repository, environment string, lim
 	return places, nil
 }
 
-// aside scans further columns behind those that a scan function knows.
-type aside struct {
+// withMore scans further columns behind those that a scan function knows.
+type withMore struct {
 	row
 	more []any
 }
 
-func (a aside) Scan(dest ...any) error { return a.row.Scan(append(dest, a.more...)...) }
+func (a withMore) Scan(dest ...any) error { return a.row.Scan(append(dest, a.more...)...) }
 
 // prefixed puts a table's name before each of a list of columns.
 func prefixed(table, columns string) string {

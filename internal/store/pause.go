@@ -215,18 +215,9 @@ func (s *Store) rewordPurges(ctx context.Context, t *tx, purges string, args ...
 // putBack takes out of a request that waits to be sent again what a pause
 // covers meanwhile, or what has another account: it waits for another.
 func (c *claim) putBack(ctx context.Context, request string) error {
-	back := map[string]int{}
-	err := c.t.each(ctx, countPurges(back), targetState().change(ledger.PutBack, `request_id = ''`, ofRequest+`
-		AND EXISTS (SELECT 1 FROM purge p WHERE p.id = target.purge_id AND (p.pause_id > 0 OR p.account <> $2)) RETURNING purge_id`), request, c.account)
-	if err != nil {
-		return err
-	}
-	for _, purge := range inOrder(back) {
-		if _, err := c.t.exec(ctx, `UPDATE purge SET sent = sent - $2 WHERE id = $1`, purge, back[purge]); err != nil {
-			return err
-		}
-	}
-	return nil
+	_, err := c.t.exec(ctx, targetState().change(ledger.PutBack, `request_id = ''`, ofRequest+`
+		AND EXISTS (SELECT 1 FROM purge p WHERE p.id = target.purge_id AND (p.pause_id > 0 OR p.account <> $2))`), request, c.account)
+	return err
 }
 
 // sweepPauses ends the pauses whose time is over.

@@ -230,12 +230,7 @@ func (c *claim) start(ctx context.Context, r *Request, more bool) (*Request, tim
 	joined := map[string]int{}
 	for part := range chunks(r.Objects, rowsAtOnce) {
 		args := append([]any{r.ID, string(r.Kind), string(r.Network), string(r.Action), c.account, c.pause}, anys(part)...)
-		err := c.t.each(ctx, func(row row) error {
-			var purge string
-			err := row.Scan(&purge)
-			joined[purge]++
-			return err
-		}, targetState().change(ledger.Claim, `request_id = $1`, `kind = $2 AND network = $3 AND ($4 = 'delete' OR action = $4)
+		err := c.t.each(ctx, countPurges(joined), targetState().change(ledger.Claim, `request_id = $1`, `kind = $2 AND network = $3 AND ($4 = 'delete' OR action = $4)
 			AND object IN `+list(7, len(part))+`
 			AND EXISTS (SELECT 1 FROM purge p WHERE p.id = target.purge_id AND `+sendable(5)+`) RETURNING purge_id`), args...)
 		if err != nil {
@@ -243,9 +238,8 @@ func (c *claim) start(ctx context.Context, r *Request, more bool) (*Request, tim
 		}
 	}
 	for _, purge := range inOrder(joined) {
-		if _, err := c.t.exec(ctx, `UPDATE purge SET sent = sent + $2,
-			first_sent_at = CASE WHEN first_sent_at = 0 THEN $3 ELSE first_sent_at END WHERE id = $1`,
-			purge, joined[purge], ms(c.now.Add(c.ahead(c.now)))); err != nil {
+		if _, err := c.t.exec(ctx, `UPDATE purge SET first_sent_at = $2 WHERE id = $1 AND first_sent_at = 0`,
+			purge, ms(c.now.Add(c.ahead(c.now)))); err != nil {
 			return nil, 0, err
 		}
 	}

@@ -33,7 +33,9 @@ func (d inProcessDriver) GetExecutor() riverdriver.Executor {
 }
 
 // GetListener implements riverdriver.Driver.
-func (d inProcessDriver) GetListener(*riverdriver.GetListenenerParams) riverdriver.Listener { return d.bell }
+func (d inProcessDriver) GetListener(*riverdriver.GetListenenerParams) riverdriver.Listener {
+	return d.bell
+}
 
 // SupportsListenNotify implements riverdriver.Driver: nothing is told by way of
 // the database.

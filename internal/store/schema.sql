@@ -164,7 +164,7 @@ CREATE TABLE purge (
   urls          BIGINT NOT NULL DEFAULT 0,
   tags          BIGINT NOT NULL DEFAULT 0,
   cpcodes       BIGINT NOT NULL DEFAULT 0,
-  sent          BIGINT NOT NULL DEFAULT 0,
+  sent          BIGINT NOT NULL DEFAULT 0, -- read by nobody; the release before counts in it
   accepted      BIGINT NOT NULL DEFAULT 0,
   failed        BIGINT NOT NULL DEFAULT 0,
   reason        TEXT   NOT NULL DEFAULT '',

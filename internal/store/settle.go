@@ -25,7 +25,7 @@ type Reply struct {
 // lost: somebody else has the request, and nothing is changed. What is not tried
 // any more is then set aside.
 func (s *Store) Settle(ctx context.Context, r *Request, a Reply) (d purger.Decision, ok bool, err error) {
-	var hopeless []string
+	var overLimit []string
 	stopping := ctx
 	ctx = context.WithoutCancel(ctx)
 	err = s.write(ctx, func(t *tx) error {
@@ -46,13 +46,13 @@ func (s *Store) Settle(ctx context.Context, r *Request, a Reply) (d purger.Decis
 			return err
 		}
 		d = x.d
-		hopeless, err = x.settle(ctx)
+		overLimit, err = x.settle(ctx)
 		return err
 	})
 	if err != nil {
 		return d, false, fmt.Errorf("settle request %s: %w", r.ID, err)
 	}
-	for _, purge := range hopeless {
+	for _, purge := range overLimit {
 		if err := s.limitHost(stopping, r, purge, a.Offender, d.Words); err != nil && stopping.Err() == nil {
 			s.log.WarnContext(ctx, "the next refusal sets the host aside", "purge", purge, "err", err)
 		}
@@ -115,12 +115,12 @@ func (x *settling) doubt(ctx context.Context) (d purger.Doubt, err error) {
 }
 
 // settle does what was decided, and gives the purges in which the host of what
-// failed is hopeless.
-func (x *settling) settle(ctx context.Context) (hopeless []string, err error) {
+// failed is over its limit.
+func (x *settling) settle(ctx context.Context) (overLimit []string, err error) {
 	if err := x.keep(ctx); err != nil {
 		return nil, err
 	}
-	if err := x.heard(ctx); err != nil {
+	if err := x.correctBudget(ctx); err != nil {
 		return nil, err
 	}
 	if x.d.Accepted {
@@ -138,18 +138,18 @@ func (x *settling) settle(ctx context.Context) (hopeless []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if h.Hopeless() {
-			hopeless = append(hopeless, purge)
+		if h.OverLimit() {
+			overLimit = append(overLimit, purge)
 		}
 	}
-	return hopeless, nil
+	return overLimit, nil
 }
 
-// heard corrects the account's budget. Where that begins or ends a pause, the
+// correctBudget corrects the account's budget. Where that begins or ends a pause, the
 // words of every open purge of the account change; the sweep wakes them, a few at a time.
-func (x *settling) heard(ctx context.Context) error {
+func (x *settling) correctBudget(ctx context.Context) error {
 	r, t, b := x.r, x.t, x.b
-	var f flight
+	var f inFlight
 	var sending int
 	if err := t.row(ctx, `SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN lease_until > $3 OR (lease_until = $3 AND id > $2) THEN objects ELSE 0 END), 0) AS BIGINT)
 		FROM request WHERE `+unsettled+` AND state = 'sending' AND kind = $1 AND id <> $2 AND account = $4`,
@@ -166,8 +166,8 @@ func (x *settling) heard(ctx context.Context) error {
 		f.age = x.now().Sub(x.a.At) // by one clock: the model's may be another replica's
 	}
 	before := b.circuit.Words
-	b.heard(r, x.a.Answer, x.d, f)
-	b.circuit.Heard(x.d, x.a.Took, b.now)
+	b.correct(r, x.a.Answer, x.d, f)
+	b.circuit.Observe(x.d, x.a.Took, b.now)
 	if err := x.saveBudget(ctx, t, b); err != nil || b.circuit.Words == before {
 		return err
 	}

@@ -117,9 +117,9 @@ func writeJSON(w http.ResponseWriter, code int, doc any) {
 // whoever is who acts where nobody is named.
 const whoever = "the operator"
 
-// asked reads who acts, and of a retry for what reason, out of a request's body;
+// readAsk reads who acts, and of a retry for what reason, out of a request's body;
 // there may be none.
-func asked(r *http.Request) (ask Ask, err error) {
+func readAsk(r *http.Request) (ask Ask, err error) {
 	if err := body(r, &ask, `{"by": "NAME"}, or of a retry {"by": "NAME", "reason": "WORDS"}`); err != nil {
 		return ask, err
 	}

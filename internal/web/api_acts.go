@@ -21,7 +21,7 @@ func (w *Web) cancel(r *http.Request) (any, error) { return w.act(r, store.Cance
 // act does something with a purge and tells what it is then.
 func (w *Web) act(r *http.Request, verb store.Verb) (any, error) {
 	ctx := r.Context()
-	ask, err := asked(r)
+	ask, err := readAsk(r)
 	if err == nil && ask.Reason != "" && verb != store.Retry {
 		err = problem(http.StatusBadRequest, "reason is for a retry, not for a %s", verb)
 	}

@@ -49,7 +49,7 @@ func (w *Web) status(r *http.Request) (any, error) {
 	if doc.Pauses, err = w.pauseDocs(ctx); err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(doc.Environments, func(a, b Environment) int { return cmp.Compare(a.concern(), b.concern()) })
+	slices.SortStableFunc(doc.Environments, func(a, b Environment) int { return cmp.Compare(a.urgency(), b.urgency()) })
 	counts, err := w.Ledger.Queue(ctx)
 	doc.Accounts, doc.Pause = accountDocs(counts.Accounts)
 	return doc, err
@@ -88,9 +88,9 @@ func (w *Web) environment(ctx context.Context, p store.Place) (Environment, erro
 	return doc, err
 }
 
-// concern orders environments: those that need a person or wait come before
+// urgency orders environments: those that need a person or wait come before
 // those that go on by themselves, and what is fine comes last.
-func (e Environment) concern() int {
+func (e Environment) urgency() int {
 	newest := slices.Concat(e.Purges, []Purge{{}})[0]
 	switch {
 	case e.Fault != "", e.Held != "", newest.Failed > 0, newest.Result == "failure":

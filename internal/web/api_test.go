@@ -258,7 +258,7 @@ func TestWhatWaitsComesBeforeWhatIsFine(t *testing.T) {
 		"refused a part": {Environment{Reconciled: true, Purges: []Purge{{State: "open", Result: "pending", Failed: 1}}}, 0},
 		"at fault":       {Environment{Fault: "no rules"}, 0},
 	} {
-		if got := test.env.concern(); got != test.want {
+		if got := test.env.urgency(); got != test.want {
 			t.Errorf("%s: %d, want %d", name, got, test.want)
 		}
 	}

@@ -87,7 +87,7 @@ func (a *commandRun) do(ctx context.Context, mistake error) (*store.Answer, erro
 	}
 	if need := a.grant.Command(); !a.role.AtLeast(need) {
 		answer := a.denied(need, "purging")
-		answer.Denies = true
+		answer.Denies, answer.Once = true, fmt.Sprintf("denied-%d-%s", a.cmd.Person, need)
 		return answer, nil
 	}
 	if err := a.Store.Acknowledge(ctx, a.cmd); err != nil {
@@ -147,12 +147,13 @@ func (a *commandRun) giveUp(ctx context.Context, answer *store.Answer, err error
 }
 
 // denied answers that a role is not enough: a reaction each time, and one
-// reply a person, role and pull request.
+// reply a person, role and pull request. Whoever may ask here hears it as any
+// other answer; only who may not is refused as there is room.
 func (a *commandRun) denied(need policy.Role, what string) *store.Answer {
 	return &store.Answer{
 		Outcome: "denied", Reaction: "confused",
 		Words: report.Denied(a.cmd.Login, string(a.role), string(need), what),
-		Once:  fmt.Sprintf("denied-%d-%s", a.cmd.Person, need),
+		Once:  fmt.Sprintf("lacks-%d-%s", a.cmd.Person, need),
 	}
 }
 

@@ -407,7 +407,8 @@ func TestCommentEnvironment(t *testing.T) {
 }
 
 // A stranger's flood of comments costs next to none of what GitHub lets the App
-// write: a purge is told to its end meanwhile, and who may ask is answered.
+// write: a purge is told to its end meanwhile, and who may ask is answered, also
+// where what they ask for needs another role.
 func TestAStrangersFlood(t *testing.T) {
 	w, first := newWorld(t, func(c *stage.Config) { c.Limits = github.Limits{Enforce: true} })
 	w.Deploy("production", first, "success")
@@ -432,4 +433,6 @@ func TestAStrangersFlood(t *testing.T) {
 	if reactions == 0 || reactions > 5 || len(w.Replies(number)) != 2 {
 		t.Errorf("40 comments got %d reactions and %d replies", reactions, len(w.Replies(number))-1)
 	}
+	w.Reacted(w.Say(number, "walt", "/purge cpcode:12345"), "eyes", "confused")
+	w.Replied(number, "purging a CP code here needs the **admin** role")
 }

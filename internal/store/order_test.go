@@ -8,6 +8,7 @@ import (
 	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/internal/store"
 	"github.com/purgebot/purgebot/mapping"
+	"github.com/purgebot/purgebot/purger"
 )
 
 // begun begins a purge of an environment's desired commit.
@@ -126,6 +127,48 @@ func TestLastPurgeIsOfADeployment(t *testing.T) {
 		begun(t, s, e, ledger.CauseAgain) // not committed yet
 		if last, err := s.LastPurge(t.Context(), e.ID, "a"); err != nil || last.ID != of.ID {
 			t.Errorf("the last purge is still being planned, %v", err)
+		}
+	})
+}
+
+// A purge of several requests left with the first of them: a success that GitHub
+// records between two has them all sent once more.
+func TestFirstSentIsOfTheFirstRequest(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		began := c.Now()
+		p := deploy(t, s, environment(t, s, began, "a", 1, 1), urls(2000))
+		for range 2 {
+			settle(t, s, claim(t, s), accepted)
+			c.Advance(time.Minute)
+		}
+		if p = reread(t, s, p.ID); p.Counts.Left() == 0 {
+			t.Fatal("it went out in one request")
+		}
+		if last, err := s.LastPurge(t.Context(), p.EnvID, "a"); err != nil || !last.FirstSent.Equal(began) {
+			t.Errorf("first sent at %v, want %v, %v", last.FirstSent, began, err)
+		}
+	})
+}
+
+// A request that waits to be sent again keeps its place: behind people's purges,
+// and before those of its own kind that were not tried yet.
+func TestReadyRequestKeepsItsLane(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		opened(t, s, ledger.LaneDeploy, []mapping.Target{target("https://www.example.com/again/", mapping.Invalidate)})
+		settle(t, s, claim(t, s), reply(purger.Answer{Verdict: purger.Unavailable, Status: 503}))
+		c.Advance(time.Minute)
+		opened(t, s, ledger.LaneLarge, []mapping.Target{target("https://www.example.com/large/", mapping.Invalidate)})
+		asked(t, s, target("https://www.example.com/asked-for/", mapping.Delete))
+		for _, first := range []string{"asked-for", "again", "large"} {
+			r := claim(t, s)
+			if r.Objects[0] != "https://www.example.com/"+first+"/" {
+				t.Fatalf("%s goes out, want %s", r.Objects[0], first)
+			}
+			settle(t, s, r, accepted)
 		}
 	})
 }

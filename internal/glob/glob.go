@@ -77,10 +77,18 @@ func IsPattern(s string) bool { return strings.ContainsAny(s, meta) }
 
 // inspect looks at each combination.
 func (g *Glob) inspect() error {
-	var run, tokens []token
+	size := g.parsed.tokens/g.parsed.combinations + 1
+	run, tokens := make([]token, 0, size), make([]token, 0, size)
+	keep := g.parsed.tokens <= keptTokens
+	if keep {
+		g.kept = make([][]token, 0, g.parsed.combinations)
+	}
 	for k := range g.parsed.combinations {
-		if run = g.parsed.appendRun(run[:0], k, true); g.parsed.tokens <= keptTokens {
-			g.kept = append(g.kept, slices.Clone(run))
+		if keep && k > 0 {
+			run = make([]token, 0, size)
+		}
+		if run = g.parsed.appendRun(run[:0], k, true); keep {
+			g.kept = append(g.kept, run)
 		}
 		tokens = appendWithoutBraces(tokens[:0], run)
 		if touching(tokens) {
@@ -164,15 +172,15 @@ func vague(tokens []token) bool {
 
 // A token is the smallest part of a pattern without braces.
 type token struct {
-	kind   tokenKind
 	text   string // of a literal: what it stands for; otherwise as written
 	number int    // of the wildcard that it is or is part of; 0: none
 	offset int    // in the pattern, bytes
-	wide   bool   // it may match a slash, or other text than its own
-	mayEnd bool   // of a slash: not needed at the end of the path
+	kind   tokenKind
+	wide   bool // it may match a slash, or other text than its own
+	mayEnd bool // of a slash: not needed at the end of the path
 }
 
-type tokenKind int
+type tokenKind uint8
 
 const (
 	literalToken tokenKind = iota // no slash inside

@@ -30,8 +30,7 @@ type Index struct {
 	layers  map[string]*layer  // by their places
 	size    int                // of what the maps of index and folders hold
 	dir     string             // the last directory asked for, …
-	last    *folder            // … its folder, …
-	odd     bool               // … and whether it has an empty segment
+	way     []stop             // … and the folders on the way to it
 	key     []byte             // see numbersKey
 	places  []int              // scratch of enter, …
 	own     []int              // … of join, …
@@ -45,6 +44,13 @@ const (
 	maxIndexSteps = 1 << 16
 	maxIndexSize  = 1 << 18
 )
+
+// A stop is where an index is once it has read a directory up to a byte.
+type stop struct {
+	end    int
+	folder *folder
+	odd    bool // there is an empty segment
+}
 
 // A folder is what one or many directories mean to the globs.
 type folder struct {
@@ -228,21 +234,41 @@ func (x *Index) newAnswer(f *folder, ext string) *answer {
 // folder finds the folder of a directory, and whether that has an empty
 // segment. It is nil if the index would hold too much.
 func (x *Index) folder(dir string) (f *folder, odd bool) {
-	if x.last != nil && dir == x.dir {
-		return x.last, x.odd
-	}
-	f = x.root
-	for rest, more := dir, true; more && len(f.layers) > 0; {
-		var segment string
+	at := x.shared(dir)
+	for at.end < len(dir) && len(at.folder.layers) > 0 || at.end < 0 {
+		rest := dir[at.end+1:]
+		end := strings.IndexByte(rest, '/')
+		if end < 0 {
+			end = len(rest)
+		}
 		x.work.Take(1)
-		segment, rest, more = strings.Cut(rest, "/")
-		odd = odd || segment == ""
-		if f = x.enter(f, segment); x.size > 2*maxIndexSize {
-			return nil, odd
+		at.folder, at.odd = x.enter(at.folder, rest[:end]), at.odd || end == 0
+		if x.size > 2*maxIndexSize {
+			x.way = x.way[:0]
+			return nil, at.odd
+		}
+		at.end += 1 + end
+		x.way = append(x.way, at)
+	}
+	x.dir = dir
+	return at.folder, at.odd
+}
+
+// shared is how far a directory is one with the last. git lists the paths below
+// a folder one after the other.
+func (x *Index) shared(dir string) stop {
+	same := 0
+	for same < min(len(dir), len(x.dir)) && dir[same] == x.dir[same] {
+		same++
+	}
+	for n := len(x.way); n > 0; n-- {
+		if at := x.way[n-1]; at.end <= same && (at.end == len(dir) || at.end < len(dir) && dir[at.end] == '/') {
+			x.way = x.way[:n]
+			return at
 		}
 	}
-	x.dir, x.last, x.odd = dir, f, odd
-	return f, odd
+	x.way = x.way[:0]
+	return stop{end: -1, folder: x.root}
 }
 
 // enter finds or makes the folder called segment in f. Names that no place
@@ -307,7 +333,7 @@ func (x *Index) beyond(f *folder, places []int) *folder {
 // forget makes the index as new.
 func (x *Index) forget() {
 	x.folders, x.layers = make(map[string]*folder), make(map[string]*layer)
-	x.last = nil
+	x.way = x.way[:0]
 	var places []int
 	for p := range x.steps {
 		if p == 0 || x.steps[p-1].last {

@@ -171,3 +171,26 @@ func TestPushOf(t *testing.T) {
 		}
 	})
 }
+
+// A commit that serves twice within GitHub's second is noted with the later of
+// the two: what was purged in between was before it.
+func TestServedTwiceInASecond(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		for i, sha := range []string{"a", "b", "a", "c"} {
+			if _, _, err := s.Desire(t.Context(), repoID, "staging", ledger.Deploy{
+				Point: ledger.Point{SHA: sha, Deploy: int64(i + 1), Status: int64(i + 1), At: c.Now()}, State: "success",
+			}, c.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e, err := s.FindEnvironment(t.Context(), repoID, "staging")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := s.Overtaken(t.Context(), e.ID); err != nil || p.SHA != "b" {
+			t.Errorf("the first that was overtaken for good is %s, by status %d, %v", p.SHA, p.Status, err)
+		}
+	})
+}

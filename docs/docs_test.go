@@ -86,8 +86,9 @@ func anchors(page string) (all []string) {
 	return all
 }
 
-// The tests that the security page cites exist.
-func TestSecurityPageCitesTests(t *testing.T) {
+// The tests that the pages cite exist; each promise of the README and most of the
+// security page's claims cite one.
+func TestPagesCiteTests(t *testing.T) {
 	var sources strings.Builder
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
@@ -100,13 +101,23 @@ func TestSecurityPageCitesTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cited := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllStringSubmatch(pagesOf(t)["docs/security.md"], -1)
-	if len(cited) < 20 {
-		t.Errorf("the page cites %d tests", len(cited))
+	pages := pagesOf(t)
+	for page, text := range pages {
+		cited := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`").FindAllStringSubmatch(text, -1)
+		for _, m := range cited {
+			if !strings.Contains(sources.String(), "\nfunc "+m[1]+"(") {
+				t.Errorf("%s: there is no %s", page, m[1])
+			}
+		}
+		if page == "docs/security.md" && len(cited) < 20 {
+			t.Errorf("the security page cites %d tests", len(cited))
+		}
 	}
-	for _, m := range cited {
-		if !strings.Contains(sources.String(), "\nfunc "+m[1]+"(") {
-			t.Errorf("there is no %s", m[1])
+	_, promises, _ := strings.Cut(pages["README.md"], "## What it promises")
+	promises, _, _ = strings.Cut(promises, "## Limits")
+	for _, promise := range regexp.MustCompile(`(?m)^\* .*$`).FindAllString(promises, -1) {
+		if !strings.Contains(promise, "`Test") {
+			t.Errorf("no test is named beside %q", promise)
 		}
 	}
 }

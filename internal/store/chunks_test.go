@@ -227,3 +227,48 @@ func BenchmarkLongestWrite(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkPause pauses and resumes so many open purges, each with a status of
+// its own; the figures are the longest write of each.
+func BenchmarkPause(b *testing.B) {
+	for _, n := range []int{1000, 10_000} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			c := newClock()
+			s, err := store.Open(b.Context(), store.Config{URL: "sqlite:" + b.TempDir() + "/purgebot.db", Now: c.Now})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			must := func(err error) {
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			for i := range n {
+				e, _, err := s.Desire(b.Context(), int64(i+1), "production", ledger.Deploy{
+					Point: ledger.Point{SHA: "a", Deploy: 1, Status: 1, At: c.Now()}, State: "success",
+				}, c.Now())
+				must(err)
+				p, err := s.Begin(b.Context(), ledger.Purge{
+					RepoID: e.RepoID, EnvID: e.ID, Environment: e.Name, Cause: ledger.CauseDeploy, To: e.Desired, Network: mapping.Production, Lane: ledger.LaneDeploy,
+				})
+				must(err)
+				must(s.AddTargets(b.Context(), p, slices.Values(urls(1)), asGiven))
+				_, err = s.Commit(b.Context(), store.Move{Env: e, To: e.Desired, Purge: &p, Context: "purge/production"})
+				must(err)
+			}
+			m := store.Measure(s)
+			for b.Loop() {
+				m.Reset()
+				_, err := s.Pause(b.Context(), ledger.Pause{By: "ann", Reason: "the origin is away"})
+				must(err)
+				_, pause := m.Reset()
+				_, err = s.Resume(b.Context(), ledger.Scope{}, "ann")
+				must(err)
+				_, resume := m.Reset()
+				b.ReportMetric(float64(pause.Milliseconds()), "pause-ms")
+				b.ReportMetric(float64(resume.Milliseconds()), "resume-ms")
+			}
+		})
+	}
+}

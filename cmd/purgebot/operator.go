@@ -40,9 +40,9 @@ type operator struct {
 // the server needs no more than PURGEBOT_GITHUB_WEBHOOK_SECRETS.
 func (f askFlags) connect(file string, getenv func(string) string) (*operator, error) {
 	cfg, faults := config.Load(file, getenv)
-	const secrets = "PURGEBOT_GITHUB_WEBHOOK_SECRETS"
-	if f.Server != "" && cfg.File == "" && getenv(secrets) == "" {
-		return nil, usage("%s: is not set: with --server it must be the webhook secret of that server", secrets)
+	const variable = "PURGEBOT_GITHUB_WEBHOOK_SECRETS"
+	if f.Server != "" && cfg.File == "" && getenv(variable) == "" {
+		return nil, usage("%s: is not set: with --server it must be the webhook secret of that server", variable)
 	}
 	if faults != nil && (f.Server == "" || len(cfg.GitHub.WebhookSecrets) == 0) {
 		return nil, usage("%w", faults)

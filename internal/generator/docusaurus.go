@@ -38,6 +38,7 @@ func docusaurus(s *Site) {
 	case "false":
 		d.ends = []string{""}
 	}
+	d.more = slices.DeleteFunc(list(text, "locales"), func(language string) bool { return language == d.root })
 	d.docs, d.blog = d.instances(text)
 	for _, docs := range d.docs {
 		d.documents(docs)
@@ -172,10 +173,14 @@ func (d *docusaurusSite) folderOfDocs(name, dir, route string, numbers int) {
 	for _, end := range d.ends {
 		own, self = append(own, one+end), append(self, folder+end)
 	}
+	first := d.bothEnds("/" + strings.TrimSuffix(route, "/"))
+	if !strings.HasPrefix(dir, d.folder+"i18n/") {
+		own, self, first = d.everywhere(own), d.everywhere(self), d.everywhere(first)
+	}
 	d.rules = append(d.rules,
 		rule{name: name, match: []string{files}, exclude: append([]string{index}, hidden...), paths: own, pages: true, gap: true, comment: "01-guide/02-setup.md is guide/setup"},
 		rule{name: name + ": folders' own pages", match: []string{index}, exclude: append([]string{dir + "*"}, hidden...), paths: self, pages: true},
-		rule{name: name + ": the first page", match: []string{dir + "{index,README,readme}." + docusaurusFile}, paths: d.bothEnds("/" + strings.TrimSuffix(route, "/")), pages: true})
+		rule{name: name + ": the first page", match: []string{dir + "{index,README,readme}." + docusaurusFile}, paths: first, pages: true})
 }
 
 func (d *docusaurusSite) bothEnds(to string) []string {
@@ -197,12 +202,12 @@ func (d *docusaurusSite) posts(text string) {
 	lists := append(d.bothEnds("/"+strings.TrimSuffix(b.route, "/")), "/"+b.route+"rss.xml", "/"+b.route+"atom.xml")
 	dated := []string{b.dir + "*-*-*-*." + docusaurusFile, b.dir + "*-*-*-*/index." + docusaurusFile}
 	d.rules = append(d.rules, rule{
-		name: "blog posts", pages: true, gap: true, match: dated, paths: d.bothEnds("/" + b.route + "{1}/{2}/{3}/{4}"),
+		name: "blog posts", pages: true, gap: true, match: dated, paths: d.everywhere(d.bothEnds("/" + b.route + "{1}/{2}/{3}/{4}")),
 	}, rule{
-		name: "blog posts without a date", pages: true, match: []string{b.dir + "**/*." + docusaurusFile}, paths: d.bothEnds("/" + b.route + "{1}/{2}"),
+		name: "blog posts without a date", pages: true, match: []string{b.dir + "**/*." + docusaurusFile}, paths: d.everywhere(d.bothEnds("/" + b.route + "{1}/{2}")),
 		exclude: append([]string{b.dir + "**/index." + docusaurusFile, b.dir + "**/_*"}, dated...),
 	}, rule{
-		name: "lists of posts and feeds", match: []string{b.dir + "**/*." + docusaurusFile}, paths: lists,
+		name: "lists of posts and feeds", match: []string{b.dir + "**/*." + docusaurusFile}, paths: d.everywhere(lists),
 	})
 }
 
@@ -211,8 +216,8 @@ func (d *docusaurusSite) ownPages() {
 	files, index := dir+"**/*.{js,jsx,ts,tsx,md,mdx}", dir+"**/index.{js,jsx,ts,tsx,md,mdx}"
 	hidden := []string{dir + "**/_*", dir + "**/_*/**", dir + "**/*.{test,d}.*", dir + "**/__tests__/**"}
 	d.rules = append(d.rules,
-		rule{name: "own pages", match: []string{files}, exclude: append([]string{index}, hidden...), paths: d.bothEnds("/{1}/{2}"), pages: true, gap: true},
-		rule{name: "own index pages", match: []string{index}, exclude: hidden, paths: []string{"/{1}/"}, pages: true})
+		rule{name: "own pages", match: []string{files}, exclude: append([]string{index}, hidden...), paths: d.everywhere(d.bothEnds("/{1}/{2}")), pages: true, gap: true},
+		rule{name: "own index pages", match: []string{index}, exclude: hidden, paths: d.everywhere([]string{"/{1}/"}), pages: true})
 	all := []string{dir + "**", d.blog.dir + "**", d.folder + "i18n/**", d.folder + "*versioned_docs/**"}
 	for _, docs := range d.docs {
 		all = append(all, docs.dir+"**")
@@ -308,6 +313,18 @@ func value(text, key string) string {
 		return ""
 	}
 	return cmp.Or(m[1], m[2])
+}
+
+// list reads a key whose value is a list of texts, as far as it is written out.
+func list(text, key string) (all []string) {
+	m := regexp.MustCompile(`\b` + key + `\s*:\s*\[([^\]]*)\]`).FindStringSubmatch(text)
+	if m == nil {
+		return nil
+	}
+	for _, quoted := range regexp.MustCompile(`['"]([^'"]+)['"]`).FindAllStringSubmatch(m[1], -1) {
+		all = append(all, quoted[1])
+	}
+	return all
 }
 
 // block is what stands between the braces that a form ends with.

@@ -26,6 +26,7 @@ type Site struct {
 	environment string
 	rules       []rule
 	seen        []string // sentences for the head of the file
+	more        []string // further languages, each of which shows a page that it has no translation of
 	limits      bool     // the pages carry a tag, which many addresses may be replaced by
 	// own is the path that a page's front matter or name gives it, where the
 	// rules can't know it; "" if it is the one that the rules found.

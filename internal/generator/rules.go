@@ -163,6 +163,41 @@ func (s *Site) planOf(ctx context.Context, file *mapping.File, name string) ([]m
 // exception is a page whose address the rules can't know.
 type exception struct{ file, to string }
 
+// first is the address in the first language, of those that rules found for a
+// page; "": they found none.
+func (s *Site) first(found []string) string {
+	i := slices.IndexFunc(found, func(at string) bool {
+		language, _, _ := strings.Cut(strings.TrimPrefix(at, "/"), "/")
+		return !slices.Contains(s.more, language)
+	})
+	switch {
+	case i >= 0:
+		return found[i]
+	case len(found) > 0: // a translation
+		return found[0]
+	}
+	return ""
+}
+
+// everywhere gives the addresses of a page in all languages.
+func (s *Site) everywhere(paths []string) []string {
+	all := slices.Clone(paths)
+	for _, language := range s.more {
+		for _, to := range paths {
+			all = append(all, "/"+language+to)
+		}
+	}
+	return all
+}
+
+// ownPaths are the addresses of a page that has one of its own.
+func (s *Site) ownPaths(file, to string) []string {
+	if strings.HasPrefix(file, s.folder+"i18n/") {
+		return s.endings(to)
+	}
+	return s.everywhere(s.endings(to))
+}
+
 // mostExceptions bounds the rules for single pages.
 const mostExceptions = 200
 
@@ -186,11 +221,7 @@ func (s *Site) exceptions(ctx context.Context) error {
 			return err
 		}
 		found := s.addresses(targets)
-		first := ""
-		if len(found) > 0 {
-			first = found[0]
-		}
-		to := s.own(s.page(name), first)
+		to := s.own(s.page(name), s.first(found))
 		if to != "" && !slices.ContainsFunc(found, func(f string) bool { return sameAddress(f, to) }) {
 			all = append(all, exception{name, to})
 		}
@@ -255,7 +286,7 @@ func (s *Site) writeExceptions(all []exception) {
 	grouped(exception.inLanguages, s.translated)
 	written := all[:min(len(all), mostExceptions)]
 	for _, e := range written {
-		own = append(own, rule{name: e.file, match: []string{literal(e.file)}, paths: s.endings(escaped(e.to)), pages: true})
+		own = append(own, rule{name: e.file, match: []string{literal(e.file)}, paths: s.ownPaths(e.file, escaped(e.to)), pages: true})
 		files = append(files, e.file)
 	}
 	if left := len(all) - len(written); left > 0 {
@@ -305,7 +336,7 @@ func (s *Site) changed(group []exception) rule {
 	}
 	return rule{
 		name: dir + "… at " + to + front + "…" + strings.TrimSuffix(behind, "/"), match: s.globsOf(dir, files),
-		paths: s.endings(escaped(to+front) + "{1}" + escaped(behind)), pages: true,
+		paths: s.ownPaths(group[0].file, escaped(to+front)+"{1}"+escaped(behind)), pages: true,
 	}
 }
 
@@ -338,7 +369,7 @@ func (s *Site) translated(group []exception) rule {
 // endings are the addresses with and without a slash, as the site has them.
 func (s *Site) endings(to string) []string {
 	for _, r := range s.rules {
-		if r.pages && len(r.paths) == 2 && strings.TrimSuffix(r.paths[1], "/") == r.paths[0] {
+		if r.pages && len(r.paths) >= 2 && strings.TrimSuffix(r.paths[1], "/") == r.paths[0] {
 			return []string{strings.TrimSuffix(to, "/"), strings.TrimSuffix(to, "/") + "/"}
 		}
 		if r.pages && s.Generator == "Astro" && strings.HasSuffix(r.paths[0], "/") {

@@ -234,6 +234,10 @@ func (x *Index) newAnswer(f *folder, ext string) *answer {
 // folder finds the folder of a directory, and whether that has an empty
 // segment. It is nil if the index would hold too much.
 func (x *Index) folder(dir string) (f *folder, odd bool) {
+	if dir == x.dir && len(x.way) > 0 {
+		at := x.way[len(x.way)-1]
+		return at.folder, at.odd
+	}
 	at := x.shared(dir)
 	for at.end < len(dir) && len(at.folder.layers) > 0 || at.end < 0 {
 		rest := dir[at.end+1:]

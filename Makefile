@@ -50,15 +50,20 @@ tidy: ## tidy go.mod; tools.mod has modules of the tools alone, apart from the p
 # At the end of its time Go's fuzzer now and then takes its own deadline for a
 # failure, with no input to show for it: such a target runs once more.
 fuzz: ## run each fuzz target for FUZZTIME (20s)
-	@grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' . | sort | while IFS=: read -r file func; do \
-		echo "== $${file%/*} $${func#func }"; \
-		run() { $(GO) test -run '^$$' -fuzz "^$${func#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s "$${file%/*}" </dev/null 2>&1; }; \
-		out=$$(run) || case $$out in \
-			*"Failing input"*) echo "$$out"; exit 1 ;; \
-			*"context deadline exceeded"*) echo "$$out"; out=$$(run) || { echo "$$out"; exit 1; } ;; \
-			*) echo "$$out"; exit 1 ;; \
-		esac; \
-		echo "$$out"; \
+	@set -e; bin=$$(mktemp); trap 'rm -f "$$bin"' EXIT; cache=$$($(GO) env GOCACHE)/fuzz; \
+	grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r package; do \
+		$(GO) test -c -fuzz Fuzz -o "$$bin" "$$package"; \
+		grep -hoE '^func Fuzz[A-Za-z0-9]*' "$$package"/*_test.go | while read -r _ target; do \
+			echo "== $$package $$target"; \
+			run() { (cd "$$package" && "$$bin" -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZTIME) \
+				-test.fuzzminimizetime 1s -test.fuzzcachedir "$$cache/$$package" </dev/null 2>&1); }; \
+			out=$$(run) || case $$out in \
+				*"Failing input"*) echo "$$out"; exit 1 ;; \
+				*"context deadline exceeded"*) echo "$$out"; out=$$(run) || { echo "$$out"; exit 1; } ;; \
+				*) echo "$$out"; exit 1 ;; \
+			esac; \
+			echo "$$out"; \
+		done || exit 1; \
 	done
 
 cover: ## show what the tests reach, in coverage.html

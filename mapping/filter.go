@@ -71,27 +71,22 @@ func (f filter) apply(s string) string {
 
 // hyphens writes "-" for each run of white space.
 func hyphens(s string) string {
-	first := strings.IndexFunc(s, unicode.IsSpace)
-	if first < 0 {
-		return s
-	}
 	var b strings.Builder
-	b.Grow(len(s))
-	b.WriteString(s[:first])
-	s = s[first:]
-	space := false
-	for i, r := range s {
-		if unicode.IsSpace(r) {
-			if !space {
-				b.WriteByte('-')
-			}
-			space = true
-			continue
+	for {
+		i := strings.IndexFunc(s, unicode.IsSpace)
+		switch {
+		case i < 0 && b.Len() == 0:
+			return s
+		case i < 0:
+			b.WriteString(s)
+			return b.String()
+		case b.Len() == 0:
+			b.Grow(len(s))
 		}
-		space = false
-		b.WriteString(s[i : i+runeLength(s[i:])])
+		b.WriteString(s[:i])
+		b.WriteByte('-')
+		s = strings.TrimLeftFunc(s[i:], unicode.IsSpace)
 	}
-	return b.String()
 }
 
 // slug is what Hugo makes of a path: lower case; "-" for white space that has
@@ -154,11 +149,6 @@ func eachElement(s string, f func(string) string) string {
 		elements[i] = f(elements[i])
 	}
 	return strings.Join(elements, "/")
-}
-
-func runeLength(s string) int {
-	_, n := utf8.DecodeRuneInString(s)
-	return n
 }
 
 // Slug gives what the filter slug makes of a text.

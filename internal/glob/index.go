@@ -56,6 +56,7 @@ type stop struct {
 type folder struct {
 	layers []*layer
 	asks   bool               // some names lead elsewhere than others
+	tries  bool               // … and may have to be compared to know that
 	names  bool               // some files are waited for by name
 	next   map[string]*folder // by name
 	other  *folder            // for the names that no place waits for; nil: not made yet
@@ -292,15 +293,21 @@ func (x *Index) enter(f *folder, segment string) *folder {
 			places = x.fitting(l.some[segment[0]], segment, places)
 		}
 	}
-	if len(places) == 0 && f.other == nil {
-		f.other = x.beyond(f, nil)
+	x.places = places
+	if len(places) == 0 {
+		if f.other == nil {
+			f.other = x.beyond(f, nil)
+		}
+		if !f.tries { // to look the name up again costs less than to remember it
+			x.work.Take(len(f.layers))
+			return f.other
+		}
 	}
 	x.work.Take(20)
 	next := f.other
 	if len(places) > 0 {
 		next = x.beyond(f, places)
 	}
-	x.places = places
 	if f.next == nil {
 		f.next = make(map[string]*folder)
 	}
@@ -380,7 +387,7 @@ func (x *Index) join(layers []*layer, places []int) *folder {
 	if f == nil {
 		f = &folder{layers: slices.Clone(layers)}
 		for _, l := range layers {
-			f.asks = f.asks || len(l.names)+len(l.some) > 0
+			f.asks, f.tries = f.asks || len(l.names)+len(l.some) > 0, f.tries || len(l.some) > 0
 			f.names = f.names || len(l.file) > 0
 		}
 		x.folders[string(k)] = f

@@ -73,7 +73,7 @@ func (f filter) apply(s string) string {
 func hyphens(s string) string {
 	var b strings.Builder
 	for {
-		i := strings.IndexFunc(s, unicode.IsSpace)
+		i := indexSpace(s)
 		switch {
 		case i < 0 && b.Len() == 0:
 			return s
@@ -87,6 +87,23 @@ func hyphens(s string) string {
 		b.WriteByte('-')
 		s = strings.TrimLeftFunc(s[i:], unicode.IsSpace)
 	}
+}
+
+// indexSpace is where white space begins; -1: there is none. Most names are
+// ASCII, of which no rune need be read.
+func indexSpace(s string) int {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= utf8.RuneSelf:
+			if more := strings.IndexFunc(s[i:], unicode.IsSpace); more >= 0 {
+				return i + more
+			}
+			return -1
+		case c == ' ', '\t' <= c && c <= '\r':
+			return i
+		}
+	}
+	return -1
 }
 
 // slug is what Hugo makes of a path: lower case; "-" for white space that has

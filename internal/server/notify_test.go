@@ -276,7 +276,7 @@ func TestUnheardIsTold(t *testing.T) {
 		w.GitHub.Route(func(github.Delivery) github.Route { return github.Lose })
 		w.Pull("lost", map[string]string{"content/about/us.md": "new"}, nil)
 		w.GitHub.Route(nil)
-		w.ahead.Add(int64(6 * time.Minute)) // GitHub's list is looked at every five
+		w.ahead.Add(int64(6 * time.Minute))                       // GitHub's list is looked at every five
 		w.Eventually("a round finds what was lost", func() bool { // the one that is under way ends by this clock
 			w.ahead.Add(int64(5 * time.Second))
 			return len(r.Once(t)) > 0

@@ -6,6 +6,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"modernc.org/sqlite"
 )
@@ -58,7 +60,57 @@ type conn struct {
 
 type statement struct {
 	driver.Stmt
-	busy bool // somebody reads its rows
+	order []int // which argument each of its parameters is; nil: the first is the first
+	busy  bool  // somebody reads its rows
+}
+
+// positional writes a query's parameters $1, $2 … as ?, and says which argument
+// each of these is. The driver looks a parameter with a number up among all
+// arguments: the time that a list of them takes would grow with its square.
+func positional(query string) (plain string, order []int) {
+	var b strings.Builder
+	for quoted, from := false, 0; ; {
+		i := strings.IndexAny(query[from:], "'$")
+		if i < 0 {
+			b.WriteString(query[from:])
+			return b.String(), order
+		}
+		b.WriteString(query[from : from+i])
+		from += i
+		end := from + 1
+		for !quoted && end < len(query) && '0' <= query[end] && query[end] <= '9' {
+			end++
+		}
+		n, err := strconv.Atoi(query[from+1 : end])
+		switch {
+		case query[from] == '\'':
+			quoted = !quoted
+			end = from + 1
+			b.WriteByte('\'')
+		case err != nil: // no parameter
+			b.WriteByte('$')
+			end = from + 1
+		default:
+			order = append(order, n)
+			b.WriteByte('?')
+		}
+		from = end
+	}
+}
+
+// arrange gives the arguments as the statement takes them.
+func (s *statement) arrange(args []driver.NamedValue) []driver.NamedValue {
+	if s.order == nil {
+		return args
+	}
+	all := make([]driver.NamedValue, len(s.order))
+	for i, n := range s.order {
+		if n > len(args) {
+			return args // the driver says what is missing
+		}
+		all[i] = driver.NamedValue{Ordinal: i + 1, Value: args[n-1].Value}
+	}
+	return all
 }
 
 // ExecContext implements driver.ExecerContext.
@@ -71,7 +123,7 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	if !ok || s.busy {
 		return c.sqliteConn.ExecContext(ctx, query, args)
 	}
-	return exec.ExecContext(ctx, args)
+	return exec.ExecContext(ctx, s.arrange(args))
 }
 
 // QueryContext implements driver.QueryerContext.
@@ -84,7 +136,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	if !ok || s.busy {
 		return c.sqliteConn.QueryContext(ctx, query, args)
 	}
-	rows, err := read.QueryContext(ctx, args)
+	rows, err := read.QueryContext(ctx, s.arrange(args))
 	if err != nil {
 		return nil, err
 	}
@@ -129,11 +181,12 @@ func (c *conn) statement(ctx context.Context, query string) (*statement, error) 
 			return nil, err
 		}
 	}
-	stmt, err := c.PrepareContext(ctx, query)
+	plain, order := positional(query)
+	stmt, err := c.PrepareContext(ctx, plain)
 	if err != nil {
 		return nil, err
 	}
-	s := &statement{Stmt: stmt}
+	s := &statement{Stmt: stmt, order: order}
 	c.ready[query] = s
 	return s, nil
 }

@@ -122,10 +122,13 @@ func (r *reach) explain(c *collector, files iter.Seq[string]) {
 		}
 	}
 	r.guess(all, files)
-	folders := foldersOf(files)
+	var there folders
 	for _, g := range all {
 		if g.hint == "" && r.fits[g.glob] == 0 {
-			g.hint = folders.missing(g.glob.String(), r.work)
+			if there == nil { // most files of rules never ask
+				there = foldersOf(files)
+			}
+			g.hint = there.missing(g.glob.String(), r.work)
 		}
 		at := g.rule.placeOf(g.glob)
 		switch {

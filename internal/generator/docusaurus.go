@@ -163,24 +163,17 @@ func (d *docusaurusSite) languages(plugin string) string {
 
 // folderOfDocs adds the rules of one folder, whose glob has so many wildcards.
 func (d *docusaurusSite) folderOfDocs(name, dir, route string, numbers int) {
-	at := hugoRoot{numbers: numbers}
+	root := hugoRoot{numbers: numbers}
 	files := dir + "**/*." + docusaurusFile
 	index := dir + "**/{index,README,readme}." + docusaurusFile
 	hidden := []string{dir + "**/_*", dir + "**/_*/**"}
-	one := "/" + route + at.number(1, "unnumber") + "/" + at.number(2, "unnumber")
-	folder := "/" + route + at.number(1, "unnumber")
-	own, self := make([]string, 0, len(d.ends)), make([]string, 0, len(d.ends))
-	for _, end := range d.ends {
-		own, self = append(own, one+end), append(self, folder+end)
-	}
-	first := d.bothEnds("/" + strings.TrimSuffix(route, "/"))
-	if !strings.HasPrefix(dir, d.folder+"i18n/") {
-		own, self, first = d.everywhere(own), d.everywhere(self), d.everywhere(first)
-	}
+	one := "/" + route + root.number(1, "unnumber") + "/" + root.number(2, "unnumber")
+	folder := "/" + route + root.number(1, "unnumber")
+	at := func(to string) []string { return d.everywhere(dir, d.bothEnds(to)) }
 	d.rules = append(d.rules,
-		rule{name: name, match: []string{files}, exclude: append([]string{index}, hidden...), paths: own, pages: true, gap: true, comment: "01-guide/02-setup.md is guide/setup"},
-		rule{name: name + ": folders' own pages", match: []string{index}, exclude: append([]string{dir + "*"}, hidden...), paths: self, pages: true},
-		rule{name: name + ": the first page", match: []string{dir + "{index,README,readme}." + docusaurusFile}, paths: first, pages: true})
+		rule{name: name, match: []string{files}, exclude: append([]string{index}, hidden...), paths: at(one), pages: true, gap: true, comment: "01-guide/02-setup.md is guide/setup"},
+		rule{name: name + ": folders' own pages", match: []string{index}, exclude: append([]string{dir + "*"}, hidden...), paths: at(folder), pages: true},
+		rule{name: name + ": the first page", match: []string{dir + "{index,README,readme}." + docusaurusFile}, paths: at("/" + strings.TrimSuffix(route, "/")), pages: true})
 }
 
 func (d *docusaurusSite) bothEnds(to string) []string {
@@ -202,12 +195,12 @@ func (d *docusaurusSite) posts(text string) {
 	lists := append(d.bothEnds("/"+strings.TrimSuffix(b.route, "/")), "/"+b.route+"rss.xml", "/"+b.route+"atom.xml")
 	dated := []string{b.dir + "*-*-*-*." + docusaurusFile, b.dir + "*-*-*-*/index." + docusaurusFile}
 	d.rules = append(d.rules, rule{
-		name: "blog posts", pages: true, gap: true, match: dated, paths: d.everywhere(d.bothEnds("/" + b.route + "{1}/{2}/{3}/{4}")),
+		name: "blog posts", pages: true, gap: true, match: dated, paths: d.everywhere(b.dir, d.bothEnds("/"+b.route+"{1}/{2}/{3}/{4}")),
 	}, rule{
-		name: "blog posts without a date", pages: true, match: []string{b.dir + "**/*." + docusaurusFile}, paths: d.everywhere(d.bothEnds("/" + b.route + "{1}/{2}")),
+		name: "blog posts without a date", pages: true, match: []string{b.dir + "**/*." + docusaurusFile}, paths: d.everywhere(b.dir, d.bothEnds("/"+b.route+"{1}/{2}")),
 		exclude: append([]string{b.dir + "**/index." + docusaurusFile, b.dir + "**/_*"}, dated...),
 	}, rule{
-		name: "lists of posts and feeds", match: []string{b.dir + "**/*." + docusaurusFile}, paths: d.everywhere(lists),
+		name: "lists of posts and feeds", match: []string{b.dir + "**/*." + docusaurusFile}, paths: d.everywhere(b.dir, lists),
 	})
 }
 
@@ -216,8 +209,8 @@ func (d *docusaurusSite) ownPages() {
 	files, index := dir+"**/*.{js,jsx,ts,tsx,md,mdx}", dir+"**/index.{js,jsx,ts,tsx,md,mdx}"
 	hidden := []string{dir + "**/_*", dir + "**/_*/**", dir + "**/*.{test,d}.*", dir + "**/__tests__/**"}
 	d.rules = append(d.rules,
-		rule{name: "own pages", match: []string{files}, exclude: append([]string{index}, hidden...), paths: d.everywhere(d.bothEnds("/{1}/{2}")), pages: true, gap: true},
-		rule{name: "own index pages", match: []string{index}, exclude: hidden, paths: d.everywhere([]string{"/{1}/"}), pages: true})
+		rule{name: "own pages", match: []string{files}, exclude: append([]string{index}, hidden...), paths: d.everywhere(dir, d.bothEnds("/{1}/{2}")), pages: true, gap: true},
+		rule{name: "own index pages", match: []string{index}, exclude: hidden, paths: d.everywhere(dir, []string{"/{1}/"}), pages: true})
 	all := []string{dir + "**", d.blog.dir + "**", d.folder + "i18n/**", d.folder + "*versioned_docs/**"}
 	for _, docs := range d.docs {
 		all = append(all, docs.dir+"**")

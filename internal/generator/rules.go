@@ -179,8 +179,12 @@ func (s *Site) first(found []string) string {
 	return ""
 }
 
-// everywhere gives the addresses of a page in all languages.
-func (s *Site) everywhere(paths []string) []string {
+// everywhere gives the addresses of a page in all languages; of a translation
+// those that it has.
+func (s *Site) everywhere(of string, paths []string) []string {
+	if strings.HasPrefix(of, s.folder+"i18n/") {
+		return paths
+	}
 	all := slices.Clone(paths)
 	for _, language := range s.more {
 		for _, to := range paths {
@@ -188,14 +192,6 @@ func (s *Site) everywhere(paths []string) []string {
 		}
 	}
 	return all
-}
-
-// ownPaths are the addresses of a page that has one of its own.
-func (s *Site) ownPaths(file, to string) []string {
-	if strings.HasPrefix(file, s.folder+"i18n/") {
-		return s.endings(to)
-	}
-	return s.everywhere(s.endings(to))
 }
 
 // mostExceptions bounds the rules for single pages.
@@ -286,7 +282,7 @@ func (s *Site) writeExceptions(all []exception) {
 	grouped(exception.inLanguages, s.translated)
 	written := all[:min(len(all), mostExceptions)]
 	for _, e := range written {
-		own = append(own, rule{name: e.file, match: []string{literal(e.file)}, paths: s.ownPaths(e.file, escaped(e.to)), pages: true})
+		own = append(own, rule{name: e.file, match: []string{literal(e.file)}, paths: s.everywhere(e.file, s.endings(escaped(e.to))), pages: true})
 		files = append(files, e.file)
 	}
 	if left := len(all) - len(written); left > 0 {
@@ -336,7 +332,7 @@ func (s *Site) changed(group []exception) rule {
 	}
 	return rule{
 		name: dir + "… at " + to + front + "…" + strings.TrimSuffix(behind, "/"), match: s.globsOf(dir, files),
-		paths: s.ownPaths(group[0].file, escaped(to+front)+"{1}"+escaped(behind)), pages: true,
+		paths: s.everywhere(group[0].file, s.endings(escaped(to+front)+"{1}"+escaped(behind))), pages: true,
 	}
 }
 

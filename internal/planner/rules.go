@@ -131,8 +131,9 @@ func (p *Planner) Trust(ctx context.Context, repo ledger.Repository, r Rules) (R
 }
 
 // LastGood gives the last good file of a repository's default branch that is
-// remembered, and asks GitHub nothing. None: there is none, or it is good only
-// together with another repository's.
+// remembered, and asks GitHub nothing. Its File is nil where there is none, where
+// it is good only together with another repository's, and where a later release
+// refuses what was good.
 func (p *Planner) LastGood(ctx context.Context, repo ledger.Repository) (Rules, error) {
 	good, err := p.Ledger.Authority(ctx, repo.ID)
 	if errors.Is(err, store.ErrNotFound) {
@@ -141,11 +142,7 @@ func (p *Planner) LastGood(ctx context.Context, repo ledger.Repository) (Rules, 
 	if err != nil {
 		return Rules{}, err
 	}
-	last := parseRules(good.Path, good.Source)
-	if last.File == nil { // a later release refuses what was good
-		return Rules{}, nil
-	}
-	return last, nil
+	return parseRules(good.Path, good.Source), nil
 }
 
 // AuthorityNear is Authority where it is read for a comparison: one call tells

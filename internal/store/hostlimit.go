@@ -73,8 +73,8 @@ func (x *settling) welcome(ctx context.Context) error {
 	return nil
 }
 
-// limitHost fails what a purge still has of an object's host that is over its limit:
-// in chunks, each a transaction, which are looked for before. Where that breaks
+// limitHost fails what a purge still has of an object's host that is over its
+// limit: in chunks, each a transaction, which are looked for before. Where that breaks
 // off, the next refusal of the host goes on.
 func (s *Store) limitHost(ctx context.Context, r *Request, purge, named, reason string) error {
 	x := settling{Store: s, r: r}

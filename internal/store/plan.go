@@ -372,8 +372,9 @@ func (s *Store) closeSpoken(ctx context.Context, t *tx, m Move, sha string) erro
 }
 
 // pushesBefore lists the commits with words of their own that were pushed
-// before the one that is live now, without those that an earlier one carried. GitHub tells whole seconds: of those within
-// one, only what a push says that it moved from came before it.
+// before the one that is live now, without those that an earlier one carried.
+// GitHub tells whole seconds: of those within one, only what a push says that it
+// moved from came before it.
 func (s *Store) pushesBefore(ctx context.Context, t *tx, m Move, add func(row) error) error {
 	const spoken = `SELECT p.after_sha FROM push p JOIN post o ON o.repo_id = p.repo_id AND o.sha = p.after_sha
 		WHERE p.repo_id = $1 AND p.branch = $2 AND o.env_id = $3 AND o.purge_id = '' AND o.ended = 0 AND `

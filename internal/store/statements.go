@@ -6,8 +6,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
-	"strings"
 
 	"modernc.org/sqlite"
 )
@@ -68,35 +68,19 @@ type statement struct {
 // each of these is. The driver looks a parameter with a number up among all
 // arguments: the time that a list of them takes would grow with its square.
 func positional(query string) (plain string, order []int) {
-	var b strings.Builder
-	for quoted, from := false, 0; ; {
-		i := strings.IndexAny(query[from:], "'$")
-		if i < 0 {
-			b.WriteString(query[from:])
-			return b.String(), order
+	plain = parameter.ReplaceAllStringFunc(query, func(found string) string {
+		n, err := strconv.Atoi(found[1:])
+		if err != nil { // a text
+			return found
 		}
-		b.WriteString(query[from : from+i])
-		from += i
-		end := from + 1
-		for !quoted && end < len(query) && '0' <= query[end] && query[end] <= '9' {
-			end++
-		}
-		n, err := strconv.Atoi(query[from+1 : end])
-		switch {
-		case query[from] == '\'':
-			quoted = !quoted
-			end = from + 1
-			b.WriteByte('\'')
-		case err != nil: // no parameter
-			b.WriteByte('$')
-			end = from + 1
-		default:
-			order = append(order, n)
-			b.WriteByte('?')
-		}
-		from = end
-	}
+		order = append(order, n)
+		return "?"
+	})
+	return plain, order
 }
+
+// parameter finds a text too, in which there is none.
+var parameter = regexp.MustCompile(`'[^']*'|\$[0-9]+`)
 
 // arrange gives the arguments as the statement takes them.
 func (s *statement) arrange(args []driver.NamedValue) []driver.NamedValue {

@@ -4,6 +4,7 @@ PACKAGES ?= ./...
 TOOL      = $(GO) tool -modfile=tools.mod
 # The tests mostly wait: many at once, but not so many that they wait for each other.
 CORES    := $(shell nproc 2>/dev/null || echo 2)
+MODULE    = github.com/purgebot/purgebot
 # SQLite is C translated to Go: none of ours, and ten times slower when watched.
 RACE      = -race -gcflags='modernc.org/...=-race=false'
 
@@ -47,12 +48,13 @@ tidy: ## tidy go.mod; tools.mod has modules of the tools alone, apart from the p
 	cp tools.mod "$$dir/go.mod"; cp tools.sum "$$dir/go.sum"; $(GO) -C "$$dir" mod tidy; \
 	cp "$$dir/go.mod" tools.mod; cp "$$dir/go.sum" tools.sum
 
+# Only the code of this module guides the fuzzer, so nothing else is compiled anew.
 # At the end of its time Go's fuzzer now and then takes its own deadline for a
 # failure, with no input to show for it: such a target runs once more.
 fuzz: ## run each fuzz target for FUZZTIME (20s)
 	@set -e; bin=$$(mktemp); trap 'rm -f "$$bin"' EXIT; cache=$$($(GO) env GOCACHE)/fuzz; \
 	grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r package; do \
-		$(GO) test -c -fuzz Fuzz -o "$$bin" "$$package"; \
+		$(GO) test -c -gcflags='$(MODULE)/...=-d=libfuzzer' -o "$$bin" "$$package"; \
 		grep -hoE '^func Fuzz[A-Za-z0-9]*' "$$package"/*_test.go | while read -r _ target; do \
 			echo "== $$package $$target"; \
 			run() { (cd "$$package" && "$$bin" -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZTIME) \

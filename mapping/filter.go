@@ -52,6 +52,7 @@ func newFilters(written []string) (filters []filter, fault string) {
 	return filters, ""
 }
 
+// apply rewrites a whole value: it has its "/", which each filter leaves alone.
 func (f filter) apply(s string) string {
 	switch f {
 	case lowerFilter:

@@ -8,6 +8,11 @@
 // rules of the commit that had it, and every other by those of the new one:
 // else a rule that goes with its files would leave their pages stale.
 //
+// To read it: read.go is the language, key by key; objects.go and template.go
+// are what a rule gives, url.go how that is written in a URL; plan.go goes
+// through the changes, and targets.go makes and orders what they give. check.go
+// and reach.go are for people: what a file surely does wrong, and what it reaches.
+//
 // Whoever may push may write a rules file. So globs are matched at a cost that
 // is counted, a plan has at most [MaxTargets], templates can't add a host that
 // the file doesn't name, and whatever can't be sent as it is written stays in

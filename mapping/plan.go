@@ -199,14 +199,16 @@ func newSide(f *File, env Environment, q Query) *side {
 	return s
 }
 
-// planner gathers the targets of one purge.
+// planner gathers the targets of one purge. It keeps recipes, not objects: of a
+// million targets the objects alone would take more than 100 MiB. Whatever has to
+// look at an object makes it again, which is what the work of a plan is spent on.
 type planner struct {
 	file        *File
 	query       *Query
 	now, before *side
 	plan        Plan
 	targets     targetSet
-	instead     []targetSet // of each limit
+	instead     []targetSet // of each limit: gathered from the first path on, since which one applies is known last
 	matched     []int       // scratch: the globs that match
 	left        *bounds
 	bytes       int   // of all distinct objects
@@ -248,7 +250,8 @@ func (p *planner) sourceOf(key sourceKey, o *objects, g *glob.Glob, rule string)
 	return n
 }
 
-// change maps one changed path.
+// change maps one changed path. The rules file itself is never mapped: no site
+// serves it, and what is purged for `unmatched` would go with each mend of a rule.
 func (p *planner) change(c Change) {
 	if c.Path == RootPlace || c.Path == GitHubPlace {
 		return
@@ -288,7 +291,8 @@ func (p *planner) addInstead(s *side) (kept bool) {
 	return kept
 }
 
-// rules adds what the rules give whose globs match a path.
+// rules adds what the rules give whose globs match a path. All rules count, not
+// the first that fits: a page and its listing are often named by two.
 func (p *planner) rules(s *side, path string) (kept, gave bool) {
 	last := -1
 	for _, number := range p.matched {
@@ -318,7 +322,9 @@ func (p *planner) add(set *targetSet, number uint32) (kept, url bool) {
 	r := recipe{path: p.current, source: number}
 	before := p.left.work.Left
 	p.prepare(r, p.left.work)
-	again := 3 * (before - p.left.work.Left) // to sort, to compare, and to hand out
+	// What it costs to find the captures is paid for four times: here, and when
+	// the target is made again to sort, to compare, and to hand out.
+	again := 3 * (before - p.left.work.Left)
 	put := func() bool { return p.left.work.Take(objectSteps+again) && p.put(set, r) }
 	for i := range s.objects.urls {
 		t := &s.objects.urls[i]
@@ -371,8 +377,9 @@ func (p *planner) refuses(t *urlTemplate, host string) bool {
 }
 
 // put makes a target and adds it to a set, or, where the object is there
-// already, lets it keep the first path, in byte order, that led to it. It
-// reports whether the set keeps this recipe.
+// already, lets it keep the first path, in byte order, that led to it: the same
+// changes in another order must give the same plan. It reports whether the set
+// keeps this recipe.
 func (p *planner) put(set *targetSet, r recipe) bool {
 	if p.err != nil {
 		return false
@@ -410,7 +417,9 @@ func (p *planner) done(kind Kind) bool {
 	return p.query.Done != nil && p.query.Done(kind, string(p.object), action)
 }
 
-// grow makes room for one more target in a set, that of a recipe.
+// grow makes room for one more target in a set, that of a recipe. Where a set is
+// full whose URLs the largest limit replaces anyway, they are dropped, and what is
+// not a URL goes on: a change of the whole site is what that limit is for.
 func (p *planner) grow(set *targetSet, r recipe) {
 	if len(set.list) >= MaxTargets || p.bytes > maxPlanBytes {
 		if set != &p.targets || p.dropped || !p.file.replaced(set.urls) {
@@ -450,7 +459,9 @@ func (s *side) hostsFor(t *objectTemplate) []string {
 	return []string{""}
 }
 
-// limit applies the largest limit that the URLs exceed.
+// limit applies the largest limit that the URLs exceed. Only URLs are counted,
+// and only they are replaced: a tag is one object however many pages have it. A
+// rollback is never held, since somebody waits for it: see Limit.
 func (p *planner) limit(q Query) {
 	named := map[string]bool{}
 	for _, u := range q.Named {

@@ -66,7 +66,8 @@ type origins struct {
 }
 
 // maker makes targets of recipes. Those of one path and source in a row cost
-// it the least.
+// it the least. It is not safe for concurrent use, and what it made last is
+// overwritten by the next: who compares two objects has two makers.
 type maker struct {
 	*origins
 	path, source uint32
@@ -111,7 +112,9 @@ func (m *maker) make(r recipe) Target {
 	return t
 }
 
-// whole makes a target with its object.
+// whole makes a target with its object. Git allows any bytes in a name, and
+// PostgreSQL neither what is no UTF-8 nor NUL: in what can't be sent anyway, and is
+// kept for people to read, they become U+FFFD.
 func (m *maker) whole(r recipe) Target {
 	t := m.make(r)
 	if t.Object = string(m.object); t.Reason != "" {
@@ -147,7 +150,8 @@ type targetSet struct {
 	list []recipe
 	// slots finds them by half a hash of kind and object, which is in the upper
 	// half of a slot; in the lower is the place in list, counted from 1. At
-	// least half of them are empty.
+	// least half of them are empty. Two objects may share a hash: find compares
+	// them. The seed is random, so nobody can write paths that all share one.
 	slots []uint64
 	urls  int // that can be sent
 }
@@ -203,10 +207,11 @@ func (s *targetSet) set(slot uint64) {
 }
 
 // runLength is how many targets are sorted at once, with their objects in
-// memory.
+// memory: some 6 MiB. A million targets are 16 such runs, and Targets merges those
+// while it hands them out, so that all objects are never there together.
 const runLength = 1 << 16
 
-// sortRuns sorts each run of a list; Targets merges them.
+// sortRuns sorts each run of a list.
 func sortRuns(list []recipe, m *maker) {
 	type keyed struct {
 		from, to int
@@ -286,7 +291,7 @@ func (t *urlTemplate) fixedHost(host string) (string, bool) {
 }
 
 // replaced reports whether so many URLs are sure to be replaced by what the
-// largest limit says.
+// largest limit says, however many more there will be. A hold replaces nothing.
 func (f *File) replaced(urls int) bool {
 	i, l := f.exceeded(urls)
 	return i >= 0 && i == len(f.limits)-1 && !l.hold

@@ -79,6 +79,9 @@ func splitHost(ps pieces) (host, rest pieces) {
 	return host, nil
 }
 
+// setHost keeps the host of a template, and gives what is wrong with it. A host
+// may have placeholders, but what is literal in it must be fit for a host by
+// itself; where all of it is, it is turned into ASCII here, once.
 func (t *urlTemplate) setHost(host pieces) string {
 	for i, p := range host {
 		if !p.isLiteral() {
@@ -123,6 +126,8 @@ func firstOf(s string, f func(rune) bool) (rune, bool) {
 	return 0, false
 }
 
+// setRest keeps what follows the host, and gives what is wrong with it. Behind
+// the first "?" values are encoded as those of a query.
 func (t *urlTemplate) setRest(rest pieces) string {
 	query := false
 	for _, p := range rest {

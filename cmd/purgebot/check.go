@@ -30,6 +30,9 @@ type checkCmd struct {
 	JSON     bool     `name:"json" help:"Print the result as JSON."`
 }
 
+// Run prints each page's finding as soon as there is one: a list may be long, and
+// whoever stops it has what was found. A stale page has an exit code of its own, so
+// that a pipeline can tell "not purged" from "could not be seen".
 func (c *checkCmd) Run(ctx context.Context, std streams) error {
 	if err := c.usage(); err != nil {
 		return usage("%w", err)
@@ -78,6 +81,8 @@ func (c *checkCmd) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
+// usage tells what is wrong with the flags, and with pages on the command line,
+// before anything is fetched. Those of standard input are judged one by one.
 func (c *checkCmd) usage() error {
 	for _, ip := range c.Resolve {
 		if _, err := netip.ParseAddr(strings.Trim(ip, "[]")); err != nil {

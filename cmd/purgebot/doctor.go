@@ -29,6 +29,9 @@ type doctorCmd struct {
 	Account string `help:"Of the Akamai accounts only this one." placeholder:"NAME"`
 }
 
+// Run examines everything that can be, whatever fails before: whoever mends one
+// thing after the other wants to know of all. Nothing is written anywhere, neither
+// here nor at GitHub or Akamai.
 func (c *doctorCmd) Run(ctx context.Context, std streams) error {
 	cfg, faults := config.Load(c.Config, os.Getenv)
 	if faults != nil && c.Config != "" && cfg.File == "" {

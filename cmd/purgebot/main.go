@@ -4,6 +4,13 @@
 // by a package, and says what came of it. Exit 2 is for whoever called it
 // wrongly, 1 for work that failed. Only here, and in internal/config, is the
 // process's environment read.
+//
+// There are three sorts of command. serve is the server, and demo plays it on this
+// machine. purge, plan, check and rules need no server: they work on a list, a
+// clone or a page, by the packages that the server uses too. status, queue, pause
+// and the others that change a purge ask a running server over HTTP, since only it
+// may write the ledger; operator.go is that client. What others parse goes to
+// standard output, and what people read beside it to standard error.
 package main
 
 import (

@@ -127,6 +127,7 @@ func (o *operator) ask(ctx context.Context, method, path string, query url.Value
 	return err
 }
 
+// try makes one request with one token. An error never has the token in it.
 func (o *operator) try(ctx context.Context, token, method, path string, query url.Values, body, into any) error {
 	var content bytes.Buffer
 	if body != nil {
@@ -156,6 +157,8 @@ func (o *operator) try(ctx context.Context, token, method, path string, query ur
 // maxAnswer is how long an answer may be, in bytes.
 const maxAnswer = 64 << 20
 
+// read reads an answer. Whatever is not purgebot's, such as the page of a proxy, is
+// told as that, and not shown: it may be long, and it is not what is wrong.
 func (o *operator) read(res *http.Response, into any) error {
 	text, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {

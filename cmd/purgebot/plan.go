@@ -110,6 +110,10 @@ func (c *planCmd) print(w io.Writer, report *planReport) error {
 // both.
 type planRules struct{ now, old *mapping.File }
 
+// readRules reads the rules of both commits, as the server does: those of the new
+// one must be good, and where the old ones are broken the new ones stand in for
+// them, which is said. FILE stands for both: it is how rules are tried that no
+// commit has.
 func (c *planCmd) readRules(ctx context.Context, clone git.Clone, messages io.Writer, from, to string) (planRules, error) {
 	var rules planRules
 	base, which, err := c.Extends.read(ctx)

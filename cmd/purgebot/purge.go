@@ -40,6 +40,8 @@ type purgeCmd struct {
 	akamaiFlags
 }
 
+// Run sends a list while it is read: it may be longer than memory. Whatever ends
+// it, what Akamai answered until then is printed, since that much was purged.
 func (c *purgeCmd) Run(ctx context.Context, std streams) error {
 	// What is allocated is a few bodies at a time: collecting them often costs
 	// more than keeping them.
@@ -76,6 +78,8 @@ type addresses struct {
 	refused []purger.Refusal
 }
 
+// written gives the list as Akamai gets it. An address that can't be sent stops
+// nothing: it is among what was refused, at the end.
 func (a *addresses) written(values iter.Seq[string]) iter.Seq[string] {
 	if a.of != purger.URL {
 		return values

@@ -97,6 +97,8 @@ func sitemap(ctx context.Context, place string) (*builtSite, error) {
 	return s, nil
 }
 
+// readSitemap reads one sitemap: the pages it has, or the sitemaps that an index of
+// them names.
 func readSitemap(ctx context.Context, place string) (pages, maps []string, err error) {
 	in, err := openSitemap(ctx, place)
 	if err != nil {
@@ -242,6 +244,9 @@ func cut(paths map[string]bool, base string) map[string]bool {
 	return out
 }
 
+// judge counts a file as mapped if one of its URLs is a page that was built. URLs
+// that many files have in common, such as a listing's, prove nothing of this one: they
+// count only where it has no others.
 func (r *builtReport) judge(s *site, file string, urls []string, times map[string]int, built *builtSite) {
 	r.Files++
 	own := slices.DeleteFunc(slices.Clone(urls), func(u string) bool { return times[u] > 1 })

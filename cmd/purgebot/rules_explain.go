@@ -58,6 +58,8 @@ func (c *rulesExplainCmd) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
+// links finds what a file purges, or, for an object, the files that purge it. The
+// latter plans each file of HEAD alone: a template can't be read backwards.
 func (c *rulesExplainCmd) links(ctx context.Context, site *site) ([]explained, error) {
 	files, wanted := []string{c.What}, ""
 	if isObject(c.What) {
@@ -123,6 +125,8 @@ func openSite(ctx context.Context, dir, rules, env, repository string, messages 
 	return newSite(ctx, git.Clone{Dir: dir}, file, env, repository)
 }
 
+// newSite takes the first environment of the rules where none is asked for. Where
+// the clone has no remote, "owner" and "repo" stand for its name.
 func newSite(ctx context.Context, clone git.Clone, file *mapping.File, env, repository string) (*site, error) {
 	s := &site{clone: clone, rules: file}
 	var ok bool

@@ -40,6 +40,8 @@ const pageTime = 10 * time.Second
 // keyFile is the name of the App's key, beside the configuration.
 const keyFile = "app.pem"
 
+// Run waits for the browser, on loopback alone. It ends after the browser has its
+// last page: that says where the files are, and what to do next.
 func (c *setupCmd) Run(ctx context.Context, std streams) error {
 	s, err := c.prepare()
 	if err != nil {

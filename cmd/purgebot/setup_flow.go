@@ -78,6 +78,9 @@ func (s *setup) action() string {
 	return to.String()
 }
 
+// routes are the two pages of the flow. What is shown here has the state that
+// proves, when GitHub's answer comes, that this run asked for it: nobody else may
+// read it, neither a cache nor a page that points its own name to this machine.
 func (s *setup) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.start)
@@ -212,6 +215,10 @@ func (s *setup) finish(ctx context.Context, code string) (told string, err error
 	return s.next(app, made), nil
 }
 
+// exchange turns the code into the App's credentials. GitHub gives them once; what
+// goes wrong after it can only be mended on the App's own page, so the answer is
+// checked before anything is written.
+// https://docs.github.com/en/apps/sharing-github-apps/registering-a-github-app-from-a-manifest
 func (s *setup) exchange(ctx context.Context, code string) (app setupApp, err error) {
 	to := s.api.JoinPath("app-manifests", url.PathEscape(code), "conversions")
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to.String(), http.NoBody) //nolint:gosec // the operator names the host

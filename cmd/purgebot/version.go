@@ -16,6 +16,8 @@ type build struct {
 	Platform string `json:"platform"` // as linux/amd64
 }
 
+// thisBuild reads what Go noted when it built the program: nothing is handed in by
+// flags, so that a plain "go install" knows its version too.
 func thisBuild() build {
 	b := build{Version: "devel", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()

@@ -2,7 +2,13 @@
 // key an environment variable that wins over it. Variables alone are enough.
 //
 // Every fault is found in one run and told with its place: FILE:LINE, or the
-// variable.
+// variable. What can be read is given even so, since `doctor` goes on with it.
+//
+// settings.go lists all keys once, each with its variable and how it is read; the
+// documentation's tables are held to that list by a test. What must never be shown
+// is a [Secret], which can't be printed. node.go puts the variables into the file's
+// tree, so that both are read, and found fault with, by the same code; changes.go
+// says which keys a running server takes over.
 package config
 
 import (

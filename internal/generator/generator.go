@@ -1,6 +1,12 @@
 // Package generator knows site generators: which one builds a repository's
 // site, what its configuration and the pages' front matter say of addresses,
 // and the rules file that follows from it.
+//
+// It reads files and runs nothing: neither a generator nor a plugin, since a clone
+// may be anybody's. So there is what it can't know, and it says so in the file that
+// it writes. [Recognise] tells a generator by its configuration; a file each
+// knows what that generator makes of a path; rules.go writes the rules, the plainest
+// that fit the files that are there, and leaves out what they would never meet.
 package generator
 
 import (

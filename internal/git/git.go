@@ -1,5 +1,10 @@
 // Package git asks the git command about a local clone: revisions, files, the
-// exact difference of two trees, and the rules of a commit.
+// exact difference of two trees, and the rules of a commit. The command line plans
+// by it what the server plans by GitHub's API, and the demo's replay holds one
+// against the other.
+//
+// A clone may be somebody else's: git is only asked, without a pager, and nothing
+// that is named on the command line is taken for an option or a pattern.
 package git
 
 import (

@@ -1,6 +1,10 @@
 // Package object is the one meaning of what a purge names: a URL or an ARL, a
 // tag, a CP code. It says which host an object reaches, how a value is written
 // in a URL, and what no browser requests. It is pure.
+//
+// Policy allows by it, the purger packs by it, and the ledger counts refusals by
+// it: two meanings of a host would be a way around policy. Where a purge can't tell
+// the host of an object, it has none, and nothing that is allowed by host allows it.
 package object
 
 import (

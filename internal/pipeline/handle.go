@@ -104,6 +104,9 @@ func commitOf(event webhook.Event) string {
 	return ""
 }
 
+// fact notes what an event tells. What changes the App's reach comes first: it may
+// have no repository, or one that is gone and comes back by it. Everything else is
+// about a repository, which is looked up by its id: a name may be another's by now.
 func (p *Pipeline) fact(ctx context.Context, event webhook.Event, d store.Delivery) (outcome Outcome, err error) {
 	source := event.Source()
 	if outcome, is, err := p.reach(ctx, event); is || err != nil {

@@ -91,6 +91,10 @@ type proving struct {
 	now   time.Time
 }
 
+// step is the next step of the proof: what follows from where the purge is comes
+// first, since people cancel and release it meanwhile, and only then what the proof
+// itself has still to do. Nobody looks at the edge before Akamai's own estimate has
+// passed: what is stale until then proves nothing.
 func (l *proving) step(ctx context.Context) (store.ProofStep, error) {
 	switch {
 	case l.purge.State == ledger.Cancelled:

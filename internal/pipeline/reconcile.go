@@ -66,7 +66,9 @@ func (p *Pipeline) reconcile(ctx context.Context, job store.ReconcileJob) error 
 }
 
 // plan plans the difference. A move without an environment means that the
-// purge waits: a fault was noted.
+// purge waits: a fault was noted. In order: broken rules hold everything up, since
+// nobody knows what they mean to purge; an environment that good rules don't name
+// moves on in silence; rules that were removed say so once.
 func (p *Pipeline) plan(ctx context.Context, repo ledger.Repository, env ledger.Environment) (store.Move, error) {
 	d, err := p.planner.Plan(ctx, repo, env, env.Desired, nil)
 	if err != nil {
@@ -121,7 +123,8 @@ func (p *Pipeline) plan(ctx context.Context, repo ledger.Repository, env ledger.
 }
 
 // begin writes a move's purge with its targets, each of which the policy
-// judges. by is the success that caused it.
+// judges. by is the success that caused it. Nobody sees the purge until Commit
+// opens it together with the move; one that Commit refuses is thrown away.
 func (p *Pipeline) begin(ctx context.Context, repo ledger.Repository, move *store.Move, targets *planner.Targets, purge ledger.Purge, by ledger.Point) (err error) {
 	purge.RepoID, purge.EnvID, purge.Unmatched = repo.ID, move.Env.ID, targets.Unmatched
 	purge.Account = p.accountOf(repo.FullName())

@@ -52,6 +52,8 @@ func (p *Pipeline) Recover(ctx context.Context) {
 // that is, 0: as usual.
 type chore func(ctx context.Context, c store.Chore, began time.Time) (done bool, after time.Duration, err error)
 
+// repeat does a chore until ctx ends, on whichever replica claims it: each asks at
+// every tick, and most are told that it is not due or somebody else's.
 func (p *Pipeline) repeat(ctx context.Context, name string, every time.Duration, do chore) {
 	tick := time.NewTicker(choreTick)
 	defer tick.Stop()

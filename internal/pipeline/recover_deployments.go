@@ -40,6 +40,10 @@ type comparing struct {
 	told     sync.Map  // by repository's id, 0: the lists of them: the fault that the log told last
 }
 
+// compare is one round over all repositories. It first learns their names, since
+// GitHub answers for an old one as long as nobody took it; where that fails, what
+// the ledger knows is compared all the same. One repository's trouble ends nothing
+// of the others': only GitHub's rate limit, and the server's end, do.
 func (c *comparing) compare(ctx context.Context, chore store.Chore, began time.Time) (done bool, after time.Duration, err error) {
 	infos, err := c.follow(ctx)
 	if _, waitable := github.RetryAfter(err); waitable || ctx.Err() != nil {

@@ -75,6 +75,8 @@ func (p *Pipeline) follow(ctx context.Context) (map[int64]github.Info, error) {
 	return infos, errors.Join(lists, names, meetings)
 }
 
+// followOne notes a repository as GitHub lists it now: its name and branch may
+// have changed, and what is listed is not gone, whatever the ledger says.
 func (p *Pipeline) followOne(ctx context.Context, repo ledger.Repository, info github.Info, installation int64) error {
 	now := ledger.Repository{
 		ID: repo.ID, Owner: info.Owner, Name: info.Name, Installation: installation, DefaultBranch: info.DefaultBranch,

@@ -45,6 +45,8 @@ func (o owner) most(share int) int {
 	return share
 }
 
+// parkedJob is a job that found no room: the next of its owners that leaves hands
+// it on, so that it needs no timer and loses no place to the sweep.
 type parkedJob struct {
 	job    river.JobArgs // comparable
 	owners []owner

@@ -32,6 +32,9 @@ func (a *commandRun) firstThatWorks(ctx context.Context, offers ...string) (stri
 	return "", nil
 }
 
+// works reports whether a command would do all that it says. It is tried as the
+// command itself would run, up to the moment before it writes anything, with a
+// small share of the steps.
 func (a *commandRun) works(ctx context.Context, offer string) (bool, error) {
 	parsed, err := command.Parse(offer)
 	if err != nil {

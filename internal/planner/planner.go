@@ -2,7 +2,13 @@
 // that it starts from, the files that changed since, the rules of both
 // commits, and the targets that these give. It reads GitHub and the ledger,
 // each of them once a plan and no sooner than a stage needs it, and changes
-// neither, but for the last good rules of a default branch: see Trusted. The last stage is pure: see Map.
+// neither, but for the last good rules of a default branch: see Trusted. The last
+// stage is pure: see Map.
+//
+// Deployments, previews, forecasts, comments and recovery all plan by it, so what a
+// pull request is told is what will be purged. It takes no short way around a doubt:
+// where GitHub can't say exactly what differs between two commits, both trees are
+// read, and where even that is not possible the plan is an error and is tried again.
 package planner
 
 import (

@@ -63,6 +63,8 @@ func (p *Planner) Map(ctx context.Context, repo ledger.Repository, file *mapping
 	return mapTargets(ctx, repo, file, p.Policy().For(repo.FullName()), c, p.room)
 }
 
+// mapTargets plans and judges, once or, for a rollback, perhaps twice: by
+// rollback_action, and where the operator's bounds don't let that go, by action.
 func mapTargets(ctx context.Context, repo ledger.Repository, file *mapping.File, grant policy.Grant, c Change, room *mapping.Room) (Targets, error) {
 	t := Targets{change: c, grant: grant}
 	q := mapping.Query{

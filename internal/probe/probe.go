@@ -1,5 +1,10 @@
 // Package probe looks at a page at Akamai's edge and at its origin until the
-// evidence is enough to judge, or until more looks would not help.
+// evidence is enough to judge, or until more looks would not help. What that
+// evidence means is package verify's to say; this one has the network.
+//
+// A page that is fresh takes one look at each place. Only one that isn't is looked at
+// again, past the cache and in other variants, since each of those looks reaches the
+// origin: a purge of many pages must not become load there.
 package probe
 
 import (

@@ -1,6 +1,14 @@
 // Package report has the words that people read: of a commit status, of a
 // purge's page, of an error. It is pure; the same value always gives the same
 // words, and the clock is an argument.
+//
+// Editors read them who never heard of Akamai, and operators at night: so first what
+// is, then what follows, then what to do. Text of others, such as a path, a login or
+// Akamai's own words, goes through quote.go: in Markdown it can't be anything but
+// text, and nobody is mentioned by it. report.go has the statuses, which GitHub cuts
+// at [MaxDescription]; reply.go and refusal.go what comments are answered; check.go,
+// page.go and proof.go what has more room; preview.go what a pull request would purge.
+// The golden files in testdata are the quickest way to see all of it.
 package report
 
 import (

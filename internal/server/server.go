@@ -1,5 +1,16 @@
 // Package server is the whole of `purgebot serve`: the listener, the routes
 // and the jobs, wired together and stopped in order.
+//
+// The order is the point of it. At the start the database comes first, then the
+// address: who can't have both changes nothing and says why. What an earlier process
+// left claimed is freed before the first job runs, and only then is anything served.
+// At the end new requests are refused first, so that no webhook is taken that nobody
+// reads any more; then requests and jobs end by themselves, as long as that takes
+// within a bound, and are cut off after it. Whatever is cut off is taken up again at
+// the next start, since all of it stands in the ledger.
+//
+// What an operator may change while it runs, such as policy and credentials, is in
+// reload.go: one value, swapped whole, that is never half old and half new.
 package server
 
 import (
@@ -73,7 +84,7 @@ const (
 )
 
 // Server is the whole of `purgebot serve`: the listener, the routes and the
-// jobs. newServer starts nothing; run does, and stops it in order.
+// jobs. New starts nothing; Run does, and stops it in order.
 type Server struct {
 	cfg      Config
 	store    *store.Store
@@ -178,6 +189,9 @@ func (s *Server) Addr() string { return s.listener.Addr().String() }
 // Store is what the server keeps: the demo and the tests look into it.
 func (s *Server) Store() *store.Store { return s.store }
 
+// routes are the webhook's, which GitHub signs, and those of package web. A webhook
+// that is sent to the wrong path is told the right one: the App's settings page shows
+// the operator that answer.
 func (s *Server) routes() (http.Handler, error) {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true

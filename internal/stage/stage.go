@@ -1,6 +1,8 @@
 // Package stage is the whole world on loopback: stand-ins for GitHub and
 // Akamai, a site in git, and the real server between them. The demo plays on
-// it, and so do the tests that drive the whole product.
+// it, and so do the tests that drive the whole product. Everything between them is
+// HTTP: nothing of the server is replaced, and the stand-ins are as strict as what
+// they stand for. Time is the machine's own, unless a test gives a clock.
 package stage
 
 import (

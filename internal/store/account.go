@@ -194,7 +194,7 @@ func (s *Store) move(ctx context.Context, t *tx, to string, purges ...string) er
 		return err
 	}
 	wakeAll(t, to)
-	return s.rewordPurges(ctx, t, list(1, len(purges)), anys(purges)...)
+	return s.rewordPurges(ctx, t, purges)
 }
 
 // sweepStrays has the requests of accounts that are gone give back what they

@@ -163,6 +163,8 @@ func (s *Store) act(ctx context.Context, a Act, do func(*tx, ledger.Purge) error
 	})
 }
 
+// lockPurge locks a purge, after the budget of the account that it is sent with.
+// Which one that is may change until the lock is held: then it begins anew.
 func (s *Store) lockPurge(ctx context.Context, t *tx, id string) (ledger.Purge, error) {
 	var account string
 	if err := missing(t.row(ctx, `SELECT account FROM purge WHERE id = $1`, id).Scan(&account)); err != nil {

@@ -39,6 +39,8 @@ func (s *Store) sweepClock(ctx context.Context) (now time.Time, err error) {
 	return now, nil
 }
 
+// mendClocks makes due whatever lies ahead of now. Where a moment is a bound and
+// not a wait, such as when the edge will be done, it becomes now.
 func (s *Store) mendClocks(ctx context.Context, t *tx, now time.Time) error {
 	for _, query := range []string{
 		`UPDATE budget SET at = $1 WHERE at > $1`,

@@ -84,6 +84,9 @@ func (s *Store) DesireHere(ctx context.Context, repo int64, name string, d ledge
 	})
 }
 
+// desire is Desire; hear has whoever is to reconcile hear of it. A status that is
+// known already counts anew where GitHub recorded it later: a run may be run again
+// under its id.
 func (s *Store) desire(ctx context.Context, repo int64, name string, d ledger.Deploy, due time.Time, hear func(t *tx, env string) error) (e ledger.Environment, moved bool, err error) {
 	err = s.write(ctx, func(t *tx) error {
 		moved = false

@@ -68,6 +68,8 @@ func examineFile(ctx context.Context, path string) (string, error) {
 
 const schemaVersion = `SELECT COUNT(*), COALESCE(MAX(works), 0) FROM schema_version`
 
+// examined puts into words which schema a database has. version reads how many
+// steps it has and how many a program must know.
 func examined(engine string, made bool, version func(...any) error) (string, error) {
 	if !made {
 		return engine + ", its tables are made at the first start", nil
@@ -85,6 +87,9 @@ func examined(engine string, made bool, version func(...any) error) (string, err
 	return fmt.Sprintf("%s, schema %d", engine, have), nil
 }
 
+// examinePostgres looks for what would stop the first start, and writes nothing:
+// a standby, a read-only session, no schema, or none that the user may make tables
+// in. Each is told with the statement that mends it.
 func examinePostgres(ctx context.Context, address string) (string, error) {
 	cfg, err := postgresConfig(address)
 	if err != nil {

@@ -161,6 +161,7 @@ func (s *Store) Leftovers(ctx context.Context) (waiting, planned int, err error)
 const (
 	Chunk         = chunk
 	RejudgeAtOnce = rejudgeAtOnce
+	MarkedAtOnce  = markedAtOnce
 )
 
 // Between runs something once, before the first statement that has some text.

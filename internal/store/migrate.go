@@ -45,6 +45,9 @@ func (e *sqliteEngine) migrate(ctx context.Context) error {
 	return migrateJobs[*sql.Tx](ctx, riversqlite.New(e.db))
 }
 
+// migrate takes turns with other replicas that start at the same moment, by a lock
+// that ends with its session. No statement of it has a deadline: on a large
+// database a step may take minutes, and half of it would help nobody.
 func (e *postgresEngine) migrate(ctx context.Context) error {
 	cfg := e.pool.Config()
 	cfg.ConnConfig.Tracer = nil // a step, or another's, may take its time
@@ -82,6 +85,9 @@ func (e *SchemaError) Error() string {
 		"start the newer release again, or the one before it, or go back to a backup", e.Have, e.Works, e.Known)
 }
 
+// applySchema makes the steps that a database lacks, all of them or none. It needs
+// no way back: the release before works on what the new one made, as each step
+// says by what it takes to work.
 func applySchema(ctx context.Context, t *tx, steps []step) error {
 	if _, err := t.exec(ctx, `CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY, works BIGINT NOT NULL)`); err != nil {
 		return err

@@ -317,6 +317,9 @@ func (s *Store) Failing(ctx context.Context, failing map[int64]int) error {
 	})
 }
 
+// tellHearing notes since when an installation's webhooks are silent or fail, and
+// tells it: once when that begins and once when it ends, by whichever replica
+// changes the row.
 func (s *Store) tellHearing(ctx context.Context, t *tx, column string, silence ledger.Silence, unheard bool) error {
 	if len(s.receivers()) == 0 {
 		return nil

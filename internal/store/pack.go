@@ -17,7 +17,10 @@ type openPurge struct {
 // purgesAtOnce bounds how many purges one request looks through.
 const purgesAtOnce = 400
 
-// open lists the purges in line: people's first, then small ones.
+// line is the order of purges p: people's first, then small ones.
+const line = `p.lane, (p.urls + p.tags + p.cpcodes), p.id`
+
+// open lists the purges in line.
 func (c *claim) open(ctx context.Context) (open []openPurge, err error) {
 	err = c.t.each(ctx, func(r row) error {
 		var p openPurge
@@ -26,7 +29,7 @@ func (c *claim) open(ctx context.Context) (open []openPurge, err error) {
 		return err
 	}, `SELECT id, network, lane FROM purge p WHERE `+sendable(3)+` AND EXISTS
 			(SELECT 1 FROM target t WHERE t.purge_id = p.id AND t.kind = $1 AND t.state = 'waiting')
-		ORDER BY lane, (urls + tags + cpcodes), id LIMIT $2`, string(c.kind), purgesAtOnce, c.account, c.pause)
+		ORDER BY `+line+` LIMIT $2`, string(c.kind), purgesAtOnce, c.account, c.pause)
 	return open, err
 }
 
@@ -86,6 +89,9 @@ type candidate struct {
 	action purger.Action
 }
 
+// gather fills a request: the first purge in line decides its network, the first
+// target its action, and every purge behind may fill it up. So small purges ride
+// along with a large one, and cost no request of their own.
 func (c *claim) gather(ctx context.Context, open []openPurge) (*gathering, error) {
 	g := &gathering{
 		claim: c, seen: map[string]bool{},
@@ -161,6 +167,9 @@ func (g *gathering) page(ctx context.Context, id string, after int64) (page []ca
 	return page, err
 }
 
+// add takes a target, if it fits. What is longer than the rest of the body is
+// passed over for shorter ones, a few times: to look through all that waits for
+// the last half percent would cost more than it saves.
 func (g *gathering) add(t candidate) {
 	if g.r.Action == "" {
 		g.r.Action = t.action

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/purgebot/purgebot/internal/ledger"
@@ -18,10 +20,16 @@ type Paused struct {
 
 // Pause begins a pause: no claim of any replica takes what it covers from then
 // on. An active one of the same scope ends, and this one takes its place.
+//
+// One write begins it. Its purges are marked in chunks after that, which what
+// claims doesn't wait for; where that breaks off, claims and the sweep go on.
 func (s *Store) Pause(ctx context.Context, p ledger.Pause) (begun Paused, err error) {
+	if begun, err = s.wouldHold(ctx, p); err != nil {
+		return begun, fmt.Errorf("pause: %w", err)
+	}
 	err = s.whileNothingIsClaimed(ctx, func(t *tx) error {
-		p.Since = when(ms(s.now()))
-		if err := t.row(ctx, `UPDATE counter SET n = n + 1 WHERE name = 'pause' RETURNING n`).Scan(&p.ID); err != nil {
+		begun.Since = when(ms(s.now()))
+		if err := t.row(ctx, `UPDATE counter SET n = n + 1 WHERE name = 'pause' RETURNING n`).Scan(&begun.ID); err != nil {
 			return err
 		}
 		if _, err := s.endPauses(ctx, t, "", func(old ledger.Pause) bool { return old.Same(p.Scope) }); err != nil {
@@ -32,27 +40,41 @@ func (s *Store) Pause(ctx context.Context, p ledger.Pause) (begun Paused, err er
 			everyone = 1
 		}
 		if _, err := t.exec(ctx, `INSERT INTO pause (id, repositories, environment, account, everyone, paused_by, reason, began_at, until)
-			VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)`, p.ID, p.Repositories, p.Environment, p.Account, everyone, p.By, p.Reason, ms(p.Since), ms(p.Until)); err != nil {
+			VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9)`,
+			begun.ID, p.Repositories, p.Environment, p.Account, everyone, p.By, p.Reason, ms(begun.Since), ms(p.Until)); err != nil {
 			return err
 		}
-		if _, err := s.applyPauses(ctx, t, everyAccount); err != nil {
-			return err
-		}
-		all, err := pauses(ctx, t)
-		if err != nil || len(all) == 0 {
-			return err
-		}
-		begun = all[len(all)-1]
 		return s.tellPause(ctx, t, ledger.EventPaused, begun, "")
 	})
 	if err != nil {
 		return begun, fmt.Errorf("pause: %w", err)
 	}
+	s.markSoon(ctx)
 	return begun, nil
 }
 
+// wouldHold says what a pause would hold back that began now.
+func (s *Store) wouldHold(ctx context.Context, p ledger.Pause) (c Paused, err error) {
+	c.Pause = p
+	err = s.read(ctx, func(t *tx) error {
+		all, err := pauses(ctx, t)
+		if err != nil {
+			return err
+		}
+		older := slices.DeleteFunc(all, func(old Paused) bool { return old.Same(p.Scope) })
+		_, err = eachCovered(ctx, t, append(older, c), func(_ string, by *Paused, objects int) {
+			if by != nil && by.ID == p.ID {
+				c.Purges++
+				c.Objects += objects
+			}
+		}, `p.state = 'open'`)
+		return err
+	})
+	return c, err
+}
+
 // Resume ends the pauses of a scope, and gives them with what they held back:
-// it goes out from then on. ErrNothing: there is none.
+// it goes out from then on, chunk by chunk. ErrNothing: there is none.
 func (s *Store) Resume(ctx context.Context, scope ledger.Scope, by string) (ended []Paused, err error) {
 	err = s.whileNothingIsClaimed(ctx, func(t *tx) (err error) {
 		ended, err = s.endPauses(ctx, t, by, func(p ledger.Pause) bool { return p.Same(scope) })
@@ -67,6 +89,7 @@ func (s *Store) Resume(ctx context.Context, scope ledger.Scope, by string) (ende
 	if err != nil {
 		return nil, fmt.Errorf("resume: %w", err)
 	}
+	s.markSoon(ctx)
 	return ended, nil
 }
 
@@ -112,8 +135,8 @@ func (s *Store) whileNothingIsClaimed(ctx context.Context, change func(*tx) erro
 	})
 }
 
-// endPauses ends the active pauses that fit. What they covered is judged anew,
-// since another may cover it too.
+// endPauses ends the active pauses that fit, and gives them with what they held
+// back until now: markPaused lets that go.
 func (s *Store) endPauses(ctx context.Context, t *tx, by string, fit func(ledger.Pause) bool) (ended []Paused, err error) {
 	all, err := pauses(ctx, t)
 	if err != nil {
@@ -127,21 +150,8 @@ func (s *Store) endPauses(ctx context.Context, t *tx, by string, fit func(ledger
 		if _, err := t.exec(ctx, `UPDATE pause SET ended_at = $2, ended_by = $3 WHERE id = $1`, p.ID, ms(s.now()), by); err != nil {
 			return nil, err
 		}
-		if err := s.rewordPurges(ctx, t, `(SELECT id FROM purge WHERE pause_id = $1 AND `+isPaused+` AND state = 'open')`, p.ID); err != nil {
-			return nil, err
-		}
-		if _, err := t.exec(ctx, `UPDATE purge SET pause_id = 0, judged = 0 WHERE pause_id = $1 AND `+isPaused, p.ID); err != nil {
-			return nil, err
-		}
 	}
-	if len(ended) == 0 {
-		return nil, nil
-	}
-	for _, account := range s.allAccounts() {
-		wakeAll(t, account)
-	}
-	_, err = s.applyPauses(ctx, t, everyAccount)
-	return ended, err
+	return ended, nil
 }
 
 func (s *Store) tellResumed(ctx context.Context, t *tx, ended []Paused, by string) error {
@@ -156,60 +166,135 @@ func (s *Store) tellResumed(ctx context.Context, t *tx, ended []Paused, by strin
 // everyAccount stands for all: no account has such a name.
 const everyAccount = "*"
 
-// applyPauses notes of each open purge of an account which active pause covers
-// it, if any, as ledger.Pause says, and gives the latest of them. Each purge is
-// held against a pause once: SQL knows no globs. Every claim does this first, so
-// that a purge which was opened while a pause began is never taken.
-func (s *Store) applyPauses(ctx context.Context, t *tx, account string) (latest int64, err error) {
+// markedAtOnce bounds how many purges one write marks as paused or as not. It is
+// more than what one request looks through.
+const markedAtOnce = 500
+
+// markSoon marks purges after their pause has begun or ended, which stands
+// whatever becomes of this.
+func (s *Store) markSoon(ctx context.Context) {
+	if err := s.markPaused(ctx); err != nil {
+		s.log.WarnContext(ctx, "purges don't say yet that they are paused, or no more: the sweep goes on with that", "error", err)
+	}
+}
+
+// markPaused has each purge say which active pause covers it. What an ended
+// pause covered is held against the others, since one of them may cover it too.
+func (s *Store) markPaused(ctx context.Context) error {
+	for more := true; more; {
+		err := s.whileNothingIsClaimed(ctx, func(t *tx) (err error) {
+			if more, err = s.letGo(ctx, t); err != nil || more {
+				return err
+			}
+			_, more, err = s.applyPauses(ctx, t, everyAccount)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ofEndedPause is the condition of a purge that a pause covered which ended.
+const ofEndedPause = isPaused + ` AND pause_id NOT IN (SELECT id FROM pause WHERE ended_at = 0)`
+
+// letGo lets some purges go that an ended pause covered, and says whether there
+// may be more.
+func (s *Store) letGo(ctx context.Context, t *tx) (more bool, err error) {
+	ids, err := t.texts(ctx, `UPDATE purge SET pause_id = 0, judged = 0
+		WHERE id IN (SELECT id FROM purge WHERE `+ofEndedPause+` LIMIT $1) RETURNING id`, markedAtOnce)
+	if err != nil || len(ids) == 0 {
+		return false, err
+	}
+	for _, account := range s.allAccounts() {
+		wakeAll(t, account)
+	}
+	return len(ids) == markedAtOnce, s.rewordPurges(ctx, t, ids)
+}
+
+// unjudged is the condition of an open purge p that was not held against all
+// pauses yet, where $1 is the latest that is active.
+const unjudged = `p.state = 'open' AND p.pause_id = 0 AND p.judged < $1`
+
+// applyPauses notes of the first open purges of an account which active pause covers
+// them, if any, as ledger.Pause says, and gives the latest pause and whether more
+// purges may wait for this: those are behind in line. Each purge is held against a
+// pause once: SQL knows no globs. Every claim does this first, so that a purge which
+// was opened while a pause began is never taken.
+func (s *Store) applyPauses(ctx context.Context, t *tx, account string) (latest int64, more bool, err error) {
 	all, err := pauses(ctx, t)
 	if err != nil || len(all) == 0 {
-		return 0, err
+		return 0, false, err
 	}
 	latest = all[len(all)-1].ID
 	covered := map[int64][]string{}
-	err = t.each(ctx, func(r row) error {
-		var id, owner, name, environment, account string
-		var cause ledger.Cause
-		err := r.Scan(&id, &owner, &name, &environment, &cause, &account)
-		by := int64(0)
-		for _, p := range all {
-			if by == 0 && p.Covers(owner+"/"+name, environment, accountName(account), cause) {
-				by = p.ID
-			}
+	n, err := eachCovered(ctx, t, all, func(id string, by *Paused, _ int) {
+		pause := int64(0)
+		if by != nil {
+			pause = by.ID
 		}
-		covered[by] = append(covered[by], id)
-		return err
-	}, `SELECT p.id, COALESCE(r.owner, ''), COALESCE(r.name, ''), p.environment, p.cause, p.account
-		FROM purge p LEFT JOIN repo r ON r.id = p.repo_id WHERE p.state = 'open' AND p.pause_id = 0 AND p.judged < $1 AND ($2 = '*' OR p.account = $2)`, latest, account)
+		covered[pause] = append(covered[pause], id)
+	}, unjudged+` AND ($2 = '*' OR p.account = $2) ORDER BY `+line+` LIMIT $3`, latest, account, markedAtOnce)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	for by, ids := range covered {
 		for part := range chunks(ids, rowsAtOnce) {
 			if _, err := t.exec(ctx, `UPDATE purge SET judged = $1, pause_id = $2 WHERE id IN `+list(3, len(part)),
 				append([]any{latest, by}, anys(part)...)...); err != nil {
-				return 0, err
-			}
-			if by == 0 {
-				continue
-			}
-			if err := s.rewordPurges(ctx, t, list(1, len(part)), anys(part)...); err != nil {
-				return 0, err
+				return 0, false, err
 			}
 		}
+		if by == 0 {
+			continue
+		}
+		if err := s.rewordPurges(ctx, t, ids); err != nil {
+			return 0, false, err
+		}
 	}
-	return latest, nil
+	return latest, n == markedAtOnce, nil
 }
 
-// rewordPurges has the surfaces of purges written anew. It wakes the first of
-// them; the sweep wakes the others, a few at a time.
-func (s *Store) rewordPurges(ctx context.Context, t *tx, purges string, args ...any) error {
-	const wokenAtOnce = 100
-	names, err := s.touch(ctx, t, `version = version + 1, rung_at = 0`, `purge_id IN `+purges, args...)
-	for _, name := range names[:min(len(names), wokenAtOnce)] {
-		t.enqueue(ReportJob{Surface: name})
+// eachCovered gives each purge p of a condition with the first of some pauses
+// that covers it, nil if none does, and how many objects of it are to be sent.
+func eachCovered(ctx context.Context, t *tx, pauses []Paused, give func(id string, by *Paused, objects int), where string, args ...any) (n int, err error) {
+	err = t.each(ctx, func(r row) error {
+		var id, owner, name, environment, account string
+		var cause ledger.Cause
+		var objects int
+		if err := r.Scan(&id, &owner, &name, &environment, &cause, &account, &objects); err != nil {
+			return err
+		}
+		n++
+		for i := range pauses {
+			if pauses[i].Covers(owner+"/"+name, environment, accountName(account), cause) {
+				give(id, &pauses[i], objects)
+				return nil
+			}
+		}
+		give(id, nil, objects)
+		return nil
+	}, `SELECT p.id, COALESCE(r.owner, ''), COALESCE(r.name, ''), p.environment, p.cause, p.account,
+			p.urls + p.tags + p.cpcodes - p.accepted - p.failed
+		FROM purge p LEFT JOIN repo r ON r.id = p.repo_id WHERE `+where, args...)
+	return n, err
+}
+
+// rewordPurges has the surfaces of purges written anew. It wakes some of them;
+// the sweep wakes the others, a few at a time.
+func (s *Store) rewordPurges(ctx context.Context, t *tx, purges []string) error {
+	for part := range chunks(purges, rowsAtOnce) {
+		names, err := s.touch(ctx, t, `version = version + 1, rung_at = 0`, `purge_id IN `+list(1, len(part)), anys(part)...)
+		if err != nil {
+			return err
+		}
+		const wokenAtOnce = 20
+		for _, name := range names[:min(len(names), wokenAtOnce)] {
+			t.enqueue(ReportJob{Surface: name})
+		}
 	}
-	return err
+	return nil
 }
 
 // putBack takes out of a request that waits to be sent again what a pause
@@ -220,7 +305,8 @@ func (c *claim) putBack(ctx context.Context, request string) error {
 	return err
 }
 
-// sweepPauses ends the pauses whose time is over.
+// sweepPauses ends the pauses whose time is over, and marks purges where whoever
+// paused or resumed did not come to it.
 func (s *Store) sweepPauses(ctx context.Context, now time.Time) error {
 	over, err := s.has(ctx, `SELECT 1 FROM pause WHERE ended_at = 0 AND until > 0 AND until <= $1`, ms(now))
 	if err == nil && over {
@@ -231,6 +317,15 @@ func (s *Store) sweepPauses(ctx context.Context, now time.Time) error {
 			}
 			return s.tellResumed(ctx, t, ended, "")
 		})
+	}
+	for _, left := range []string{ofEndedPause, strings.ReplaceAll(unjudged, "$1", `(SELECT MAX(id) FROM pause WHERE ended_at = 0)`)} {
+		var some bool
+		if err == nil {
+			some, err = s.has(ctx, `SELECT 1 FROM purge p WHERE `+left)
+		}
+		if err == nil && some {
+			err = s.markPaused(ctx)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("sweep pauses: %w", err)

@@ -251,6 +251,89 @@ func TestPauseTakesThePlaceOfOneOfItsScope(t *testing.T) {
 	})
 }
 
+// The pause is one write: whoever began or ended it may die after that.
+func TestPauseThatBreaksOff(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		known(t, s)
+		first := deployed(t, s, repoID, "production", pageA)
+		mend := s.Break(1, errors.New("the disk is full"))
+		if begun := pause(t, s, ledger.Pause{}); begun.Purges != 1 || begun.Objects != 1 {
+			t.Errorf("it holds back %+v", begun)
+		}
+		mend()
+		if p := reread(t, s, first.ID); p.PausedBy != "" {
+			t.Errorf("marked, though the write failed: %q", p.PausedBy)
+		}
+		swept(t, s)
+		if p := reread(t, s, first.ID); p.PausedBy == "" {
+			t.Error("the sweep did not go on")
+		}
+		wantSent(t, s, c)
+		deployed(t, s, otherRepo, "production", pageB)
+		mend = s.Break(1, errors.New("the disk is full"))
+		if ended := resume(t, s, ledger.Scope{}); len(ended) != 1 || ended[0].Purges != 1 {
+			t.Errorf("it held back %+v", ended)
+		}
+		mend()
+		wantSent(t, s, c, pageB)
+		swept(t, s)
+		wantSent(t, s, c, pageA)
+	})
+}
+
+func TestPauseOfManyPurgesGoesInChunks(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	s := open(t, "sqlite:"+t.TempDir()+"/p.db", c.Now)
+	known(t, s)
+	const n = 2 * store.MarkedAtOnce
+	var pages []string
+	for i := range n {
+		pages = append(pages, fmt.Sprintf("https://www.example.com/%04d", i))
+		deployed(t, s, repoID, "production", pages[i])
+	}
+	m := store.Measure(s)
+	bounded := func(step string) {
+		t.Helper()
+		if rows, _ := m.Reset(); rows > 3*store.MarkedAtOnce+20 { // purges are let go, read and written
+			t.Errorf("%s: one write touched %d rows", step, rows)
+		}
+	}
+	pause(t, s, ledger.Pause{})
+	bounded("pause")
+	if all, err := s.Pauses(t.Context()); err != nil || len(all) != 1 || all[0].Purges != n || all[0].Objects != n {
+		t.Errorf("it holds back %+v, %v", all, err)
+	}
+	wantSent(t, s, c)
+	pause(t, s, ledger.Pause{Reason: "still"})
+	bounded("another in its place")
+	wantSent(t, s, c)
+	resume(t, s, ledger.Scope{})
+	bounded("resume")
+	wantSent(t, s, c, pages...)
+	pause(t, s, ledger.Pause{Scope: ledger.Scope{Repositories: "acme/blog"}})
+	for i := range n {
+		pages[i] += "/again"
+		deployed(t, s, repoID, "production", pages[i])
+	}
+	opens(t, s, ledger.Purge{RepoID: repoID, Environment: "production", Cause: ledger.CauseComment, Network: mapping.Production, Lane: ledger.LanePeople}, pageA)
+	var first *store.Request
+	for first == nil { // each claim holds some of them against the pause
+		var err error
+		if first, _, err = s.Claim(t.Context(), "", purger.URL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if first.Lane != ledger.LanePeople || first.Objects[0] != pageA {
+		t.Errorf("lane %d goes first, with %s", first.Lane, first.Objects[0])
+	}
+	settle(t, s, first, accepted)
+	rest := slices.DeleteFunc(pages, func(page string) bool { return slices.Contains(first.Objects, page) })
+	wantSent(t, s, c, rest...)
+}
+
 // Once a pause has begun no replica claims what it covers, however many claim
 // and open at that moment.
 func TestNoReplicaClaimsAfterAPause(t *testing.T) {

@@ -181,6 +181,9 @@ func (s *Store) Commit(ctx context.Context, m Move) (ok bool, err error) {
 	return ok, nil
 }
 
+// commit is Commit's transaction. Its first statement is the compare-and-set:
+// whoever comes second changes nothing. What it remembers of the commit, its words,
+// its purge and the end of others' words go with it or not at all.
 func (s *Store) commit(ctx context.Context, t *tx, m Move, covered []string) (ok bool, err error) {
 	e := m.Env
 	before := e.Live
@@ -232,6 +235,8 @@ func (s *Store) discard(ctx context.Context, purge string) error {
 	return s.pruneAll(ctx, `DELETE FROM purge WHERE id IN (`+planned+` LIMIT $2)`, purge)
 }
 
+// openAndAnnounce opens a move's purge, whose words its status has from then on, or
+// says of the commit why there is none.
 func (s *Store) openAndAnnounce(ctx context.Context, t *tx, m Move, e ledger.Environment) error {
 	switch {
 	case m.Purge != nil:

@@ -92,6 +92,8 @@ func (s *Store) Announce(ctx context.Context, a Announcement) error {
 	return nil
 }
 
+// announce wants a status, unless a purge speaks there or a later fact has spoken.
+// What it says already costs no write at GitHub.
 func (s *Store) announce(ctx context.Context, t *tx, a Announcement) error {
 	name := surface(a.RepoID, a.SHA, a.Context)
 	ended := 0

@@ -90,6 +90,8 @@ func (e *postgresEngine) transact(ctx context.Context, options pgx.TxOptions, f 
 	}
 }
 
+// once is one try of a transaction. Its jobs are inserted at its end, so that
+// nobody is woken before there is something to see.
 func (e *postgresEngine) once(ctx context.Context, options pgx.TxOptions, f func(*tx) error) (err error) {
 	defer func() {
 		// A session stays with the server, and the settings, that it began

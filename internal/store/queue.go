@@ -70,14 +70,22 @@ func sendable(from int) string {
 	return fmt.Sprintf(`p.state = 'open' AND p.account = $%d AND p.pause_id = 0 AND p.judged >= $%d`, from, from+1)
 }
 
+// take claims what is next. The budget's row comes first: claims of all replicas
+// for one account take turns by it, so that none counts on a token that another
+// takes. What waits to be sent again goes before what is new of the same lane: it
+// was in line before.
 func (c *claim) take(ctx context.Context) (*Request, time.Duration, error) {
 	var err error
 	if c.budget, err = c.loadBudget(ctx, c.t, c.account, c.kind); err != nil {
 		return nil, 0, err
 	}
 	c.now = c.Store.now()
-	if c.pause, err = c.applyPauses(ctx, c.t, c.account); err != nil {
+	var more bool
+	if c.pause, more, err = c.applyPauses(ctx, c.t, c.account); err != nil {
 		return nil, 0, err
+	}
+	if more { // what was held against the pauses may all be covered
+		c.again()
 	}
 	ready, err := c.ready(ctx)
 	if err != nil {
@@ -135,6 +143,8 @@ func (c *claim) nextReady(ctx context.Context) time.Duration {
 	return max(when(at).Sub(c.now), 10*time.Millisecond)
 }
 
+// resume sends a request again, with what is left of it. It is not filled up: what
+// Akamai answered is about these objects, and is remembered with them.
 func (c *claim) resume(ctx context.Context, r *Request) (*Request, time.Duration, error) {
 	objects, err := c.left(ctx, r.ID)
 	if err != nil {

@@ -175,6 +175,8 @@ func (x *settling) correctBudget(ctx context.Context) error {
 	return err
 }
 
+// accept ends the targets of a request. One object may be wanted by many purges,
+// each of which counts its own.
 func (x *settling) accept(ctx context.Context) error {
 	if _, err := x.t.exec(ctx, requestState().change(ledger.Accept, `akamai_id = $2`, `id = $1`), x.r.ID, x.a.PurgeID); err != nil {
 		return err

@@ -25,6 +25,7 @@ type sqliteEngine struct {
 	locked *os.File // held while this process works on the file
 }
 
+// openSQLite opens a file for the one process that works on it.
 func openSQLite(ctx context.Context, path string, log *slog.Logger) (*sqliteEngine, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -167,6 +168,8 @@ func durably(ctx context.Context, c *sql.Conn, write func() error) error {
 	return write()
 }
 
+// transact is one transaction. The doorbell rings after the commit: whoever looked
+// before would find nothing and go back to sleep.
 func (e *sqliteEngine) transact(ctx context.Context, c *sql.Conn, f func(*tx) error) error {
 	t, err := c.BeginTx(ctx, nil)
 	if err != nil {

@@ -3,7 +3,21 @@
 //
 // Every exported method that changes something is one transaction, and
 // enqueues the jobs that the change calls for in that same transaction: what is
-// stored is never forgotten, and what rolls back wakes nobody.
+// stored is never forgotten, and what rolls back wakes nobody. What may be about
+// very many rows is the exception: it goes in chunks, each a transaction after
+// which all that the package promises holds, and whoever finds the rest goes on.
+//
+// To read it: schema.sql has the tables; states.go says who may change a state and
+// to what, by the tables of package ledger; plan.go moves an environment; queue.go,
+// pack.go and settle.go are the way of a request to Akamai and back; post.go is
+// what GitHub is to show; sweep.go finds what nobody took.
+//
+// Three rules hold all over it. A transaction that needs a budget's row takes it
+// first, then a purge's, then others in the order of their ids: so two never wait
+// for each other. A claim is given back by the number that it was given with, not
+// by who holds it: whoever was too slow changes nothing any more. And a stored
+// moment that lies further ahead than what is put off ever does was written by a
+// wrong clock, and counts as over.
 package store
 
 import (

@@ -138,6 +138,8 @@ func (s *Store) writeSoon(ctx context.Context, f func(*tx) error) error {
 	return s.written(ctx, s.engine.writeSoon, f)
 }
 
+// written is any write. It notes the time in the same transaction, see noteTime, and
+// by its success ends what the log and the pages say of the database's trouble.
 func (s *Store) written(ctx context.Context, write func(context.Context, func(*tx) error) error, f func(*tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -199,6 +201,8 @@ type health struct {
 	said  map[string]time.Time // by cause
 }
 
+// ill tells the log of trouble, each cause once a minute: when the database is away
+// everything fails at once.
 func (h *health) ill(ctx context.Context, log *slog.Logger, now time.Time, why string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -1,7 +1,13 @@
 // Package web is what people and platforms read over HTTP, and what the
 // operator tells a running server: pages, the API under /api/, health. All of
-// it goes by one router and one meaning of an error. Nothing here can change
-// the ledger but by Act. The webhook is package webhook's.
+// it goes by one router and one meaning of an error. The webhook is package
+// webhook's.
+//
+// It has a store.Reader, and so can't change the ledger but by the few functions
+// that its Config hands in. There are three circles of readers. A purge's page is
+// for whoever has its address, which can't be guessed: statuses link to it. The API
+// is for who has a token that is made of the webhook's secret. Health is for all,
+// and says no more than whether the server works.
 package web
 
 import (

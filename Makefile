@@ -32,7 +32,7 @@ test: ## run the tests, which mostly wait, many at once; needs Go and git alone
 	@[ -n "$$PURGEBOT_TEST_POSTGRES" ] || echo "not tried on PostgreSQL: PURGEBOT_TEST_POSTGRES names no server"
 
 race: ## run all tests with the race detector (some minutes; needs a C compiler)
-	CGO_ENABLED=1 $(GO) test $(RACE) -p 1 -vet=off -shuffle=on -parallel $$((3 * $(CORES))) -timeout 15m $(ARGS) $(PACKAGES)
+	CGO_ENABLED=1 $(GO) test $(RACE) -p 1 -vet=off -shuffle=on -parallel $$((4 * $(CORES))) -timeout 15m $(ARGS) $(PACKAGES)
 
 lint: ## run every linter, and find functions that nothing calls
 	$(TOOL) golangci-lint run ./...

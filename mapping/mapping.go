@@ -19,7 +19,11 @@
 // the plan with its reason: nothing is dropped in silence.
 package mapping
 
-import "time"
+import (
+	"time"
+
+	"github.com/purgebot/purgebot/internal/object"
+)
 
 // Op says what happened to a path between two commits.
 type Op string
@@ -38,33 +42,24 @@ type Change struct {
 	Op   Op
 }
 
-// Kind is the kind of object that Akamai purges.
-type Kind string
+// Kind is what an object is: a URL, a tag or a CP code.
+type Kind = object.Kind
 
-// The kinds of object; Akamai takes one kind a request.
+// Network is where Akamai purges.
+type Network = object.Network
+
+// Action is what Akamai does with the cached copies.
+type Action = object.Action
+
+// The kinds, networks and actions.
 const (
-	URL    Kind = "url"
-	Tag    Kind = "tag"
-	CPCode Kind = "cpcode"
-)
-
-// Network is the Akamai network to purge.
-type Network string
-
-// Akamai's two networks.
-const (
-	Production Network = "production"
-	Staging    Network = "staging"
-)
-
-// Action is what Akamai does with the cached object.
-type Action string
-
-// Akamai's two actions. Invalidate makes the edge ask the origin whether its
-// copy is still good; Delete makes it fetch the object anew.
-const (
-	Invalidate Action = "invalidate"
-	Delete     Action = "delete"
+	URL        = object.URL
+	Tag        = object.Tag
+	CPCode     = object.CPCode
+	Production = object.Production
+	Staging    = object.Staging
+	Invalidate = object.Invalidate
+	Delete     = object.Delete
 )
 
 // Target is one object to purge, and why.

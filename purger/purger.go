@@ -20,34 +20,24 @@ import (
 	"github.com/purgebot/purgebot/internal/object"
 )
 
-// Kind is the type of the objects of a request. A request has one.
-type Kind string
+// Kind is what an object is: a URL, a tag or a CP code. CCU v2 knows no tags.
+type Kind = object.Kind
 
-// The kinds that Fast Purge knows. URL includes ARLs; the two may be mixed.
-// CCU v2 knows no tags.
+// Network is where Akamai purges.
+type Network = object.Network
+
+// Action is what Akamai does with the cached copies.
+type Action = object.Action
+
+// The kinds, networks and actions.
 const (
-	URL    Kind = "url"
-	Tag    Kind = "tag"
-	CPCode Kind = "cpcode"
-)
-
-// Network is the Akamai network that a request purges.
-type Network string
-
-// Akamai's networks.
-const (
-	Production Network = "production"
-	Staging    Network = "staging"
-)
-
-// Action is what becomes of the cached copies.
-type Action string
-
-// Invalidate keeps the copies and asks the origin whether they changed; Delete
-// drops them. Akamai recommends Invalidate.
-const (
-	Invalidate Action = "invalidate"
-	Delete     Action = "delete"
+	URL        = object.URL
+	Tag        = object.Tag
+	CPCode     = object.CPCode
+	Production = object.Production
+	Staging    = object.Staging
+	Invalidate = object.Invalidate
+	Delete     = object.Delete
 )
 
 // MaxBody is how many bytes the body of a request may have. Akamai refuses

@@ -81,7 +81,7 @@ func newPlanReport(plan *mapping.Plan, from, to string, rollback bool) *planRepo
 		for i := range buckets {
 			if b := &buckets[i]; b.Kind == t.Kind {
 				if *b.count++; b.packer == nil || !b.packer.Add(t.Object) {
-					b.packer = purger.NewPacker(purger.Kind(b.Kind), b.Bucket)
+					b.packer = purger.NewPacker(b.Kind, b.Bucket)
 					b.packer.Add(t.Object)
 					b.Requests++
 				}

@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/purgebot/purgebot/internal/glob"
+	"github.com/purgebot/purgebot/internal/object"
 )
 
 // Verb is what a command asks for.
@@ -56,19 +57,9 @@ func (c Command) Everything() bool {
 	return c.Verb == Purge && len(c.Paths) == 0 && len(c.Pages) == 0 && len(c.Objects) == 0
 }
 
-// Kind is the kind of an object, as Akamai names it.
-type Kind string
-
-// The kinds of object.
-const (
-	URL    Kind = "url"
-	Tag    Kind = "tag"
-	CPCode Kind = "cpcode"
-)
-
 // Object is an object that was named directly.
 type Object struct {
-	Kind  Kind
+	Kind  object.Kind
 	Value string // a URL as a browser requests it, a tag, a CP code in decimal
 }
 
@@ -230,13 +221,13 @@ func (p *parser) target(word string) error {
 		if rest == "" {
 			return &Error{What: "tag: needs a tag, as tag:NAME"}
 		}
-		return p.add(Object{Tag, rest})
+		return p.add(Object{object.Tag, rest})
 	case colon && prefix == "cpcode":
 		code := strings.TrimLeft(rest, "0")
 		if code == "" || len(code) > 18 || strings.Trim(code, "0123456789") != "" {
 			return &Error{What: rest + " is not a CP code, which is a number: cpcode:NUMBER"}
 		}
-		return p.add(Object{CPCode, code})
+		return p.add(Object{object.CPCode, code})
 	case colon && nearestPrefix(prefix) != "":
 		return &Error{What: "Unknown kind " + scheme + ":", Nearest: p.instead(nearestPrefix(prefix) + ":" + rest)}
 	default:
@@ -256,7 +247,7 @@ func (p *parser) url(word string) error {
 		return &Error{What: "Akamai purges exactly the URL that is written, so a * in " + word +
 			" purges nothing: name each page, or a tag (tag:NAME), or files, in which * works"}
 	}
-	return p.add(Object{URL, url})
+	return p.add(Object{object.URL, url})
 }
 
 func (p *parser) add(o Object) error {

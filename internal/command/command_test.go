@@ -10,11 +10,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/purgebot/purgebot/internal/command"
+	"github.com/purgebot/purgebot/internal/object"
 )
 
 func urls(all ...string) (out []command.Object) {
 	for _, u := range all {
-		out = append(out, command.Object{Kind: command.URL, Value: u})
+		out = append(out, command.Object{Kind: object.URL, Value: u})
 	}
 	return out
 }
@@ -28,7 +29,7 @@ func TestParse(t *testing.T) {
 		{"alone, Windows line ends", "/purge\r\nplease", command.Command{Verb: command.Purge}},
 		{"one command a comment", "/purge retry\n/purge cancel", command.Command{Verb: command.Retry, Unread: []string{"/purge cancel"}}},
 		{"in capitals", "/Purge RETRY", command.Command{Verb: command.Retry}},
-		{"with a colon", "/PURGE: tag:a", command.Command{Verb: command.Purge, Objects: []command.Object{{Kind: command.Tag, Value: "a"}}}},
+		{"with a colon", "/PURGE: tag:a", command.Command{Verb: command.Purge, Objects: []command.Object{{Kind: object.Tag, Value: "a"}}}},
 		{"a verb in capitals", "/purge Status", command.Command{Verb: command.Status}},
 		{"help", "/purge help", command.Command{Verb: command.Help}},
 		{"release with an environment", "/purge release --env staging", command.Command{Verb: command.Release, Env: "staging"}},
@@ -39,7 +40,7 @@ func TestParse(t *testing.T) {
 		}},
 		{"a URL twice", "/purge https://a.com/x https://a.com:443/x#top", command.Command{Verb: command.Purge, Objects: urls("https://a.com/x")}},
 		{"tags and CP codes", "/purge tag:product-7  cpcode:0012345", command.Command{Verb: command.Purge, Objects: []command.Object{
-			{Kind: command.Tag, Value: "product-7"}, {Kind: command.CPCode, Value: "12345"},
+			{Kind: object.Tag, Value: "product-7"}, {Kind: object.CPCode, Value: "12345"},
 		}}},
 		{"globs", "/purge content/docs/** ./a.md /b*.md .github/x", command.Command{
 			Verb:  command.Purge,
@@ -174,7 +175,7 @@ func TestPasted(t *testing.T) {
 		c, err := command.Parse(test.body)
 		var got []string
 		for _, o := range c.Objects {
-			if o.Kind == command.URL {
+			if o.Kind == object.URL {
 				got = append(got, o.Value)
 			}
 		}
@@ -299,7 +300,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q: unbounded: %d objects, %d paths", body, len(c.Objects), len(c.Paths))
 		}
 		for _, o := range c.Objects {
-			if o.Kind != command.URL {
+			if o.Kind != object.URL {
 				continue
 			}
 			u, err := url.Parse(o.Value)

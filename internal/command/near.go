@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/purgebot/purgebot/internal/nearest"
+	"github.com/purgebot/purgebot/internal/object"
 )
 
 func verbs() []string {
@@ -37,9 +38,9 @@ func nearestVerb(word string) string {
 func nearestPrefix(prefix string) string {
 	switch prefix {
 	case "cp", "code", "cp-code", "cp_code":
-		return string(CPCode)
+		return string(object.CPCode)
 	}
-	for _, k := range []Kind{Tag, CPCode} {
+	for _, k := range []object.Kind{object.Tag, object.CPCode} {
 		if nearest.Distance(prefix, string(k)) == 1 {
 			return string(k)
 		}

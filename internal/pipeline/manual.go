@@ -164,7 +164,7 @@ func (a *commandRun) wanted(ctx context.Context, where place) (*wanted, *store.A
 		change.Action = mapping.Delete
 	}
 	for _, o := range a.parsed.Objects {
-		change.Objects = append(change.Objects, mapping.Target{Kind: mapping.Kind(o.Kind), Object: o.Value, Rule: "asked for"})
+		change.Objects = append(change.Objects, mapping.Target{Kind: o.Kind, Object: o.Value, Rule: "asked for"})
 	}
 	w := &wanted{near: found.near}
 	w.Targets, err = a.planner.Map(ctx, a.repo, where.file, change)

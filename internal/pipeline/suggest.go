@@ -115,7 +115,7 @@ func (a *commandRun) onHost(where place, pages []string) *store.Answer {
 		}
 		if len(where.env.Hosts) == 1 {
 			for _, u := range urls {
-				a.parsed.Objects = append(a.parsed.Objects, command.Object{Kind: command.URL, Value: u})
+				a.parsed.Objects = append(a.parsed.Objects, command.Object{Kind: mapping.URL, Value: u})
 			}
 			return nil
 		}

@@ -75,7 +75,7 @@ func malformed(t mapping.Target) string {
 	if garbled(t.Path, t.Object) {
 		return "the file's name is not UTF-8, and GitHub doesn't tell its bytes: rename the file"
 	}
-	if err := purger.Check(purger.Kind(t.Kind), t.Object); err != nil {
+	if err := purger.Check(t.Kind, t.Object); err != nil {
 		return err.Error()
 	}
 	if t.Kind == mapping.URL {

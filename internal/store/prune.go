@@ -61,6 +61,7 @@ func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
 		{`DELETE FROM lived WHERE (env_id, sha) IN (SELECT env_id, sha FROM lived l WHERE at > 0 AND at < $1
 			AND NOT EXISTS (SELECT 1 FROM environment e WHERE e.id = l.env_id AND e.live_sha = l.sha) ORDER BY at LIMIT $2)`, []any{ms(purges)}},
 		{`DELETE FROM post WHERE surface IN (SELECT surface FROM post WHERE version = posted_version AND next_at < $1
+			AND (state <> 'pending' OR purge_id <> '')
 			AND NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = post.purge_id) ORDER BY next_at LIMIT $2)`, []any{ms(purges)}},
 	} {
 		if err := s.pruneAll(ctx, q.query, q.args...); err != nil {

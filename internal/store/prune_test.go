@@ -136,6 +136,42 @@ func TestPruneLetsTheFileBe(t *testing.T) {
 	}
 }
 
+// A status that waits is kept however short that is: somebody has to end it.
+func TestPruneKeepsWhatWaits(t *testing.T) {
+	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	s := openFile(t, func() time.Time { return now })
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	shown := func(sha, state string) {
+		t.Helper()
+		must(s.Announce(t.Context(), Announcement{RepoID: 5, EnvID: "e", SHA: sha, Context: "purge/production", State: state, Words: "x", At: now}))
+		post, err := s.ClaimPost(t.Context(), surface(5, sha, "purge/production"), time.Minute)
+		must(err)
+		must(s.Posted(t.Context(), post, state, true, 0))
+	}
+	shown("a", "pending")
+	shown("b", "success")
+	now = now.Add(2 * time.Hour)
+	prune := func(want ...string) {
+		t.Helper()
+		must(s.Prune(t.Context(), now.Add(-time.Hour), now.Add(-time.Hour)))
+		if left, err := s.Announced(t.Context(), "e", 10); !slices.Equal(left, want) {
+			t.Errorf("left: %v, %v; want %v", left, err, want)
+		}
+	}
+	prune("a")
+	must(s.Lapse(t.Context(), now))
+	post, err := s.ClaimPost(t.Context(), surface(5, "a", "purge/production"), time.Minute)
+	must(err)
+	must(s.Posted(t.Context(), post, "failure", true, 0))
+	now = now.Add(2 * time.Hour)
+	prune()
+}
+
 // Jobs that are done don't stay.
 func TestSweepDropsDoneJobs(t *testing.T) {
 	s := openFile(t, nil)

@@ -173,8 +173,12 @@ func (s *Store) Back(ctx context.Context, ids ...int64) (back []int64, err error
 				continue
 			}
 			back = append(back, id)
-			for _, table := range []string{"environment", "post"} {
-				if _, err := t.exec(ctx, `UPDATE `+table+` SET next_at = 0, rung_at = 0, tries = 0 WHERE repo_id = $1`, id); err != nil {
+			for _, query := range []string{
+				`UPDATE environment SET next_at = 0, rung_at = 0, tries = 0 WHERE repo_id = $1`,
+				// Of words that stand, next_at is since when: Prune goes by it.
+				`UPDATE post SET next_at = 0, rung_at = 0, tries = 0 WHERE repo_id = $1 AND version > posted_version`,
+			} {
+				if _, err := t.exec(ctx, query, id); err != nil {
 					return err
 				}
 			}

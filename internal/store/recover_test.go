@@ -208,6 +208,18 @@ func TestGoneAndBack(t *testing.T) {
 		if err := s.Announce(ctx, store.Announcement{RepoID: 5, SHA: "a", Context: "purge/production", State: "success", Words: "x", At: early}); err != nil {
 			t.Fatal(err)
 		}
+		// And what a commit shows that waits to be deployed.
+		waits := store.Announcement{RepoID: 5, EnvID: "e", SHA: "b", Context: "purge/production", State: "pending", Words: "waits", At: early}
+		if err := s.Announce(ctx, waits); err != nil {
+			t.Fatal(err)
+		}
+		shown, err := s.ClaimPost(ctx, "status/5/b/purge/production", time.Minute)
+		if err == nil {
+			err = s.Posted(ctx, shown, "waits", true, 0)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
 		const surface = "status/5/a/purge/production"
 		post, err := s.ClaimPost(ctx, surface, time.Minute)
 		if err == nil {
@@ -245,6 +257,12 @@ func TestGoneAndBack(t *testing.T) {
 		}
 		if post, err = s.ClaimPost(ctx, surface, time.Minute); err != nil || post.Wait > 0 {
 			t.Errorf("its words wait %v, %v", post.Wait, err)
+		}
+		if err := s.Prune(ctx, early, early.Add(-time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if waiting, err := s.Announced(ctx, "e", 10); len(waiting) != 1 || err != nil {
+			t.Errorf("nothing will end what %v show, %v", waiting, err)
 		}
 	})
 }

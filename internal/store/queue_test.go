@@ -297,6 +297,37 @@ func TestLimitedAnswers(t *testing.T) {
 	}
 }
 
+// What is left in a bucket that was denied just before is not counted on: others
+// take it meanwhile.
+func TestDeniedTwiceRests(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		opened(t, s, ledger.LaneLarge, urls(9000))
+		denied := func(left float64) time.Duration {
+			t.Helper()
+			var r *store.Request
+			for r == nil {
+				var err error
+				if r, _, err = s.Claim(t.Context(), "", purger.URL); err != nil {
+					t.Fatal(err)
+				}
+				c.Advance(time.Second)
+			}
+			d, ok, err := s.Settle(t.Context(), r, reply(purger.Answer{
+				Verdict: purger.Limited, Limits: purger.Limits{Objects: purger.Level{Remaining: new(left * float64(len(r.Objects)))}},
+			}))
+			if !ok || err != nil {
+				t.Fatal(ok, err)
+			}
+			return d.Hold
+		}
+		if denied(0); denied(0.5) == 0 {
+			t.Error("it does not rest")
+		}
+	})
+}
+
 // Replicas whose clocks differ don't refill the buckets at each turn.
 func TestSkewedClocksShareOneBudget(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {

@@ -260,12 +260,17 @@ func (r *builtReport) judge(s *site, file string, urls []string, times map[strin
 		r.Mapped++
 		return
 	}
-	r.Missing = append(r.Missing, missingPage{File: strings.ToValidUTF8(file, "\ufffd"), URL: own[0], Because: frontMatter(filepath.Join(s.clone.Dir, filepath.FromSlash(file)))})
+	r.Missing = append(r.Missing, missingPage{File: strings.ToValidUTF8(file, "\ufffd"), URL: own[0], Because: frontMatter(filepath.Join(s.clone.Dir, filepath.FromSlash(file)), own[0])})
 }
 
 // frontMatter is the line of a page's front matter that gives it another
-// address than its path does, or none; "" if there is no such line.
-func frontMatter(name string) string {
+// address than the rules do, or none; "" if there is no such line. One that says
+// what the address has anyway explains nothing.
+func frontMatter(name, address string) string {
+	where := address
+	if u, err := url.Parse(address); err == nil {
+		where = strings.Trim(u.Path, "/")
+	}
 	in, err := os.Open(name) //nolint:gosec // a file of the clone
 	if err != nil {
 		return ""
@@ -276,12 +281,28 @@ func frontMatter(name string) string {
 		return ""
 	}
 	end, found := lines.Text(), ""
-	elsewhere := regexp.MustCompile(`^(url|permalink|slug|id|draft|published|date|categories|build|_build|headless|expiryDate|publishDate)\s*[:=]`)
+	elsewhere := regexp.MustCompile(`^(url|permalink|slug|id|draft|published|date|categories|build|_build|headless|expiryDate|publishDate)\s*[:=](.*)`)
 	for lines.Scan() && lines.Text() != end {
 		m := elsewhere.FindStringSubmatch(lines.Text())
-		if m != nil && (found == "" || m[1] != "date" && m[1] != "categories") {
-			found = strings.TrimSpace(lines.Text())
+		if m == nil || found != "" && (m[1] == "date" || m[1] == "categories") {
+			continue
 		}
+		value := strings.Trim(m[2], " \t\"'/")
+		switch m[1] {
+		case "draft", "headless":
+			if value == "false" {
+				continue
+			}
+		case "published":
+			if value == "true" {
+				continue
+			}
+		case "slug", "id", "url", "permalink":
+			if where == value || strings.HasSuffix(where, "/"+value) {
+				continue
+			}
+		}
+		found = strings.TrimSpace(lines.Text())
 	}
 	return found
 }

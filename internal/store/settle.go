@@ -274,10 +274,9 @@ func (x *settling) goOn(ctx context.Context) error {
 	case len(rest) > 0 && len(d.Part) > 0:
 		how = ledger.Split
 	}
-	since := max(ms(d.Since), ms(r.Doubt.Since))
 	if _, err := x.t.exec(ctx, requestState().change(how, `next_at = $2, objects = $3, refusal = $4,
 			refused_at = CASE WHEN refused_at > $5 THEN refused_at ELSE $5 END`, `id = $1`),
-		r.ID, ms(x.b.now.Add(d.Wait)), left, d.Unnamed, since); err != nil {
+		r.ID, ms(x.b.now.Add(d.Wait)), left, d.Unnamed, ms(d.Since)); err != nil {
 		return err
 	}
 	if how == ledger.Refuse {

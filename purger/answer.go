@@ -191,6 +191,10 @@ func classify(r Request, status int, header http.Header, body []byte) Answer {
 	return a
 }
 
+// verdict tells what a status means for the request. Akamai's documentation names few
+// of them; the others come from gateways and proxies on the way, and whether those say
+// "later", "never" or "not here" is decided by what RFC 9110 says of the status. What is
+// no answer of the purge API counts as nothing that was purged.
 func verdict(status int, p problem) Verdict {
 	switch status {
 	case http.StatusCreated:

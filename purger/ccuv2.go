@@ -121,6 +121,8 @@ func (v *V2) Send(ctx context.Context, r Request) Answer {
 	return a
 }
 
+// v2Body is the body in CCU v2's words: there a URL is an "arl", and to delete is to
+// "remove".
 func v2Body(r Request) ([]byte, error) {
 	kinds := map[Kind]string{URL: "arl", CPCode: "cpcode"}
 	actions := map[Action]string{Invalidate: "invalidate", Delete: "remove"}

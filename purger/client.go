@@ -111,6 +111,9 @@ type transport struct {
 	userAgent string
 }
 
+// newTransport is how one account is reached. The signature covers as much of a body
+// as Akamai checks, whatever the credentials say: with less of it signed Akamai
+// would refuse the request.
 func newTransport(c Config) (transport, error) {
 	if c.Credentials.config == nil {
 		return transport{}, fmt.Errorf("connect to Akamai: %w", ErrNoCredentials)
@@ -129,6 +132,8 @@ func newTransport(c Config) (transport, error) {
 	return t, nil
 }
 
+// setDefaults fills what the caller left open. Redirects are never followed: a
+// signature is for one host and path, and nobody else may see it.
 func (t *transport) setDefaults(c Config) {
 	t.timeout, t.userAgent = c.Timeout, c.UserAgent
 	if t.timeout <= 0 {

@@ -162,6 +162,8 @@ func fromEnv(section string, getenv func(string) string) (c edgegrid.Config, mis
 	return c, nil, nil
 }
 
+// fromFile reads one section of an .edgerc:
+// https://techdocs.akamai.com/developer/docs/edgegrid. No error quotes a line of it.
 func fromFile(file, section, accountKey string, getenv func(string) string) (Credentials, error) {
 	path := file
 	if rest, ok := strings.CutPrefix(path, "~/"); ok {
@@ -226,6 +228,8 @@ func fromKeys(keys *ini.Section, from string) (c edgegrid.Config, err error) {
 	return c, nil
 }
 
+// checked says which value is missing, by name. Akamai's own answer to a half client
+// would be that its token is wrong.
 func checked(c edgegrid.Config, from string) (Credentials, error) {
 	c.Host = strings.TrimRight(strings.TrimPrefix(c.Host, "https://"), "/") // as it is copied from Control Center
 	for _, v := range []struct{ name, value string }{

@@ -269,6 +269,8 @@ func (r *run) skip(object string) bool {
 	return true
 }
 
+// dropSkipped leaves out of a piece what is not tried any more: it was cut before its
+// host was found to be refused.
 func (r *run) dropSkipped(p *piece) {
 	var kept []string // nil: all of them
 	for i, object := range p.objects {

@@ -62,6 +62,9 @@ func (p problem) limit(l *Limits) {
 	}
 }
 
+// readProblem reads whatever an answer's body says, in any of the forms that Akamai's
+// services give it: they name one thing differently, and a gateway's page is none of
+// them. What it leaves out is not there, and never a zero.
 func readProblem(contentType string, body []byte) problem {
 	fields, ok := readFields(body)
 	if !ok {
@@ -161,6 +164,7 @@ func plainText(contentType string, body []byte) string {
 	return clean(s, maxWords)
 }
 
+// withoutTags is what a reader would see of a page, roughly: for one line of words.
 func withoutTags(s string) string {
 	var b strings.Builder
 	for {

@@ -86,6 +86,8 @@ func (r Request) Body() ([]byte, error) {
 	return body, nil
 }
 
+// appendObjects writes the list as both APIs take it: CP codes as numbers, all else as
+// texts.
 func (r Request) appendObjects(body []byte) ([]byte, error) {
 	for i, object := range r.Objects {
 		if err := Check(r.Kind, object); err != nil {
@@ -128,6 +130,8 @@ func Check(k Kind, object string) error {
 	return nil
 }
 
+// unsendable is Check in words. That a URL is well formed is not asked: rules,
+// comments and the command line write it as a browser does, and Akamai knows best.
 func unsendable(k Kind, named string) string {
 	switch {
 	case named == "":

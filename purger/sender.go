@@ -153,6 +153,9 @@ type settled struct {
 // cancelled: an answer that is waited for is one object less in doubt.
 const grace = 5 * time.Second
 
+// loop sends until the list has ended or something ends the run. All state is its
+// own goroutine's; requests under way answer by a channel. When it is cancelled it
+// sends nothing more, and hears those answers for a little longer.
 func (r *run) loop(ctx context.Context) error {
 	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()

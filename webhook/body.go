@@ -139,6 +139,9 @@ type body struct {
 	size   int
 }
 
+// read reads a body to its end, in pieces, and feeds the signature's checks while it
+// comes. Beyond the first piece each takes a place of those that all bodies share:
+// who sends a large one slowly can't take the memory of the others.
 func (b *body) read(from io.Reader, macs []hash.Hash) *answer {
 	for {
 		if len(b.pieces) > 0 && !b.from.take(pieceSize) {

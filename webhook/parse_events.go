@@ -5,6 +5,14 @@ import (
 	"strings"
 )
 
+// Each function below decodes one event of
+// https://docs.github.com/en/webhooks/webhook-events-and-payloads
+// and demands the fields without which it would mean nothing: a delivery that lacks
+// one is refused whole, rather than half understood. Fields that GitHub may leave
+// out, or send as null, are not among them.
+
+// parsePush reads #push. before is all zeros for a branch that was made, after for
+// one that was deleted.
 func parsePush(body []byte) (Event, error) {
 	var w struct {
 		origin
@@ -30,6 +38,8 @@ func parsePush(body []byte) (Event, error) {
 	}, nil
 }
 
+// parseDeploymentStatus reads #deployment_status. A status may rename its
+// deployment's environment, and where it doesn't say, the deployment does.
 func parseDeploymentStatus(body []byte) (Event, error) {
 	var w struct {
 		origin
@@ -75,6 +85,9 @@ func parseDeploymentStatus(body []byte) (Event, error) {
 	}, nil
 }
 
+// parseIssueComment reads #issue_comment. One that is edited or deleted asks for
+// nothing. Who asks is who is named as the sender, by id: a comment's author may be
+// another where an App writes for somebody.
 func parseIssueComment(body []byte) (Event, error) {
 	var w struct {
 		origin

@@ -120,6 +120,8 @@ type answer struct {
 	early   bool  // the body is not read to its end: no other request follows on the connection
 }
 
+// serve answers one delivery and logs it. Whatever went wrong is a warning: GitHub
+// shows the answer on the App's page, and recovery asks for the delivery again.
 func (r *receiver) serve(c echo.Context) error {
 	req := c.Request()
 	a := r.receive(c)

@@ -300,6 +300,8 @@ func isFlag(word string) bool {
 	return strings.HasPrefix(word, "-") || strings.HasPrefix(word, "—") || strings.HasPrefix(word, "–")
 }
 
+// flag takes a word that begins with "-". Phones write one long dash for two short
+// ones.
 func (p *parser) flag(word string) error {
 	name, value, assigned := strings.Cut(strings.TrimLeft(word, "-—–"), "=")
 	switch name = strings.ToLower(name); {

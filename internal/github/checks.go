@@ -139,6 +139,9 @@ func splitAnnotations(all []Annotation) (first, rest []Annotation) {
 	return all[:n], all[n:]
 }
 
+// validate refuses what GitHub would, before the call: its answer to a field that is
+// too long doesn't say which one it is.
+// https://docs.github.com/en/rest/checks/runs#create-a-check-run
 func (c CheckRun) validate(op string) error {
 	if err := fits(op, "summary", c.Summary, CheckText); err != nil {
 		return err
@@ -194,6 +197,8 @@ func (c CheckRun) body(annotations []Annotation) checkBody {
 	return body
 }
 
+// output is what a run shows. GitHub takes columns only where an annotation is of one
+// line.
 func (c CheckRun) output(annotations []Annotation) *gh.CheckRunOutput {
 	if c.Title == "" {
 		return nil

@@ -91,6 +91,9 @@ func (r *Repository) LastSuccess(ctx context.Context, environment string, before
 	return Deployment{}, false, nil
 }
 
+// lastSuccess goes through pages of deployments, the newest first, until one has a
+// success that is wanted. GitHub orders them by when they were made, and the last
+// success may be of an older one: within a page all that were touched later are asked.
 func (r *Repository) lastSuccess(ctx context.Context, environment, filter string, before time.Time, wanted func(Deployment) bool) (last Deployment, found bool, err error) {
 	err = r.deployments(ctx, filter, func(page []deploymentAnswer) (bool, error) {
 		page = slices.DeleteFunc(page, func(d deploymentAnswer) bool { return !d.isOf(environment) })

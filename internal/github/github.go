@@ -189,6 +189,8 @@ func WebURL(apiURL string) string {
 	return ""
 }
 
+// privateKey reads the App's key, also as a variable may hold it: in quotes, with \n
+// for its line breaks.
 func privateKey(pem []byte) (*rsa.PrivateKey, error) {
 	pem = bytes.TrimSpace(pem)
 	if len(pem) == 0 {
@@ -296,6 +298,9 @@ func (r *Repository) do(ctx context.Context, c call, into any) (http.Header, err
 	return client.do(ctx, c, into)
 }
 
+// findInstallation asks which installation may see a repository, once: the answer is
+// kept by name until a call by it fails, since an App that was installed anew has
+// another id.
 func (a *App) findInstallation(ctx context.Context, owner, name string) (int64, error) {
 	key := strings.ToLower(owner + "/" + name)
 	a.mu.Lock()

@@ -111,6 +111,8 @@ type pacedTransport struct {
 	next   http.RoundTripper
 }
 
+// RoundTrip refuses a call for which the minute has no points left, as GitHub would,
+// but without being counted for it: whoever goes on asking is blocked for longer.
 func (p *pacedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	cost := readPoints
 	if req.Method != http.MethodGet {

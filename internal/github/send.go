@@ -106,6 +106,10 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// once makes one call. The waits come first, each of which ends with ctx: for a limit
+// that GitHub told of, for the points of a minute, and for a place among those that
+// are under way; the time limit counts from then on. What GitHub refuses as a limit is
+// noted, and the calls after it wait without asking.
 func (c *client) once(ctx context.Context, call call, into any) (http.Header, *Error) {
 	if err := c.pause(call); err != nil {
 		return nil, err

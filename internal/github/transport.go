@@ -27,6 +27,7 @@ type headers struct {
 	clock     *clock
 }
 
+// RoundTrip reads GitHub's clock from each answer, too: see Ahead.
 func (h *headers) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.Clone(req.Context())
 	req.Header.Set("User-Agent", h.userAgent)
@@ -94,6 +95,8 @@ func (a *App) installationTransport(id int64) *ghinstallation.Transport {
 // ghinstallation panics at one, or goes on with an empty token.
 type tokenAnswers struct{ next http.RoundTripper }
 
+// RoundTrip passes on an answer with a token, and whatever is no answer to a
+// request for one.
 func (t *tokenAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := t.next.RoundTrip(req)
 	if err != nil || !strings.HasSuffix(req.URL.Path, "/access_tokens") || resp.StatusCode/100 != 2 {
@@ -117,6 +120,9 @@ func (t *tokenAnswers) RoundTrip(req *http.Request) (*http.Response, error) {
 
 var errNoToken = errors.New("the answer has no installation token")
 
+// RoundTrip sends a request once more where GitHub refuses its token: an owner may
+// have revoked it long before it ends. What has a body that can't be read twice is
+// not sent again.
 func (t *tokens) RoundTrip(req *http.Request) (*http.Response, error) {
 	tr := t.transport()
 	resp, err := tr.RoundTrip(req)
@@ -174,6 +180,9 @@ type cached struct {
 // cachedBodyBytes is the largest answer worth keeping; a recursive tree is not.
 const cachedBodyBytes = 1 << 20
 
+// RoundTrip asks with the tag of what is known, or, where the caller says that the
+// answer can't change (a commit by its id), doesn't ask at all. GitHub counts no 304:
+// https://docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api
 func (c *cached) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Method != http.MethodGet {
 		return c.send(req)

@@ -154,6 +154,8 @@ func changesOf(edits []edit) []mapping.Change {
 	return changes
 }
 
+// diff merges two sorted listings. A file that moved is one that went and one that
+// came: its old address has to be purged as well as its new one.
 func diff(before, after *Tree) []edit {
 	if before == nil {
 		before = &Tree{}

@@ -196,6 +196,8 @@ func decodeTree(body io.Reader, each func(treeEntry) error, truncated *bool) err
 	return nil
 }
 
+// decodeEntries gives the entries of a listing one by one: a site's may have 100,000,
+// and 10 MB of JSON would be there at once.
 func decodeEntries(d *json.Decoder, each func(treeEntry) error) error {
 	if err := expect(d, '['); err != nil {
 		return err

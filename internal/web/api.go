@@ -80,6 +80,7 @@ const (
 	maxAskBody = 4 << 10          // bytes of a request's body
 )
 
+// answers makes a handler of what gives a document or an error.
 func (w *Web) answers(do func(*http.Request) (any, error)) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		ctx, cancel := context.WithTimeout(c.Request().Context(), apiTime)

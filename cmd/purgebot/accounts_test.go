@@ -18,8 +18,8 @@ import (
 	ghstandin "github.com/purgebot/purgebot/internal/standin/github"
 )
 
-// emea is a second Akamai account at a stand-in of its own, with its edgerc in
-// dir, and the line of akamai.accounts for it.
+// emea is a second Akamai account with a stand-in of its own. Its edgerc is in dir; line
+// is its entry of akamai.accounts.
 func emea(t *testing.T, dir string) (a *akamai.Server, line string) {
 	t.Helper()
 	a = akamai.New(akamai.Config{Estimate: time.Second})
@@ -87,7 +87,7 @@ func TestDoctorLooksAtEachAccount(t *testing.T) {
 	}
 }
 
-// What an operator asks of one account is told, and done, of that one alone.
+// What an operator asks about one account is reported, and done, for that account alone.
 func TestOperatorOfTwoAccounts(t *testing.T) {
 	w, first := newWorld(t, func(c *stage.Config) {
 		c.Repositories = append(c.Repositories, ghstandin.Repository{ID: 2, Owner: "acme", Name: "emea", Dir: c.Repositories[0].Dir})

@@ -11,7 +11,7 @@ import (
 	"github.com/purgebot/purgebot/internal/web"
 )
 
-// actFlags are those of retry, release and cancel.
+// actFlags are the flags of retry, release and cancel.
 type actFlags struct {
 	By     string `help:"Who wants it; goes into the commit's status (default: the operator)." placeholder:"NAME"`
 	Config string `help:"The server's configuration file (default: ./purgebot.yaml, if there is one)." placeholder:"FILE"`
@@ -19,7 +19,7 @@ type actFlags struct {
 	askFlags
 }
 
-// onePurge is the argument of those that are about one.
+// onePurge is the argument of the commands that act on one purge.
 type onePurge struct {
 	Purge string `arg:"" help:"The purge's id, as status and queue list it, or the address of its page."`
 }
@@ -36,17 +36,22 @@ type cancelCmd struct {
 	actFlags
 }
 
+// Run approves a held purge, so that the server sends it.
 func (c *releaseCmd) Run(ctx context.Context, std streams) error {
 	return c.act(ctx, std, c.Purge, "release")
 }
 
+// Run cancels a purge: the server drops the objects that were not sent yet.
 func (c *cancelCmd) Run(ctx context.Context, std streams) error {
 	return c.act(ctx, std, c.Purge, "cancel")
 }
 
-// actPath is the API's operation that does a verb with a purge.
+// actPath is the API path of the operation that applies a verb to a purge.
 func actPath(id, verb string) string { return "/api/purges/" + url.PathEscape(id) + "/" + verb }
 
+// act asks the server to apply a verb to one purge, and prints how the purge stands after
+// that. The purge is named by its id or by the address of its page; people copy both. A
+// string that could reach another path of the API is refused.
 func (c *actFlags) act(ctx context.Context, std streams, purge, verb string) error {
 	id := strings.TrimRight(purge, "/")
 	if _, key, ok := strings.Cut(id, "/purges/"); ok {

@@ -19,7 +19,8 @@ import (
 	"github.com/purgebot/purgebot/verify"
 )
 
-// checkCmd is purgebot check: looks at pages, needs nothing, changes nothing.
+// checkCmd is purgebot check. It looks at pages: it needs no server and no credentials,
+// and changes nothing.
 type checkCmd struct {
 	Values []string `arg:"" optional:"" name:"url" help:"Pages to look at. Without any, or for -, standard input: one a line; blank lines and lines that begin with # are skipped."`
 
@@ -30,18 +31,22 @@ type checkCmd struct {
 	JSON     bool     `name:"json" help:"Print the result as JSON."`
 }
 
-// Run prints each page's finding as soon as there is one: a list may be long, and
-// whoever stops it has what was found. A stale page has an exit code of its own, so
-// that a pipeline can tell "not purged" from "could not be seen".
+// Run prints each page's finding as soon as it is known. A list may be long, and a person
+// who stops the command keeps what was found until then.
+//
+// A stale page has an exit code of its own (3), so that a pipeline can tell "not purged"
+// from "could not be seen" (1). Stale wins over unknown and broken pages. A wrong URL or
+// an empty list exits with 2.
 func (c *checkCmd) Run(ctx context.Context, std streams) error {
 	if err := c.usage(); err != nil {
 		return usage("%w", err)
 	}
-	// A person may look at whatever they can reach: no address is refused.
+	// fetch.Config has no Address, so no address is refused: the person who calls this
+	// command can reach them all anyway.
 	fetcher := fetch.New(fetch.Config{Agent: userAgent(), PerHost: 16})
 	defer fetcher.Close()
 	values, readErr := valuesOr(ctx, std, c.Values, "URL")
-	var wrong error // ends what is read
+	var wrong error // the first value that is not a URL; it ends the list. Read it only after results has ended
 	urls := func(yield func(string) bool) {
 		for value := range values {
 			if wrong = pageURL(value); wrong != nil || !yield(value) {
@@ -58,6 +63,8 @@ func (c *checkCmd) Run(ctx context.Context, std streams) error {
 			break
 		}
 	}
+	// end also runs after a wrong URL, so that the JSON is complete whatever the exit
+	// code is.
 	if err == nil {
 		err = show.end()
 	}
@@ -81,8 +88,8 @@ func (c *checkCmd) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-// usage tells what is wrong with the flags, and with pages on the command line,
-// before anything is fetched. Those of standard input are judged one by one.
+// usage finds faults in the flags, and in pages on the command line, before anything is
+// fetched. Pages from standard input are checked one by one as they arrive.
 func (c *checkCmd) usage() error {
 	for _, ip := range c.Resolve {
 		if _, err := netip.ParseAddr(strings.Trim(ip, "[]")); err != nil {
@@ -104,7 +111,7 @@ func (c *checkCmd) usage() error {
 	return nil
 }
 
-// pageURL tells what is wrong with a URL.
+// pageURL returns an error for a value that is not an absolute http or https URL.
 func pageURL(value string) error {
 	u, err := url.Parse(value)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
@@ -113,16 +120,22 @@ func pageURL(value string) error {
 	return nil
 }
 
-// checked is a page that was looked at.
+// checked is a page that was looked at, with the evidence and what follows from it.
 type checked struct {
 	url      string
 	evidence verify.Evidence
 	finding  verify.Finding
 }
 
-// results looks at a few pages side by side, and gives them in their order.
+// results looks at several pages at the same time and yields them in the order of the
+// list, each URL once.
+//
+// The channel of channels keeps the order: a page gets its place in it before its look
+// begins. Its capacity bounds how many looks wait for their turn. If the consumer stops
+// early, the deferred cancel ends the reader and all looks; each look can always store
+// its result, because its own channel has room for it.
 func (c *checkCmd) results(ctx context.Context, g probe.Getter, urls iter.Seq[string]) iter.Seq[checked] {
-	const beside = 8
+	const beside = 8 // results that may wait in the channel
 	return func(yield func(checked) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -152,6 +165,9 @@ func (c *checkCmd) results(ctx context.Context, g probe.Getter, urls iter.Seq[st
 	}
 }
 
+// look collects the evidence of one page and judges it. Without --resolve it asks each of
+// several addresses of the host, because each can be another edge server of Akamai with a
+// cache of its own.
 func (c *checkCmd) look(ctx context.Context, g probe.Getter, value string) checked {
 	r := checked{url: value}
 	q := probe.Question{
@@ -165,11 +181,12 @@ func (c *checkCmd) look(ctx context.Context, g probe.Getter, value string) check
 	return r
 }
 
-// maxAddresses is how many of a name's addresses are asked.
+// maxAddresses is how many addresses of one host are asked.
 const maxAddresses = 4
 
-// addressesOf are those that a URL's host has; none where that can't be told:
-// the look will say why.
+// addressesOf resolves the host of a URL. It returns nil if that fails; the look then
+// reports why. It asks for IPv4 first and takes IPv6 only if there is none, because many
+// machines have no route for IPv6.
 func addressesOf(ctx context.Context, value string) (all []string) {
 	u, err := url.Parse(value)
 	if err != nil {
@@ -177,7 +194,7 @@ func addressesOf(ctx context.Context, value string) (all []string) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	for _, family := range []string{"ip4", "ip6"} { // the other family may not be routed here
+	for _, family := range []string{"ip4", "ip6"} { // the first family that has addresses is enough
 		addrs, err := net.DefaultResolver.LookupNetIP(ctx, family, u.Hostname())
 		if err != nil || len(addrs) == 0 {
 			continue
@@ -191,12 +208,13 @@ func addressesOf(ctx context.Context, value string) (all []string) {
 	return nil
 }
 
-// printer writes results as they come.
+// printer writes results as they come. end is called once, after the last.
 type printer interface {
 	one(r checked) error
 	end() error
 }
 
+// printer makes the printer for the format that the flags ask for.
 func (c *checkCmd) printer(std streams) printer {
 	if c.JSON {
 		return &checkJSON{out: std.out}
@@ -204,12 +222,15 @@ func (c *checkCmd) printer(std streams) printer {
 	return &checkText{out: std.out}
 }
 
-// checkText is for people.
+// checkText prints results for people.
 type checkText struct {
 	out   io.Writer
 	pages int
 }
 
+// one prints a page: the verdict, its cause, and the evidence line by line. Looks with
+// the same line are printed once. It writes a page in one call, so that an interruption
+// does not cut it in the middle.
 func (p *checkText) one(r checked) error {
 	var b strings.Builder
 	if p.pages++; p.pages > 1 {
@@ -234,7 +255,8 @@ func (p *checkText) one(r checked) error {
 
 func (p *checkText) end() error { return nil }
 
-// describeLook is the evidence of a look in one line.
+// describeLook is the evidence of one look on one line: where the answer came from, then
+// its status or fault, and the headers that tell about caches.
 func describeLook(l verify.Look) string {
 	end := l.End()
 	var parts []string
@@ -272,28 +294,33 @@ func describeLook(l verify.Look) string {
 	return strings.TrimSpace(end.From + ": " + strings.Join(parts, ", "))
 }
 
-// checkJSON is for programs. It is written page by page, so that a long list
-// needs no memory.
+// checkJSON prints results for programs as one JSON document. It writes the document page
+// by page, so that a long list takes no memory. Only end completes the document: a run
+// that is interrupted leaves it incomplete.
 type checkJSON struct {
 	out   io.Writer
-	pages int
+	pages int // printed so far; decides about the opening and the commas
 }
 
+// freshJSON is one page in the document. docs/cli.md promises its fields.
 type freshJSON struct {
 	URL     string         `json:"url"`
 	Verdict verify.Verdict `json:"verdict"`
 	Cause   string         `json:"cause"`
 	Causes  []verify.Kind  `json:"causes"`
 	Edge    sideJSON       `json:"edge"`
-	Origin  any            `json:"origin"` // sideJSON; {} if nobody named one
+	Origin  any            `json:"origin"` // sideJSON; {} without --origin
 }
 
-// sideJSON is where the first look ended, and all looks.
+// sideJSON is one side of a page, Akamai or the origin: the fields of where the first
+// look ended, and all looks.
 type sideJSON struct {
 	verify.Answer
 	Looks []verify.Look `json:"looks"`
 }
 
+// one writes a page. [probe.Ask] always makes at least one look at the edge, so Edge[0]
+// exists.
 func (p *checkJSON) one(r checked) error {
 	separator := ","
 	if p.pages++; p.pages == 1 {
@@ -317,6 +344,8 @@ func (p *checkJSON) one(r checked) error {
 	return err
 }
 
+// end closes the document. Without a page it also opens it, so that an empty list is
+// valid JSON.
 func (p *checkJSON) end() error {
 	begin := ""
 	if p.pages == 0 {

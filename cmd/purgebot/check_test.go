@@ -19,8 +19,8 @@ import (
 	"github.com/purgebot/purgebot/internal/standin/edge"
 )
 
-// edgeWorld is an edge of two servers, 127.0.0.1 and 127.0.0.2, and an origin,
-// for scripts. Its clock moves when it is told to.
+// edgeWorld is an edge of two servers, 127.0.0.1 and 127.0.0.2, and an origin, for
+// scripts. Its clock moves only when a script says so.
 type edgeWorld struct {
 	edge   *edge.Edge
 	origin *edge.Origin
@@ -34,10 +34,9 @@ func (w *edgeWorld) now() time.Time {
 	return time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC).Add(time.Duration(w.clock.Load()) * time.Second)
 }
 
-// edgeCommand is a script command: "edge start [word…]", then "edge read",
-// "edge deploy old|new|older [PATH]", "edge fault word…" and "edge purge
-// invalidate|delete PATH…". start sets $SITE and $ORIGIN; purge waits its
-// estimate.
+// edgeCommand is a script command: "edge start [word…]", then "edge read", "edge deploy
+// old|new|older [PATH]", "edge fault word…" and "edge purge invalidate|delete PATH…".
+// start sets $SITE and $ORIGIN; purge waits for its own estimate.
 func edgeCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: edge start|read|deploy|fault|purge …")
@@ -128,7 +127,7 @@ func startEdge(ts *testscript.TestScript, words []string) {
 	ts.Value(edgeKey{}).(*atomic.Pointer[edgeWorld]).Store(w)
 }
 
-// The list of a long run is printed in its order, as JSON that parses.
+// A long list is printed in its order, as JSON that parses.
 func TestCheckManyInOrder(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.URL.Path) }))

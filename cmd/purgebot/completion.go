@@ -7,13 +7,15 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// completionCmd is purgebot completion: a script for a shell, which asks
-// purgebot itself for the words, so that it never is out of date.
+// completionCmd is purgebot completion. It prints a script for a shell. The script calls
+// purgebot for the words at each completion, so it never gets out of date.
 type completionCmd struct {
 	Shell string   `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
 	Words []string `arg:"" optional:"" passthrough:"" hidden:"" help:"What is on the command line already."`
 }
 
+// bashCompletion also serves zsh, by way of bashcompinit. The words come after "--", so
+// that kong does not take them for flags of completion itself.
 const bashCompletion = `_purgebot() {
   COMPREPLY=($(compgen -W "$(purgebot completion bash -- "${COMP_WORDS[@]:1:COMP_CWORD-1}" 2>/dev/null)" -- "${COMP_WORDS[COMP_CWORD]}"))
 }
@@ -23,6 +25,7 @@ complete -o default -F _purgebot purgebot
 const fishCompletion = `complete -c purgebot -a '(purgebot completion fish -- (commandline -opc)[2..] 2>/dev/null)'
 `
 
+// Run prints the script of a shell or, after "--", the words that may follow.
 func (c *completionCmd) Run(kctx *kong.Context, std streams) error { //nolint:unparam // kong asks for an error
 	if len(c.Words) > 0 && c.Words[0] == "--" {
 		for _, word := range completions(kctx.Model.Node, c.Words[1:]) {
@@ -41,8 +44,9 @@ func (c *completionCmd) Run(kctx *kong.Context, std streams) error { //nolint:un
 	return nil
 }
 
-// completions are the words that may come behind others: the values of a
-// flag, commands, an argument's values, and flags.
+// completions returns the words that may follow the given ones. Right after a flag that
+// takes a value these are the flag's values and nothing else. Otherwise they are the
+// commands, the values of the next argument, and the flags.
 func completions(node *kong.Node, before []string) (words []string) {
 	args := 0
 	for _, word := range before {
@@ -80,6 +84,7 @@ func completions(node *kong.Node, before []string) (words []string) {
 	return words
 }
 
+// childOf finds a subcommand by its name; nil if there is none.
 func childOf(node *kong.Node, name string) *kong.Node {
 	for _, c := range node.Children {
 		if c.Name == name {
@@ -89,13 +94,14 @@ func childOf(node *kong.Node, name string) *kong.Node {
 	return nil
 }
 
-// helpCmd is purgebot help.
+// helpCmd is purgebot help. It only makes the command appear in the help: [asFlag]
+// replaces it before kong parses.
 type helpCmd struct {
 	Command []string `arg:"" optional:"" help:"The command to explain."`
 }
 
-// asFlag turns "help COMMAND" into "COMMAND --help", and a bare call into
-// --help: that is how the parser knows it.
+// asFlag turns "help COMMAND" into "COMMAND --help", and a call without arguments into
+// --help. The capped slice keeps append from overwriting the caller's arguments.
 func asFlag(args []string) []string {
 	switch {
 	case len(args) == 0:

@@ -12,7 +12,7 @@ import (
 	"github.com/purgebot/purgebot/internal/servertest"
 )
 
-// openDatabase reads a server's database beside it.
+// openDatabase opens the database of a server that runs at the same time.
 func openDatabase(t *testing.T, url string) *sql.DB {
 	t.Helper()
 	driver, source := "pgx", url
@@ -31,8 +31,8 @@ func openDatabase(t *testing.T, url string) *sql.DB {
 	return db
 }
 
-// half is each thing that would be written by halves, as a query that finds
-// it in a database that is at rest.
+// half names each thing that could be written by half, with a query that finds it in a
+// database at rest.
 var half = map[string]string{
 	"a target without its purge":      `SELECT seq FROM target t WHERE NOT EXISTS (SELECT 1 FROM purge p WHERE p.id = t.purge_id)`,
 	"a claimed target of no request":  `SELECT seq FROM target t WHERE t.state = 'claimed' AND NOT EXISTS (SELECT 1 FROM request r WHERE r.id = t.request_id AND r.state IN ('ready', 'sending'))`,
@@ -45,15 +45,15 @@ var half = map[string]string{
 	"a purge that ended too early": `SELECT id FROM purge p WHERE p.state = 'done' AND accepted + failed < urls + tags + cpcodes`,
 }
 
-// left is what there is to purge, by name. Words on GitHub may wait for its
-// limits.
+// left is what is still to purge, by name. Words on GitHub do not count: they may wait
+// for GitHub's limits.
 const left = `SELECT 'delivery ' || event FROM delivery WHERE handled_at = 0
 	UNION ALL SELECT 'environment ' || name || ': ' || live_sha || ' to ' || desired_sha FROM environment
 		WHERE desired_sha <> live_sha OR desired_status <> live_status
 	UNION ALL SELECT 'purge ' || id FROM purge WHERE state = 'open'`
 
-// atRest waits until nothing is left to purge, and holds the rows against each
-// other.
+// atRest waits until nothing is left to purge, and then checks that the rows agree with
+// each other.
 func (w *world) atRest(open func() *sql.DB) {
 	w.T.Helper()
 	var (
@@ -66,8 +66,8 @@ func (w *world) atRest(open func() *sql.DB) {
 			w.T.Logf("left to purge: %q (%v)", todo, err)
 		}
 	}()
-	// What a sweep woke is woken again only after a minute, if that
-	// sweep's process was killed.
+	// A sweep wakes the same work again only after a minute. That matters if the sweep's
+	// process was killed.
 	ctx, cancel := context.WithTimeout(w.T.Context(), 3*servertest.Patience)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -94,7 +94,7 @@ func (w *world) atRest(open func() *sql.DB) {
 	}
 }
 
-// texts gives the one column of a query's rows.
+// texts returns the one column of a query's rows.
 func texts(ctx context.Context, db *sql.DB, query string) (all []string, err error) {
 	rows, err := db.QueryContext(ctx, query)
 	if err != nil {
@@ -111,7 +111,7 @@ func texts(ctx context.Context, db *sql.DB, query string) (all []string, err err
 	return all, rows.Err()
 }
 
-// beside opens a server's database once.
+// beside opens a server's database and returns a function that returns it.
 func beside(t *testing.T, url string) func() *sql.DB {
 	db := openDatabase(t, url)
 	return func() *sql.DB { return db }

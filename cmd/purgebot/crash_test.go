@@ -43,9 +43,9 @@ func TestKilledBetweenAkamaisAnswerAndTheSettling(t *testing.T) {
 	w.WantSent(slices.Concat(home, home)...) // once lost, once settled
 }
 
-// Killed again and again at random moments while deployments succeed and
-// Akamai takes its time: what was not written down is done again, and nothing
-// but what was on its way twice.
+// The process is killed again and again at random moments, while deployments succeed and
+// Akamai takes its time. What was not written down is done again. Only what was on its
+// way is sent twice.
 func TestKilledAtRandom(t *testing.T) {
 	t.Parallel()
 	for name, database := range map[string]func(*testing.T, *world) string{
@@ -81,8 +81,8 @@ func TestKilledAtRandom(t *testing.T) {
 	}
 }
 
-// load is deployments one after the other, each with a page of its own, and
-// the moments at which a process was stopped.
+// load is deployments one after the other, each with a page of its own, and the moments
+// at which a process was stopped.
 type load struct {
 	*world
 	steps []loadStep
@@ -101,7 +101,7 @@ func (l *load) lastIsPurged() {
 	l.Eventually(page+" is purged", func() bool { return len(l.accepted(page)) > 0 })
 }
 
-// newLoad has Akamai take a moment for each request.
+// newLoad makes Akamai take a moment for each request.
 func newLoad(w *world) *load {
 	w.Akamai.Fault(func(*http.Request, []byte) akamai.Fault {
 		return akamai.Fault{Delay: 100 * time.Millisecond}
@@ -109,8 +109,7 @@ func newLoad(w *world) *load {
 	return &load{world: w}
 }
 
-// deployStep deploys one more page. Its webhook may meet a server that is
-// gone.
+// deployStep deploys one more page. The server may be down when its webhook comes.
 func (l *load) deployStep() (sha string) {
 	l.T.Helper()
 	i := len(l.steps)
@@ -130,7 +129,7 @@ func (l *load) killAfter(d time.Duration, p *process) {
 	p.kill()
 }
 
-// accepted gives when Akamai accepted an object.
+// accepted returns the times at which Akamai accepted an object.
 func (l *load) accepted(object string) (at []time.Time) {
 	for _, a := range l.Akamai.Accepted() {
 		if slices.Contains(a.Objects, object) {
@@ -140,9 +139,9 @@ func (l *load) accepted(object string) (at []time.Time) {
 	return at
 }
 
-// check wants every page accepted after its deployment, and nothing that
-// Akamai accepted unknown to the ledger but what was on its way when a process
-// was stopped: that alone is sent twice.
+// check wants every page accepted after its deployment. The ledger must know everything
+// that Akamai accepted, except what was on its way when a process was stopped: only that
+// is sent twice.
 func (l *load) check(db *sql.DB) {
 	l.T.Helper()
 	for i, step := range l.steps {
@@ -153,7 +152,7 @@ func (l *load) check(db *sql.DB) {
 	if home := l.accepted("https://www.acme.com/index/home/"); len(home) == 0 || home[len(home)-1].Before(l.steps[len(l.steps)-1].at) {
 		l.T.Errorf("the page that changed last was accepted at %v", home)
 	}
-	const way = 2 * time.Second // from Akamai's acceptance until that is written down, at most
+	const way = 2 * time.Second // most time from Akamai's acceptance until it is written down
 	all, lost := l.Akamai.Accepted(), 0
 	for _, a := range all {
 		var known int
@@ -171,8 +170,8 @@ func (l *load) check(db *sql.DB) {
 	l.T.Logf("%d deployments, %d stops, %d requests, of which %d were on their way then", len(l.steps), len(l.stops), len(all), lost)
 }
 
-// Credentials that Akamai refuses pause the account and lose nothing; the
-// mended .edgerc is read without a restart.
+// Credentials that Akamai refuses pause the account and lose nothing. The corrected
+// .edgerc is read without a restart.
 func TestMendedCredentialsNeedNoRestart(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Deploy("production", first, "success")

@@ -26,8 +26,8 @@ import (
 	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
-// answerTime is within which a webhook is answered, whatever the database
-// does. GitHub gives up after ten seconds.
+// answerTime is how long the answer to a webhook may take, whatever the database does.
+// GitHub gives up after ten seconds.
 const answerTime = 7 * time.Second
 
 // outage is one kind of trouble with a database.
@@ -36,18 +36,17 @@ type outage struct {
 	begin, end func()
 }
 
-// outageTest is a server whose database gets into trouble, and a purge that
-// waits for Akamai meanwhile.
+// outageTest is a server whose database gets into trouble while a purge waits for Akamai.
 type outageTest struct {
 	*world
 	p       *process
-	db      func() *sql.DB // past the trouble
+	db      func() *sql.DB // reaches the database past the trouble
 	waiting string         // the commit whose purge waits
 	calm    int            // goroutines before
 	logged  int            // bytes of the log before
 }
 
-// newOutageTest has everything run, and one purge waiting: Akamai is away.
+// newOutageTest starts everything, with one purge waiting: Akamai is away.
 func newOutageTest(w *world, first string, start func() *process, database func(*process) func() *sql.DB) *outageTest {
 	w.T.Helper()
 	w.Deploy("production", first, "success")
@@ -75,7 +74,7 @@ func newOutageTest(w *world, first string, start func() *process, database func(
 	return o
 }
 
-// metrics are there without the database.
+// metrics reads /metrics, which must answer without the database.
 func (o *outageTest) metrics() string {
 	o.T.Helper()
 	code, metrics := o.p.get("/metrics")
@@ -98,7 +97,7 @@ func goroutines(t *testing.T, metrics string) int {
 	return n
 }
 
-// play has the trouble come and go. What GitHub sends meanwhile is refused in
+// play makes the trouble come and go. What GitHub sends in the meantime is refused in
 // time, and comes again without anybody's help.
 func (o *outageTest) play(trouble outage) {
 	o.T.Helper()
@@ -120,7 +119,7 @@ func (o *outageTest) play(trouble outage) {
 	if n := goroutines(o.T, metrics); n > o.calm+100 {
 		o.T.Errorf("%d goroutines, %d before", n, o.calm)
 	}
-	o.WantSent() // who can't write down what was sent sends nothing
+	o.WantSent() // nothing is sent that can't be written down
 
 	trouble.end()
 	o.p.awaitReady(http.StatusOK, "ready")
@@ -181,7 +180,7 @@ func (o *outageTest) nothingLost() {
 	})
 }
 
-// quiet wants few lines of the log about the trouble: what a minute allows.
+// quiet wants few lines about the trouble in the log: as many as a minute allows.
 func (o *outageTest) quiet() {
 	o.T.Helper()
 	for line, n := range o.p.logLines(o.logged) {
@@ -200,8 +199,8 @@ func (o *outageTest) quiet() {
 	}
 }
 
-// limitFiles bounds the size of every file that a process writes, which no
-// privilege gets around. "" is no bound.
+// limitFiles bounds the size of every file that a process writes; no privilege gets
+// around that. "" means no bound.
 func limitFiles(t *testing.T, pid int, bytes string) {
 	t.Helper()
 	limit := "--fsize=" + bytes + ":" // the hard limit stays
@@ -214,8 +213,8 @@ func limitFiles(t *testing.T, pid int, bytes string) {
 	}
 }
 
-// smallDisk is a command that execs its arguments with a file system of 16 MB
-// at dir, which that process alone sees; nil where that is not allowed.
+// smallDisk is a command that execs its arguments with a file system of 16 MB at dir.
+// Only that process sees the file system. nil where that is not allowed.
 func smallDisk(t *testing.T, dir string) []string {
 	t.Helper()
 	for _, who := range [][]string{{"unshare", "--mount"}, {"unshare", "--user", "--map-root-user", "--mount"}} {
@@ -227,7 +226,7 @@ func smallDisk(t *testing.T, dir string) []string {
 	return nil
 }
 
-// inFolder opens the database of a folder.
+// inFolder returns a function that opens the database in a folder.
 func inFolder(t *testing.T, dir string) func(*process) func() *sql.DB {
 	return func(*process) func() *sql.DB { return beside(t, "sqlite:"+filepath.Join(dir, "purgebot.db")) }
 }
@@ -249,8 +248,8 @@ func copied(t *testing.T, dir string) func() *sql.DB {
 	}
 }
 
-// A disk that is full: a real one of 16 MB where a namespace of its own is
-// allowed, else a limit on the size of files.
+// The disk is full: a real one of 16 MB where the process may have a namespace of its
+// own, else a limit on the size of files.
 func TestFullDisk(t *testing.T) {
 	w, first := newWorld(t, nil)
 	dir := filepath.Join(w.Config.Dir, "data")
@@ -298,13 +297,13 @@ func TestFullDisk(t *testing.T) {
 	})
 }
 
-// fill sends large webhooks until none is taken any more: SQLite's log has
-// room for some on a disk that is full.
+// fill sends large webhooks until none is accepted. SQLite's log has room for some even
+// on a full disk.
 func (o *outageTest) fill() {
 	o.T.Helper()
 	sent := 0
-	// Where no large one fits a small one may, and the log that is moved into
-	// the file from time to time makes room once more.
+	// A small webhook may still fit where a large one does not. From time to time the log
+	// is moved into the file, which makes room again.
 	for _, size := range []int{100 << 10, 4 << 10, 1} {
 		noise := make([]byte, size)
 		for taken := time.Now(); time.Since(taken) < 3*100*time.Millisecond; sent++ {
@@ -325,8 +324,7 @@ func (o *outageTest) fill() {
 	}
 }
 
-// A disk that takes no more writes, as one that the kernel made read-only for
-// its errors.
+// The disk takes no more writes, as one that the kernel made read-only after errors.
 func TestDiskTakesNoWrites(t *testing.T) {
 	w, first := newWorld(t, nil)
 	config := w.files()
@@ -338,8 +336,8 @@ func TestDiskTakesNoWrites(t *testing.T) {
 	})
 }
 
-// A file that somebody moved: what is written to it would be lost, so nothing
-// is taken until it is back.
+// Somebody moved the database file. What is written to it would be lost, so nothing is
+// accepted until it is back.
 func TestMovedDatabase(t *testing.T) {
 	w, first := newWorld(t, nil)
 	config := w.files()
@@ -355,7 +353,7 @@ func TestMovedDatabase(t *testing.T) {
 	o.play(outage{words: "the database's file was moved", begin: move(here, away), end: move(away, here)})
 }
 
-// Another program, such as a backup, holds SQLite's write lock for long.
+// Another program, such as a backup, holds SQLite's write lock for a long time.
 func TestLockedDatabase(t *testing.T) {
 	w, first := newWorld(t, nil)
 	config := w.files()
@@ -375,8 +373,7 @@ func TestLockedDatabase(t *testing.T) {
 	o.play(outage{words: "the database does not answer in time", begin: does("BEGIN IMMEDIATE"), end: does("COMMIT")})
 }
 
-// PostgreSQL in every kind of trouble, with a proxy of the test's own before
-// it.
+// PostgreSQL is in every kind of trouble, behind a proxy of the test.
 func TestPostgresInTrouble(t *testing.T) {
 	t.Parallel()
 	const refused = `CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -393,7 +390,7 @@ func TestPostgresInTrouble(t *testing.T) {
 			return outage{"the database is read-only", func() {
 				does(`DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET default_transaction_read_only = on'; END $$`)
 				does(others)
-			}, func() { // who is connected keeps the setting
+			}, func() { // open connections keep the setting
 				does(`SET default_transaction_read_only = off`)
 				does(`DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' RESET default_transaction_read_only'; END $$`)
 			}}
@@ -429,8 +426,8 @@ func TestPostgresInTrouble(t *testing.T) {
 	}
 }
 
-// A PostgreSQL that is slow, each message late in both directions: webhooks
-// are taken, or refused in time, and everything is purged in the end.
+// PostgreSQL is slow: each message is late in both directions. Webhooks are accepted, or
+// refused in time, and everything is purged in the end.
 func TestSlowPostgres(t *testing.T) {
 	w, server, p, database := newProxiedWorld(t)
 	p.set(crawl)

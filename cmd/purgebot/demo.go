@@ -9,6 +9,7 @@ import (
 	"github.com/purgebot/purgebot/internal/demo"
 )
 
+// demoCmd is purgebot demo.
 type demoCmd struct {
 	Once   bool   `help:"Exit when the story ends: 0 only if every result was as expected."`
 	Dir    string `help:"Keep the site and the database in this folder; a temporary one by default." placeholder:"DIR"`
@@ -20,8 +21,11 @@ type demoCmd struct {
 	Last  *int   `help:"With --repo: how many commits; 10 by default." placeholder:"N"`
 }
 
-// Run plays the story: a site in git, GitHub, Akamai and the real server
-// between them, all on this machine.
+// Run plays the story: a site in git, stand-ins for GitHub and Akamai, and the real
+// server between them, all on this machine. The story goes to standard output.
+//
+// A result that was not as expected, and an interruption, exit with 1 and no further
+// message: the story has said it. A demo that can't be set up exits with 2.
 func (c *demoCmd) Run(ctx context.Context, std streams) (err error) {
 	cfg := demo.Config{Dir: c.Dir, Listen: c.Listen, Log: slog.New(slog.DiscardHandler), Out: std.out, Repo: c.Repo, Rules: c.Rules, Last: 10}
 	if c.Repo == "" && (c.Rules != "" || c.Last != nil) {
@@ -40,6 +44,7 @@ func (c *demoCmd) Run(ctx context.Context, std streams) (err error) {
 		if cfg.Dir, err = os.MkdirTemp("", "purgebot-demo-"); err != nil {
 			return err
 		}
+		// Only a folder that this run made is removed. One that --dir names stays.
 		defer func() { err = errors.Join(err, os.RemoveAll(cfg.Dir)) }()
 	}
 	d, err := demo.New(ctx, cfg)

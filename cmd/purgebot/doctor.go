@@ -23,19 +23,23 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// doctorCmd is purgebot doctor.
+// doctorCmd is purgebot doctor: it looks for everything that can keep a first start from
+// working.
 type doctorCmd struct {
 	Config  string `help:"Configuration file (default: ./purgebot.yaml, if there is one)." placeholder:"FILE"`
 	Account string `help:"Of the Akamai accounts only this one." placeholder:"NAME"`
 }
 
-// Run examines everything that can be, whatever fails before: whoever mends one
-// thing after the other wants to know of all. Nothing is written anywhere, neither
-// here nor at GitHub or Akamai.
+// Run makes every check that is possible, whatever fails before: a person who fixes one
+// thing after another wants to see all of them. It changes nothing, neither on this
+// machine nor at GitHub or Akamai.
+//
+// It prints one line per check to standard output. It exits with 2 if the configuration
+// is faulty, else with 1 if any line is FAIL. Warnings do not change the exit code.
 func (c *doctorCmd) Run(ctx context.Context, std streams) error {
 	cfg, faults := config.Load(c.Config, os.Getenv)
 	if faults != nil && c.Config != "" && cfg.File == "" {
-		return usage("%w", faults) // not even a file: everything else would be missing too
+		return usage("%w", faults) // there is no file at all: every other check would only repeat that
 	}
 	bad := 0
 	tell := func(e examination) {
@@ -50,6 +54,7 @@ func (c *doctorCmd) Run(ctx context.Context, std streams) error {
 		return usage("%w", err)
 	}
 	d := doctor{config: cfg, account: c.Account, getenv: os.Getenv, now: time.Now, http: &http.Client{}}
+	// A faulty configuration may have lost its policy; a line about that would mislead.
 	if faults == nil {
 		tell(policyExamined(cfg.Policy))
 	}
@@ -65,9 +70,8 @@ func (c *doctorCmd) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-// configurationExamined tells every fault of the configuration, and what
-// should not stay as it is. The other checks go on with what could be read of
-// it.
+// configurationExamined reports every fault and every warning of the configuration. The
+// other checks continue with the part that could be read.
 func configurationExamined(cfg config.Config, faults error, tell func(examination)) {
 	const check = "configuration"
 	for _, words := range cfg.Warnings {
@@ -82,7 +86,8 @@ func configurationExamined(cfg config.Config, faults error, tell func(examinatio
 	tell(examination{markGood, check, cmp.Or(cfg.File, "the PURGEBOT_* variables, no file")})
 }
 
-// files looks whether everybody on this machine can read what holds secrets.
+// files warns of files with secrets that everybody on this machine can read. The
+// permission bits mean nothing on Windows. A file that is missing is not reported here.
 func (d doctor) files(context.Context) (found []examination) {
 	edgerc := d.config.Akamai.Edgerc
 	if home := d.getenv("HOME"); edgerc == "" && home != "" {
@@ -97,34 +102,36 @@ func (d doctor) files(context.Context) (found []examination) {
 	return found
 }
 
-// doctor examines what a first start can get wrong. It asks Akamai, GitHub and
-// the database, and changes nothing anywhere.
+// doctor makes the checks. It asks Akamai, GitHub and the database, and changes nothing.
+// The server also runs some of the checks at its start, see logged.
 type doctor struct {
-	config  config.Config // as far as it could be read
-	account string        // of Akamai, that alone is looked at; "": all are
+	config  config.Config // the part of it that could be read
+	account string        // the one Akamai account to check; "": all
 	getenv  func(string) string
 	now     func() time.Time
-	http    *http.Client // for the plain requests
-	brief   bool         // leaves out what takes more calls the more installations there are
+	http    *http.Client // for requests without credentials
+	brief   bool         // leaves out checks whose calls grow with the number of installations
 }
 
-// examination is one line of the doctor's.
+// examination is one line of the doctor's output.
 type examination struct {
 	mark  mark
 	check string // what was looked at
 	words string // what was found and, if it is not good, what to do
 }
 
+// mark is the first column of a line.
 type mark string
 
 const (
 	markGood mark = "ok"
 	markWarn mark = "warn" // works, but not as well as it could
 	markBad  mark = "FAIL" // will not work
-	markSkip mark = "-"    // could not be looked at
+	markSkip mark = "-"    // could not be looked at, because of an earlier fault
 )
 
-// examine makes all checks, and tells each as it is made.
+// examine makes all checks in order and reports each one at once. Each has a time limit
+// of its own, so a check that hangs takes no time from the next.
 func (d doctor) examine(ctx context.Context, tell func(examination)) {
 	for _, check := range []func(context.Context) []examination{
 		d.files, d.akamai, d.gitHub, d.secrets, d.receivers, d.databaseOpens, d.listens, d.address,
@@ -137,8 +144,9 @@ func (d doctor) examine(ctx context.Context, tell func(examination)) {
 	}
 }
 
-// logged says in the log what a server that just started should have
-// otherwise: what the configuration can't show.
+// logged writes to the log what a server that has just started should have different. It
+// checks only what the configuration can't show by itself. Checks that went well, that
+// were skipped, or that the stop of the server cut short are not logged.
 func (d doctor) logged(ctx context.Context, log *slog.Logger) {
 	found := []examination{policyExamined(d.config.Policy)}
 	if u, err := url.Parse(d.config.PublicURL); err == nil {
@@ -162,7 +170,8 @@ func (d doctor) logged(ctx context.Context, log *slog.Logger) {
 // examineTime bounds each check.
 const examineTime = 20 * time.Second
 
-// akamai looks at the credentials of each account or, with --account, of one.
+// akamai checks the credentials of each account or, with --account, of one. Lines name
+// the account if the configuration has several.
 func (d doctor) akamai(ctx context.Context) (found []examination) {
 	names := d.config.Akamai.All()
 	if d.account != "" {
@@ -179,8 +188,9 @@ func (d doctor) akamai(ctx context.Context) (found []examination) {
 	return found
 }
 
-// akamaiAccount looks at an account's credentials and, with a question that
-// purges nothing, whether they are granted the purge API.
+// akamaiAccount checks the credentials of an account. Then it asks Akamai for the rate
+// limit status, which purges nothing: the answer shows whether the credentials are
+// granted the purge API, and Akamai's clock.
 func (d doctor) akamaiAccount(ctx context.Context, name string) []examination {
 	unasked := []examination{
 		{markSkip, "Akamai grant", "without credentials"},
@@ -202,11 +212,12 @@ func (d doctor) akamaiAccount(ctx context.Context, name string) []examination {
 	return append(found, grantExamined(answer), clockExamined("Akamai clock", answer.ServerTime, asked, d.now()))
 }
 
-// edgeGridBody is how many bytes of a body EdgeGrid verifies.
+// edgeGridBody is how many bytes of a request's body EdgeGrid signs and verifies.
 const edgeGridBody = 131072
 
-// maxBodyExamined judges the edgerc's max_body: many files carry the 8192 of
-// an old default, with which other tools' signatures don't match.
+// maxBodyExamined judges the max_body of an .edgerc, in bytes; 0 means that it is not
+// set. Many files contain 8192, an old default. purgebot ignores it, but signatures of
+// other tools fail with it.
 func maxBodyExamined(configured int) examination {
 	if configured < edgeGridBody && configured != 0 {
 		return examination{markWarn, "max_body", fmt.Sprintf(
@@ -215,6 +226,8 @@ func maxBodyExamined(configured int) examination {
 	return examination{markGood, "max_body", fmt.Sprint(edgeGridBody)}
 }
 
+// grantExamined judges what the answer says about the credentials. Limited proves the
+// grant too: only the budget is used up.
 func grantExamined(a purger.Answer) examination {
 	switch {
 	case a.Verdict == purger.Accepted:
@@ -227,12 +240,14 @@ func grantExamined(a purger.Answer) examination {
 	return examination{markBad, "Akamai grant", "Akamai does not answer as it should: " + a.Words()}
 }
 
-// clockTolerance is how far off a clock may be: Akamai refuses a signature
-// that is older or newer, GitHub a token from the future.
+// clockTolerance is how far this machine's clock may be off. Akamai refuses a signature
+// that is older or newer than that, GitHub a token from the future.
 const clockTolerance = 30 * time.Second
 
-// clockExamined compares this machine's clock with the Date header of an
-// answer that came between asked and answered. Such a header has whole seconds.
+// clockExamined compares this machine's clock with the Date header of an answer that came
+// between asked and answered. The header has whole seconds, cut off; half a second is
+// added to it, and the middle of the two local times is compared, so that neither adds a
+// systematic error. It warns from a third of the tolerance on.
 func clockExamined(check string, theirs, asked, answered time.Time) examination {
 	if theirs.IsZero() {
 		return examination{markSkip, check, "no answer has a Date"}
@@ -255,8 +270,8 @@ func clockExamined(check string, theirs, asked, answered time.Time) examination 
 	return examination{markGood, check, fmt.Sprintf("this machine is %s %s", rounded, word)}
 }
 
-// get makes a plain request and looks at the answer's head alone. The date is
-// zero if there is none.
+// get makes a request without credentials and reads only the head of the answer. The date
+// is zero if the answer has no valid Date header.
 func (d doctor) get(ctx context.Context, address string) (status int, date time.Time, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -266,12 +281,12 @@ func (d doctor) get(ctx context.Context, address string) (status int, date time.
 	if err != nil {
 		return 0, time.Time{}, err
 	}
-	date, _ = http.ParseTime(resp.Header.Get("Date")) // a header that is no date is none
+	date, _ = http.ParseTime(resp.Header.Get("Date")) // an invalid header is treated as none
 	return resp.StatusCode, date, resp.Body.Close()
 }
 
-// databaseOpens looks at the database and changes nothing: it is a server's to
-// bring its schema up to date.
+// databaseOpens checks that the database can be opened. It does not update the schema:
+// only a server or migrate does that.
 func (d doctor) databaseOpens(ctx context.Context) []examination {
 	const check = "database"
 	found, err := store.Examine(ctx, d.config.Database.Reveal())
@@ -281,7 +296,8 @@ func (d doctor) databaseOpens(ctx context.Context) []examination {
 	return []examination{{markGood, check, found}}
 }
 
-// folderExamined tries whether a file can be made in a folder.
+// folderExamined checks whether a file can be made in a folder, by making one and
+// removing it. setup uses it; doctor itself writes nothing.
 func folderExamined(check, folder string) examination {
 	f, err := os.CreateTemp(folder, ".purgebot-setup-*")
 	if err == nil {
@@ -293,8 +309,8 @@ func folderExamined(check, folder string) examination {
 	return examination{markGood, check, ""}
 }
 
-// listens looks whether the server can listen where the configuration says, or
-// does already.
+// listens checks whether the server can listen at the configured address. If the address
+// is taken, it asks whether purgebot itself is the one that listens there.
 func (d doctor) listens(ctx context.Context) []examination {
 	const check = "listen"
 	fault := server.Listenable(ctx, d.config.Listen)
@@ -309,14 +325,16 @@ func (d doctor) listens(ctx context.Context) []examination {
 	return []examination{{markBad, check, fault.Error()}}
 }
 
-// policyExamined looks whether anybody may purge anything.
+// policyExamined checks whether the policy allows anything at all. An empty policy is
+// FAIL, because then every purge is refused.
 func policyExamined(p policy.Policy) examination {
 	const check = "policy"
 	if len(p) == 0 {
 		return examination{markBad, check, "it lists nothing, so every purge is refused: write under policy which repositories may purge which hosts"}
 	}
 	for i, entry := range p {
-		// One that names an account or shared rules may have another allow the rest.
+		// An entry that only names an account or shared rules is complete: another entry
+		// may allow the objects.
 		if len(entry.Hosts)+len(entry.Tags)+len(entry.CPCodes) == 0 && entry.Account+entry.RulesFrom == "" {
 			return examination{markWarn, check, fmt.Sprintf("entry %d (%s) allows no hosts, tags or CP codes: add some", i+1, strings.Join(entry.Repositories, ", "))}
 		}
@@ -324,8 +342,9 @@ func policyExamined(p policy.Policy) examination {
 	return examination{markGood, check, report.Amount(len(p), "entry", "entries")}
 }
 
-// address looks whether the server can be reached where the statuses' links
-// lead, and GitHub's webhooks.
+// address checks whether the server answers at the public URL. The links of commit
+// statuses lead there, and GitHub delivers webhooks there. No answer is only a warning:
+// the server may not run yet.
 func (d doctor) address(ctx context.Context) []examination {
 	const check = "public URL"
 	address := strings.TrimSuffix(d.config.PublicURL, "/")
@@ -346,7 +365,7 @@ func (d doctor) address(ctx context.Context) []examination {
 	return []examination{{markGood, check, address + " answers"}}
 }
 
-// publicURLExamined judges the address by itself.
+// publicURLExamined judges a public URL without asking anything.
 func publicURLExamined(u *url.URL) (e examination, good bool) {
 	e = examination{mark: markWarn, check: "public URL"}
 	switch {
@@ -362,6 +381,8 @@ func publicURLExamined(u *url.URL) (e examination, good bool) {
 	return e, false
 }
 
+// loopback reports whether a host name or an IP address is this machine itself. It looks
+// nothing up, so a name other than localhost is not loopback.
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || (ip != nil && ip.IsLoopback())

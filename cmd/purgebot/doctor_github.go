@@ -15,8 +15,8 @@ import (
 	"github.com/purgebot/purgebot/internal/report"
 )
 
-// gitHub asks GitHub who the App is, what it may, and what becomes of its
-// webhooks. What an earlier fault hides is not one of its own.
+// gitHub asks GitHub who the App is, what it may do, and what became of its webhooks.
+// Checks that an earlier fault makes impossible are marked as skipped, not as failed.
 func (d doctor) gitHub(ctx context.Context) []examination {
 	asked := d.now()
 	api := d.config.GitHub.APIURL
@@ -38,7 +38,7 @@ func (d doctor) gitHub(ctx context.Context) []examination {
 	return append(found, d.app(ctx, app)...)
 }
 
-// unasked are the checks that an earlier fault leaves nothing to look at for.
+// unasked makes the lines of checks that an earlier fault makes impossible.
 func unasked(why string, checks ...string) (skipped []examination) {
 	for _, check := range checks {
 		skipped = append(skipped, examination{markSkip, check, why})
@@ -46,7 +46,9 @@ func unasked(why string, checks ...string) (skipped []examination) {
 	return skipped
 }
 
-// app proves the App's id and key, and goes on with what they open.
+// app checks that the id and the key belong to the same App, and continues with the
+// checks that need the App. The brief form leaves out the installations and their
+// repositories.
 func (d doctor) app(ctx context.Context, app *github.App) []examination {
 	self, err := app.Self(ctx)
 	if err != nil {
@@ -71,7 +73,7 @@ func (d doctor) app(ctx context.Context, app *github.App) []examination {
 	return append(found, d.repositories(ctx, app, installations)...)
 }
 
-// gitHubWords are what people read of an error of GitHub's.
+// gitHubWords is an error as people may read it.
 func gitHubWords(err error) string {
 	if e, ok := errors.AsType[*github.Error](err); ok {
 		return e.Public()
@@ -79,8 +81,8 @@ func gitHubWords(err error) string {
 	return err.Error()
 }
 
-// webhook compares where GitHub sends the App's webhooks with where the server
-// is, and looks what became of the last one.
+// webhook compares the address that GitHub sends webhooks to with the server's, and looks
+// at what became of the last one.
 func (d doctor) webhook(ctx context.Context, app *github.App) []examination {
 	const check = "webhook"
 	hook, err := app.Hook(ctx)
@@ -107,7 +109,9 @@ func (d doctor) webhook(ctx context.Context, app *github.App) []examination {
 	return []examination{deliveryExamined(last)}
 }
 
-// deliveryExamined says what became of the last webhook, and why.
+// deliveryExamined says what became of the last webhook, and why. A 503 or no answer is
+// only a warning, because the server may have been down for a moment. 401, 404 and 405
+// come from a wrong setup, and are FAIL.
 func deliveryExamined(last github.Delivery) examination {
 	e := examination{markWarn, "webhook", fmt.Sprintf("GitHub's last one (%s, %s) ", last.Event, last.DeliveredAt.UTC().Format("2006-01-02 15:04 UTC"))}
 	switch code := last.StatusCode; {
@@ -130,14 +134,16 @@ func deliveryExamined(last github.Delivery) examination {
 	return e
 }
 
-// mostShown is how many repositories a line names.
+// mostShown is how many repositories one line names.
 const mostShown = 5
 
-// repositories looks for installed ones that the policy allows nothing.
+// repositories looks for installed repositories that no entry of the policy lists, and
+// then checks the triggers of the listed ones. It skips suspended installations. Archived
+// repositories are not checked for triggers.
 func (d doctor) repositories(ctx context.Context, app *github.App, installations []github.Installation) []examination {
 	const check = "policy"
 	if len(d.config.Policy) == 0 {
-		return nil // said already
+		return nil // policyExamined has reported it
 	}
 	var unlisted []string
 	var found []examination
@@ -173,7 +179,7 @@ func (d doctor) repositories(ctx context.Context, app *github.App, installations
 	return append(found, d.triggers(ctx, app, listed)...)
 }
 
-// some names the first few repositories.
+// some names the first few repositories, and how many more there are.
 func some(names []string) string {
 	words := strings.Join(names[:min(len(names), mostShown)], ", ")
 	if more := len(names) - mostShown; more > 0 {
@@ -182,13 +188,13 @@ func some(names []string) string {
 	return words
 }
 
-// needsExamined compares what the App asks for with what every App needs. What
-// an operator may choose is missing only where rules use it: see triggers.
+// needsExamined compares what the App asks for with what every App needs. Features that
+// an operator may choose count as missing only where rules use them, see triggers.
 func needsExamined(app needs.App) (permissions, events examination) {
 	permissions, events = examination{mark: markGood, check: "permissions"}, examination{mark: markGood, check: "events"}
 	chosen := needs.Chosen()
 	asked := needs.Ask(chosen)
-	why := map[string][]string{} // what is missing → the features that need it
+	why := map[string][]string{} // by what is missing: the features that need it
 	for _, n := range chosen {
 		lack := app.Lacks(n)
 		for _, p := range lack.Permissions {
@@ -222,7 +228,8 @@ func needsExamined(app needs.App) (permissions, events examination) {
 	return permissions, events
 }
 
-// missing marks that a feature lacks something.
+// missing marks that a feature lacks something: FAIL if nothing works without that
+// feature, else a warning. It never lowers a mark.
 func (e *examination) missing(n needs.Need) {
 	if n.Must {
 		e.mark = markBad
@@ -231,8 +238,8 @@ func (e *examination) missing(n needs.Need) {
 	}
 }
 
-// installationsExamined tells where the App is installed, and which permissions
-// an owner has yet to accept, or took away.
+// installationsExamined lists where the App is installed. It reports permissions that an
+// owner has not accepted yet or has taken away, and suspended installations.
 func installationsExamined(all []github.Installation, asked map[string]string) examination {
 	var words []string
 	e := examination{mark: markGood, check: "installations"}
@@ -263,7 +270,8 @@ func installationsExamined(all []github.Installation, asked map[string]string) e
 	return e
 }
 
-// lacking lists what the App asks for and an installation does not grant.
+// lacking lists what the App asks for and an installation does not grant. A grant to
+// write includes reading.
 func lacking(granted, asked map[string]string) (lacks []string) {
 	for _, name := range slices.Sorted(maps.Keys(asked)) {
 		if level := asked[name]; granted[name] == "" || level == "write" && granted[name] == "read" {
@@ -273,6 +281,7 @@ func lacking(granted, asked map[string]string) (lacks []string) {
 	return lacks
 }
 
+// secrets checks that at least one webhook secret is set. It never prints one.
 func (d doctor) secrets(context.Context) []examination {
 	const check = "webhook secret"
 	secrets := d.config.GitHub.WebhookSecrets

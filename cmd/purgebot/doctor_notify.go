@@ -9,15 +9,16 @@ import (
 	"github.com/purgebot/purgebot/internal/fetch"
 )
 
-// receivers looks whether the addresses of notify may be connected to. It posts
-// nothing: a chat would show it to everybody.
+// receivers checks that the hosts of notify resolve to an address that the server may
+// connect to. One such address is enough. It posts nothing, because a chat would show it
+// to everybody.
 func (d doctor) receivers(ctx context.Context) (found []examination) {
 	may := fetch.Public(d.config.Fetch.Networks)
 	for i, r := range d.config.Notify {
 		e := examination{mark: markGood, check: fmt.Sprintf("notify %d", i+1)}
 		u, err := url.Parse(r.URL.Reveal())
 		if err != nil {
-			continue // the configuration would be at fault
+			continue // the check of the configuration reports it
 		}
 		addresses, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
 		for _, a := range addresses {

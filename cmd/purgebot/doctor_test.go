@@ -28,8 +28,8 @@ import (
 	"github.com/purgebot/purgebot/internal/store"
 )
 
-// patient is a whole installation: stand-ins for Akamai and GitHub, something
-// that answers as the server, and the configuration for them.
+// patient is a whole installation: stand-ins for Akamai and GitHub, something that
+// answers as the server, and the configuration for them.
 type patient struct {
 	doctor
 	file   string // the configuration
@@ -37,8 +37,8 @@ type patient struct {
 	hub    *ghstandin.Server
 }
 
-// healthy makes a patient with nothing wrong. Keys are slow to make, so the
-// tests share theirs.
+// healthy makes a patient with nothing wrong. It takes a key, because keys are slow to
+// make and the tests share theirs.
 func healthy(t *testing.T, app ghstandin.Config, key *rsa.PrivateKey) *patient {
 	t.Helper()
 	app.AppKey = &key.PublicKey
@@ -110,7 +110,8 @@ func (p *patient) edit(t *testing.T, old, text string) {
 	edit(t, p.file, old, text)
 }
 
-// edit replaces texts in a file, each once: the first by the second, and so on.
+// edit replaces texts in a file, each once: the first by the second, the third by the
+// fourth, and so on.
 func edit(t *testing.T, file string, texts ...string) {
 	t.Helper()
 	content, err := os.ReadFile(file)
@@ -195,7 +196,7 @@ warn  public URL      SELF is this machine alone, so GitHub can't deliver webhoo
 	}
 }
 
-// Each fault shows in the line that it belongs to, with what to do about it.
+// Each fault is in the line that it belongs to, with what to do about it.
 func TestDoctorFindsFaults(t *testing.T) {
 	unreachable := httptest.NewServer(http.NotFoundHandler())
 	unreachable.Close()
@@ -433,8 +434,8 @@ func TestDoctorFindsFaults(t *testing.T) {
 	}
 }
 
-// Rules whose trigger the App doesn't hear are found before anything is
-// missed, and the repositories are named.
+// Doctor finds rules whose trigger the App does not receive before a deployment is
+// missed, and names the repositories.
 func TestDoctorNamesRepositoriesThatTheAppDoesNotHear(t *testing.T) {
 	rules := func(trigger string) string {
 		site, err := stage.NewSite(t.Context(), filepath.Join(t.TempDir(), "site"))
@@ -531,7 +532,7 @@ func TestDoctorHidesPasswords(t *testing.T) {
 	}
 }
 
-// One fault is told once: what it hides is not examined.
+// A fault is reported once: the checks that it makes impossible are skipped.
 func TestDoctorTellsAFaultOnce(t *testing.T) {
 	p := healthy(t, ghstandin.Config{}, doctorKey(t))
 	p.config.GitHub.AppID = 1
@@ -546,7 +547,7 @@ func TestDoctorTellsAFaultOnce(t *testing.T) {
 	}
 }
 
-// A variable that begins like ours and is none is an error, of serve too.
+// A variable that begins like purgebot's but does not exist is an error, for serve too.
 func TestMisspeltVariable(t *testing.T) {
 	p := healthy(t, ghstandin.Config{}, doctorKey(t))
 	t.Setenv("PURGEBOT_DATABSE", "sqlite:x")
@@ -572,7 +573,7 @@ func TestDeliveryExamined(t *testing.T) {
 	}
 }
 
-// Permissions that an owner took away, or has yet to accept, are named.
+// Permissions that an owner has taken away or has not accepted yet are named.
 func TestInstallationsExamined(t *testing.T) {
 	asked := map[string]string{"contents": "read", "statuses": "write", "checks": "write"}
 	for name, test := range map[string]struct {

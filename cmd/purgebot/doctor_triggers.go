@@ -17,19 +17,21 @@ import (
 )
 
 const (
-	// rulesRead is how many repositories' rules the doctor reads: each takes
-	// three calls.
+	// rulesRead is how many repositories' rules the doctor reads, three calls to GitHub
+	// each. It keeps the doctor fast, and within GitHub's rate limit.
 	rulesRead = 100
-	atOnce    = 8
+	// atOnce is how many of them it reads at the same time.
+	atOnce = 8
 )
 
-// triggers looks for repositories whose rules name a trigger that the App does
-// not hear, so that nothing there would be purged.
+// triggers looks for repositories whose rules name a trigger that the App does not
+// receive. Nothing would be purged there, and nothing else would say why.
 func (d doctor) triggers(ctx context.Context, app *github.App, repos []ledger.Repository) []examination {
 	const check = "triggers"
 	left := len(repos) - rulesRead
 	repos = repos[:min(len(repos), rulesRead)]
 	p := planner.New(planner.Config{GitHub: app, Policy: func() policy.Policy { return d.config.Policy }})
+	// mu guards deaf and unread: every goroutine of the group writes them.
 	var mu sync.Mutex
 	deaf, unread := map[string][]string{}, []string{}
 	var group errgroup.Group
@@ -48,7 +50,7 @@ func (d doctor) triggers(ctx context.Context, app *github.App, repos []ledger.Re
 			return nil
 		})
 	}
-	_ = group.Wait() // each fault was noted
+	_ = group.Wait() // the goroutines return no error: they note faults in unread
 	var found []examination
 	for _, words := range slices.Sorted(maps.Keys(deaf)) {
 		names := deaf[words]
@@ -67,8 +69,8 @@ func (d doctor) triggers(ctx context.Context, app *github.App, repos []ledger.Re
 	return found
 }
 
-// unheardIn says of each trigger in a repository's rules that the App does not
-// hear it, once.
+// unheardIn returns, for each trigger in a repository's rules that the App does not
+// receive, the words that say so; equal words once. A repository without rules has none.
 func unheardIn(ctx context.Context, p *planner.Planner, app *github.App, repo ledger.Repository) (unheard []string, err error) {
 	rules, err := p.Authority(ctx, repo)
 	if err != nil || rules.File == nil {

@@ -10,12 +10,13 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// sharedRules is where another repository's rules are: a clone or a folder of
-// it, or the file itself; "": nowhere.
+// sharedRules is where the rules of another repository are: a clone or a folder of it, or
+// the file itself. "" means that none were given.
 type sharedRules string
 
-// read reads them. which says where they were found, and at which commit of a
-// clone.
+// read returns the shared rules. which names the file and, in a clone, the commit of
+// HEAD, so that a reader of the output can tell an old clone. The file is read from the
+// working tree, not from that commit.
 func (s sharedRules) read(ctx context.Context) (src []byte, which string, err error) {
 	if s == "" {
 		return nil, "", nil

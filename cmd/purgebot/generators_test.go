@@ -14,15 +14,14 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// oddNames are what people call their pages.
+// oddNames are names that people give their pages.
 var oddNames = []string{
 	"plain", "UPPER Case", "two  spaces", "über uns", "Straße", "Zürich – Genève", "a & b", "c+d", "it's", "(in parentheses)", "x, y",
 	"a.b.c", "under_score", "2026", "2026-11-29-a date", "01-numbered", "e\u0301 in two", "中文 页", "Ελλάδα", "100 per cent",
 }
 
-// TestGenerators builds sites with the generators themselves and holds the
-// cookbook's rules, and those of purgebot rules init, against what they put
-// out: each page's address is found.
+// TestGenerators builds sites with the real generators. It compares the output with the
+// rules of the cookbook and of purgebot rules init: they must find each page's address.
 func TestGenerators(t *testing.T) {
 	const page = "---\ntitle: A page\n---\ntext\n"
 	hugo := map[string]string{
@@ -34,8 +33,8 @@ func TestGenerators(t *testing.T) {
 		built       string
 		files       map[string]string
 		pages       func(name string) []string // files called name
-		except      []string                   // names that a rule can't know the address of
-		nobody      []string                   // pages that come of no file
+		except      []string                   // names whose address a rule can't know
+		nobody      []string                   // pages that no file makes
 	}{
 		{
 			name: "Hugo", rules: "hugo.yaml", build: []string{"hugo", "--quiet"}, built: "public",
@@ -198,8 +197,8 @@ func siteOf(t *testing.T, dir string) initialised {
 	return initialised{files, text}
 }
 
-// installed skips the test where a generator is not installed; where
-// PURGEBOT_TEST_GENERATORS is set, as in CI, it must be.
+// installed skips the test if a generator is not installed. It fails instead if
+// PURGEBOT_TEST_GENERATORS is set, as in CI.
 func installed(t *testing.T, name string) {
 	t.Helper()
 	_, err := exec.LookPath(name)

@@ -19,7 +19,7 @@ import (
 	"github.com/purgebot/purgebot/webhook"
 )
 
-// resident is how many bytes the process has in memory.
+// resident is the most memory, in bytes, that the process has had.
 func (p *process) resident() int {
 	p.w.T.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
@@ -34,8 +34,8 @@ func (p *process) resident() int {
 	return n << 10
 }
 
-// A hundred of the largest bodies at once, from people who don't have the
-// secret, take little memory, and GitHub's own deliveries come through.
+// A hundred of the largest bodies at once, from senders without the secret, take little
+// memory. GitHub's own deliveries still come through.
 func TestSecurityBodiesOfStrangersTakeNoMemory(t *testing.T) {
 	if runtime.GOOS != "linux" || watched {
 		t.Skip("reads /proc, and the race detector takes memory of its own")
@@ -65,7 +65,7 @@ func TestSecurityBodiesOfStrangersTakeNoMemory(t *testing.T) {
 	}
 }
 
-// pour sends a delivery of so many bytes as fast as the process takes them.
+// pour sends a delivery of the given number of bytes as fast as the process takes them.
 func (p *process) pour(signature string, size int64) {
 	conn, err := new(net.Dialer).DialContext(p.w.T.Context(), "tcp", p.addr)
 	if err != nil {
@@ -79,14 +79,13 @@ func (p *process) pour(signature string, size int64) {
 	}
 }
 
-// zeros never ends.
+// zeros is an endless reader.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-// Clients that begin a request and don't end it hold no server open, however
-// many they are: beside them it answers, others at once and themselves with a
-// 503 at least.
+// Clients that begin a request and never end it don't block the server, however many they
+// are. It answers other clients at once, and these at least with a 503.
 func TestSecurityConnectionsHeldOpen(t *testing.T) {
 	w, _ := newWorld(t, nil)
 	p := w.spawnUnder(w.files(), "sh", "-c", `ulimit -n 1024; exec "$@"`, "sh")
@@ -123,7 +122,7 @@ func TestSecurityConnectionsHeldOpen(t *testing.T) {
 	})
 }
 
-// The first that serve says is what an operator should know.
+// The first lines that serve logs are what an operator should know.
 func TestServeWarnsFirst(t *testing.T) {
 	w, _ := newWorld(t, nil)
 	p := w.spawn(w.files())

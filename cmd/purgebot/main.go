@@ -1,16 +1,16 @@
 // Command purgebot purges Akamai's cache when a site's repository is deployed.
 //
-// This is the command line alone: each command reads its flags, does its work
-// by a package, and says what came of it. Exit 2 is for whoever called it
-// wrongly, 1 for work that failed. Only here, and in internal/config, is the
-// process's environment read.
+// This package is the command line alone. Each command reads its flags, calls a package
+// that does the work, and prints the result. A wrong call or a wrong configuration exits
+// with 2, work that failed exits with 1. Only this package and internal/config read the
+// process's environment.
 //
-// There are three sorts of command. serve is the server, and demo plays it on this
-// machine. purge, plan, check and rules need no server: they work on a list, a
-// clone or a page, by the packages that the server uses too. status, queue, pause
-// and the others that change a purge ask a running server over HTTP, since only it
-// may write the ledger; operator.go is that client. What others parse goes to
-// standard output, and what people read beside it to standard error.
+// There are three kinds of commands. serve is the server, and demo runs the server with
+// stand-ins on this machine. purge, plan, check and rules need no server: they work on a
+// list, a clone or a page, with the packages that the server also uses. status, queue,
+// pause and the commands that change a purge ask a running server over HTTP, because only
+// the server may write the ledger; operator.go is their client. A command's answer, text
+// or JSON, goes to standard output. Messages that accompany it go to standard error.
 package main
 
 import (
@@ -25,24 +25,27 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// Exit codes, promised in docs/cli.md.
+// Exit codes. docs/cli.md promises them to scripts, so a code never changes its meaning.
 const (
 	exitDone   = 0
 	exitFailed = 1 // the work failed
 	exitUsage  = 2 // wrong usage or configuration
-	exitStale  = 3 // a page is stale
+	exitStale  = 3 // check alone: a page is stale
 )
 
-// streams are the program's ends; tests give their own.
+// streams are the standard streams of the program. Tests pass their own. A command writes
+// to these and never to os.Stdout or os.Stderr, so that [run] can make every output safe
+// for a terminal.
 type streams struct {
 	in       io.Reader
 	out, err io.Writer
 }
 
-// exitError carries an exit code; its message is what people read.
+// exitError is an error that chooses the exit code. An error of another type exits with
+// exitFailed.
 type exitError struct {
 	code int
-	err  error // nil: everything was said already
+	err  error // for people; nil: the command has printed everything already
 }
 
 func (e *exitError) Error() string {
@@ -54,14 +57,18 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
-// failed ends a command whose work failed and who said so already.
+// failed ends a command whose work failed and that has already printed why. [run] prints
+// nothing more.
 func failed() error { return &exitError{code: exitFailed} }
 
-// usage ends a command that was called or configured wrongly.
+// usage ends a command that was called wrongly or whose configuration is wrong. [run]
+// prints the message to standard error.
 func usage(format string, args ...any) error {
 	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...)}
 }
 
+// commands is the whole command line as kong parses it. kong reads the struct tags: they
+// are the help texts and define the flags.
 type commands struct {
 	Serve serveCmd `cmd:"" help:"Run the server."`
 	Demo  demoCmd  `cmd:"" help:"Play the whole product on this machine, with no account anywhere."`
@@ -100,16 +107,23 @@ type commands struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	context.AfterFunc(ctx, stop) // restores the default handling, so a second signal ends the process at once
 	code := run(ctx, os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr})
 	stop()
 	os.Exit(code)
 }
 
-// run is the whole program but for the process: tests call it too.
+// run is the whole program without the process: it takes the arguments and streams, and
+// returns the exit code. Tests call it too.
+//
+// It wraps both outputs in a [plainWriter] before anything else, because texts from
+// GitHub, Akamai and other people's repositories reach them.
 func run(ctx context.Context, args []string, std streams) int {
 	std.out, std.err = &plainWriter{out: std.out}, &plainWriter{out: std.err}
 	var cmds commands
+	// kong calls its Exit function for --help and --version, then goes on parsing when
+	// the function returns. So the function records the code only, and -1 means "not
+	// called".
 	code := -1
 	parser, err := kong.New(&cmds,
 		kong.Name("purgebot"),
@@ -125,7 +139,7 @@ func run(ctx context.Context, args []string, std streams) int {
 		return exitUsage
 	}
 	kctx, err := parser.Parse(asFlag(args))
-	if code >= 0 { // --help
+	if code >= 0 { // --help or --version; it comes first because err can be set too
 		return code
 	}
 	if err != nil {
@@ -133,6 +147,8 @@ func run(ctx context.Context, args []string, std streams) int {
 		return exitUsage
 	}
 	err = kctx.Run()
+	// Commands choose their exit code by the type of their error. errors.As also finds an
+	// exitError that was wrapped or joined on the way up.
 	var exit *exitError
 	switch {
 	case err == nil:

@@ -14,8 +14,8 @@ type migrateCmd struct {
 	Config string `help:"Configuration file (default: ./purgebot.yaml, if there is one)." placeholder:"FILE"`
 }
 
-// Run brings the database's schema up to date, as serve does when it starts,
-// and says from which version to which.
+// Run brings the database's schema up to date, as serve does at its start. It prints the
+// versions before and after to standard output.
 func (c *migrateCmd) Run(ctx context.Context, std streams) error {
 	cfg, err := config.Load(c.Config, os.Getenv)
 	if err != nil {
@@ -30,6 +30,8 @@ func (c *migrateCmd) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
+// describeMigration says what a migration changed. The tables of purgebot and those of
+// the job queue have versions of their own.
 func describeMigration(from, to store.Schema) string {
 	if from == to {
 		return fmt.Sprintf("The schema is up to date: tables %d, job queue %d.", to.Tables, to.Jobs)

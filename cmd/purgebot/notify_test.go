@@ -48,8 +48,8 @@ func (w *world) failsPartly(content string) (sha string) {
 	return sha
 }
 
-// Killed between the receiver's answer and its writing down: the event comes
-// once more, under the same id, and says so.
+// The process is killed after the receiver's answer and before it is written down. The
+// event comes once more under the same id, and says so.
 func TestKilledBetweenTheReceiversAnswerAndTheSettling(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Deploy("production", first, "success")
@@ -72,9 +72,9 @@ func TestKilledBetweenTheReceiversAnswerAndTheSettling(t *testing.T) {
 	}
 }
 
-// Killed again and again at random moments, with one receiver that often
-// refuses: each event arrives at both, once or marked as repeated, and of each
-// purge in its order.
+// The process is killed again and again at random moments, and one receiver often
+// refuses. Each event arrives at both, once or marked as repeated, and those of one purge
+// in order.
 func TestKilledWhileNotifying(t *testing.T) {
 	t.Parallel()
 	eachKilling(t, func(t *testing.T, k *killing, random *rand.Rand) {
@@ -115,8 +115,8 @@ func TestKilledWhileNotifying(t *testing.T) {
 	})
 }
 
-// events lists what a receiver took of failed purges and of pauses. Others may
-// be among it: that webhooks failed while the program was away.
+// events lists what a receiver got about failed purges and pauses. It leaves out others,
+// such as webhooks that failed while the program was down.
 func events(t *testing.T, r *servertest.Receiver) (got []string) {
 	t.Helper()
 	paused := map[int64]bool{}
@@ -137,7 +137,7 @@ func events(t *testing.T, r *servertest.Receiver) (got []string) {
 	return got
 }
 
-// told is what the database says there was to be told.
+// told is what the database says there was to tell.
 func told(t *testing.T, db *sql.DB) (all []string) {
 	t.Helper()
 	rows, err := db.QueryContext(t.Context(), `SELECT id FROM purge WHERE state = 'done' AND failed > 0
@@ -160,7 +160,7 @@ func told(t *testing.T, db *sql.DB) (all []string) {
 	return all
 }
 
-// A running server takes other receivers, all or none, and what waits for one
+// A running server takes over other receivers, all or none. What waits for a receiver
 // that stays is kept.
 func TestReloadReceivers(t *testing.T) {
 	w, first := newWorld(t, nil)

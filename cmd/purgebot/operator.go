@@ -18,26 +18,29 @@ import (
 	"github.com/purgebot/purgebot/internal/web"
 )
 
-// askFlags are those of the commands that ask a running server.
+// askFlags are the flags of the commands that ask a running server.
 type askFlags struct {
 	Server string `help:"The running server (default: http:// and the configuration's listen). Beyond loopback it must be https." placeholder:"URL"`
 	JSON   bool   `name:"json" help:"Print the answer as JSON."`
 }
 
-// askTime bounds one question, the server's own thinking included.
+// askTime bounds one question, including the time that the server needs for its answer.
+// It is longer than the server's own limit of 30 s (apiTime in internal/web), so that the
+// server's error arrives instead of a client timeout.
 const askTime = 40 * time.Second
 
-// operator asks a running server, with the token that its configuration
-// gives.
+// operator is a client of a running server. It authenticates with tokens that it derives
+// from the webhook secrets of the configuration, see [web.OperatorToken].
 type operator struct {
 	server *url.URL
-	tokens []string // of each webhook secret; the first that is good counts
+	tokens []string // one per webhook secret, in the order of the configuration
 	http   *http.Client
 }
 
-// connect finds the server and the token in the configuration. With --server
-// the webhook secret alone counts of it, so that a machine that does not run
-// the server needs no more than PURGEBOT_GITHUB_WEBHOOK_SECRETS.
+// connect finds the server's address and the tokens in the configuration. It sends
+// nothing yet. With --server it needs only the webhook secrets, and ignores every other
+// fault of the configuration: a machine that does not run the server then needs
+// PURGEBOT_GITHUB_WEBHOOK_SECRETS and nothing else.
 func (f askFlags) connect(file string, getenv func(string) string) (*operator, error) {
 	cfg, faults := config.Load(file, getenv)
 	const variable = "PURGEBOT_GITHUB_WEBHOOK_SECRETS"
@@ -53,7 +56,8 @@ func (f askFlags) connect(file string, getenv func(string) string) (*operator, e
 	}
 	o := &operator{server: server, http: &http.Client{
 		Timeout: askTime,
-		// The token is for this server, not for where it may point.
+		// The token is meant for this server only. A redirect could send it to another
+		// host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 	for _, s := range cfg.GitHub.WebhookSecrets {
@@ -62,7 +66,9 @@ func (f askFlags) connect(file string, getenv func(string) string) (*operator, e
 	return o, nil
 }
 
-// address is where the server is.
+// address is the server's base URL. Without --server the server is on this machine, and
+// plain HTTP is fine. With --server, plain HTTP is accepted for loopback only, because
+// each request carries the token.
 func (f askFlags) address(listen string) (*url.URL, error) {
 	if f.Server == "" {
 		host, err := dialable(listen)
@@ -81,8 +87,10 @@ func (f askFlags) address(listen string) (*url.URL, error) {
 	return u, nil
 }
 
-// dialable is the address at which a server on this machine that listens
-// there is found: loopback, if it listens on every address.
+// dialable returns the address, HOST:PORT, at which a program on this machine reaches a
+// server that has the given listen address. A server that listens on all addresses is
+// reached on loopback. Port 0 is an error: only the running server knows the port that it
+// got.
 func dialable(listen string) (string, error) {
 	host, port, err := net.SplitHostPort(listen)
 	switch {
@@ -101,7 +109,8 @@ func dialable(listen string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-// answerError is a server's refusal.
+// answerError is a refusal by the server, in the server's own words. Callers look at the
+// status, because some refusals mean wrong usage (exit 2).
 type answerError struct {
 	status int
 	words  string
@@ -109,9 +118,12 @@ type answerError struct {
 
 func (e *answerError) Error() string { return e.words }
 
-// ask makes one request and reads the answer into a document. Another
-// secret's token is tried where the server does not know one: it may have
-// been started before or after a secret was changed.
+// ask makes one request and decodes the answer into a document. If the server rejects a
+// token with 401, ask tries the next one: the server may have started before or after the
+// operator changed the secrets. Any other answer ends the loop.
+//
+// A rejected token (401) or a bad request (400) is wrong usage and exits with 2. Other
+// refusals exit with 1.
 func (o *operator) ask(ctx context.Context, method, path string, query url.Values, body, into any) error {
 	var err error
 	for _, token := range o.tokens {
@@ -127,7 +139,7 @@ func (o *operator) ask(ctx context.Context, method, path string, query url.Value
 	return err
 }
 
-// try makes one request with one token. An error never has the token in it.
+// try makes one request with one token. Its errors never contain the token.
 func (o *operator) try(ctx context.Context, token, method, path string, query url.Values, body, into any) error {
 	var content bytes.Buffer
 	if body != nil {
@@ -154,11 +166,13 @@ func (o *operator) try(ctx context.Context, token, method, path string, query ur
 	return o.read(res, into)
 }
 
-// maxAnswer is how long an answer may be, in bytes.
+// maxAnswer is the most bytes of an answer that are read. A longer answer is cut there,
+// and then fails as JSON.
 const maxAnswer = 64 << 20
 
-// read reads an answer. Whatever is not purgebot's, such as the page of a proxy, is
-// told as that, and not shown: it may be long, and it is not what is wrong.
+// read decodes an answer. If the answer does not come from purgebot, for example a
+// proxy's error page, the error says so and leaves the content out: it may be long, and
+// it does not explain the fault.
 func (o *operator) read(res *http.Response, into any) error {
 	text, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
@@ -177,7 +191,8 @@ func (o *operator) read(res *http.Response, into any) error {
 	return nil
 }
 
-// reason takes the address out of an HTTP client's error, which names it.
+// reason removes the method and the address that an HTTP client adds to its error.
+// Callers name the address themselves, or it holds a secret.
 func reason(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Err
@@ -185,7 +200,8 @@ func reason(err error) error {
 	return err
 }
 
-// printJSON prints a document on one line.
+// printJSON prints a document as one line of JSON. It does not escape <, > and &, since
+// the output is no HTML and URLs stay readable.
 func printJSON(w io.Writer, doc any) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
@@ -195,7 +211,9 @@ func printJSON(w io.Writer, doc any) error {
 	return nil
 }
 
-// age is how long something took or is ago, in one unit: 12s, 5m, 3h, 4d.
+// age is a duration in one unit, rounded down: 12s, 5m, 3h, 4d. It changes to the next
+// unit at two of that unit, so that one minute is 60s and one hour is 60m. A negative
+// duration, which clocks that differ can give, is 0s.
 func age(d time.Duration) string {
 	switch {
 	case d < 0:
@@ -211,8 +229,8 @@ func age(d time.Duration) string {
 	}
 }
 
-// cells are the columns of one line of a table, fit for a terminal; empty
-// ones are a dash.
+// cells makes one line of a table for a tabwriter. It makes the columns safe for a
+// terminal and writes an empty one as a dash. It changes the slice that it is given.
 func cells(columns ...string) string {
 	for i, c := range columns {
 		if c = oneLine(c); c == "" {

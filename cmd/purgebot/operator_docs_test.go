@@ -12,8 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// docs/cli.md has every command with every flag and argument, and no other,
-// and tells the defaults.
+// docs/cli.md has every command with every flag and argument, nothing else, and the
+// defaults.
 func TestCommandsPage(t *testing.T) {
 	text, err := os.ReadFile("../../docs/cli.md")
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/purgebot/purgebot/internal/web"
 )
 
-// operated is a world whose server an operator asks by the command line.
+// operated is a world whose server is asked on the command line.
 type operated struct {
 	*world
 	config string
@@ -44,7 +44,7 @@ func (o *operated) open() {
 	})
 }
 
-// ask runs a command against the server. It must end with the code.
+// ask runs a command against the server. It must exit with the given code.
 func (o *operated) ask(code int, args ...string) (out, err string) {
 	o.T.Helper()
 	args = append(args, "--config", o.config, "--server", "http://"+o.Server.Addr())
@@ -55,7 +55,7 @@ func (o *operated) ask(code int, args ...string) (out, err string) {
 	return got.out, got.err
 }
 
-// asks asks for JSON.
+// asks runs a command with --json and decodes its output.
 func (o *operated) asks(into any, args ...string) {
 	o.T.Helper()
 	out, _ := o.ask(exitDone, append(args, "--json")...)
@@ -142,7 +142,7 @@ func TestOperatorRetries(t *testing.T) {
 	wantWords(t, err, "nothing was done: this purge is done already")
 }
 
-// What policy refuses stays refused until policy says otherwise.
+// What the policy refuses stays refused until the policy changes.
 func TestOperatorsRetryIsJudgedByThePolicyOfNow(t *testing.T) {
 	o := newOperated(t, strings.Replace(servertest.Rules, "m.acme.com", "www.evil.com", 1))
 	second := o.Commit("second", map[string]string{"content/index/home.md": "new"})
@@ -243,8 +243,8 @@ func TestOperatorsMistakes(t *testing.T) {
 	}
 }
 
-// A machine that knows a webhook secret needs nothing else; one that knows
-// another gets nothing.
+// A machine that knows a webhook secret needs nothing else. One that knows another secret
+// gets nothing.
 func TestOperatorsTokenIsTheSecrets(t *testing.T) {
 	o := newOperated(t, "")
 	ask := func(secrets string) purgeEnded {

@@ -164,7 +164,7 @@ func TestQueueOfCCUv2(t *testing.T) {
 	}
 }
 
-// What was accepted can be asked for later, with what its purge printed.
+// A purge that was accepted can be asked for later, with what the purge command printed.
 func TestQueueProgressOfCCUv2(t *testing.T) {
 	a, base := purgeStandin(t, akamai.Config{Queue: akamai.Queue{Unknown: -1}})
 	sent := runPurge(t, "", "purge", "url", "--api", "ccu-v2", "--json", "https://www.acme.com/a")
@@ -253,7 +253,7 @@ func TestHealthcheck(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The configuration's other faults are not the probe's to tell.
+	// The probe does not report other faults of the configuration.
 	file := filepath.Join(t.TempDir(), "purgebot.yaml")
 	if err := os.WriteFile(file, []byte("listen: 0.0.0.0:"+u.Port()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -296,7 +296,7 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
-// What Akamai says of the budget stands beside the model.
+// Akamai's own figures are next to those of the model.
 func TestQueueAsksAkamai(t *testing.T) {
 	o := newOperated(t, "")
 	var doc queueDoc

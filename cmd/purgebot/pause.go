@@ -15,7 +15,8 @@ import (
 	"github.com/purgebot/purgebot/internal/web"
 )
 
-// scopeFlags say what a pause covers.
+// scopeFlags say what a pause covers. resume takes the same flags, and ends the pause
+// that has exactly this scope.
 type scopeFlags struct {
 	Repo    string `help:"Only repositories that this glob fits, in any case." placeholder:"GLOB"`
 	Env     string `help:"Only environments of this name, in any case." placeholder:"ENV"`
@@ -45,6 +46,8 @@ type pausesCmd struct {
 	askFlags
 }
 
+// Run makes a pause and prints it. The API takes whole seconds, so a duration with
+// fractions is refused and not rounded.
 func (c *pauseCmd) Run(ctx context.Context, std streams) error {
 	if c.For < 0 || c.For%time.Second != 0 {
 		return usage("--for %s is not a number of seconds, minutes or hours", c.For)
@@ -62,6 +65,7 @@ func (c *pauseCmd) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
+// Run ends the pause of this scope and prints what it held back.
 func (c *resumeCmd) Run(ctx context.Context, std streams) error {
 	doc, err := c.post(ctx, "/api/pauses/resume", web.ResumeAsk{Repo: c.Repo, Env: c.Env, Account: c.Account, By: c.by()})
 	if err != nil {
@@ -76,6 +80,7 @@ func (c *resumeCmd) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
+// Run lists the active pauses.
 func (c *pausesCmd) Run(ctx context.Context, std streams) error {
 	server, err := c.connect(c.Config, os.Getenv)
 	if err != nil {
@@ -91,6 +96,7 @@ func (c *pausesCmd) Run(ctx context.Context, std streams) error {
 	return listPauses(std.out, doc)
 }
 
+// post sends a change of pauses to the server and returns its answer.
 func (c *scopeFlags) post(ctx context.Context, path string, ask any) (doc web.Pauses, err error) {
 	server, err := c.connect(c.Config, os.Getenv)
 	if err != nil {
@@ -99,7 +105,8 @@ func (c *scopeFlags) post(ctx context.Context, path string, ask any) (doc web.Pa
 	return doc, server.ask(ctx, http.MethodPost, path, nil, ask, &doc)
 }
 
-// by is who acts. The name of a container's user says nothing.
+// by names the person who acts: --by, else the login name. Root is left out, because in a
+// container it names nobody. For "" the server says that the operator did it.
 func (c *scopeFlags) by() string {
 	if c.By != "" {
 		return c.By
@@ -110,7 +117,8 @@ func (c *scopeFlags) by() string {
 	return ""
 }
 
-// listPauses are the pauses for people, with what ends each.
+// listPauses prints the pauses as a table, with when each ends and the command that ends
+// it.
 func listPauses(out io.Writer, doc web.Pauses) error {
 	if len(doc.Pauses) == 0 {
 		fmt.Fprintln(out, "Nothing is paused.")
@@ -124,6 +132,7 @@ func listPauses(out io.Writer, doc web.Pauses) error {
 	return w.Flush()
 }
 
+// ends says when a pause ends. A zero Until means that only a resume ends it.
 func ends(p web.Paused, now time.Time) string {
 	if p.Until.IsZero() {
 		return "when resumed"
@@ -131,7 +140,8 @@ func ends(p web.Paused, now time.Time) string {
 	return "in " + age(p.Until.Sub(now).Round(time.Minute))
 }
 
-// resumeWith is the command that ends a pause.
+// resumeWith is the command that ends a pause, ready to paste into a POSIX shell. Each
+// value is in single quotes, since it may hold a glob.
 func resumeWith(p web.Paused) string {
 	words := []string{"purgebot resume"}
 	for _, flag := range [][2]string{{"repo", p.Repositories}, {"env", p.Environment}, {"account", p.Account}} {
@@ -142,7 +152,7 @@ func resumeWith(p web.Paused) string {
 	return strings.Join(words, " ")
 }
 
-// describePauses says what operators hold back.
+// describePauses prints one line for each pause, and an empty line after them.
 func describePauses(out io.Writer, pauses []web.Paused, now time.Time) {
 	for _, p := range pauses {
 		fmt.Fprintf(out, "Paused by %s: %s (%s; ends %s; %s with %s wait)\n", oneLine(p.By), oneLine(p.Reason), oneLine(p.Covers), ends(p, now),

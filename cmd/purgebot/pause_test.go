@@ -88,8 +88,8 @@ func TestPauseIsRefused(t *testing.T) {
 	}
 }
 
-// Killed again and again around the beginning and the end of a pause: nothing
-// is sent meanwhile, and everything after it.
+// The process is killed again and again around the beginning and the end of a pause.
+// Nothing is sent during the pause, and everything after it.
 func TestKilledWhilePaused(t *testing.T) {
 	t.Parallel()
 	eachKilling(t, func(t *testing.T, k *killing, random *rand.Rand) {
@@ -133,8 +133,8 @@ type killing struct {
 	replicas []*process
 }
 
-// eachKilling plays a test on each engine, at the same time, with as many
-// replicas as it may have. They are still to begin.
+// eachKilling runs a test on each engine, in parallel, with as many replicas as the
+// engine may have. The test starts them.
 func eachKilling(t *testing.T, test func(*testing.T, *killing, *rand.Rand)) {
 	t.Helper()
 	for name, engine := range map[string]struct {
@@ -160,8 +160,8 @@ func (k *killing) begin() {
 	}
 }
 
-// patiently waits: what a sweep woke is woken again only after a minute, if that
-// sweep's process was killed.
+// patiently waits longer than usual: a sweep wakes the same work again only after a
+// minute, and its process may have been killed.
 func (k *killing) patiently(what string, done func() bool) {
 	k.T.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -181,7 +181,7 @@ func (k *killing) restart(i int, after time.Duration) {
 	k.replicas[i] = k.spawn(k.config)
 }
 
-// whileKilling runs a command until it is done while every replica is killed.
+// whileKilling runs a command until it succeeds, while every replica is killed.
 func (k *killing) whileKilling(after time.Duration, args ...string) {
 	k.T.Helper()
 	var both sync.WaitGroup
@@ -194,8 +194,8 @@ func (k *killing) whileKilling(after time.Duration, args ...string) {
 	k.Eventually(strings.Join(args, " "), func() bool { return k.run(args...) })
 }
 
-// run runs a command against the last replica. One that was done before the
-// answer could come has nothing to do.
+// run runs a command against the last replica. If it was done before but the answer was
+// lost, there is nothing left to do.
 func (k *killing) run(args ...string) bool {
 	got := k.runs(args...)
 	return got.code == exitDone || strings.Contains(got.err, "nothing was done")
@@ -206,7 +206,7 @@ func (k *killing) runs(args ...string) purgeEnded {
 	return runPurge(k.T, "", append(args, "--config", k.config, "--server", "http://"+last.addr)...)
 }
 
-// sending reports whether the ledger has requests whose answer is not there.
+// sending reports whether the ledger has requests that have no answer yet.
 func (k *killing) sending() bool {
 	var doc queueDoc
 	got := k.runs("queue", "--json")

@@ -14,6 +14,7 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
+// planCmd is purgebot plan: what a deployment would purge, computed from a local clone.
 type planCmd struct {
 	Env        string      `required:"" help:"The environment, as GitHub names it."`
 	From       string      `default:"HEAD~1" placeholder:"REV" help:"The commit that is live (default: the one before HEAD)."`
@@ -26,8 +27,12 @@ type planCmd struct {
 	Explain    bool        `help:"Say for each object which rule and which file caused it."`
 }
 
-// Run prints what the deploy would purge. It fails if something could not be
-// sent as written.
+// Run prints what the deployment would purge. The plan goes to standard output; notes and
+// faults of the rules go to standard error.
+//
+// It exits with 2 for an unknown revision or environment, and with 1 if the rules have
+// errors or if a target can't be sent as written. A plan that purges nothing is a
+// success.
 func (c *planCmd) Run(ctx context.Context, std streams) error {
 	clone := git.Clone{Dir: c.Repo}
 	from, err := clone.Revision(ctx, c.From)
@@ -50,9 +55,13 @@ func (c *planCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return usage("%w", err)
 	}
+	// The rules need values for {owner} and {repo}. Without them the plan would show URLs
+	// that the server does not purge.
 	if query.Owner == "" && (rules.now.UsesRepository() || rules.old != nil && rules.old.UsesRepository()) {
 		return usage("the rules use {owner} or {repo} and the clone has no remote: add --repository OWNER/NAME")
 	}
+	// The changes are read while the plan is made. A failure of git ends the sequence
+	// early and looks like a shorter list, so failure must be asked after planning.
 	changes, failure := clone.Changes(ctx, from, to)
 	shown := counting(std.err, changes)
 	query.Changes = shown
@@ -84,8 +93,8 @@ func (c *planCmd) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-// reachOf says how many files of a commit each rule fits, and warns of what
-// fits none.
+// reachOf counts how many files of a commit each rule matches. It prints warnings for
+// rules, excludes and tests that match none.
 func reachOf(ctx context.Context, clone git.Clone, rules *mapping.File, commit string, messages io.Writer) ([]mapping.RuleReach, error) {
 	files, err := clone.Files(ctx, commit)
 	if err != nil {
@@ -99,6 +108,7 @@ func reachOf(ctx context.Context, clone git.Clone, rules *mapping.File, commit s
 	return reach, nil
 }
 
+// print writes the report in the format that the flags ask for.
 func (c *planCmd) print(w io.Writer, report *planReport) error {
 	if c.JSON {
 		return report.json(w, c.Explain)
@@ -106,14 +116,14 @@ func (c *planCmd) print(w io.Writer, report *planReport) error {
 	return report.text(w, c.Explain)
 }
 
-// planRules are the rules of both commits; old is nil where now counts for
-// both.
+// planRules are the rules of both commits. now plans the changes. old decides what a
+// removed file purges; nil means that now does that too.
 type planRules struct{ now, old *mapping.File }
 
-// readRules reads the rules of both commits, as the server does: those of the new
-// one must be good, and where the old ones are broken the new ones stand in for
-// them, which is said. FILE stands for both: it is how rules are tried that no
-// commit has.
+// readRules reads the rules of both commits as the server does. The new rules must be
+// without errors. If the old ones have errors, the new ones replace them, and a message
+// says so. With --rules that file replaces both: this is how to try rules that no commit
+// has yet.
 func (c *planCmd) readRules(ctx context.Context, clone git.Clone, messages io.Writer, from, to string) (planRules, error) {
 	var rules planRules
 	base, which, err := c.Extends.read(ctx)
@@ -156,7 +166,8 @@ func (c *planCmd) readRules(ctx context.Context, clone git.Clone, messages io.Wr
 	return planRules{now: now, old: old}, whole(now)
 }
 
-// whole fails for rules that extend others which are not given.
+// whole is an error for rules that extend a file that was not given. A plan without that
+// file would miss targets.
 func whole(file *mapping.File) error {
 	if other := file.Extends(); other != "" {
 		return usage("the rules extend those of %s: give a clone or folder of it with --extends DIR", other)
@@ -164,6 +175,7 @@ func whole(file *mapping.File) error {
 	return nil
 }
 
+// environmentNames lists the environments of the rules, for a message.
 func environmentNames(file *mapping.File) string {
 	var names []string
 	for _, e := range file.Environments() {
@@ -172,7 +184,9 @@ func environmentNames(file *mapping.File) string {
 	return strings.Join(names, ", ")
 }
 
-// counting shows on a terminal how far a long list has come.
+// counting passes the changes on, and shows on a terminal how many were read. It writes
+// to the terminal itself, past the [plainWriter]. Elsewhere it returns the sequence as it
+// is.
 func counting(messages io.Writer, changes iter.Seq[mapping.Change]) iter.Seq[mapping.Change] {
 	terminal := screen(messages)
 	if terminal == nil {

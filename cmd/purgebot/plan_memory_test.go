@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// TestPlanTakesLittleMemory: the program itself plans and prints a million
-// targets within 200 MiB. A file of 3 KiB asks for them.
+// TestPlanTakesLittleMemory plans and prints a million targets with the program itself,
+// in at most 200 MiB. A rules file of 3 KiB asks for them.
 func TestPlanTakesLittleMemory(t *testing.T) {
 	if runtime.GOOS != "linux" || watched {
 		t.Skip("the system counts memory in another unit, and the race detector takes some of its own")
@@ -54,7 +54,7 @@ func TestPlanTakesLittleMemory(t *testing.T) {
 	}
 	git("add", ".")
 	git("commit", "--quiet", "-m", "pages")
-	purgebot, err := exec.LookPath("purgebot") // this very program: see TestMain
+	purgebot, err := exec.LookPath("purgebot") // this program itself, see TestMain
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,20 +14,22 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// planReport is what plan prints, as JSON or as text. The targets are made as
-// they are printed: a million of them take no memory.
+// planReport prints a plan as JSON or as text. It ranges over the plan's targets several
+// times and makes them again each time, so a million targets take no memory.
 type planReport struct {
 	*mapping.Plan
 	From, To string
 	Rollback bool
 
-	urls, tags, cpcodes int // that can be sent
-	failed              int
-	budget              []planBudget
-	requests            int
-	reach               []mapping.RuleReach // of each rule in the whole tree; asked for with the explanations
+	urls, tags, cpcodes int                 // targets that can be sent
+	failed              int                 // targets that can't be sent as written
+	budget              []planBudget        // only of kinds that the plan has
+	requests            int                 // to Akamai, of all kinds
+	reach               []mapping.RuleReach // of each rule over all files of the commit; only with --explain
 }
 
+// planFailure is a target that can't be sent as written. docs/cli.md promises the fields
+// of this type and of the next three.
 type planFailure struct {
 	Kind   mapping.Kind `json:"kind"`
 	Object string       `json:"object"`
@@ -36,13 +38,15 @@ type planFailure struct {
 	Path   string       `json:"path"`
 }
 
+// planLimit is a limit of the rules that the plan exceeds, and what follows from it.
 type planLimit struct {
 	Over   int  `json:"over"`
-	URLs   int  `json:"urls"` // that the rules gave
+	URLs   int  `json:"urls"` // that the rules gave, before a replacement
 	Hold   bool `json:"hold"`
 	Waived bool `json:"waived"`
 }
 
+// planExplanation is a target with the rule and the changed file that caused it.
 type planExplanation struct {
 	Kind   mapping.Kind   `json:"kind"`
 	Object string         `json:"object"`
@@ -51,7 +55,7 @@ type planExplanation struct {
 	Path   string         `json:"path"`
 }
 
-// planBudget is what the plan takes of one of the account's buckets.
+// planBudget is what the plan takes from one of the account's token buckets.
 type planBudget struct {
 	Kind      mapping.Kind `json:"kind"`
 	Objects   int          `json:"objects"`
@@ -61,9 +65,12 @@ type planBudget struct {
 	Requests  int          `json:"requests"`
 }
 
+// newPlanReport counts the targets, packs them into requests as the sender would, and
+// compares the counts with Akamai's buckets. It ranges over all targets once.
 func newPlanReport(plan *mapping.Plan, from, to string, rollback bool) *planReport {
 	r := &planReport{Plan: plan, From: from, To: to, Rollback: rollback}
-	// The buckets are Akamai's, from https://techdocs.akamai.com/purge-cache/reference/rate-limiting
+	// The sizes of the buckets and their refill are Akamai's:
+	// https://techdocs.akamai.com/purge-cache/reference/rate-limiting
 	buckets := []struct {
 		count *int
 		planBudget
@@ -80,6 +87,8 @@ func newPlanReport(plan *mapping.Plan, from, to string, rollback bool) *planRepo
 		}
 		for i := range buckets {
 			if b := &buckets[i]; b.Kind == t.Kind {
+				// A packer that refuses an object is full, and the object opens the next
+				// request.
 				if *b.count++; b.packer == nil || !b.packer.Add(t.Object) {
 					b.packer = purger.NewPacker(b.Kind, b.Bucket)
 					b.packer.Add(t.Object)
@@ -97,10 +106,11 @@ func newPlanReport(plan *mapping.Plan, from, to string, rollback bool) *planRepo
 	return r
 }
 
-// rebuild reports whether the commit is live already: nothing changed.
+// rebuild reports whether the deployed commit is live already. Then no file changed, and
+// the rules' redeploy section decides what is purged.
 func (r *planReport) rebuild() bool { return r.From == r.To }
 
-// sent gives the targets of a kind that can be sent; "": of any.
+// sent yields the targets of a kind that can be sent; "" means all kinds.
 func (r *planReport) sent(kind mapping.Kind) iter.Seq[mapping.Target] {
 	return func(yield func(mapping.Target) bool) {
 		for t := range r.Targets() {
@@ -111,6 +121,7 @@ func (r *planReport) sent(kind mapping.Kind) iter.Seq[mapping.Target] {
 	}
 }
 
+// failures yields the targets that can't be sent as written.
 func (r *planReport) failures() iter.Seq[mapping.Target] {
 	return func(yield func(mapping.Target) bool) {
 		for t := range r.Targets() {
@@ -121,7 +132,9 @@ func (r *planReport) failures() iter.Seq[mapping.Target] {
 	}
 }
 
-// json is the plan for programs. Lists are never null.
+// json writes the plan for programs. Lists are never null, and their fields are written
+// as they are computed. Paths may hold bytes that are not UTF-8, which JSON can't carry;
+// such bytes become U+FFFD.
 func (r *planReport) json(w io.Writer, explain bool) error {
 	o := newJSONObject(w)
 	o.field("environment", r.Environment.Name)
@@ -160,6 +173,7 @@ func (r *planReport) json(w io.Writer, explain bool) error {
 	return o.end()
 }
 
+// each applies a function to each value of a sequence, without collecting them.
 func each[T any](all iter.Seq[T], show func(T) any) iter.Seq[any] {
 	return func(yield func(any) bool) {
 		for one := range all {
@@ -170,7 +184,8 @@ func each[T any](all iter.Seq[T], show func(T) any) iter.Seq[any] {
 	}
 }
 
-// text is the plan for people.
+// text writes the plan for people. Errors of b are not checked line by line: a
+// bufio.Writer keeps its first error, and Flush returns it.
 func (r *planReport) text(to io.Writer, explain bool) error {
 	b := bufio.NewWriter(to)
 	what := fmt.Sprintf("Deploying %s over %s", report.Short(r.To), report.Short(r.From))
@@ -185,6 +200,7 @@ func (r *planReport) text(to io.Writer, explain bool) error {
 		fmt.Fprintf(b, "%s are more than the limit of %s: %s.\n", plural(r.URLs, "URL"), report.Number(l.Over), limitWords(*l))
 	}
 	var kind mapping.Kind
+	// The targets come in order of their kind, so a change of the kind starts a heading.
 	for t := range r.sent("") {
 		if t.Kind != kind {
 			kind = t.Kind
@@ -228,6 +244,7 @@ func (r *planReport) text(to io.Writer, explain bool) error {
 	return b.Flush()
 }
 
+// counts is how many objects of each kind are purged, such as "3 URLs, 1 tag".
 func (r *planReport) counts() string {
 	var counts []string
 	for _, c := range []struct {
@@ -244,6 +261,7 @@ func (r *planReport) counts() string {
 	return strings.Join(counts, ", ")
 }
 
+// limitWords says what the exceeded limit does with the purge.
 func limitWords(l mapping.Limit) string {
 	switch {
 	case l.Waived:
@@ -254,6 +272,7 @@ func limitWords(l mapping.Limit) string {
 	return "purged by the limit's replacement instead"
 }
 
+// kindPlural is a kind as a heading; an unknown kind is itself.
 func kindPlural(k mapping.Kind) string {
 	switch k {
 	case mapping.URL:
@@ -266,6 +285,7 @@ func kindPlural(k mapping.Kind) string {
 	return string(k)
 }
 
+// because names the rule and the file behind a target, in brackets; "" without explain.
 func because(explain bool, rule, path string) string {
 	if !explain {
 		return ""
@@ -273,6 +293,7 @@ func because(explain bool, rule, path string) string {
 	return "  (" + rule + ": " + oneLine(path) + ")"
 }
 
+// percent writes a share, where 1 is all, as a percentage with one decimal.
 func percent(share float64) string {
 	if share < 0.001 {
 		return "less than 0.1 %"

@@ -11,8 +11,8 @@ import (
 	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
-// A delivery that ends the whole process is handled three times, and then set
-// aside; those that were at work beside it are done.
+// A delivery that ends the whole process is handled three times and then set aside. The
+// deliveries that were at work at the same time are done.
 func TestSecurityDeliveryThatKillsIsSetAside(t *testing.T) {
 	t.Parallel()
 	for name, database := range map[string]func(*testing.T) string{

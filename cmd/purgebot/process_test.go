@@ -22,8 +22,8 @@ import (
 	"github.com/purgebot/purgebot/internal/servertest"
 )
 
-// process is `purgebot serve` as a process of its own, so that signals and
-// limits can be tried on it.
+// process is `purgebot serve` as a process of its own, so that tests can send it signals
+// and set its limits.
 type process struct {
 	w      *world
 	cmd    *exec.Cmd
@@ -34,8 +34,8 @@ type process struct {
 	once   sync.Once
 }
 
-// files writes what an operator would: the configuration, the App's key and
-// the .edgerc.
+// files writes what an operator would write: the configuration, the App's key and the
+// .edgerc.
 func (w *world) files() (config string) { return w.filesWith("sqlite:./purgebot.db") }
 
 func (w *world) filesWith(database string) (config string) {
@@ -82,11 +82,11 @@ func program(t testing.TB) (name string) {
 	return name
 }
 
-// spawn runs the program itself, the test's binary under the program's name,
-// and points GitHub's webhook at it.
+// spawn runs the program itself and points GitHub's webhook at it.
 func (w *world) spawn(config string) *process { return w.spawnUnder(config) }
 
-// spawnUnder runs the program by another one, which execs its last arguments.
+// spawnUnder runs the program with the help of another one, which execs its last
+// arguments.
 func (w *world) spawnUnder(config string, by ...string) *process {
 	w.T.Helper()
 	p := w.start(config, by...)
@@ -94,7 +94,7 @@ func (w *world) spawnUnder(config string, by ...string) *process {
 	return p
 }
 
-// start is spawnUnder that does not wait until the program serves.
+// start is spawnUnder, but does not wait until the program serves.
 func (w *world) start(config string, by ...string) *process {
 	w.T.Helper()
 	w.EndPast()
@@ -167,7 +167,7 @@ func (p *process) ended(within time.Duration) *os.ProcessState {
 	return p.cmd.ProcessState
 }
 
-// get asks the process; 0 is no answer at all.
+// get asks the process; the code is 0 if there is no answer.
 func (p *process) get(path string) (code int, body string) {
 	p.w.T.Helper()
 	ctx, cancel := context.WithTimeout(p.w.T.Context(), servertest.Patience)
@@ -188,8 +188,7 @@ func (p *process) get(path string) (code int, body string) {
 	return resp.StatusCode, string(text)
 }
 
-// logLines gives the process's log from a certain byte on, by level and
-// message.
+// logLines counts the lines of the log from a certain byte on, by level and message.
 func (p *process) logLines(from int) map[string]int {
 	count := map[string]int{}
 	for line := range strings.Lines(p.said.String()[from:]) {
@@ -201,7 +200,7 @@ func (p *process) logLines(from int) map[string]int {
 	return count
 }
 
-// post sends a webhook that GitHub's stand-in knows nothing of.
+// post sends a webhook that GitHub's stand-in does not know of.
 func (p *process) post(ctx context.Context, event, guid, body string) (code int) {
 	p.w.T.Helper()
 	mac := hmac.New(sha256.New, []byte(p.w.Secret))

@@ -11,19 +11,19 @@ import (
 	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
-// way is what a proxy does with what passes it.
+// way is what a proxy does with the data that it forwards.
 type way int
 
 const (
 	pass   way = iota
 	refuse     // cut every connection, and each new one at once
-	hang       // keep connections, pass nothing on: as a firewall that forgot them
-	crawl      // pass everything on, each piece late
+	hang       // keep connections and forward nothing, as a firewall that forgot them
+	crawl      // forward everything, each piece late
 )
 
 const crawlTime = 40 * time.Millisecond
 
-// proxy stands between a server and its PostgreSQL, and has trouble on demand.
+// proxy is between a server and its PostgreSQL, and makes trouble on demand.
 type proxy struct {
 	to       string
 	listener net.Listener
@@ -34,7 +34,8 @@ type proxy struct {
 	served   sync.WaitGroup
 }
 
-// newProxy gives a proxy before a database, and the database's address by it.
+// newProxy makes a proxy in front of a database. address is the database's address
+// through the proxy.
 func newProxy(t *testing.T, database string) (p *proxy, address string) {
 	t.Helper()
 	u, err := url.Parse(database)
@@ -76,7 +77,7 @@ func (p *proxy) now() (way, chan struct{}) {
 	return p.way, p.changed
 }
 
-// keep remembers a connection, to cut it; false: it is cut already.
+// keep remembers a connection, so that it can be cut; false: it is cut already.
 func (p *proxy) keep(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -112,7 +113,7 @@ func (p *proxy) serve() {
 	}
 }
 
-// copy passes one direction on until either end closes.
+// copy forwards one direction until either end closes.
 func (p *proxy) copy(to, from net.Conn) {
 	defer to.Close()
 	defer from.Close()
@@ -128,7 +129,7 @@ func (p *proxy) copy(to, from net.Conn) {
 	}
 }
 
-// delay waits as the way wants it; false: the connection is cut.
+// delay waits as long as the way demands; false: the connection is cut.
 func (p *proxy) delay() bool {
 	for {
 		switch way, changed := p.now(); way {

@@ -19,13 +19,14 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
+// Values of --api. kong admits no others.
 const (
 	apiFastPurge = "fast-purge"
 	apiCCUv2     = "ccu-v2"
 )
 
-// purgeCmd is purgebot purge: a list of objects straight to Akamai, with the
-// operator's own credentials and no policy.
+// purgeCmd is purgebot purge: it sends a list of objects straight to Akamai, with the
+// operator's own credentials. No policy applies and no server takes part.
 type purgeCmd struct {
 	Kind   string   `arg:"" enum:"url,tag,cpcode" help:"What VALUEs are: url (or ARLs), tag or cpcode."`
 	Values []string `arg:"" optional:"" name:"value" help:"What to purge. Without any, or for -, standard input: one a line; blank lines and lines that begin with # are skipped."`
@@ -40,12 +41,20 @@ type purgeCmd struct {
 	akamaiFlags
 }
 
-// Run sends a list while it is read: it may be longer than memory. Whatever ends
-// it, what Akamai answered until then is printed, since that much was purged.
+// Run sends the list while it reads it, because the list may be larger than memory.
+// However it ends, it prints what Akamai has answered until then: those objects are
+// purged.
+//
+// Standard output has the result, standard error the progress and the refused objects.
+// The exit code is 0 only if every object was accepted and, with --wait, Akamai has
+// finished all of them.
 func (c *purgeCmd) Run(ctx context.Context, std streams) error {
-	// What is allocated is a few bodies at a time: collecting them often costs
-	// more than keeping them.
+	// Only a few request bodies are live at a time. With Go's default of 100 the
+	// collector would run very often for little; 400 trades a small amount of memory for
+	// that. The inner call sets the value now, the deferred one restores the old value.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	// Credentials are checked before the list is read: a wrong file exits with 2 and
+	// sends nothing.
 	api, err := c.connect(os.Getenv)
 	if err != nil {
 		return usage("%w", err)
@@ -58,10 +67,11 @@ func (c *purgeCmd) Run(ctx context.Context, std streams) error {
 	show := newProgress(std.err, c.Kind, len(c.Values))
 	sender := purger.Sender{API: api, Patience: c.GiveUp, Progress: show.update}
 	if c.API == apiFastPurge {
-		sender.Budget = purger.NewBudget(time.Now())
+		sender.Budget = purger.NewBudget(time.Now()) // CCU v2 has no token buckets
 	}
 	list := addresses{of: request.Kind}
 	result, err := sender.Run(ctx, request, list.written(values))
+	// list.refused is complete only after the run has read the whole sequence.
 	result.Refused = append(result.Refused, list.refused...)
 	err = errors.Join(err, readErr())
 	if c.Wait && err == nil {
@@ -71,15 +81,15 @@ func (c *purgeCmd) Run(ctx context.Context, std streams) error {
 	return c.conclude(std, result, err)
 }
 
-// addresses writes a list of URLs and ARLs as rules and comments do, and takes
-// out what Akamai can't purge as a URL. Other kinds stay as they are.
+// addresses normalises URLs and ARLs as rules and comments do, and collects the values
+// that Akamai can't purge as a URL. Values of other kinds pass unchanged.
 type addresses struct {
 	of      purger.Kind
-	refused []purger.Refusal
+	refused []purger.Refusal // grows while the sequence of written is read; not safe for concurrent use
 }
 
-// written gives the list as Akamai gets it. An address that can't be sent stops
-// nothing: it is among what was refused, at the end.
+// written yields the values as Akamai gets them. A value that can't be sent does not stop
+// the list; it goes into refused.
 func (a *addresses) written(values iter.Seq[string]) iter.Seq[string] {
 	if a.of != purger.URL {
 		return values
@@ -101,7 +111,9 @@ func (a *addresses) written(values iter.Seq[string]) iter.Seq[string] {
 	}
 }
 
-// conclude prints what became of the list and makes the exit code.
+// conclude prints what became of the list, and turns it into the exit code. The result is
+// printed even when err is set. An empty list is an error, because a script that produced
+// no list by mistake should notice.
 func (c *purgeCmd) conclude(std streams, r purger.Result, err error) error {
 	if c.JSON {
 		if jsonErr := printPurge(std.out, r); jsonErr != nil {
@@ -121,8 +133,8 @@ func (c *purgeCmd) conclude(std streams, r purger.Result, err error) error {
 	return nil
 }
 
-// describe is the result for people: what was not accepted to standard error,
-// the rest to standard output.
+// describe prints the result for people: the refused objects to standard error, the rest
+// to standard output.
 func (c *purgeCmd) describe(std streams, r purger.Result) {
 	describeRefused(std.err, r.Refused)
 	total := r.Accepted + len(r.Refused)
@@ -134,7 +146,7 @@ func (c *purgeCmd) describe(std streams, r purger.Result) {
 		fmt.Fprintf(std.out, " in %s%s", plural(n, "request"), c.until(r))
 	}
 	fmt.Fprintln(std.out)
-	const enough = 10
+	const enough = 10 // requests are listed; a long list has thousands
 	for i, q := range r.Requests {
 		if i == enough {
 			fmt.Fprintf(std.out, "  … and %d more; --json lists all\n", len(r.Requests)-enough)
@@ -147,12 +159,14 @@ func (c *purgeCmd) describe(std streams, r purger.Result) {
 	}
 }
 
-// describeRefused lists all that Akamai refused, and of what was not even sent
-// the beginning: that is a whole list if the credentials are wrong.
+// describeRefused lists every object that Akamai refused. Of the objects that were not
+// sent at all it lists only the first, since with wrong credentials that is the whole
+// list.
 func describeRefused(w io.Writer, refused []purger.Refusal) {
 	const enough = 20
 	unsent := 0
 	for _, x := range refused {
+		// With these two titles purgebot itself did not send the object.
 		if x.Title == "not sent" || x.Title == "not tried" {
 			if unsent++; unsent > enough {
 				continue
@@ -169,7 +183,7 @@ func describeRefused(w io.Writer, refused []purger.Refusal) {
 	}
 }
 
-// until says when it is done.
+// until says when the purge takes effect: the longest of Akamai's estimates.
 func (c *purgeCmd) until(r purger.Result) string {
 	if c.Wait {
 		return ", done"
@@ -181,6 +195,7 @@ func (c *purgeCmd) until(r purger.Result) string {
 	return fmt.Sprintf(", done in about %s", longest.Round(time.Second))
 }
 
+// purgeJSON is what --json prints; docs/cli.md promises these fields.
 type purgeJSON struct {
 	Accepted int               `json:"accepted"`
 	Refused  []refusedJSON     `json:"refused"`
@@ -205,6 +220,7 @@ type purgeReceiptDoc struct {
 	ProgressURI      string `json:"progress_uri,omitempty"` // of ccu-v2
 }
 
+// printPurge writes the result as JSON on one line. Both lists are never null.
 func printPurge(w io.Writer, r purger.Result) error {
 	doc := purgeJSON{
 		Accepted: r.Accepted,
@@ -217,6 +233,7 @@ func printPurge(w io.Writer, r purger.Result) error {
 	for _, q := range r.Requests {
 		doc.Requests = append(doc.Requests, purgeReceiptDoc{
 			PurgeID: q.PurgeID, SupportID: q.SupportID, Objects: q.Objects,
+			// Rounded up, so that a script that sleeps this long does not ask too early.
 			EstimatedSeconds: int(math.Ceil(q.Estimated.Seconds())),
 			ProgressURI:      q.ProgressURI,
 		})
@@ -226,7 +243,9 @@ func printPurge(w io.Writer, r purger.Result) error {
 	return e.Encode(doc)
 }
 
-// waitForAll returns when every accepted request is done.
+// waitForAll returns when every accepted request is done. It waits for one after the
+// other; as Akamai works on all of them at the same time, the total is that of the
+// slowest.
 func waitForAll(ctx context.Context, api purger.API, requests []purger.Receipt, show *progress) error {
 	for i, q := range requests {
 		show.waiting(i, len(requests))
@@ -237,7 +256,7 @@ func waitForAll(ctx context.Context, api purger.API, requests []purger.Receipt, 
 	return nil
 }
 
-// akamaiFlags say which Akamai to talk to, and as whom.
+// akamaiFlags select the Akamai API, its address, and the credentials.
 type akamaiFlags struct {
 	API              string `name:"api" enum:"fast-purge,ccu-v2" default:"fast-purge" help:"fast-purge or, legacy, ccu-v2."`
 	Config           string `help:"purgebot's configuration, for its akamai section (default: ./purgebot.yaml, if there is one)." placeholder:"FILE"`
@@ -248,8 +267,8 @@ type akamaiFlags struct {
 	BaseURL          string `name:"base-url" help:"Where the API is (default: https:// and the credentials' host)." placeholder:"URL"`
 }
 
-// connect makes the API's client: a flag wins over a variable, a variable over
-// the configuration.
+// connect makes the client of the API. A flag takes precedence over a variable, a
+// variable over the configuration file. An error here is wrong usage: nothing was sent.
 func (f akamaiFlags) connect(getenv func(string) string) (purger.API, error) {
 	settings, err := f.settings(getenv)
 	if err != nil {
@@ -261,6 +280,8 @@ func (f akamaiFlags) connect(getenv func(string) string) (purger.API, error) {
 		if err != nil {
 			return nil, err
 		}
+		// CCU v2 authenticates with a user and a password, or with EdgeGrid. This is the
+		// first way; the account switch key may still come from Akamai's variables.
 		if basic.User != "" {
 			key, err := purger.AccountKey(settings.Section, getenv)
 			if err != nil {
@@ -279,8 +300,8 @@ func (f akamaiFlags) connect(getenv func(string) string) (purger.API, error) {
 	return purger.New(to)
 }
 
-// basicOf is the user of CCU v2. Half of it is an error: signing with EdgeGrid
-// instead could purge another account.
+// basicOf reads the user and the password of CCU v2. Both empty means EdgeGrid. One of
+// the two alone is an error: signing with EdgeGrid instead could purge another account.
 func basicOf(getenv func(string) string) (purger.Basic, error) {
 	const user, password = "PURGEBOT_AKAMAI_CCU_USER", "PURGEBOT_AKAMAI_CCU_PASSWORD" //nolint:gosec // names of variables
 	basic := purger.Basic{User: getenv(user), Password: getenv(password)}
@@ -294,8 +315,8 @@ func basicOf(getenv func(string) string) (purger.Basic, error) {
 	return basic, fmt.Errorf("%s is set and %s is not: set both, or neither", set, missing)
 }
 
-// settings are those of the configuration, where there is one, with the flags
-// over them.
+// settings takes the configuration's Akamai section, if there is one, and lets the flags
+// override it.
 func (f akamaiFlags) settings(getenv func(string) string) (config.Akamai, error) {
 	s, err := config.LoadAkamai(f.Config, getenv)
 	if err == nil {

@@ -12,15 +12,15 @@ import (
 	"github.com/purgebot/purgebot/internal/standin/akamai"
 )
 
-// BenchmarkPurgeProcessor runs `purgebot purge url` as a process of its own on
-// lists of URLs of 80 bytes, and beside it the least that a client in Python
-// does for them, which real ones exceed:
+// BenchmarkPurgeProcessor runs `purgebot purge url` as a process of its own on lists of
+// URLs of 80 bytes. For comparison it runs the least that a client in Python does for
+// them; real clients do more:
 //
 //	go test ./cmd/purgebot -run '^$' -bench PurgeProcessor -benchtime 5x
 //
-// cpu-ms is its processor time, user's and system's, the start included;
-// x-python that as a share of the Python process's. It needs /usr/bin/python3
-// with requests (Debian's python3-requests).
+// cpu-ms is the processor time of user and system, the start included. x-python is that
+// as a share of the Python process's. It needs /usr/bin/python3 with requests (Debian's
+// python3-requests).
 func BenchmarkPurgeProcessor(b *testing.B) {
 	if err := exec.CommandContext(b.Context(), "/usr/bin/python3", "-c", "import requests").Run(); err != nil {
 		b.Skip("needs /usr/bin/python3 with requests: apt-get install python3-requests")
@@ -43,8 +43,8 @@ func BenchmarkPurgeProcessor(b *testing.B) {
 	}
 }
 
-// processor gives the processor time of a client that sends a list to a
-// stand-in of its own, 20 ms away and without limits.
+// processor returns the processor time of a client that sends a list to a stand-in. The
+// stand-in is 20 ms away and has no limits.
 func processor(b *testing.B, list string, n int, argv ...string) time.Duration {
 	b.Helper()
 	service := akamai.New(akamai.Config{Latency: 20 * time.Millisecond, Limits: akamai.Limits{Unlimited: true}, Keep: -1})

@@ -13,15 +13,17 @@ import (
 	"github.com/purgebot/purgebot/internal/report"
 )
 
-// maxLine is how long a line of standard input may be, in bytes; no object
-// comes near it.
+// maxLine is the most bytes of one line of standard input, 1 MiB. No object comes near
+// it. It bounds the memory that an input without line ends takes.
 const maxLine = 1 << 20
 
-// lineReader reads a list: one object a line, LF or CRLF.
+// lineReader reads a list from a stream: one object a line, with LF or CRLF. Read err
+// only after the sequence of lines has ended.
 type lineReader struct{ err error }
 
-// valuesOr are the values of a command or, where it has none or "-", the lines
-// of standard input; and what to ask afterwards: why that ended early.
+// valuesOr returns the values of a command line or, where there are none or the only one
+// is "-", the lines of standard input. Call the second result after the sequence ended:
+// it tells why reading stopped early, nil if it did not.
 func valuesOr(ctx context.Context, std streams, values []string, noun string) (iter.Seq[string], func() error) {
 	if len(values) > 0 && !slices.Equal(values, []string{"-"}) {
 		return slices.Values(values), func() error { return nil }
@@ -33,13 +35,16 @@ func valuesOr(ctx context.Context, std streams, values []string, noun string) (i
 	return l.lines(ctx, std.in), func() error { return l.err }
 }
 
-// lines reads as they are asked for, and ends early when ctx does: a read
-// from a terminal can't be interrupted, so it has a goroutine of its own,
-// which then stays behind until the process ends.
+// lines reads while the consumer asks, and ends early when ctx does. A read from a
+// terminal or a pipe can't be interrupted, so it runs in a goroutine of its own. After a
+// cancellation that goroutine stays blocked in its read until the process ends.
 func (l *lineReader) lines(ctx context.Context, in io.Reader) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
+		// fault has room for one value: the goroutine never blocks on it, even if nobody
+		// reads it. It is sent before chunks is closed, so it is there once chunks has
+		// ended.
 		chunks, fault := make(chan []string, 1), make(chan error, 1)
 		go func() {
 			defer close(chunks)
@@ -64,7 +69,9 @@ func (l *lineReader) lines(ctx context.Context, in io.Reader) iter.Seq[string] {
 	}
 }
 
-// scan sends the list on in chunks: what the reader has buffered goes at once.
+// scan sends the list in chunks, so that a fast input costs one channel operation for
+// 1,000 lines. It never holds lines back: when the reader's buffer is empty, the next
+// read may block, and scan sends what it has first.
 func scan(ctx context.Context, in io.Reader, chunks chan<- []string) error {
 	const enough = 1000
 	r := bufio.NewReaderSize(in, maxLine)
@@ -79,6 +86,9 @@ func scan(ctx context.Context, in io.Reader, chunks chan<- []string) error {
 		}
 	}
 	for number := 1; ; number++ {
+		// ReadSlice returns a part of the buffer that the next read overwrites;
+		// string(line) below copies it. At the end of the input it returns the last line
+		// together with io.EOF, so the line is used before err is looked at.
 		line, err := r.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
 			err = fmt.Errorf("line %d has more than %d bytes", number, maxLine)
@@ -99,7 +109,9 @@ func scan(ctx context.Context, in io.Reader, chunks chan<- []string) error {
 	}
 }
 
-// objectOf is the object in a line; empty if there is none.
+// objectOf is the object in a line, "" for a blank line or a comment. It removes the byte
+// order mark that some editors put at the start of a file: with it the first object would
+// be refused.
 func objectOf(line string, number int) string {
 	if number == 1 {
 		line = strings.TrimPrefix(line, "\ufeff")
@@ -111,6 +123,7 @@ func objectOf(line string, number int) string {
 	return line
 }
 
+// kindName is a kind as people read it, in the singular.
 func kindName(kind string) string {
 	switch kind {
 	case "url":
@@ -121,6 +134,7 @@ func kindName(kind string) string {
 	return kind
 }
 
+// plural is a number with its noun, such as "2 URLs". It only fits nouns that take an s.
 func plural(n int, noun string) string {
 	return report.Amount(n, noun, noun+"s")
 }

@@ -43,8 +43,7 @@ func TestProgressOnATerminal(t *testing.T) {
 	}
 }
 
-// While nothing comes from Akamai the line goes on: time passes, and a wait
-// counts down.
+// The line changes while nothing comes from Akamai: time passes, and a wait counts down.
 func TestProgressMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

@@ -19,8 +19,8 @@ import (
 	"github.com/purgebot/purgebot/internal/standin/akamai"
 )
 
-// purgeStandin is a stand-in, its address, and the credentials for it in the
-// environment.
+// purgeStandin starts a stand-in. url is its address; the environment gets credentials
+// for it.
 func purgeStandin(t *testing.T, cfg akamai.Config) (a *akamai.Server, url string) {
 	t.Helper()
 	a = akamai.New(cfg)
@@ -55,7 +55,7 @@ func runPurge(t *testing.T, stdin string, args ...string) purgeEnded {
 	return purgeEnded{code, out.String(), err.String()}
 }
 
-// takenBy are all objects that the stand-in took, with how.
+// takenBy lists all objects that the stand-in accepted, and how.
 func takenBy(a *akamai.Server) (objects []string) {
 	for _, p := range a.Accepted() {
 		for _, object := range p.Objects {
@@ -237,8 +237,8 @@ func TestPurgeCredentials(t *testing.T) {
 	}
 }
 
-// TestPurgeConfiguration: the server's configuration is enough, but for its
-// other sections; a variable wins over it, and a flag over both.
+// TestPurgeConfiguration: purge needs only the akamai section of the server's
+// configuration. A variable takes precedence over it, and a flag over both.
 func TestPurgeConfiguration(t *testing.T) {
 	tests := map[string]struct {
 		file string // name of the configuration
@@ -288,8 +288,8 @@ func TestPurgeAccountSwitchKey(t *testing.T) {
 	}
 }
 
-// Each wrong way in is told by its own name, and what hinders is the first
-// request's.
+// Each way to give wrong credentials is reported under its own name. A cause that only
+// the first request shows is reported too.
 func TestPurgeNamesTheCause(t *testing.T) {
 	ccu := func(user, password string) map[string]string {
 		return map[string]string{"PURGEBOT_AKAMAI_CCU_USER": user, "PURGEBOT_AKAMAI_CCU_PASSWORD": password}
@@ -444,7 +444,7 @@ func TestPurgeWildcards(t *testing.T) {
 	}
 }
 
-// A pipeline whose list came out empty must not take that for success.
+// A pipeline whose list is empty must not see a success.
 func TestPurgeOfAnEmptyList(t *testing.T) {
 	for _, args := range [][]string{{"purge", "url"}, {"purge", "url", "--json"}} {
 		a, _ := purgeStandin(t, akamai.Config{})

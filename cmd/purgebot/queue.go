@@ -19,7 +19,8 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// queueCmd is purgebot queue.
+// queueCmd is purgebot queue. It asks the server. With --api ccu-v2 it asks Akamai
+// instead.
 type queueCmd struct {
 	Progress *string `help:"Ask how far this purge of ccu-v2 is: the progress_uri of its purge --json." placeholder:"URI"`
 
@@ -27,22 +28,22 @@ type queueCmd struct {
 	akamaiFlags
 }
 
-// queueDoc is the answer of queue: what the running server says and, where
-// there are credentials, what Akamai itself says of the account's budget.
+// queueDoc is the answer of queue: what the server reports and, where there are
+// credentials on this machine, what Akamai itself says about the account's budget.
 type queueDoc struct {
 	web.Queue
-	Akamai []akamaiBucket `json:"akamai"` // empty where Akamai was not asked
+	Akamai []akamaiBucket `json:"akamai"` // empty if Akamai was not asked; never null
 
-	account string // whose budget Akamai told
+	account string // the account that Akamai's figures are of; "": the default one
 }
 
-// akamaiBucket is one of the account's buckets as Akamai says. What it leaves
-// out is null.
+// akamaiBucket is one of the account's token buckets as Akamai reports it. Figures that
+// Akamai leaves out are null.
 type akamaiBucket struct {
 	Bucket    string   `json:"bucket"`
-	Remaining *float64 `json:"remaining"`
-	Limit     *float64 `json:"limit"`
-	PerSecond *float64 `json:"per_second"`
+	Remaining *float64 `json:"remaining"`  // tokens left
+	Limit     *float64 `json:"limit"`      // tokens of a full bucket
+	PerSecond *float64 `json:"per_second"` // tokens that flow back
 }
 
 // v2Doc is the answer of queue --api ccu-v2.
@@ -52,7 +53,8 @@ type v2Doc struct {
 	Capacity int    `json:"capacity"`
 }
 
-// v2ProgressDoc is the answer of queue --api ccu-v2 --progress.
+// v2ProgressDoc is the answer of queue --api ccu-v2 --progress. The times are Akamai's
+// own text.
 type v2ProgressDoc struct {
 	API             string `json:"api"`
 	PurgeID         string `json:"purge_id"`
@@ -66,6 +68,9 @@ type v2ProgressDoc struct {
 // v2Capacity is how many objects CCU v2's queue holds.
 const v2Capacity = 10_000
 
+// Run asks the server, then Akamai. If Akamai does not answer, a message on standard
+// error says so and the command still succeeds, since the server's figures are complete
+// without it.
 func (c *queueCmd) Run(ctx context.Context, std streams) error {
 	if c.API == apiCCUv2 {
 		return c.legacy(ctx, std)
@@ -93,7 +98,9 @@ func (c *queueCmd) Run(ctx context.Context, std streams) error {
 	return describeQueue(std.out, doc)
 }
 
-// narrow leaves out what is of other accounts, where one is asked for.
+// narrow removes from the answer what belongs to other accounts, if the command names
+// one. Pauses without an account stay, since they cover every account. What has no
+// account, such as deliveries, stays as well.
 func (c *queueCmd) narrow(doc *queueDoc) error {
 	if doc.account = c.Account; c.Account == "" {
 		return nil
@@ -102,6 +109,7 @@ func (c *queueCmd) narrow(doc *queueDoc) error {
 		return usage("the server has no Akamai account %q", c.Account)
 	}
 	doc.Accounts = slices.DeleteFunc(doc.Accounts, func(a web.Account) bool { return a.Account != c.Account })
+	// The check above guarantees that one account is left.
 	doc.Pause = doc.Accounts[0].Pause
 	doc.Pauses = slices.DeleteFunc(doc.Pauses, func(p web.Paused) bool { return p.Account != "" && p.Account != c.Account })
 	doc.Waiting = slices.DeleteFunc(doc.Waiting, func(w web.Waiting) bool { return w.Account != c.Account })
@@ -111,7 +119,8 @@ func (c *queueCmd) narrow(doc *queueDoc) error {
 	return nil
 }
 
-// describeAccounts says with which accounts nothing is sent.
+// describeAccounts says for which accounts sending is paused. If there are several, it
+// also says how much waits for each.
 func describeAccounts(out io.Writer, accounts []web.Account, now time.Time) {
 	for _, a := range accounts {
 		if len(accounts) > 1 {
@@ -121,14 +130,15 @@ func describeAccounts(out io.Writer, accounts []web.Account, now time.Time) {
 	}
 }
 
-// budget asks Akamai what is left of the account's budget. That purges
-// nothing.
+// budget asks Akamai how much of the account's budget is left. Such a question purges
+// nothing. The list is not nil, even with an error, so that JSON never has null.
 func (c *queueCmd) budget(ctx context.Context) ([]akamaiBucket, error) {
 	buckets := []akamaiBucket{}
 	api, err := c.akamaiFlags.connect(os.Getenv)
 	if err != nil {
 		return buckets, err
 	}
+	// CCU v2 has no budget to ask for.
 	client, ok := api.(*purger.Client)
 	if !ok {
 		return buckets, nil
@@ -140,10 +150,12 @@ func (c *queueCmd) budget(ctx context.Context) ([]akamaiBucket, error) {
 	}
 	for i, kind := range []purger.Kind{purger.URL, purger.Tag, purger.CPCode} {
 		a := client.RateLimitStatus(ctx, kind)
+		// A Limited answer carries the levels too: the budget is used up, which is what
+		// is asked.
 		if a.Verdict != purger.Accepted && a.Verdict != purger.Limited {
 			return buckets, fmt.Errorf("rate-limit-status: %s", a.Explain())
 		}
-		if i == 0 {
+		if i == 0 { // each answer has the level of requests too; one is enough
 			add("requests", a.Limits.Requests)
 		}
 		add(string(kind), a.Limits.Objects)
@@ -151,7 +163,8 @@ func (c *queueCmd) budget(ctx context.Context) ([]akamaiBucket, error) {
 	return buckets, nil
 }
 
-// legacy asks CCU v2 how far a purge is, or how long its queue is.
+// legacy asks CCU v2 how far a purge is or, without --progress, how long its queue is. No
+// server is asked.
 func (c *queueCmd) legacy(ctx context.Context, std streams) error {
 	api, err := c.akamaiFlags.connect(os.Getenv)
 	if err != nil {
@@ -175,8 +188,9 @@ func (c *queueCmd) legacy(ctx context.Context, std streams) error {
 	return nil
 }
 
-// progress asks CCU v2 once how far a purge is. A script can tell from the exit
-// code that Akamai knows the purge, and from the status whether it is done.
+// progress asks CCU v2 once how far a purge is. It exits with 0 if Akamai knows the
+// purge, done or not; the status tells which. It exits with 1 if Akamai does not know it.
+// With --json the answer is printed in each case.
 func (c *queueCmd) progress(ctx context.Context, std streams, v2 *purger.V2) error {
 	if *c.Progress == "" {
 		return usage("--progress needs the progress_uri that purge --api %s --json printed", apiCCUv2)
@@ -207,7 +221,8 @@ func (c *queueCmd) progress(ctx context.Context, std streams, v2 *purger.V2) err
 	return nil
 }
 
-// describeQueue is a queue for people.
+// describeQueue prints the queue for people: what stops the work first, then what waits,
+// the budget, and the purges.
 func describeQueue(out io.Writer, doc queueDoc) error {
 	describePauses(out, doc.Pauses, doc.At)
 	describeAccounts(out, doc.Accounts, doc.At)
@@ -242,7 +257,8 @@ func describeQueue(out io.Writer, doc queueDoc) error {
 	return describePurges(out, doc.Purges, doc.At)
 }
 
-// describeSetAside tells what nobody works on.
+// describeSetAside lists the deliveries that were set aside, and the command that takes
+// one up again.
 func describeSetAside(out io.Writer, doc web.Queue) {
 	if doc.SetAsideAll == 0 {
 		return
@@ -254,7 +270,8 @@ func describeSetAside(out io.Writer, doc web.Queue) {
 	fmt.Fprintln(out)
 }
 
-// waits are the columns of one kind of object.
+// waits makes the columns of one kind of object: what no request has taken yet, by lane,
+// and what is in requests. With several accounts it adds them up.
 func waits(doc queueDoc, kind string) []string {
 	lanes := map[string]int{}
 	var oldest time.Time
@@ -283,6 +300,7 @@ func waits(doc queueDoc, kind string) []string {
 	}
 }
 
+// akamaiSays is what Akamai reports of a bucket, in words; "" if it reports nothing.
 func akamaiSays(buckets []akamaiBucket, name string) string {
 	for _, b := range buckets {
 		if b.Bucket == name && b.Remaining != nil {

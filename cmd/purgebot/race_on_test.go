@@ -2,6 +2,6 @@
 
 package main
 
-// watched: the race detector keeps several times the memory that it watches,
-// so that bounds of memory say nothing.
+// watched: the race detector uses several times the memory that the program uses, so
+// bounds on memory mean nothing.
 const watched = true

@@ -16,8 +16,8 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// The README's commands exist, its rules do what its tests say, and its
-// configuration is one.
+// The commands in the README exist, its rules do what its tests say, and its
+// configuration is valid.
 func TestReadme(t *testing.T) {
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {

@@ -18,16 +18,16 @@ import (
 	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
-// crowd is a world of many repositories with the same content, each with
-// production live at the first commit.
+// crowd is a world of many repositories with the same content, each with production live
+// at the first commit.
 type crowd struct {
 	*world
 	names []string
 	first string
 }
 
-// manyRepositories is how many a crowd has. PURGEBOT_TEST_REPOSITORIES says
-// another number; the goal speaks of 500.
+// manyRepositories is how many repositories a crowd has. PURGEBOT_TEST_REPOSITORIES sets
+// another number; the goal is stated for 500.
 func manyRepositories() int {
 	if n, err := strconv.Atoi(os.Getenv("PURGEBOT_TEST_REPOSITORIES")); err == nil {
 		return n
@@ -51,7 +51,8 @@ func (c *crowd) within(what string, holds func() bool) {
 	}
 }
 
-// real lets GitHub be as far away and as strict as it is, where that is wanted.
+// real makes GitHub as far away and as strict as it is in reality, if
+// PURGEBOT_TEST_REPOSITORIES is set.
 func (c *crowd) real() {
 	if os.Getenv("PURGEBOT_TEST_REPOSITORIES") == "" {
 		return
@@ -86,7 +87,7 @@ func newCrowd(t *testing.T, change func(*stage.Config)) *crowd {
 	return c
 }
 
-// deployAll pushes a commit to every repository, and deploys it as Actions do.
+// deployAll pushes a commit to every repository and deploys it as Actions does.
 func (c *crowd) deployAll(sha string) {
 	c.T.Helper()
 	for _, name := range c.names {
@@ -105,7 +106,7 @@ func (c *crowd) deployAll(sha string) {
 	}
 }
 
-// purged counts the objects that Akamai took since a moment.
+// purged counts the objects that Akamai has accepted since a moment.
 func (c *crowd) purged(since time.Time) (objects int) {
 	for _, p := range c.Akamai.Accepted() {
 		if !p.At.Before(since) {
@@ -115,7 +116,7 @@ func (c *crowd) purged(since time.Time) (objects int) {
 	return objects
 }
 
-// spoken counts the repositories that show a commit's last word.
+// spoken counts the repositories that show a commit's final status.
 func (c *crowd) spoken(sha string) (repositories int) {
 	for _, name := range c.names {
 		if slices.ContainsFunc(c.GitHub.Statuses(name, sha), func(s github.Status) bool {
@@ -137,9 +138,9 @@ func (c *crowd) calls() (n int, by map[string]int) {
 	return n, by
 }
 
-// After a downtime in which every repository was deployed, all are purged
-// within four calls to GitHub for each, all of them counted: whether GitHub
-// could not deliver the webhooks, or never sent any.
+// During a downtime every repository was deployed. After it all are purged, with at most
+// four calls to GitHub for each, every call counted. It makes no difference whether
+// GitHub could not deliver the webhooks or never sent them.
 func TestRecoverManyRepositories(t *testing.T) {
 	t.Parallel()
 	sqlite := func(testing.TB) string { return "" } // the world's own
@@ -176,7 +177,8 @@ func TestRecoverManyRepositories(t *testing.T) {
 	}
 }
 
-// allLive deploys the first commit everywhere, and stops when all is said.
+// allLive deploys the first commit everywhere, and stops the server when every status is
+// final.
 func (c *crowd) allLive() {
 	c.T.Helper()
 	c.Begin()
@@ -192,8 +194,8 @@ func (c *crowd) allLive() {
 	}
 }
 
-// live counts the repositories whose production says that a commit is live
-// there, the first one that purgebot saw.
+// live counts the repositories whose production shows a commit as live: the first one
+// that purgebot saw.
 func (c *crowd) live(sha string) (repositories int) {
 	for _, name := range c.names {
 		if slices.ContainsFunc(c.GitHub.Statuses(name, sha), func(s github.Status) bool {
@@ -205,8 +207,8 @@ func (c *crowd) live(sha string) (repositories int) {
 	return repositories
 }
 
-// recovered begins, and checks what it takes until all is purged, and until
-// all is said.
+// recovered begins, and checks what it takes until all is purged and until every status
+// is final.
 func (c *crowd) recovered(sha string, began time.Time, begin func()) {
 	c.T.Helper()
 	begin()
@@ -214,7 +216,7 @@ func (c *crowd) recovered(sha string, began time.Time, begin func()) {
 	c.within("everything is purged", func() bool { return c.purged(began) >= 2*many })
 	n, by := c.calls()
 	c.T.Logf("%d repositories: purged with %d calls in %v", many, n, time.Since(began))
-	// What is said meanwhile is as much as the purges are slow.
+	// The slower the purges, the more statuses are written in the meantime.
 	if n -= by["POST /repos/{owner}/{repo}/statuses/{sha}"]; n > 4*many {
 		c.T.Errorf("%d calls until all was purged, want at most %d: %v", n, 4*many, by)
 	}
@@ -229,8 +231,8 @@ func (c *crowd) recovered(sha string, began time.Time, begin func()) {
 	}
 }
 
-// Two replicas recover on PostgreSQL: one of them asks GitHub for both, and
-// when it is killed in the middle the other one goes on where it was.
+// Two replicas recover on PostgreSQL. One of them asks GitHub for both. When it is killed
+// in the middle, the other one continues where it was.
 func TestRecoverWithTwoReplicas(t *testing.T) {
 	database := storetest.Postgres(t)
 	c := newCrowd(t, func(cfg *stage.Config) { cfg.Database = database })
@@ -260,7 +262,7 @@ func TestRecoverWithTwoReplicas(t *testing.T) {
 	took := time.Since(killed)
 	n, by := c.calls()
 	c.T.Logf("purged %v after the kill with %d calls: %v", took, n, by)
-	// What the one was at and had not noted, the other looks at again: some of
+	// The second replica looks again at what the first had begun and not noted: some of
 	// its half, not all of it.
 	if lists := by["GET /repos/{owner}/{repo}/deployments"]; lists >= 2*many-many/4 {
 		t.Errorf("%d repositories were asked for their deployments %d times", many, lists)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A changed configuration counts without a restart, at SIGHUP or because its
-// file has other content, as a whole or not at all.
+// A changed configuration counts without a restart, at SIGHUP or because the content of
+// the file changed. It counts as a whole or not at all.
 func TestReload(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Deploy("production", first, "success")

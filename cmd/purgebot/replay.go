@@ -18,6 +18,8 @@ type replayCmd struct {
 	askFlags
 }
 
+// Run asks the server to handle a delivery again. The server refuses a delivery that is
+// not set aside, which exits with 1.
 func (c *replayCmd) Run(ctx context.Context, std streams) error {
 	server, err := c.connect(c.Config, os.Getenv)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
-// Two replicas start at the same moment on an empty database. The one that
-// has sent and not settled is killed: the other one takes over within 15 s.
+// Two replicas start at the same moment on an empty database. One of them sends a request
+// and is killed before it settles. The other one takes over within 15 s.
 func TestReplicaTakesOver(t *testing.T) {
 	w, first := newWorld(t, nil)
 	database := storetest.Postgres(t)
@@ -51,7 +51,7 @@ func TestReplicaTakesOver(t *testing.T) {
 	w.WantSent(slices.Concat(home, home)...)
 }
 
-// The trunk on PostgreSQL with two replicas: webhooks go to both in turn, and
+// The main story on PostgreSQL with two replicas: webhooks go to both in turn, and
 // everything is sent once.
 func TestReplicasShareTheWork(t *testing.T) {
 	w, first := newWorld(t, nil)
@@ -72,8 +72,8 @@ func TestReplicasShareTheWork(t *testing.T) {
 	w.WantSent(want...)
 }
 
-// Of two replicas, one is killed or freezes at a random moment after it took
-// a webhook. The other one goes on by itself, as soon as the lease is over.
+// One of two replicas is killed or freezes at a random moment after it accepted a
+// webhook. The other one continues by itself as soon as the lease has ended.
 func TestReplicaGoesOn(t *testing.T) {
 	random := servertest.Seed(t)
 	w, first := newWorld(t, nil)

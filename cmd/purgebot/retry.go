@@ -14,7 +14,7 @@ import (
 	"github.com/purgebot/purgebot/internal/web"
 )
 
-// retryCmd is purgebot retry.
+// retryCmd is purgebot retry: the refused objects of one purge, or of many with --failed.
 type retryCmd struct {
 	Purge   string        `arg:"" optional:"" help:"The purge's id, as status and queue list it, or the address of its page."`
 	Failed  bool          `help:"Every purge with refused objects, instead of one. Without --yes it only counts."`
@@ -27,6 +27,8 @@ type retryCmd struct {
 	actFlags
 }
 
+// Run checks the flags, and retries one purge or many. --failed needs --since, so that
+// nobody retries the whole history by accident.
 func (c *retryCmd) Run(ctx context.Context, std streams) error {
 	switch many := c.Since != 0 || c.Repo != "" || c.Account != "" || c.Reason != "" || c.Yes; {
 	case c.Purge != "" && c.Failed:
@@ -47,21 +49,24 @@ func (c *retryCmd) Run(ctx context.Context, std streams) error {
 type retriedDoc struct {
 	DryRun  bool      `json:"dry_run"`
 	Purges  []retried `json:"purges"`
-	Objects int       `json:"objects"` // refused ones that were asked for
-	Freed   int       `json:"freed"`   // of these, those that will be sent again
+	Objects int       `json:"objects"` // refused ones that the flags select
+	Freed   int       `json:"freed"`   // of these, the ones that will be sent again
 }
 
-// retried is a purge as it was before, and what came of its retry.
+// retried is a purge as it was when it was counted, and what became of its retry.
 type retried struct {
 	web.FailedPurge
 	Freed   int    `json:"freed"`
-	Refused string `json:"refused"` // why the others stay refused, or were not retried; "": there are none, or it was not tried
+	Refused string `json:"refused"` // why objects stay refused, or why the purge was not retried; "": none stay, or a dry run
 }
 
-// all counts what was refused and, with --yes, retries one purge after
-// another. What was counted first is what is retried: a purge that is refused
-// once more meanwhile is left alone. Where it breaks off, another run goes on:
-// what waits to be sent is not refused any more.
+// all counts the refused objects and, with --yes, retries one purge after another. It
+// retries exactly the purges that it counted first, so a purge that is refused again in
+// the meantime does not go round in a circle. After an interruption another run
+// continues: an object that waits to be sent again no longer counts as refused.
+//
+// With --json the document is printed even after an error, since some purges may have
+// been retried by then.
 func (c *retryCmd) all(ctx context.Context, std streams) error {
 	server, err := c.connect(c.Config, os.Getenv)
 	if err != nil {
@@ -86,7 +91,7 @@ func (c *retryCmd) all(ctx context.Context, std streams) error {
 	return err
 }
 
-// count reads every page of what was refused.
+// count reads every page of the refused objects, before anything is changed.
 func (c *retryCmd) count(ctx context.Context, server *operator, doc *retriedDoc) error {
 	query := url.Values{"since": {time.Now().Add(-c.Since).UTC().Format(time.RFC3339)}, "repo": {c.Repo}, "account": {c.Account}, "reason": {c.Reason}}
 	for {
@@ -105,6 +110,9 @@ func (c *retryCmd) count(ctx context.Context, server *operator, doc *retriedDoc)
 	}
 }
 
+// retry retries the counted purges one by one. A conflict or a missing purge concerns
+// that purge alone, and the next one follows. Any other error ends the run, because it
+// would meet every purge. It fails (exit 1) if an object stays refused.
 func (c *retryCmd) retry(ctx context.Context, server *operator, doc *retriedDoc, out io.Writer) error {
 	for i := range doc.Purges {
 		p := &doc.Purges[i]
@@ -136,6 +144,7 @@ func (c *retryCmd) retry(ctx context.Context, server *operator, doc *retriedDoc,
 	return failed()
 }
 
+// stay is a number of objects with the verb that fits it.
 func stay(n int) string {
 	if n == 1 {
 		return "1 object stays"
@@ -143,7 +152,7 @@ func stay(n int) string {
 	return plural(n, "object") + " stay"
 }
 
-// describeFailed lists what a retry would be about.
+// describeFailed lists what a retry would cover. It changes nothing.
 func describeFailed(out io.Writer, doc retriedDoc, now time.Time) error {
 	if len(doc.Purges) == 0 {
 		fmt.Fprintln(out, "No such object was refused")

@@ -16,9 +16,9 @@ import (
 	"github.com/purgebot/purgebot/internal/web"
 )
 
-// A grant is missing for a host, and policy does not list another. When the
-// grant is there, what Akamai refused is counted, then sent, each object once;
-// what policy refuses stays.
+// A grant is missing for one host, and the policy does not list another. When the grant
+// is there, what Akamai refused is counted and then sent, each object once. What the
+// policy refuses stays refused.
 func TestOperatorRetriesAllThatWasRefused(t *testing.T) {
 	o := newOperated(t, strings.Replace(servertest.Rules, "hosts: [www", "hosts: [www.evil.com, www", 1))
 	pages := []string{"one", "two", "three"}
@@ -74,8 +74,8 @@ func TestOperatorRetriesAllThatWasRefused(t *testing.T) {
 	wantWords(t, err, "\"acme/[\" is not a glob of repositories")
 }
 
-// Where the server goes away on the way, what was done is told, and the next
-// run does the rest. A purge that can't be retried stops no other.
+// The server goes away in the middle. What was done is reported, and the next run does
+// the rest. A purge that can't be retried does not stop the others.
 func TestRetryAllGoesOn(t *testing.T) {
 	t.Parallel()
 	refused := map[string]bool{"01A": true, "01B": true, "01C": true, "01D": true}

@@ -16,6 +16,7 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
+// rulesCheckCmd is purgebot rules check.
 type rulesCheckCmd struct {
 	Files      []string    `arg:"" optional:"" name:"file" help:"The rules files; - is standard input. Default: purge-rules.yaml or .github/purge-rules.yaml, whichever is there."`
 	Format     string      `enum:"text,json,github" default:"text" help:"How to print faults: text, json, or github (annotations of a workflow)."`
@@ -28,18 +29,21 @@ type rulesCheckCmd struct {
 	Env     string  `help:"The environment for --built and --sitemap. Default: the rules' first."`
 }
 
-// checkReport is the answer as JSON.
+// checkReport is the result for one file, and the JSON of it.
 type checkReport struct {
 	File   string         `json:"file"`
 	Faults mapping.Faults `json:"faults"`
 	*builtReport
 
-	rules   *mapping.File // nil: they can't be used
-	extends string        // the repository whose rules are not there
+	rules   *mapping.File // nil: the file has errors and can't be used
+	extends string        // the repository whose rules it extends, if they were not given
 }
 
-// Run checks the files and prints their faults to standard output. A file that
-// can't be read hides nothing of the others.
+// Run checks the files and prints their faults to standard output. That a file is good
+// goes to standard error, so that a program finds no faults as empty output.
+//
+// A file that can't be read does not hide the faults of the others: Run checks them all,
+// and exits with 2 at the end. Errors in a file exit with 1, warnings alone with 0.
 func (c *rulesCheckCmd) Run(ctx context.Context, std streams) error {
 	if c.AtLeast != 0 && c.Built == "" && c.Sitemap == "" {
 		return usage("--at-least goes with --built or --sitemap")
@@ -55,6 +59,8 @@ func (c *rulesCheckCmd) Run(ctx context.Context, std streams) error {
 	var unread []error
 	for _, name := range files {
 		report, err := c.check(ctx, name, std.in)
+		// check marks a file that can't be read as wrong usage. Any other error, such as
+		// one of git, concerns every file and ends the run.
 		var wrong *exitError
 		switch {
 		case err == nil:
@@ -82,6 +88,9 @@ func (c *rulesCheckCmd) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
+// print writes the reports in the format of the flags. As JSON it is one object for one
+// file and a list for several, so that the form does not depend on which of them could be
+// read.
 func (c *rulesCheckCmd) print(w io.Writer, reports []checkReport) error {
 	if c.Format == "json" {
 		enc := json.NewEncoder(w)
@@ -109,7 +118,7 @@ func (c *rulesCheckCmd) print(w io.Writer, reports []checkReport) error {
 	return nil
 }
 
-// praise says that nothing is wrong; "" if something is.
+// praise says that a file is good; "" if it has faults.
 func (r checkReport) praise() string {
 	switch {
 	case r.Faults.HasErrors(), r.builtReport != nil && len(r.Missing) > 0:
@@ -120,10 +129,11 @@ func (r checkReport) praise() string {
 	return r.File + " is good\n"
 }
 
-// stdinName stands for standard input, and is the name of what is read there.
+// stdinName is the argument that stands for standard input. Reports use it as the name of
+// the file.
 const stdinName = "-"
 
-// check reads a file by its name; "": where the current folder has it.
+// check reads a file and checks it. For "" it looks for the rules in the current folder.
 func (c *rulesCheckCmd) check(ctx context.Context, name string, stdin io.Reader) (checkReport, error) {
 	report := checkReport{File: name, Faults: mapping.Faults{}}
 	if name == stdinName {
@@ -144,6 +154,8 @@ func (c *rulesCheckCmd) check(ctx context.Context, name string, stdin io.Reader)
 			return report, nil
 		}
 	}
+	// The server refuses a symbolic link too. In a workflow the file comes from a pull
+	// request, and a link could make this command print a file of the machine as faults.
 	if link := symlink(report.File); link != "" {
 		report.Faults = mapping.Faults{{
 			Line: 1, Column: 1, Severity: mapping.Error,
@@ -158,8 +170,8 @@ func (c *rulesCheckCmd) check(ctx context.Context, name string, stdin io.Reader)
 	return c.checkSource(ctx, report, src)
 }
 
-// checkSource completes a report with what is wrong in the source. Its clone
-// is the one that the file stands in, and of standard input the current folder.
+// checkSource adds to a report what is wrong with the source. The clone is the one that
+// contains the file or, for standard input, the one of the current folder.
 func (c *rulesCheckCmd) checkSource(ctx context.Context, report checkReport, src []byte) (checkReport, error) {
 	file, faults, err := c.parse(ctx, src)
 	if err != nil {
@@ -175,6 +187,7 @@ func (c *rulesCheckCmd) checkSource(ctx context.Context, report checkReport, src
 	if err != nil {
 		return report, usage("%w", err)
 	}
+	// Tests may use {owner} and {repo}. Placeholders let them run without a remote.
 	if owner == "" {
 		owner, repo = "owner", "repo"
 	}
@@ -187,7 +200,7 @@ func (c *rulesCheckCmd) checkSource(ctx context.Context, report checkReport, src
 	return report, err
 }
 
-// against holds the rules against a built site.
+// against compares the rules with a built site or with a sitemap.
 func (c *rulesCheckCmd) against(ctx context.Context, clone git.Clone, file *mapping.File) (*builtReport, error) {
 	var built *builtSite
 	var err error
@@ -209,8 +222,9 @@ func (c *rulesCheckCmd) against(ctx context.Context, clone git.Clone, file *mapp
 	return holdAgainst(ctx, s, built)
 }
 
-// warningsOfFiles holds the rules against the files of HEAD, where the file
-// stands at its place in a clone.
+// warningsOfFiles compares the rules with the files of HEAD. It returns nothing unless
+// the rules file is at one of its two places in a clone: elsewhere it is an example or a
+// draft, and the files say nothing about it.
 func warningsOfFiles(ctx context.Context, clone git.Clone, file *mapping.File, name string) (mapping.Faults, error) {
 	place, err := filepath.Abs(name)
 	if err != nil {
@@ -239,8 +253,9 @@ func warningsOfFiles(ctx context.Context, clone git.Clone, file *mapping.File, n
 	return warnings, err
 }
 
-// readRules reads a rules file by its name or, without one, where a clone has
-// it, and tells of its errors.
+// readRules reads a rules file by its name or, for "", where the clone has it. It prints
+// the errors of the file to messages and then fails with exit 1. A file that extends
+// another one is wrong usage here: the caller has no way to give that other file.
 func readRules(dir, name string, messages io.Writer) (*mapping.File, error) {
 	if name == "" {
 		place, both, err := rulesPlace(dir)
@@ -267,8 +282,9 @@ func readRules(dir, name string, messages io.Writer) (*mapping.File, error) {
 	return file, nil
 }
 
-// symlink is the part of a relative path that is a symbolic link, "" if none
-// is. What is absolute nobody but the caller can have meant.
+// symlink returns the first part of a relative path that is a symbolic link, "" if there
+// is none. An absolute path is trusted: it comes from the person who called the command,
+// and not from a repository.
 func symlink(path string) string {
 	if filepath.IsAbs(path) {
 		return ""
@@ -283,7 +299,7 @@ func symlink(path string) string {
 	return ""
 }
 
-// parse reads the file, with the one that it extends if that is given.
+// parse parses the rules, together with the file that they extend if that was given.
 func (c *rulesCheckCmd) parse(ctx context.Context, src []byte) (*mapping.File, mapping.Faults, error) {
 	base, _, err := c.Extends.read(ctx)
 	if err != nil {
@@ -293,7 +309,8 @@ func (c *rulesCheckCmd) parse(ctx context.Context, src []byte) (*mapping.File, m
 	return file, faults, nil
 }
 
-// rulesPlace finds the rules file below dir.
+// rulesPlace finds the rules file below dir. both means that there is one at each of the
+// two places, which is a fault of the repository.
 func rulesPlace(dir string) (place string, both bool, err error) {
 	var there []string
 	for _, p := range []string{mapping.RootPlace, mapping.GitHubPlace} {
@@ -311,7 +328,8 @@ func rulesPlace(dir string) (place string, both bool, err error) {
 	return there[0], len(there) > 1, nil
 }
 
-// annotations renders faults as workflow commands of GitHub Actions:
+// annotations writes faults as workflow commands of GitHub Actions. A property, such as
+// the file, needs more characters escaped than the message.
 // https://docs.github.com/actions/reference/workflow-commands-for-github-actions
 func annotations(report checkReport) string {
 	data := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")

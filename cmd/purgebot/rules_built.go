@@ -19,16 +19,16 @@ import (
 	"time"
 )
 
-// builtSite is what a site's generator put out: its pages, and whether an
+// builtSite is the output of a site's generator: its pages, and a test of whether an
 // address exists.
 type builtSite struct {
-	pages  []string // paths as a browser shows them, decoded, such as /a/
-	exists func(path string) bool
-	holds  func(folder string) bool // of a built folder: there is something in it
+	pages  []string                 // decoded paths as a browser shows them, such as /a/
+	exists func(path string) bool   // whether a web server would answer at the path
+	holds  func(folder string) bool // whether a built folder has anything in it; nil for a sitemap
 }
 
-// builtDir reads a folder as a web server shows it: index.html is its folder,
-// and .html may be left out.
+// builtDir reads a folder as a web server serves it: index.html is also its folder, and
+// .html may be left out.
 func builtDir(dir string) (*builtSite, error) {
 	files := map[string]bool{}
 	s := new(builtSite)
@@ -67,16 +67,17 @@ func builtDir(dir string) (*builtSite, error) {
 	return s, nil
 }
 
-// maxSitemap bounds one sitemap: https://www.sitemaps.org/protocol.html allows
-// 50 MiB.
+// maxSitemap is the most bytes that are read of one sitemap, 50 MiB:
+// https://www.sitemaps.org/protocol.html allows no more.
 const maxSitemap = 50 << 20
 
-// sitemap reads a sitemap, or an index of them, of a file or a URL.
+// sitemap reads a sitemap or an index of sitemaps, from a file or a URL. An index may
+// name other indexes; the bound on how many are read ends one that names itself.
 func sitemap(ctx context.Context, place string) (*builtSite, error) {
 	paths := map[string]bool{}
 	todo, seen := []string{place}, 0
 	for len(todo) > 0 {
-		if seen++; seen > 500 {
+		if seen++; seen > 500 { // files, the first one included
 			return nil, usage("%s names more than 500 sitemaps", place)
 		}
 		pages, maps, err := readSitemap(ctx, todo[0])
@@ -97,8 +98,8 @@ func sitemap(ctx context.Context, place string) (*builtSite, error) {
 	return s, nil
 }
 
-// readSitemap reads one sitemap: the pages it has, or the sitemaps that an index of
-// them names.
+// readSitemap reads one file. It returns the pages of a sitemap, or the sitemaps that an
+// index names.
 func readSitemap(ctx context.Context, place string) (pages, maps []string, err error) {
 	in, err := openSitemap(ctx, place)
 	if err != nil {
@@ -107,7 +108,7 @@ func readSitemap(ctx context.Context, place string) (pages, maps []string, err e
 	defer func() { _ = in.Close() }()
 	var doc struct {
 		Pages []string `xml:"url>loc"`
-		Maps  []string `xml:"sitemap>loc"`
+		Maps  []string `xml:"sitemap>loc"` // one of the two is empty
 	}
 	if err := xml.NewDecoder(io.LimitReader(in, maxSitemap)).Decode(&doc); err != nil {
 		return nil, nil, fmt.Errorf("this is no sitemap: %w", err)
@@ -120,6 +121,8 @@ func readSitemap(ctx context.Context, place string) (pages, maps []string, err e
 	return doc.Pages, doc.Maps, nil
 }
 
+// openSitemap opens a file or fetches a URL. The caller closes the result, which also
+// ends the request; the time limit covers reading the body.
 func openSitemap(ctx context.Context, place string) (io.ReadCloser, error) {
 	if !strings.HasPrefix(place, "http://") && !strings.HasPrefix(place, "https://") {
 		return os.Open(place) //nolint:gosec // the caller's own choice
@@ -142,40 +145,44 @@ func openSitemap(ctx context.Context, place string) (io.ReadCloser, error) {
 	return &answerBody{res.Body, cancel}, nil
 }
 
-// answerBody ends its request when it is closed.
+// answerBody is the body of a response. Close also releases the request's context.
 type answerBody struct {
 	io.ReadCloser
 	cancel context.CancelFunc
 }
 
+// Close closes the body, then releases the context.
 func (b *answerBody) Close() error {
 	defer b.cancel()
 	return b.ReadCloser.Close()
 }
 
-// builtReport is how the rules fit a built site.
+// builtReport says how well the rules fit a built site.
 type builtReport struct {
-	Files     int           `json:"files"`  // that purge URLs
-	Mapped    int           `json:"mapped"` // of these, to a page that exists
+	Files     int           `json:"files"`  // files of HEAD that purge URLs
+	Mapped    int           `json:"mapped"` // of these, the ones with a page that exists
 	Missing   []missingPage `json:"missing"`
-	Unreached []string      `json:"unreached"` // pages that no file leads to
+	Unreached []string      `json:"unreached"` // pages that no file purges
 }
 
+// missingPage is a file whose URLs lead to no page.
 type missingPage struct {
 	File    string `json:"file"`
 	URL     string `json:"url"`
-	Because string `json:"because,omitempty"` // the front matter that explains it
+	Because string `json:"because,omitempty"` // the line of front matter that explains it; "": none found
 }
 
-// holdAgainst maps each file of HEAD and looks its URLs up. A file is judged by
-// the URLs that it alone purges, if it has any: the home page and lists that
-// many purge exist whatever it is called.
+// holdAgainst plans each file of HEAD alone and looks up its URLs in the built site. It
+// judges a file by the URLs that no other file purges, if it has any: the home page and
+// the lists, which many files purge, exist whatever the file is called.
 func holdAgainst(ctx context.Context, s *site, built *builtSite) (*builtReport, error) {
 	files, err := s.files(ctx)
 	if err != nil {
 		return nil, err
 	}
 	r := &builtReport{Missing: []missingPage{}, Unreached: []string{}}
+	// urls has the URLs of each file, times how many files purge a URL, and reached the
+	// paths that any file purges.
 	urls, times, reached := make([][]string, len(files)), map[string]int{}, map[string]bool{}
 	for i, file := range files {
 		plan, err := s.plan(ctx, file)
@@ -207,9 +214,9 @@ func holdAgainst(ctx context.Context, s *site, built *builtSite) (*builtReport, 
 	return r, nil
 }
 
-// base is the folder that all addresses have in front and that the built site
-// lacks: a generator puts a site for https://example.com/docs/ into a folder
-// without docs. It is "" if there is none.
+// base is the folder that all reached paths start with and that the built folder does not
+// have: a generator puts a site for https://example.com/docs/ into a folder without docs.
+// It is "" if there is none, and for a sitemap, whose paths are complete.
 func (s *builtSite) base(reached map[string]bool) string {
 	base, first := "", true
 	for path := range reached {
@@ -227,7 +234,7 @@ func (s *builtSite) base(reached map[string]bool) string {
 	return base
 }
 
-// below is the site as it stands in a folder of its host.
+// below is the same site, served from a folder of its host.
 func (s *builtSite) below(base string) *builtSite {
 	exists := s.exists
 	return &builtSite{pages: s.pages, exists: func(path string) bool {
@@ -236,6 +243,7 @@ func (s *builtSite) below(base string) *builtSite {
 	}}
 }
 
+// cut removes a prefix from each path.
 func cut(paths map[string]bool, base string) map[string]bool {
 	out := map[string]bool{}
 	for path := range paths {
@@ -244,9 +252,9 @@ func cut(paths map[string]bool, base string) map[string]bool {
 	return out
 }
 
-// judge counts a file as mapped if one of its URLs is a page that was built. URLs
-// that many files have in common, such as a listing's, prove nothing of this one: they
-// count only where it has no others.
+// judge counts a file as mapped if one of its URLs is a page that was built. URLs that
+// several files share, such as that of a listing, prove nothing about this file. They
+// count only if it has no others.
 func (r *builtReport) judge(s *site, file string, urls []string, times map[string]int, built *builtSite) {
 	r.Files++
 	own := slices.DeleteFunc(slices.Clone(urls), func(u string) bool { return times[u] > 1 })
@@ -263,9 +271,12 @@ func (r *builtReport) judge(s *site, file string, urls []string, times map[strin
 	r.Missing = append(r.Missing, missingPage{File: strings.ToValidUTF8(file, "\ufffd"), URL: own[0], Because: frontMatter(filepath.Join(s.clone.Dir, filepath.FromSlash(file)), own[0])})
 }
 
-// frontMatter is the line of a page's front matter that gives it another
-// address than the rules do, or none; "" if there is no such line. One that says
-// what the address has anyway explains nothing.
+// frontMatter returns the line of a page's front matter that explains why its address is
+// another one than the rules give, or why it is not built. It returns "" if there is no
+// such line. A line that agrees with the address of the rules explains nothing.
+//
+// It reads the first 64 KiB and knows YAML (---) and TOML (+++) delimiters. It compares
+// lines and does not parse them: the line is only shown to a person.
 func frontMatter(name, address string) string {
 	where := address
 	if u, err := url.Parse(address); err == nil {
@@ -284,6 +295,7 @@ func frontMatter(name, address string) string {
 	elsewhere := regexp.MustCompile(`^(url|permalink|slug|id|draft|published|date|categories|build|_build|headless|expiryDate|publishDate)\s*[:=](.*)`)
 	for lines.Scan() && lines.Text() != end {
 		m := elsewhere.FindStringSubmatch(lines.Text())
+		// A date or a category often explains nothing; any other key replaces it.
 		if m == nil || found != "" && (m[1] == "date" || m[1] == "categories") {
 			continue
 		}
@@ -307,13 +319,13 @@ func frontMatter(name, address string) string {
 	return found
 }
 
-// fitsLess reports whether fewer of the files map to a page than so many in a
-// hundred.
+// fitsLess reports whether less than the given percentage of the files map to a page. It
+// is false for a nil report.
 func (r *builtReport) fitsLess(percent float64) bool {
 	return r != nil && float64(r.Mapped)*100 < percent*float64(r.Files)
 }
 
-// text is the report for people.
+// text writes the report for people. It shortens both lists.
 func (r *builtReport) text() string {
 	const most = 20
 	var b strings.Builder

@@ -12,8 +12,8 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// rulesExplainCmd answers both ways: what a file purges, and which files purge
-// a URL.
+// rulesExplainCmd is purgebot rules explain. It answers in both directions: what a file
+// purges, and which files purge a URL.
 type rulesExplainCmd struct {
 	What       string `arg:"" name:"path-or-url" help:"A file's path from the repository's root, or a URL, tag:NAME or cpcode:NUMBER."`
 	Env        string `help:"The environment, as GitHub names it. Default: the rules' first."`
@@ -31,7 +31,7 @@ type explained struct {
 	Reason string `json:"reason,omitempty"` // why it can't be sent as written
 }
 
-// Run prints the links. It fails if there is none.
+// Run prints the links to standard output. It exits with 1 if there is none.
 func (c *rulesExplainCmd) Run(ctx context.Context, std streams) error {
 	site, err := openSite(ctx, c.Repo, c.Rules, c.Env, c.Repository, std.err)
 	if err != nil {
@@ -58,8 +58,9 @@ func (c *rulesExplainCmd) Run(ctx context.Context, std streams) error {
 	return nil
 }
 
-// links finds what a file purges, or, for an object, the files that purge it. The
-// latter plans each file of HEAD alone: a template can't be read backwards.
+// links finds what a file purges or, for an object, the files that purge it. For an
+// object it plans each file of HEAD alone, because a template can't be evaluated
+// backwards.
 func (c *rulesExplainCmd) links(ctx context.Context, site *site) ([]explained, error) {
 	files, wanted := []string{c.What}, ""
 	if isObject(c.What) {
@@ -84,10 +85,12 @@ func (c *rulesExplainCmd) links(ctx context.Context, site *site) ([]explained, e
 	return links, nil
 }
 
+// isObject tells an object from the path of a file.
 func isObject(what string) bool {
 	return strings.Contains(what, "://") || strings.HasPrefix(what, "tag:") || strings.HasPrefix(what, "cpcode:")
 }
 
+// text writes the links for people.
 func (c *rulesExplainCmd) text(site *site, links []explained) string {
 	var b strings.Builder
 	if len(links) == 0 {
@@ -116,7 +119,8 @@ type site struct {
 	env   mapping.Environment
 }
 
-// openSite reads the rules: those of a file, or of the clone's working tree.
+// openSite reads the rules, from a file or from the clone's working tree, and selects an
+// environment.
 func openSite(ctx context.Context, dir, rules, env, repository string, messages interface{ Write([]byte) (int, error) }) (*site, error) {
 	file, err := readRules(dir, rules, messages)
 	if err != nil {
@@ -125,8 +129,8 @@ func openSite(ctx context.Context, dir, rules, env, repository string, messages 
 	return newSite(ctx, git.Clone{Dir: dir}, file, env, repository)
 }
 
-// newSite takes the first environment of the rules where none is asked for. Where
-// the clone has no remote, "owner" and "repo" stand for its name.
+// newSite selects an environment: the given one, or the first of the rules. If the clone
+// has no remote, "owner" and "repo" stand for its name.
 func newSite(ctx context.Context, clone git.Clone, file *mapping.File, env, repository string) (*site, error) {
 	s := &site{clone: clone, rules: file}
 	var ok bool
@@ -145,7 +149,7 @@ func newSite(ctx context.Context, clone git.Clone, file *mapping.File, env, repo
 	return s, nil
 }
 
-// files lists those of HEAD.
+// files lists the files of HEAD.
 func (s *site) files(ctx context.Context) ([]string, error) {
 	head, err := s.clone.Revision(ctx, "HEAD")
 	if err != nil {
@@ -154,7 +158,7 @@ func (s *site) files(ctx context.Context) ([]string, error) {
 	return s.clone.Files(ctx, head)
 }
 
-// plan is what a change of one file purges, without limits.
+// plan is what a change of one file alone purges.
 func (s *site) plan(ctx context.Context, file string) (mapping.Plan, error) {
 	q := s.query
 	q.Changes = slices.Values([]mapping.Change{{Path: file, Op: mapping.Modified}})

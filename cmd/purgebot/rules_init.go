@@ -14,12 +14,14 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
+// rulesInitCmd is purgebot rules init.
 type rulesInitCmd struct {
 	Repo string `default:"." placeholder:"DIR" help:"The local clone."`
 	Host string `help:"The site's host name. Default: the one in the generator's configuration."`
 }
 
-// Run writes purge-rules.yaml into the clone, for the generator that built it.
+// Run writes purge-rules.yaml into the clone, with rules for the generator that builds
+// the site. It never overwrites rules: an existing file at either place exits with 2.
 func (c *rulesInitCmd) Run(ctx context.Context, std streams) error {
 	clone := git.Clone{Dir: c.Repo}
 	if top := clone.Top(ctx); top != "" {
@@ -38,13 +40,14 @@ func (c *rulesInitCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(clone.Dir) // a link in the clone leads nowhere else
+	root, err := os.OpenRoot(clone.Dir) // a symbolic link in the clone can't lead outside it
 	if err != nil {
 		return fmt.Errorf("read the clone: %w", err)
 	}
 	defer func() { _ = root.Close() }()
 	site := generator.Recognise(root.FS(), files)
 	site.Host = cmp.Or(c.Host, site.Host)
+	// The rules name the branch only where it is not the default one.
 	if branch := clone.Line(ctx, "symbolic-ref", "--short", "-q", "HEAD"); branch != clone.DefaultBranch(ctx) {
 		site.Branch = branch
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// rulesTryCmd shows what rules make of the last commits, anew whenever the
-// file is saved or a commit is made.
+// rulesTryCmd is purgebot rules try: it shows what the rules make of the last commits,
+// and again whenever the file is saved or a commit is made.
 type rulesTryCmd struct {
 	Rules      string      `placeholder:"FILE" help:"The rules file to watch. Default: that of the clone's working tree."`
 	Repo       string      `default:"." placeholder:"DIR" help:"The local clone."`
@@ -25,20 +25,23 @@ type rulesTryCmd struct {
 	Repository string      `placeholder:"OWNER/NAME" help:"What {owner} and {repo} stand for. Default: the clone's remote."`
 }
 
-// tryEvery is how often the file and the clone are looked at.
+// tryEvery is how often the file and the clone are read. A change is shown once two reads
+// in a row agree.
 const tryEvery = 200 * time.Millisecond
 
 // tryMost is how many objects of a commit are listed.
 const tryMost = 20
 
-// tried is what a round depends on.
+// tried is everything that a round depends on. Two equal values give the same round.
 type tried struct {
-	src  string
-	head string
-	err  string // why the file can't be read; it may be written again
+	src  string // content of the rules file
+	head string // id of the commit of HEAD
+	err  string // why the file can't be read; it may become readable later
 }
 
-// Run shows rounds until it is interrupted, which is its proper end.
+// Run shows a round after each change until it is interrupted. That is its regular end,
+// and exits with 0. After the start nothing but a failing output ends it otherwise: it
+// shows faults and goes on, since the file is being edited.
 func (c *rulesTryCmd) Run(ctx context.Context, std streams) error {
 	clone := git.Clone{Dir: c.Repo}
 	if c.Last < 1 {
@@ -57,7 +60,7 @@ func (c *rulesTryCmd) Run(ctx context.Context, std streams) error {
 		}
 		c.Rules = filepath.Join(c.Repo, place)
 	}
-	var shown, seen tried
+	var shown, seen tried // shown: of the last round; seen: at the last look
 	if seen = c.look(ctx, clone); seen.err != "" {
 		return usage("read rules: %s", seen.err)
 	}
@@ -65,7 +68,7 @@ func (c *rulesTryCmd) Run(ctx context.Context, std streams) error {
 	defer ticks.Stop()
 	for {
 		now := c.look(ctx, clone)
-		if now != shown && now == seen { // an editor may be half through with writing
+		if now != shown && now == seen { // two equal looks: an editor may be in the middle of writing
 			text := c.round(ctx, clone, now)
 			if ctx.Err() != nil {
 				return nil
@@ -89,6 +92,7 @@ func (c *rulesTryCmd) Run(ctx context.Context, std streams) error {
 	}
 }
 
+// look reads the state that a round depends on.
 func (c *rulesTryCmd) look(ctx context.Context, clone git.Clone) tried {
 	src, err := os.ReadFile(c.Rules)
 	if err != nil {
@@ -97,8 +101,8 @@ func (c *rulesTryCmd) look(ctx context.Context, clone git.Clone) tried {
 	return tried{src: string(src), head: clone.Line(ctx, "rev-parse", "--verify", "--quiet", "HEAD")}
 }
 
-// round is everything that is shown of one state: the faults, and what each
-// commit purges as far as that can be told.
+// round is the whole text for one state: the faults of the rules, and what each commit
+// purges, as far as that is known. Errors become part of the text.
 func (c *rulesTryCmd) round(ctx context.Context, clone git.Clone, now tried) string {
 	if now.err != "" {
 		return "The rules can't be read: " + now.err + "\n"
@@ -136,11 +140,12 @@ func (c *rulesTryCmd) round(ctx context.Context, clone git.Clone, now tried) str
 	return text
 }
 
-// commit is one with what is shown of it.
+// commit is a commit with its first parent.
 type commit struct{ id, parent, subject string }
 
-// lastCommits lists the newest commits of HEAD's first parents, without one
-// that has none in this clone: it would seem to change every file.
+// lastCommits lists the newest commits along the first parents of HEAD. It leaves out a
+// commit without a parent in this clone, such as the oldest one of a shallow clone: it
+// would seem to change every file.
 func lastCommits(ctx context.Context, clone git.Clone, most int) (all []commit, err error) {
 	out, err := clone.Output(ctx, "log", "-z", "--first-parent", fmt.Sprintf("--max-count=%d", most), "--format=%H %P%n%s", "HEAD")
 	if err != nil {
@@ -155,7 +160,8 @@ func lastCommits(ctx context.Context, clone git.Clone, most int) (all []commit, 
 	return all, nil
 }
 
-// purges says what the commit's deployment would purge over its parent.
+// purges says what a deployment of the commit over its parent would purge. The rules on
+// disk count for both commits.
 func (m commit) purges(ctx context.Context, s *site) string {
 	head := fmt.Sprintf("\n%s %s: ", report.Short(m.id), oneLine(m.subject))
 	q := s.query

@@ -20,8 +20,8 @@ rules:
   - {name: pages, match: "content/*.md", urls: "https://{host}/{1}/"}
 `
 
-// TestRulesTry saves the file, breaks it, takes it away, commits, and
-// interrupts the program, as a person does.
+// TestRulesTry saves the file, breaks it, removes it, commits, and interrupts the
+// program, as a person does.
 func TestRulesTry(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -15,8 +15,7 @@ import (
 	"github.com/purgebot/purgebot/internal/standin/akamai"
 )
 
-// TestMain lets the scripts in testdata/script run this very code as
-// purgebot.
+// TestMain makes the scripts in testdata/script run this code as purgebot.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"purgebot": main})
 }
@@ -43,9 +42,8 @@ func TestScripts(t *testing.T) {
 
 type akamaiKey struct{}
 
-// akamaiCommand is a script command: "akamai start" serves a stand-in, with
-// the variables that lead to it, and "akamai took" writes what it took to the
-// file took.
+// akamaiCommand is a script command. "akamai start" serves a stand-in and sets the
+// variables that lead to it. "akamai took" writes what it accepted to the file took.
 func akamaiCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: akamai start|took")
@@ -71,8 +69,8 @@ func akamaiCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// exits is a script command, "exits CODE program args…": it runs a program
-// that must end with that code.
+// exits is a script command, "exits CODE program args…": it runs a program that must exit
+// with that code.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: exits CODE program args…")

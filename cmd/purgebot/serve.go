@@ -15,18 +15,25 @@ import (
 	"github.com/purgebot/purgebot/internal/server"
 )
 
+// serveCmd is purgebot serve: the server itself.
 type serveCmd struct {
 	Config string `help:"Configuration file; ./purgebot.yaml if it exists." placeholder:"FILE"`
 	Log    string `help:"Log format: text or json." enum:"text,json" default:"text"`
 	Level  string `help:"Least level that is logged: debug, info, warn or error." enum:"debug,info,warn,error" default:"info"`
 }
 
-// Run serves until the context ends, that is until SIGTERM or an interrupt.
+// Run serves until ctx ends, which means until SIGTERM or an interrupt.
+//
+// Everything that an operator can get wrong in the configuration, the credentials of each
+// Akamai account included, is checked before the server opens anything, and exits with 2.
+// An error of [server.New] or of the running server exits with 1.
 func (c *serveCmd) Run(ctx context.Context, std streams) error {
 	cfg, err := config.Load(c.Config, os.Getenv)
 	if err = errors.Join(err, config.Misspelt(os.Environ())); err != nil {
 		return usage("%w", err)
 	}
+	// From here on SIGHUP does not end the process. A SIGHUP that arrives before the
+	// server runs is kept, and handled once reload.run starts.
 	reload := newReloader(c.Config, os.Getenv, cfg)
 	defer reload.close()
 	begin := settings(cfg)
@@ -59,9 +66,12 @@ func (c *serveCmd) Run(ctx context.Context, std streams) error {
 	if err != nil {
 		return err
 	}
+	// Two goroutines accompany the server: one takes over configuration changes, the
+	// other checks the setup once and logs what it finds. Both end before Run returns, so
+	// nothing uses the server or the log after that.
 	beside, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	reload.log = log
+	reload.log = log // before run starts: run reads it in another goroutine
 	running.Go(func() { reload.run(beside, s) })
 	running.Go(func() {
 		doctor{config: cfg, getenv: os.Getenv, now: time.Now, http: &http.Client{}, brief: true}.logged(beside, log)
@@ -72,7 +82,7 @@ func (c *serveCmd) Run(ctx context.Context, std streams) error {
 	return err
 }
 
-// logger writes to standard error: for people as text, for machines as JSON.
+// logger writes the log to standard error: as text for people, as JSON for programs.
 func (c *serveCmd) logger(std streams) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.Level)); err != nil {

@@ -17,9 +17,9 @@ import (
 	"github.com/purgebot/purgebot/internal/needs"
 )
 
-// setupCmd is purgebot setup: GitHub's manifest flow. The operator's browser
-// posts what the App should be to GitHub, which sends it back here with a
-// code that is good for the App's credentials, once and for an hour.
+// setupCmd is purgebot setup. It uses GitHub's manifest flow: the operator's browser
+// posts to GitHub what the App should be. GitHub sends the browser back here with a code.
+// The code can be exchanged for the App's credentials once, within an hour.
 type setupCmd struct {
 	PublicURL    string   `name:"public-url" required:"" help:"Where GitHub and people's browsers will find the server, such as https://purgebot.acme.com." placeholder:"URL"`
 	Organization string   `help:"Make the App this organization's (default: your own)." placeholder:"ORG"`
@@ -31,17 +31,21 @@ type setupCmd struct {
 	Listen       string   `default:"127.0.0.1:0" help:"Where the browser comes back to, on loopback."`
 }
 
-// setupTime is how long GitHub keeps a code.
+// setupTime is how long GitHub keeps a code, and so how long setup waits for one.
 const setupTime = time.Hour
 
-// pageTime is how long the browser may take over one page.
+// pageTime bounds how long a browser may take to send the head of a request, and how long
+// the last page may take to arrive when setup ends.
 const pageTime = 10 * time.Second
 
-// keyFile is the name of the App's key, beside the configuration.
+// keyFile is the name of the App's key; the file is in the folder of the configuration.
 const keyFile = "app.pem"
 
-// Run waits for the browser, on loopback alone. It ends after the browser has its
-// last page: that says where the files are, and what to do next.
+// Run waits for the browser, on loopback only. It ends after the browser has received its
+// last page. The address and the next steps go to standard output.
+//
+// What can be checked beforehand exits with 2 and makes nothing. Later errors exit with
+// 1.
 func (c *setupCmd) Run(ctx context.Context, std streams) error {
 	s, err := c.prepare()
 	if err != nil {
@@ -62,21 +66,25 @@ func (c *setupCmd) Run(ctx context.Context, std streams) error {
 	select {
 	case <-ctx.Done():
 		err = errors.New("setup ended before anybody came back from GitHub; nothing was written")
+	// callback sends here before its page has reached the browser. Shutdown waits for
+	// that.
 	case end := <-s.ended:
 		if err = end.err; err == nil {
 			fmt.Fprint(std.out, end.told)
 		}
 	}
+	// The context may be done already, but the last page still needs time.
 	closing, stop := context.WithTimeout(context.WithoutCancel(ctx), pageTime)
 	defer stop()
-	err = errors.Join(err, server.Shutdown(closing)) // after the browser has its page
+	err = errors.Join(err, server.Shutdown(closing)) // waits until the browser has its page
 	if end := <-served; !errors.Is(end, http.ErrServerClosed) {
 		err = errors.Join(err, end)
 	}
 	return err
 }
 
-// prepare checks everything that can be checked before a browser is asked.
+// prepare checks everything that can be checked before GitHub makes an App. An App whose
+// credentials can't be stored would have to be deleted by hand.
 func (c *setupCmd) prepare() (*setup, error) {
 	public, err := webAddress("--public-url", c.PublicURL)
 	if err != nil {
@@ -118,7 +126,8 @@ func (c *setupCmd) prepare() (*setup, error) {
 	}, nil
 }
 
-// webAddress parses an address that others can be put behind.
+// webAddress parses the base of an address: a path can be added to it, so it must have no
+// query and no fragment.
 func webAddress(flag, text string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimRight(text, "/"))
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
@@ -127,8 +136,8 @@ func webAddress(flag, text string) (*url.URL, error) {
 	return u, nil
 }
 
-// apiOf is where the API of a GitHub is: github.com and ghe.com have a host
-// of their own for it, a GitHub Enterprise Server a path.
+// apiOf is the base of the REST API that belongs to GitHub's pages. github.com and
+// ghe.com have a host of their own for it; a GitHub Enterprise Server has a path.
 func apiOf(pages *url.URL) *url.URL {
 	if host := pages.Hostname(); host == "github.com" || strings.HasSuffix(host, ".ghe.com") {
 		return &url.URL{Scheme: "https", Host: "api." + pages.Host}
@@ -136,7 +145,7 @@ func apiOf(pages *url.URL) *url.URL {
 	return pages.JoinPath("api", "v3")
 }
 
-// offered refuses what is no feature to choose.
+// offered returns an error for a name in --with that is not an optional feature.
 func offered(with []string) error {
 	var names []string
 	for _, n := range needs.Optional() {
@@ -150,10 +159,10 @@ func offered(with []string) error {
 	return nil
 }
 
-// setupFiles are the files that setup writes.
+// setupFiles are the paths of the files that setup writes.
 type setupFiles struct{ config, key string }
 
-// free tells whether both can be made.
+// free checks that neither file exists and that their folder can be written.
 func (f setupFiles) free() error {
 	for _, name := range []string{f.config, f.key} {
 		if _, err := os.Lstat(name); err == nil {
@@ -166,7 +175,8 @@ func (f setupFiles) free() error {
 	return nil
 }
 
-// writeNew makes a file that the owner alone can read, and overwrites none.
+// writeNew makes a file that only its owner can read. It never overwrites one, not even
+// one that appeared after free looked.
 func writeNew(name, content string) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator names the file
 	if err != nil {

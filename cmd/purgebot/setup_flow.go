@@ -20,27 +20,28 @@ import (
 	"github.com/purgebot/purgebot/internal/needs"
 )
 
-// setup is one run of the manifest flow.
+// setup is one run of the manifest flow. Its fields do not change while the server
+// serves, except taken; each request has a goroutine of its own.
 type setup struct {
-	with               []string // what the operator chose on the command line
+	with               []string // optional features that the command line chose
 	name, organization string
-	public, pages, api *url.URL
+	public, pages, api *url.URL // purgebot's address, GitHub's pages, GitHub's API
 	files              setupFiles
-	state              string // proves that who comes back was sent from here
-	here               string // our own address
+	state              string // random; proves that the browser comes back from this run's form
+	here               string // this setup's own address on loopback
 
 	http  *http.Client
-	taken atomic.Bool // a code came: there is one
-	ended chan setupEnd
+	taken atomic.Bool   // a code was accepted; it can be exchanged only once
+	ended chan setupEnd // receives one value; has room for it, so callback never waits
 }
 
-// setupEnd is how it ended: what to tell the operator, or what went wrong.
+// setupEnd is the result of the flow: words for the operator, or an error.
 type setupEnd struct {
 	told string
 	err  error
 }
 
-// manifest is what GitHub is to make,
+// manifest describes the App that GitHub is to make, in GitHub's format:
 // https://docs.github.com/apps/sharing-github-apps/registering-a-github-app-from-a-manifest.
 type manifest struct {
 	Name        string            `json:"name"`
@@ -53,12 +54,13 @@ type manifest struct {
 	Events      []string          `json:"default_events"`
 }
 
+// manifestHook is where GitHub is to deliver the App's webhooks.
 type manifestHook struct {
 	URL    string `json:"url"`
 	Active bool   `json:"active"`
 }
 
-// manifest asks for what some features need, and no more.
+// manifest asks for what the given features need, and for nothing more.
 func (s *setup) manifest(features []needs.Need) manifest {
 	asked := needs.Ask(features)
 	return manifest{
@@ -68,7 +70,8 @@ func (s *setup) manifest(features []needs.Need) manifest {
 	}
 }
 
-// action is where the manifest is posted.
+// action is the address of GitHub's form: the operator's own settings, or those of an
+// organization. GitHub returns the state unchanged.
 func (s *setup) action() string {
 	to := s.pages.JoinPath("settings", "apps", "new")
 	if s.organization != "" {
@@ -78,15 +81,17 @@ func (s *setup) action() string {
 	return to.String()
 }
 
-// routes are the two pages of the flow. What is shown here has the state that
-// proves, when GitHub's answer comes, that this run asked for it: nobody else may
-// read it, neither a cache nor a page that points its own name to this machine.
+// routes serves the two pages of the flow. The first page contains the state, which
+// proves to callback that this run sent the browser to GitHub. Nobody else may read it:
+// the headers keep it out of caches, frames and referrers.
 func (s *setup) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", s.start)
 	mux.HandleFunc("GET /callback", s.callback)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// A name that leads here by another's doing must not read the state.
+		// DNS rebinding: a foreign site can point its own name at 127.0.0.1 and then read
+		// this page as its own. The browser sends that name as Host, so only loopback is
+		// admitted.
 		host, _, err := net.SplitHostPort(r.Host)
 		if err != nil || !loopback(host) {
 			http.Error(w, "this is for a browser on this machine", http.StatusForbidden)
@@ -101,6 +106,8 @@ func (s *setup) routes() http.Handler {
 	})
 }
 
+// setupPage is both pages: the form, or the words in Done. html/template escapes every
+// value.
 const setupPage = `<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>purgebot setup</title>
 <h1>purgebot setup</h1>
@@ -117,11 +124,12 @@ const setupPage = `<!doctype html>
 </html>
 `
 
+// showSetup writes a page.
 func showSetup(w http.ResponseWriter, code int, data any) {
 	page := template.Must(template.New("").Parse(setupPage))
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(code)
-	_ = page.Execute(w, data) // who went away can't be told
+	_ = page.Execute(w, data) // the browser may have gone; nobody is left to tell
 }
 
 // setupChoice is a feature that the operator may add or leave out.
@@ -131,7 +139,8 @@ type setupChoice struct {
 	Link    string // to the page with the other choice
 }
 
-// choices offers every optional feature, where some are chosen.
+// choices lists every optional feature, with a link that adds it or leaves it out. Each
+// link ends in an empty "with": it makes a choice of nothing differ from no choice.
 func choices(chosen []string) (all []setupChoice) {
 	for _, n := range needs.Optional() {
 		is := slices.Contains(chosen, n.Option)
@@ -144,8 +153,8 @@ func choices(chosen []string) (all []setupChoice) {
 	return all
 }
 
-// start shows what the App will be. The address holds what was chosen there;
-// without a choice it is the command line's.
+// start shows what the App will be. The query of the address holds the chosen features.
+// Without a query the choice of the command line counts.
 func (s *setup) start(w http.ResponseWriter, r *http.Request) {
 	with := s.with
 	if query := r.URL.Query(); query.Has("with") {
@@ -161,7 +170,9 @@ func (s *setup) start(w http.ResponseWriter, r *http.Request) {
 	showSetup(w, http.StatusOK, map[string]any{"Features": features, "Choices": choices(with), "Manifest": m, "JSON": string(text), "Action": s.action(), "Done": ""})
 }
 
-// callback takes the code that GitHub sent the browser back with.
+// callback receives the code that GitHub sent the browser back with, and finishes the
+// setup. The checks come in this order so that a request without the right state can't
+// use up the one code that is accepted.
 func (s *setup) callback(w http.ResponseWriter, r *http.Request) {
 	code, state := r.URL.Query().Get("code"), r.URL.Query().Get("state")
 	tell := func(status int, words string) { showSetup(w, status, map[string]any{"Done": words}) }
@@ -176,7 +187,7 @@ func (s *setup) callback(w http.ResponseWriter, r *http.Request) {
 		tell(http.StatusConflict, "A code came already: look at the terminal.")
 		return
 	}
-	told, err := s.finish(context.WithoutCancel(r.Context()), code) // the code is good once
+	told, err := s.finish(context.WithoutCancel(r.Context()), code) // to its end even if the browser goes: the code can be used only once
 	if err != nil {
 		tell(http.StatusBadGateway, "It did not work: "+err.Error())
 	} else {
@@ -185,22 +196,26 @@ func (s *setup) callback(w http.ResponseWriter, r *http.Request) {
 	s.ended <- setupEnd{told, err}
 }
 
-// setupApp is what GitHub gives for a code. The client's secret, for people who
-// sign in, is not kept.
+// setupApp is the part of GitHub's answer that is kept. The client secret is left out: it
+// is for signing in people, which purgebot does not do.
 type setupApp struct {
 	ID            int64   `json:"id"`
 	Name          string  `json:"name"`
 	PEM           string  `json:"pem"`
-	WebhookSecret *string `json:"webhook_secret"` // null: the App has none
+	WebhookSecret *string `json:"webhook_secret"` // null: GitHub made none
 	HTMLURL       string  `json:"html_url"`
 }
 
-// finish fetches the App's credentials and writes them.
+// finish fetches the App's credentials and writes them. The key is written first: it
+// can't be fetched again, while the configuration can be typed. Each error says what is
+// left to do by hand.
 func (s *setup) finish(ctx context.Context, code string) (told string, err error) {
 	app, err := s.exchange(ctx, code)
 	if err != nil {
 		return "", fmt.Errorf("fetch the App's credentials: %w; if the App is there, delete it on GitHub and run setup again", err)
 	}
+	// Without a secret from GitHub this run makes one, and next tells the operator to set
+	// it on the App's page.
 	made := app.WebhookSecret == nil || *app.WebhookSecret == ""
 	secret := rand.Text() + rand.Text()
 	if !made {
@@ -215,9 +230,9 @@ func (s *setup) finish(ctx context.Context, code string) (told string, err error
 	return s.next(app, made), nil
 }
 
-// exchange turns the code into the App's credentials. GitHub gives them once; what
-// goes wrong after it can only be mended on the App's own page, so the answer is
-// checked before anything is written.
+// exchange turns the code into the App's credentials. GitHub gives them once, and a fault
+// after that can be fixed only on the App's own page. So the answer is checked before
+// anything is written.
 // https://docs.github.com/en/apps/sharing-github-apps/registering-a-github-app-from-a-manifest
 func (s *setup) exchange(ctx context.Context, code string) (app setupApp, err error) {
 	to := s.api.JoinPath("app-manifests", url.PathEscape(code), "conversions")
@@ -250,8 +265,8 @@ func (s *setup) exchange(ctx context.Context, code string) (app setupApp, err er
 	return app, nil
 }
 
-// configuration is the file that the server begins with. It allows nothing
-// yet.
+// configuration is the content of the first configuration file. Its policy is empty, so
+// it allows no purge yet.
 func (s *setup) configuration(app setupApp, secret string) string {
 	return fmt.Sprintf(`# The GitHub App %s, %s
 # Written by purgebot setup; docs/configuration.md explains every key.
@@ -278,7 +293,7 @@ policy: []
 `, oneLine(app.Name), oneLine(app.HTMLURL), s.public, s.api, app.ID, keyFile, secret)
 }
 
-// next tells what was made and what is left to do.
+// next says what was made and what is left to do.
 func (s *setup) next(app setupApp, madeSecret bool) string {
 	var b strings.Builder
 	page := oneLine(app.HTMLURL)

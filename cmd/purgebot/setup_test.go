@@ -26,8 +26,8 @@ import (
 	"github.com/purgebot/purgebot/internal/needs"
 )
 
-// manifestGitHub is GitHub's side of the manifest flow: it makes an App of
-// the posted manifest at once and sends the browser back.
+// manifestGitHub is GitHub's side of the manifest flow. It makes an App from the posted
+// manifest at once and sends the browser back.
 type manifestGitHub struct {
 	*httptest.Server
 	t        *testing.T
@@ -118,7 +118,7 @@ func startSetup(t *testing.T, args ...string) *running {
 	return s
 }
 
-// get opens a page, as a browser that follows redirects.
+// get opens a page as a browser does that follows redirects.
 func (s *running) get(address string) (int, string) {
 	s.t.Helper()
 	return s.read(http.Get(address))
@@ -207,8 +207,8 @@ func TestSetup(t *testing.T) {
 	}
 }
 
-// What the rules may need besides is the operator's choice, on the command line
-// or on the page, and changes what GitHub is asked for.
+// The operator chooses optional features on the command line or on the page. The choice
+// changes what GitHub is asked for.
 func TestSetupAsksForWhatIsChosen(t *testing.T) {
 	g := newManifestGitHub(t)
 	s := startSetup(t, "--public-url", "https://purgebot.acme.com", "--github-url", g.URL, "--out", filepath.Join(t.TempDir(), "purgebot.yaml"), "--with", "status")
@@ -272,7 +272,7 @@ func TestSetupWithoutAWebhookSecret(t *testing.T) {
 	}
 }
 
-// Only who was sent from here may come back, and only once.
+// Only a browser that this setup sent away may come back, and only once.
 func TestSetupChecksWhoComesBack(t *testing.T) {
 	g := newManifestGitHub(t)
 	out := filepath.Join(t.TempDir(), "purgebot.yaml")
@@ -302,7 +302,7 @@ func TestSetupChecksWhoComesBack(t *testing.T) {
 	if len(g.codes) != 1 {
 		t.Error("the forged code was used")
 	}
-	// A code that GitHub does not know ends it.
+	// A code that GitHub does not know ends the setup.
 	if code, page := s.get(s.address + "callback?code=old&state=" + state); code != http.StatusBadGateway || !strings.Contains(page, "used once, within an hour") {
 		t.Errorf("%d, %s", code, page)
 	}

@@ -27,6 +27,8 @@ type statusCmd struct {
 	askFlags
 }
 
+// Run asks for the status and prints it. A repository or an environment that the server
+// does not know exits with 2, as docs/cli.md promises: it is most often misspelt.
 func (c *statusCmd) Run(ctx context.Context, std streams) error {
 	server, err := c.connect(c.Config, os.Getenv)
 	if err != nil {
@@ -52,7 +54,8 @@ func (c *statusCmd) Run(ctx context.Context, std streams) error {
 	return describeStatus(std.out, doc)
 }
 
-// describeStatus is a status for people. Ages are by the server's clock.
+// describeStatus prints a status for people. It computes ages with the server's clock
+// (doc.At), because the clock of this machine may differ.
 func describeStatus(out io.Writer, doc web.Status) error {
 	describePauses(out, doc.Pauses, doc.At)
 	if len(doc.Environments) == 0 {
@@ -89,6 +92,7 @@ func describeStatus(out io.Writer, doc web.Status) error {
 	return describePurges(out, purges, doc.At)
 }
 
+// point is a commit and its age, for a table; both "" if there is none.
 func point(p *web.Point, now time.Time) (sha, since string) {
 	if p == nil {
 		return "", ""
@@ -96,7 +100,9 @@ func point(p *web.Point, now time.Time) (sha, since string) {
 	return report.Short(p.SHA), age(now.Sub(p.Since))
 }
 
-// distance says in a word or two how live and desired differ.
+// distance says in a few words how live and desired differ. The cases are in order of
+// importance: first what waits for a person, then what ends by itself. Only the newest
+// purge counts.
 func distance(e web.Environment, doc web.Status) string {
 	var last web.Purge
 	if len(e.Purges) > 0 {
@@ -128,7 +134,7 @@ func distance(e web.Environment, doc web.Status) string {
 	}
 }
 
-// stateWords is a purge's state as people read it everywhere.
+// stateWords is a purge's state in the words that people read everywhere.
 func stateWords(state string) string {
 	if state == string(ledger.Held) {
 		return "needs approval"
@@ -136,7 +142,7 @@ func stateWords(state string) string {
 	return state
 }
 
-// describePurges lists purges with how far they are.
+// describePurges prints a table of purges and how far each is, after an empty line.
 func describePurges(out io.Writer, purges []web.Purge, now time.Time) error {
 	if len(purges) == 0 {
 		return nil
@@ -151,8 +157,8 @@ func describePurges(out io.Writer, purges []web.Purge, now time.Time) error {
 	return w.Flush()
 }
 
-// describePause says why nothing is sent with an account, if so, and with
-// which where there are several.
+// describePause says why nothing is sent with an account, if that is so. It names the
+// account only if there are several.
 func describePause(out io.Writer, a web.Account, several bool, now time.Time) {
 	if a.Pause == nil {
 		return

@@ -16,8 +16,8 @@ import (
 	"github.com/purgebot/purgebot/internal/standin/akamai"
 )
 
-// holdAkamai keeps the answers of Akamai back until release is called; each
-// request is told of by arrived. What is released was accepted.
+// holdAkamai keeps Akamai's answers back until release is called. arrived receives a
+// value for each request. A released request was accepted.
 func (w *world) holdAkamai() (arrived chan struct{}, release func()) {
 	arrived, held := make(chan struct{}, 100), make(chan struct{})
 	var once sync.Once
@@ -34,8 +34,8 @@ func (w *world) holdAkamai() (arrived chan struct{}, release func()) {
 	return arrived, release
 }
 
-// onItsWay is a process with a purge of commit second on its way to Akamai,
-// which keeps its answer back until release is called.
+// onItsWay is a process whose purge of the commit second is on its way to Akamai. Akamai
+// keeps its answer back until release is called.
 func (w *world) onItsWay(first string) (p *process, config, second string, release func()) {
 	w.T.Helper()
 	w.Deploy("production", first, "success")
@@ -48,7 +48,7 @@ func (w *world) onItsWay(first string) (p *process, config, second string, relea
 	return p, config, second, release
 }
 
-// drains waits until a process takes no webhook any more.
+// drains waits until a process accepts no webhooks.
 func (w *world) drains(p *process) {
 	w.T.Helper()
 	w.Eventually("no webhook is taken", func() bool {
@@ -57,8 +57,8 @@ func (w *world) drains(p *process) {
 	})
 }
 
-// SIGTERM: no webhook is taken any more, the request that is on its way to
-// Akamai is waited for and written down, and the process ends well.
+// After SIGTERM no webhook is accepted. The process waits for the request that is on its
+// way to Akamai, writes the answer down, and exits with 0.
 func TestTermDrains(t *testing.T) {
 	w, first := newWorld(t, nil)
 	p, config, second, release := w.onItsWay(first)
@@ -80,8 +80,8 @@ func TestTermDrains(t *testing.T) {
 	w.WantSent(servertest.URLs("production", "/index/home/")...) // once
 }
 
-// Whoever can't wait sends the signal again. What was on its way is sent once
-// more by the next process.
+// An operator who can't wait sends the signal again. The next process sends once more
+// what was on its way.
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	w, first := newWorld(t, nil)
 	p, config, second, _ := w.onItsWay(first)
@@ -106,8 +106,8 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	w.atRest(beside(t, "sqlite:"+w.Config.Dir+"/purgebot.db"))
 }
 
-// An Akamai that never answers does not keep the program from ending, and
-// nothing is lost.
+// An Akamai that never answers does not keep the program from ending, and nothing is
+// lost.
 func TestDrainHasADeadline(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Deploy("production", first, "success")
@@ -132,7 +132,8 @@ func TestDrainHasADeadline(t *testing.T) {
 	w.Settled()
 }
 
-// Nor does a caller who never ends a request, and that is no failure of ours.
+// A client that never ends its request does not keep the program from ending either. That
+// is no failure of purgebot.
 func TestDrainWaitsForNoCaller(t *testing.T) {
 	w, _ := newWorld(t, nil)
 	w.Begin(func(cfg *server.Config) { cfg.Drain = time.Millisecond })
@@ -154,7 +155,7 @@ func TestDrainWaitsForNoCaller(t *testing.T) {
 	}
 }
 
-// A database that hangs does not hold the end up beyond the deadlines.
+// A database that hangs does not delay the end beyond the deadlines.
 func TestTermWhileTheDatabaseHangs(t *testing.T) {
 	_, p, proxy, _ := newProxiedWorld(t)
 	proxy.set(hang)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Whatever pieces a text comes in, it comes out whole, and does nothing.
+// A text comes out whole and harmless, in whatever pieces it comes in.
 func TestPlainWriter(t *testing.T) {
 	const text, want = "ü 🚀\t\x1b[31m\u202e\xff\n", "ü 🚀\t\\u001b[31m\\u202e\ufffd\n"
 	for size := 1; size <= len(text); size++ {
@@ -23,7 +23,7 @@ func TestPlainWriter(t *testing.T) {
 	}
 }
 
-// Every command prints by it, errors too.
+// Every command prints through the plainWriter, errors included.
 func TestTerminalOutputIsHarmless(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	run(t.Context(), []string{"rules", "check", "none\x1b[31m\u202e.yaml"}, streams{strings.NewReader(""), &stdout, &stderr})

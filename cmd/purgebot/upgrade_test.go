@@ -13,9 +13,9 @@ import (
 	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
-// While replicas are replaced one after the other, and after a step back, this
-// release works on the next one's schema, and leaves alone what only that one
-// knows: its jobs, its webhooks and its surfaces on GitHub.
+// Replicas are replaced one after the other, and the upgrade may be undone. Meanwhile
+// this release works on the next one's schema, and leaves alone what only the next
+// release knows: its jobs, its webhooks and its surfaces on GitHub.
 func TestBesideTheNextRelease(t *testing.T) {
 	t.Parallel()
 	for name, address := range map[string]func(t *testing.T, dir string) (url, driver, dsn string){

@@ -13,10 +13,10 @@ import (
 	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
-// The server is killed at random moments while purges wait for the origin,
-// are sent, are looked at and go out once more. Every deployed commit's status
-// ends, and readers get the last one's page: of the real program, over
-// loopback, which only fetch.networks lets it reach.
+// The server is killed at random moments while purges wait for the origin, are sent, are
+// looked at and go out once more. The status of every deployed commit becomes final, and
+// readers get the last one's page. The real program does this over loopback, which only
+// fetch.networks lets it reach.
 func TestProofIsKilledAtRandom(t *testing.T) {
 	t.Parallel()
 	for name, database := range map[string]func(*testing.T) string{
@@ -74,8 +74,8 @@ rules:
 				}
 				p = w.spawn(config)
 			}
-			// Without a look from before the page was published, nothing shows
-			// that it is the deployed one, and then it isn't called fresh.
+			// Without a look from before the page was published, nothing shows that it is
+			// the deployed one. Then it is not called fresh.
 			w.Await(commits[3], "production", "success", "1 purged, 1 c")
 			end := reader.Get(t.Context(), fetch.Request{URL: at, Compressed: true, Contains: "version 4"}).End()
 			if !end.Contains {

@@ -16,8 +16,8 @@ type build struct {
 	Platform string `json:"platform"` // as linux/amd64
 }
 
-// thisBuild reads what Go noted when it built the program: nothing is handed in by
-// flags, so that a plain "go install" knows its version too.
+// thisBuild reads what Go recorded when it built the program. No linker flag sets
+// anything, so a plain "go install" knows its version too.
 func thisBuild() build {
 	b := build{Version: "devel", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
@@ -44,11 +44,12 @@ func thisBuild() build {
 	return b
 }
 
-// userAgent names the program to GitHub, Akamai and origins.
+// userAgent names the program in requests to GitHub, Akamai and origins.
 func userAgent() string {
 	return "purgebot/" + thisBuild().Version + " (+https://github.com/purgebot/purgebot)"
 }
 
+// attrs are the build's fields for the log.
 func (b build) attrs() []slog.Attr {
 	return []slog.Attr{
 		slog.String("version", b.Version), slog.String("commit", b.Commit),
@@ -56,6 +57,7 @@ func (b build) attrs() []slog.Attr {
 	}
 }
 
+// String is the build on one line; it shortens the commit to 12 characters.
 func (b build) String() string {
 	words := "purgebot " + b.Version
 	if b.Commit != "" {
@@ -69,6 +71,7 @@ type versionCmd struct {
 	JSON bool `name:"json" help:"Print JSON."`
 }
 
+// Run prints the build to standard output.
 func (c *versionCmd) Run(std streams) error {
 	if c.JSON {
 		return printJSON(std.out, thisBuild())

@@ -63,7 +63,7 @@ func TestCompletions(t *testing.T) {
 	}
 }
 
-// The scripts are ones to their shells, where those are here.
+// The shells accept the scripts, if the shells are installed.
 func TestCompletionScripts(t *testing.T) {
 	for _, shell := range []string{"bash", "zsh", "fish"} {
 		_, script, _ := say(t, "completion", shell)

@@ -10,8 +10,8 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// What runs with this repository's token is known to the byte, and gets no
-// more than it needs.
+// Everything that runs with this repository's token is pinned to exact content, and gets
+// no more permissions than it needs.
 func TestWorkflowsTrustNobody(t *testing.T) {
 	files, err := filepath.Glob("../../.github/workflows/*.yml")
 	if err != nil || len(files) == 0 {

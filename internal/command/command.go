@@ -1,6 +1,5 @@
-// Package command reads what people write to purgebot in a comment on a pull
-// request. It is pure: it asks nobody, and what it gives is bounded whatever
-// was written.
+// Package command reads what people write to purgebot in a comment on a pull request. It
+// is pure: it asks nobody. What it returns is bounded, whatever the comment holds.
 //
 //	/purge                              everything this pull request changed
 //	/purge https://www.acme.com/a/ …    these URLs
@@ -35,24 +34,23 @@ const (
 	Help    Verb = "help"
 )
 
-// Command is one command. With the verb Purge and neither paths, pages nor
-// objects it means everything that the pull request changed.
+// Command is one command. If the verb is Purge and there are neither paths, pages nor
+// objects, it means everything that the pull request changed.
 type Command struct {
 	Verb    Verb
-	Paths   []string // globs of files, or files' names; each compiles
-	Pages   []string // begin with a slash: files from the repository's root, or pages of the environment's host
-	Objects []Object // named directly
-	Env     string   // "": not said
+	Paths   []string // globs, or names of files; each compiles as a glob
+	Pages   []string // each begins with a slash: a file from the repository's root, or a page of the environment's host
+	Objects []Object // URLs, tags and CP codes
+	Env     string   // "": not named
 	Delete  bool
 	DryRun  bool
 
-	// Unread is what is below the command and looks as if it were meant to be
-	// part of it, the first MaxUnread of it: nothing of it counts.
+	// Unread is what stands below the command and looks like a part of it, the first
+	// MaxUnread of it. It has no effect; the reply says so.
 	Unread []string
 }
 
-// Everything reports whether the command means all that its pull request
-// changed.
+// Everything reports whether the command means all that its pull request changed.
 func (c Command) Everything() bool {
 	return c.Verb == Purge && len(c.Paths) == 0 && len(c.Pages) == 0 && len(c.Objects) == 0
 }
@@ -63,23 +61,23 @@ type Object struct {
 	Value string // a URL as a browser requests it, a tag, a CP code in decimal
 }
 
-// The bounds of one command.
+// The bounds of one command. The pipeline keeps each path as a bit of a uint64, so
+// MaxPaths must not exceed 64.
 const (
 	MaxObjects = 500
-	MaxPaths   = 50 // and pages
+	MaxPaths   = 50 // pages included
 	MaxUnread  = 5
-	maxPath    = 500 // bytes of one page's address, as of a glob
+	maxPath    = 500 // bytes of one page's address; a glob may have as many
 	maxEnv     = 255
 )
 
-// ErrNone says that a comment holds no command: it is none of ours, and
-// deserves no answer.
+// ErrNone says that a comment holds no command. It is no mistake, and gets no answer.
 var ErrNone = errors.New("no command")
 
 // Error is a command that can't be understood.
 type Error struct {
-	What    string // what is wrong; it quotes the comment: see report.Quote
-	Nearest string // what may have been meant, as "/purge retry"; "": it can't be guessed
+	What    string // what is wrong; it holds text of the comment, so it must be quoted: see report.Quote
+	Nearest string // the command that may have been meant, as "/purge retry"; "": there is no guess
 }
 
 func (e *Error) Error() string { return e.Public() }
@@ -92,11 +90,10 @@ func (e *Error) Public() string {
 	return e.What + "; did you mean " + e.Nearest + "?"
 }
 
-// Parse reads the command that a comment begins with: its first line, and
-// directly below it the lines that hold nothing but targets. ErrNone: the
-// comment does not begin with the word /purge, in small letters or capitals,
-// so that code, quotes and talk about the command are none. Every other error
-// is an *Error.
+// Parse reads the command that a comment begins with: its first line, and the lines
+// directly below it that hold nothing but targets. It returns ErrNone if the comment does
+// not begin with the word /purge, in small letters or capitals; so code, quotes and talk
+// about the command are no commands. Every other error is an *Error.
 func Parse(body string) (Command, error) {
 	first, below, _ := strings.Cut(body, "\n")
 	rest, ok := cutWord(first)
@@ -122,7 +119,7 @@ func Parse(body string) (Command, error) {
 	return p.finish()
 }
 
-// cutWord cuts the word /purge off a line.
+// cutWord cuts the word /purge off a line, and one mark of punctuation after it.
 func cutWord(line string) (rest string, ok bool) {
 	const word = "/purge"
 	if len(line) < len(word) || !strings.EqualFold(line[:len(word)], word) {
@@ -136,19 +133,22 @@ func cutWord(line string) (rest string, ok bool) {
 	return rest, rest == "" || unicode.IsSpace(next)
 }
 
+// parser reads the words of a command one after the other.
 type parser struct {
 	words []string
-	at    int // of the next word
+	at    int // index of the next word
 	c     Command
-	first string // the first target, after which no verb comes
+	first string // the first target; no verb may follow it
 }
 
+// next gives the next word. The caller knows that there is one.
 func (p *parser) next() string {
 	p.at++
 	return p.words[p.at-1]
 }
 
-// list reads the lines that hold nothing but targets, and gives what is below.
+// list reads the lines that hold nothing but targets, and gives the rest. The first line
+// with anything else ends the list, so that a remark below it can't change the command.
 func (p *parser) list(below string) (rest string, err error) {
 	for below != "" {
 		line, rest, _ := strings.Cut(below, "\n")
@@ -167,8 +167,8 @@ func (p *parser) list(below string) (rest string, err error) {
 	return "", nil
 }
 
-// instead is the command with another word in the place of the last one that
-// was read.
+// instead is the command with another word in place of the word that was read last. It is
+// a guess for the reply, and may be wrong elsewhere.
 func (p *parser) instead(word string) string {
 	const most = 300 // bytes; more is no help
 	words := slices.Concat(p.words[:p.at-1], []string{word}, p.words[p.at:])
@@ -183,6 +183,9 @@ func (p *parser) instead(word string) string {
 	return "/purge " + word
 }
 
+// word reads one word of the first line: an option, the verb if nothing stands before it,
+// or a target. A word that is close to a verb is a mistake and no file: "/purge realese"
+// must not purge.
 func (p *parser) word(word string) error {
 	switch {
 	case word == "":
@@ -203,7 +206,8 @@ func (p *parser) word(word string) error {
 	return p.target(word)
 }
 
-// target takes a URL, a tag, a CP code, or else a page or a path.
+// target reads a URL, a tag or a CP code. Anything else is a page or a path. Words that
+// only look like one of them are mistakes, so that nothing else is purged than was meant.
 func (p *parser) target(word string) error {
 	if p.first == "" {
 		p.first = word
@@ -235,6 +239,8 @@ func (p *parser) target(word string) error {
 	}
 }
 
+// url reads a URL. A * in its path is a mistake: Akamai would purge the page with that
+// very name.
 func (p *parser) url(word string) error {
 	url, mistake := browserURL(word)
 	if mistake != nil {
@@ -250,6 +256,7 @@ func (p *parser) url(word string) error {
 	return p.add(Object{object.URL, url})
 }
 
+// add adds an object once.
 func (p *parser) add(o Object) error {
 	if slices.Contains(p.c.Objects, o) {
 		return nil
@@ -261,8 +268,8 @@ func (p *parser) add(o Object) error {
 	return nil
 }
 
-// path takes a file's name or a glob, from the repository's root. What begins
-// with a slash may be a page as well.
+// path reads the name of a file or a glob, from the repository's root. A word that begins
+// with a slash may be a page as well; the pipeline decides when it knows the files.
 func (p *parser) path(word string) error {
 	pattern := strings.TrimLeft(strings.TrimPrefix(word, "."), "/")
 	rooted := strings.HasPrefix(word, "/")
@@ -286,7 +293,7 @@ func (p *parser) path(word string) error {
 	return nil
 }
 
-// cut leaves room for what is wrong behind a long word.
+// cut shortens a long word, so that what is wrong with it still fits behind it.
 func cut(word string) string {
 	const most = 40
 	if utf8.RuneCountInString(word) > most {
@@ -295,13 +302,12 @@ func cut(word string) string {
 	return word
 }
 
-// isFlag takes the dashes that telephones make of two hyphens, too.
+// isFlag reports whether a word is an option. Phones write one long dash for two hyphens.
 func isFlag(word string) bool {
 	return strings.HasPrefix(word, "-") || strings.HasPrefix(word, "—") || strings.HasPrefix(word, "–")
 }
 
-// flag takes a word that begins with "-". Phones write one long dash for two short
-// ones.
+// flag reads a word that begins with a dash, and for --env also its value.
 func (p *parser) flag(word string) error {
 	name, value, assigned := strings.Cut(strings.TrimLeft(word, "-—–"), "=")
 	switch name = strings.ToLower(name); {
@@ -330,6 +336,7 @@ func (p *parser) flag(word string) error {
 	return nil
 }
 
+// finish checks what can only be checked at the end: which options go with the verb.
 func (p *parser) finish() (Command, error) {
 	if p.c.Verb == "" {
 		p.c.Verb = Purge

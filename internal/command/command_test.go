@@ -132,8 +132,8 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
-// What people paste around an address is no part of it; what may be part of
-// one is kept.
+// What people paste around an address is no part of the address; what may be part of an
+// address is kept.
 func TestPasted(t *testing.T) {
 	const a, b = "https://www.acme.com/a/", "https://www.acme.com/b/"
 	for _, test := range []struct {
@@ -212,7 +212,7 @@ func TestUnread(t *testing.T) {
 	}
 }
 
-// However a comment is made, it is read in a time that grows with its length.
+// Whatever a comment holds, the time to read it only grows with its length.
 func TestParseIsLinear(t *testing.T) {
 	const most = 65_536 // characters of a comment
 	for _, piece := range []string{"[", "[a](", "`", "<", ")", "* ", "“a” ", "https://a/)", "a,", "- https://a/\n", "a.md\n", "[x](y) ", "{", "\n/purge"} {

@@ -7,6 +7,7 @@ import (
 	"github.com/purgebot/purgebot/internal/object"
 )
 
+// verbs are the words that a person writes; Purge needs none.
 func verbs() []string {
 	return []string{string(Retry), string(Release), string(Cancel), string(Status), string(Help)}
 }
@@ -20,8 +21,8 @@ func verbOf(word string) (Verb, bool) {
 	return "", false
 }
 
-// nearestVerb is the verb that was surely meant, or "": a word that may as
-// well be a file's name is one.
+// nearestVerb is the verb that was surely meant; "": none. A word that may as well be the
+// name of a file is taken for a file.
 func nearestVerb(word string) string {
 	if strings.ContainsAny(word, `/.*?[{:\`) || strings.ContainsFunc(word, func(r rune) bool { return r >= 0x80 }) {
 		return ""
@@ -34,7 +35,7 @@ func nearestVerb(word string) string {
 	return ""
 }
 
-// nearestPrefix is what was meant by a word before a colon, or "".
+// nearestPrefix is the prefix that was meant by a word before a colon; "": none.
 func nearestPrefix(prefix string) string {
 	switch prefix {
 	case "cp", "code", "cp-code", "cp_code":
@@ -48,7 +49,8 @@ func nearestPrefix(prefix string) string {
 	return ""
 }
 
-// closest is the one that begins with the word, else the least far away.
+// closest is the first text that begins with the word, else the text with the least
+// distance from it.
 func closest(word string, of []string) string {
 	best, least := of[0], -1
 	for _, o := range of {

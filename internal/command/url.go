@@ -10,10 +10,11 @@ import (
 	"github.com/purgebot/purgebot/internal/object"
 )
 
-// maxURL is in bytes, once encoded; no cache holds an object under a longer one.
+// maxURL is in bytes, after encoding: no cache holds an object under a longer URL.
 const maxURL = 8 << 10
 
-// PageURL is the URL of a page of a host: "/shop/p1/" of www.acme.com.
+// PageURL is the URL of a page on a host: "/shop/p1/" on www.acme.com. Its error is an
+// *Error.
 func PageURL(host, page string) (string, error) {
 	url, mistake := browserURL("https://" + host + page)
 	if mistake != nil {
@@ -22,9 +23,9 @@ func PageURL(host, page string) (string, error) {
 	return url, nil
 }
 
-// Address writes an entry of a list of URLs and ARLs: a URL as a browser
-// requests it, and an ARL with its path and query encoded like a URL's. The
-// error is the end of a sentence that begins with the entry.
+// Address normalises an entry of a list of URLs and ARLs: a URL as a browser requests it,
+// and an ARL with its path and query encoded like those of a URL. Its error completes a
+// sentence that begins with the entry.
 func Address(named string) (string, error) {
 	scheme, _, _ := strings.Cut(named, ":")
 	switch strings.ToLower(scheme) {
@@ -46,9 +47,9 @@ func Address(named string) (string, error) {
 	return arl, nil
 }
 
-// browserURL writes a URL as a browser requests it: scheme and host in lower
-// case, an IDN in punycode, no default port, no #fragment, "." and ".."
-// resolved, and what can't stand in a request line percent-encoded.
+// browserURL writes a URL as a browser requests it, since the cache knows the page by
+// that: scheme and host in lower case, an IDN in punycode, no default port, no #fragment,
+// "." and ".." resolved, and percent-encoded what a request line can't hold.
 func browserURL(word string) (string, *Error) {
 	scheme, rest, _ := strings.Cut(word, ":")
 	scheme = strings.ToLower(scheme)
@@ -79,7 +80,8 @@ func browserURL(word string) (string, *Error) {
 	return out, nil
 }
 
-// browserHost gives HOST or HOST:PORT.
+// browserHost gives HOST, or HOST:PORT unless the port is the scheme's own. false: it is
+// no host.
 func browserHost(scheme, authority string) (string, bool) {
 	name, port := authority, ""
 	if i := strings.LastIndexByte(authority, ':'); i >= 0 {

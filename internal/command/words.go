@@ -7,15 +7,15 @@ import (
 	"unicode/utf8"
 )
 
-// A lexer cuts a line into words as people paste them: white space, commas
-// and semicolons part them; quotes, `code`, <URL> and [text](URL) are taken
-// off, and so is the punctuation of the sentence around them.
+// lexer cuts a line into words, as people paste them. White space, commas and semicolons
+// separate words. Quotes, `code`, <URL> and [text](URL) are taken off, and so is the
+// punctuation of the sentence around a word.
 type lexer struct {
 	rest  string
 	words []string
 }
 
-// split cuts a line into words.
+// split cuts a line into words. Its error is an *Error: a quote or a ` is not closed.
 func split(line string) ([]string, error) {
 	l := lexer{rest: line}
 	for {
@@ -28,7 +28,7 @@ func split(line string) ([]string, error) {
 			return nil, err
 		}
 		if ok {
-			l.rest = strings.TrimLeft(l.rest, ".:!?)*_~") // of the sentence
+			l.rest = strings.TrimLeft(l.rest, ".:!?)*_~") // punctuation of the sentence
 			continue
 		}
 		l.plain()
@@ -37,7 +37,8 @@ func split(line string) ([]string, error) {
 
 func isSeparator(r rune) bool { return unicode.IsSpace(r) || strings.ContainsRune(",;，；、", r) }
 
-// closing is what ends a quote that begins with a sign.
+// closing gives the characters that may end a quote which begins with a character; "": it
+// begins none.
 func closing(open rune) string {
 	switch open {
 	case '"', '\'':
@@ -54,7 +55,7 @@ func closing(open rune) string {
 	return ""
 }
 
-// dressed takes a word that something encloses.
+// dressed takes a word that something encloses; false: nothing encloses the next word.
 func (l *lexer) dressed() (bool, error) {
 	switch first, size := utf8.DecodeRuneInString(l.rest); {
 	case first == '<':
@@ -93,12 +94,13 @@ func (l *lexer) dressed() (bool, error) {
 	return true, nil
 }
 
+// took adds a word, and goes on with the rest.
 func (l *lexer) took(word, rest string) {
 	l.words, l.rest = append(l.words, word), rest
 }
 
-// code takes what is between backticks: one name, which may hold spaces, or
-// several targets.
+// code takes what stands between backticks: several targets, or else one name, which may
+// hold spaces.
 func (l *lexer) code(inside, after string) {
 	l.rest = after
 	if words := strings.Fields(inside); slices.ContainsFunc(words, startsTarget) {
@@ -108,7 +110,8 @@ func (l *lexer) code(inside, after string) {
 	l.words = append(l.words, inside)
 }
 
-// link reads [text](target "title") at the beginning of a text.
+// link reads [text](target "title") at the beginning of a text. Brackets in the target
+// may nest.
 func link(text string) (target, after string, ok bool) {
 	label := strings.IndexByte(text, ']')
 	if label < 0 || !strings.HasPrefix(text[label:], "](") {
@@ -151,8 +154,8 @@ func (l *lexer) plain() {
 	l.words = append(l.words, word)
 }
 
-// end finds where a plain word ends: a comma inside a URL or a brace is part
-// of it. value says that a quoted value follows, as of --env="a b".
+// end finds where a plain word ends. A comma inside a URL or inside braces is a part of
+// the word. value says that a quoted value follows, as in --env="a b".
 func (l *lexer) end() (end int, value bool) {
 	url, depth := isURL(l.rest), 0
 	for i, r := range l.rest {
@@ -180,7 +183,7 @@ func (l *lexer) end() (end int, value bool) {
 	return len(l.rest), false
 }
 
-// quoted adds a quoted value to a word; one that is not closed is left.
+// quoted adds a quoted value to a word. A quote that is not closed is left where it is.
 func (l *lexer) quoted(word string) (whole, rest string) {
 	first, size := utf8.DecodeRuneInString(l.rest)
 	end := strings.IndexAny(l.rest[size:], closing(first))
@@ -191,7 +194,7 @@ func (l *lexer) quoted(word string) (whole, rest string) {
 	return word + l.rest[size:size+end], l.rest[size+end+last:]
 }
 
-// startsTarget reports whether a text begins with what only a target does.
+// startsTarget reports whether a text begins like a target and like nothing else.
 func startsTarget(text string) bool {
 	lower := strings.ToLower(text[:min(len(text), len("https://"))])
 	return isURL(text) || strings.HasPrefix(lower, "tag:") || strings.HasPrefix(lower, "cpcode:")
@@ -202,19 +205,19 @@ func isURL(text string) bool {
 	return strings.HasPrefix(lower, "http://") || strings.HasPrefix(lower, "https://")
 }
 
-// maxSentence is how long a word may be, in bytes, that is looked at so
-// closely; no target is longer.
+// maxSentence is how long a word may be, in bytes, for sentence to look at it. No target
+// is longer, and the loop would take long for a word that is made for it.
 const maxSentence = maxURL
 
-// sentence takes off a word what belongs to the sentence around it, and the
-// emphasis before which it stood.
+// sentence takes the punctuation of the sentence off the end of a word, and the emphasis
+// that stood before the word. It never makes a target into no target.
 func sentence(word, emphasis string) string {
 	if len(word) > maxSentence {
 		return word
 	}
 	ends := ".,;:!\"'”’»…"
 	if startsTarget(word) {
-		ends += "?>" // of a file they are a wildcard, or its own
+		ends += "?>" // in the name of a file, ? is a wildcard and > may be a part
 	}
 	for {
 		before := word
@@ -233,8 +236,9 @@ func sentence(word, emphasis string) string {
 	}
 }
 
-// targets cuts a line that holds nothing but targets, as a list that somebody
-// pasted. A word counts as a file only if it looks like one.
+// targets cuts a line into words if it holds nothing but targets, like a list that
+// somebody pasted. A word counts as a file only if it looks like one. A line with a
+// command of its own is no list.
 func targets(line string) (words []string, ok bool) {
 	words, err := split(item(line))
 	if _, command := cutWord(line); command {
@@ -246,7 +250,7 @@ func targets(line string) (words []string, ok bool) {
 	return words, !slices.ContainsFunc(words, func(w string) bool { return !looksTarget(w) })
 }
 
-// item is an item of a list in Markdown without what stands before it.
+// item is a line without the bullet, number or checkbox of a Markdown list.
 func item(line string) string {
 	line = strings.TrimSpace(line)
 	mark, rest, ok := strings.Cut(line, " ")
@@ -263,8 +267,8 @@ func item(line string) string {
 	return rest
 }
 
-// fileLike reports what everybody takes for a file's name: with a folder, or
-// with an extension.
+// fileLike reports whether a word looks like the name of a file: it has a folder or an
+// extension.
 func fileLike(word string) bool {
 	if strings.Contains(word, "://") || strings.Trim(word, "./") == "" {
 		return false
@@ -284,11 +288,13 @@ func cutLast(s string, sep byte) (before, after string, found bool) {
 	return s, "", false
 }
 
+// looksTarget reports whether a word below the command looks like a target.
 func looksTarget(word string) bool {
 	return startsTarget(word) && !strings.HasSuffix(word, ":") || fileLike(word)
 }
 
-// unread finds what is below a command and looks as if it were meant.
+// unread finds what stands below a command and looks like a part of it: see
+// Command.Unread.
 func unread(below string) (found []string) {
 	const most = 200 // lines
 	lines := 0
@@ -302,7 +308,7 @@ func unread(below string) (found []string) {
 			continue
 		}
 		words, err := split(line)
-		if err != nil || strings.HasPrefix(line, ">") { // somebody else's words, quoted
+		if err != nil || strings.HasPrefix(line, ">") { // a quote of somebody else's words
 			continue
 		}
 		for _, w := range words {

@@ -12,13 +12,14 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// Names lists the accounts beside the default one.
+// Names lists the accounts other than the default one, sorted.
 func (a Akamai) Names() []string { return slices.Sorted(maps.Keys(a.Accounts)) }
 
 // All lists every account, the default one first.
 func (a Akamai) All() []string { return append([]string{ledger.DefaultAccount}, a.Names()...) }
 
-// Account is what is set of an account; "": the default one.
+// Account is the configuration of one account; "" is the default one. An unknown name is
+// an error that lists the known ones.
 func (a Akamai) Account(name string) (Akamai, error) {
 	one, ok := a.Accounts[name]
 	switch {
@@ -30,13 +31,13 @@ func (a Akamai) Account(name string) (Akamai, error) {
 	return Akamai{}, errors.New(ledger.NoAccount(name, a.All()))
 }
 
-// Client is how an account is reached: with its credentials as they are now.
+// Client is how an account is reached. It reads the credentials at each call.
 func (a Akamai) Client(name string, getenv func(string) string) (c purger.Config, err error) {
 	one, err := a.Account(name)
 	if err != nil {
 		return c, err
 	}
-	if _, ok := a.Accounts[name]; ok { // the variable is about the default one
+	if _, ok := a.Accounts[name]; ok { // the variable is meant for the default account only
 		getenv = without("AKAMAI_EDGERC_ACCOUNT_KEY", getenv)
 	}
 	c.BaseURL, c.AccountSwitchKey = one.BaseURL, one.AccountSwitchKey
@@ -44,6 +45,7 @@ func (a Akamai) Client(name string, getenv func(string) string) (c purger.Config
 	return c, err
 }
 
+// without hides one variable.
 func without(hidden string, getenv func(string) string) func(string) string {
 	return func(name string) string {
 		if name == hidden {
@@ -53,13 +55,15 @@ func without(hidden string, getenv func(string) string) func(string) string {
 	}
 }
 
-// accountForm is the form of an account's name: it is part of other names.
+// accountForm is the form of an account's name. The name becomes part of other names.
 const accountForm = `^[a-z0-9]+([_-][a-z0-9]+)*$`
 
+// longestAccount is in bytes.
 const longestAccount = 40
 
-// accounts reads those beside the default one. Where an account says nothing of
-// the file, it is the default one's.
+// accounts reads the accounts other than the default one. An account that names no edgerc
+// uses that of the default account. Two accounts with the same credentials are a fault:
+// they would share one budget at Akamai but not here.
 func (l *loader) accounts(n *yaml.Node) {
 	if n.Kind != yaml.Mapping {
 		l.wrong(n, "a group of accounts, each with its name,")
@@ -98,13 +102,14 @@ func (l *loader) accounts(n *yaml.Node) {
 	}
 }
 
-// same reports whether two accounts are one, as far as is written.
+// same reports whether two accounts have the same credentials, as far as the
+// configuration tells: it does not read the files.
 func (a Akamai) same(b Akamai) bool {
-	const usual = "default" // .edgerc's
+	const usual = "default" // the section of .edgerc that counts if none is named
 	return a.Edgerc == b.Edgerc && cmp.Or(a.Section, usual) == cmp.Or(b.Section, usual) && a.AccountSwitchKey == b.AccountSwitchKey && a.BaseURL == b.BaseURL
 }
 
-// account reads the name of an account that there is.
+// account reads the name of an account, which must exist.
 func (l *loader) account(to *string) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		text, ok := l.text(n)

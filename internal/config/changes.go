@@ -2,10 +2,11 @@ package config
 
 import "slices"
 
-// NeedsRestart names the keys that differ in another configuration and that a
-// running server can't take anew: what it listens on and stores in, which App
-// it is, and how long things are kept. The rest is policy, receivers, webhook
-// secrets and Akamai's credentials.
+// NeedsRestart names the keys that differ in another configuration and that a running
+// server can't take over: what it listens on, where it stores, which App it is, what it
+// may fetch, and how long it keeps things. A server takes over all other keys: policy,
+// receivers, webhook secrets and Akamai's credentials. A new key belongs in this list
+// unless server.Settings has it.
 func (c Config) NeedsRestart(next Config) (keys []string) {
 	for _, k := range []struct {
 		name string

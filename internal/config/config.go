@@ -1,14 +1,14 @@
-// Package config reads purgebot's configuration: one YAML file, and for every
-// key an environment variable that wins over it. Variables alone are enough.
+// Package config reads purgebot's configuration: one YAML file, and for each key an
+// environment variable that takes precedence. Variables alone are enough.
 //
-// Every fault is found in one run and told with its place: FILE:LINE, or the
-// variable. What can be read is given even so, since `doctor` goes on with it.
+// One run finds every fault, and reports it with its place: FILE:LINE, or the variable.
+// What can be read is returned even then, because `doctor` continues with it.
 //
-// settings.go lists all keys once, each with its variable and how it is read; the
-// documentation's tables are held to that list by a test. What must never be shown
-// is a [Secret], which can't be printed. node.go puts the variables into the file's
-// tree, so that both are read, and found fault with, by the same code; changes.go
-// says which keys a running server takes over.
+// settings.go lists each key once, with its variable and how it is read; a test compares
+// that list with the tables of the documentation. A text that must never be shown is a
+// [Secret], which can't be printed. node.go puts the variables into the tree of the file,
+// so that the same code reads and checks both. changes.go says which keys a running
+// server can't take over.
 package config
 
 import (
@@ -22,14 +22,15 @@ import (
 	"github.com/purgebot/purgebot/internal/yaml"
 )
 
-// DefaultFile is read, if it exists, where no file is named.
+// DefaultFile is read, if it exists, when no file is named.
 const DefaultFile = "purgebot.yaml"
 
-// Config is the whole, validated; docs/configuration.md explains each key.
+// Config is the whole configuration, checked; docs/configuration.md explains each key. If
+// [Load] returns an error, a faulty value is left at its zero value or default.
 type Config struct {
-	File      string         // that was read; "" if none was
+	File      string         // the file that was read, as it was named; "": none
 	Listen    string         // HOST:PORT
-	Proxies   []netip.Prefix // whose connections are others', by X-Forwarded-For
+	Proxies   []netip.Prefix // their connections carry others' requests, named in X-Forwarded-For
 	PublicURL string         // absolute, without a slash at its end
 	Database  Secret         // sqlite:PATH or postgres://…, which may hold a password
 	GitHub    GitHub
@@ -38,46 +39,47 @@ type Config struct {
 	Notify    []Receiver
 	Policy    policy.Policy
 	Retention Retention
-	Warnings  []string // what works and should not stay so, each with its place
+	Warnings  []string // what works but should be changed, each with its place
 }
 
-// Fetch says what the server itself may GET, to verify and to warm, beside the
-// hosts that policy lets a repository purge.
+// Fetch says what the server itself may GET, to verify pages and to warm caches. It comes
+// on top of the hosts that the policy lets a repository purge.
 type Fetch struct {
 	Origins  []string       // HOST or HOST:PORT, in lower case
-	Networks []netip.Prefix // addresses that are not public, and may be connected to
+	Networks []netip.Prefix // addresses that are not public, and that the server may connect to
 }
 
-// GitHub is the App.
+// GitHub is how the server reaches GitHub, and as which App.
 type GitHub struct {
-	APIURL         string // as it is written
+	APIURL         string // as written, or the default
 	AppID          int64
-	PrivateKey     Secret // PEM, with real line breaks
-	PrivateKeyFile string // that it was read from; "" if none was
-	WebhookSecrets []Secret
+	PrivateKey     Secret   // PEM, with real line breaks
+	PrivateKeyFile string   // the file that the key was read from; "": none
+	WebhookSecrets []Secret // deliveries signed with any of them are accepted
 }
 
-// Akamai says where the credentials are, and what is changed about them;
-// empty strings mean Akamai's own defaults.
+// Akamai says where an account's credentials are, and what to change about them. Empty
+// strings mean Akamai's own defaults.
 type Akamai struct {
 	Edgerc           string // path of a credentials file
 	Section          string
 	AccountSwitchKey string
 	BaseURL          string
 
-	Accounts map[string]Akamai // others, by name; those have none
+	Accounts map[string]Akamai // the other accounts, by name; nil in each of those
 }
 
-// Retention is how long the database keeps what is done.
+// Retention is how long the database keeps what is done. Zero never occurs after [Load]:
+// it has defaults.
 type Retention struct {
 	Deliveries time.Duration
 	Purges     time.Duration
 }
 
-// Load reads the file at path, or, where path is "", DefaultFile if it
-// exists; getenv is os.Getenv, and an empty variable is none. Paths in the
-// file are relative to it, those in variables to the working directory; ~ is
-// HOME. The error holds every fault, one a line.
+// Load reads the file at path or, if path is "", DefaultFile if that exists. getenv is
+// os.Getenv; an empty variable counts as unset. Paths in the file are relative to the
+// file, paths in variables to the working directory; ~ is HOME. The error holds every
+// fault, one a line. The Config holds what could be read, even with an error.
 func Load(path string, getenv func(string) string) (Config, error) {
 	l := &loader{getenv: getenv}
 	l.read(path)
@@ -87,7 +89,7 @@ func Load(path string, getenv func(string) string) (Config, error) {
 	return l.config, l.err()
 }
 
-// LoadAkamai reads the akamai section alone, and demands nothing of the rest.
+// LoadAkamai reads only the akamai section, and requires nothing of the rest of the file.
 func LoadAkamai(path string, getenv func(string) string) (Akamai, error) {
 	l := &loader{getenv: getenv, only: "akamai"}
 	l.read(path)
@@ -95,18 +97,18 @@ func LoadAkamai(path string, getenv func(string) string) (Akamai, error) {
 	return l.config.Akamai, l.err()
 }
 
-// loader gathers the configuration and its faults.
+// loader collects the configuration and its faults during one Load.
 type loader struct {
 	getenv func(string) string
-	only   string // the one section that counts; "": all
+	only   string // the one section that is read; "": all
 	config Config
 	values map[string]*yaml.Node // by key, from the file
 	place  map[string]yaml.Place // of each key that was set
-	broken bool                  // the file can't be read: what it lacks is not known
+	broken bool                  // the file can't be read, so nobody knows what it lacks
 	faults []fault
 }
 
-// read collects the file's values.
+// read collects the values of the file. A missing file is no fault if nobody named it.
 func (l *loader) read(path string) {
 	l.values, l.place = map[string]*yaml.Node{}, map[string]yaml.Place{}
 	name := path
@@ -127,11 +129,10 @@ func (l *loader) read(path string) {
 	}
 }
 
-// collect files a mapping's values under their keys and tells of unknown
-// ones.
+// collect stores the values of a mapping under their full keys, and reports unknown keys.
 func (l *loader) collect(n *yaml.Node, prefix string) {
 	if n.Kind == yaml.Nothing || n.Kind == yaml.Broken {
-		return // a section with all of its keys commented out, or a fault that is told
+		return // every key of the section is commented out, or the fault is reported already
 	}
 	if n.Kind != yaml.Mapping {
 		l.fault(n.Place, "%s must hold keys, not %s", sectionName(prefix), n.Kind)
@@ -151,7 +152,8 @@ func (l *loader) collect(n *yaml.Node, prefix string) {
 	}
 }
 
-// apply sets each key from its variable, else from the file.
+// apply sets each key from its variable, else from the file. The order of settings
+// matters: akamai.accounts needs akamai.edgerc, and policy needs akamai.accounts.
 func (l *loader) apply(settings []setting) {
 	for _, s := range settings {
 		n := l.values[s.key]

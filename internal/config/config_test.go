@@ -51,7 +51,8 @@ func pkcs8(t *testing.T, key any) string {
 	return pemOf(t, "PRIVATE KEY", der)
 }
 
-// folder holds a configuration and its key; it gives the file's path.
+// folder makes a folder with a configuration and its key, and returns the path of the
+// configuration.
 func folder(t *testing.T, yaml, key string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -165,7 +166,7 @@ func TestVariablesAlone(t *testing.T) {
 	}
 }
 
-// Every variable wins over the file's key.
+// Every variable takes precedence over the key in the file.
 func TestVariablesWin(t *testing.T) {
 	fileKey, key := pkcs1(t), pkcs8(t, rsaKey(t))
 	file := folder(t, full, fileKey)
@@ -301,7 +302,7 @@ func TestPrivateKey(t *testing.T) {
 	}
 }
 
-// All faults in one run, each with its place.
+// One run reports all faults, each with its place.
 func TestFaults(t *testing.T) {
 	for _, tt := range []struct {
 		name, yaml string

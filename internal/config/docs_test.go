@@ -50,7 +50,7 @@ func TestDocumentation(t *testing.T) {
 	}
 }
 
-// sampleOf takes the YAML out of the page.
+// sampleOf returns the YAML of the page.
 func sampleOf(t *testing.T, page string) string {
 	t.Helper()
 	_, rest, ok := strings.Cut(page, "```yaml\n")
@@ -61,7 +61,7 @@ func sampleOf(t *testing.T, page string) string {
 	return sample
 }
 
-// The page's sample loads, its key aside, and shows the defaults.
+// The page's sample loads, apart from its key, and shows the defaults.
 func TestDocumentedSample(t *testing.T) {
 	page, err := os.ReadFile("../../docs/configuration.md")
 	if err != nil {
@@ -77,8 +77,7 @@ func TestDocumentedSample(t *testing.T) {
 	}
 }
 
-// FuzzPolicy: no text makes the reader panic, and a policy that it takes has
-// no faults.
+// FuzzPolicy: no text makes the reader panic, and a policy that it accepts has no faults.
 func FuzzPolicy(f *testing.F) {
 	f.Add("- repositories: [acme/*]\n  hosts: [\"*.acme.com\"]\n  deploys: {creators: [x], delete: false}\n")
 	f.Add("- &a {repositories: [x/y], cpcodes: [1]}\n- *a\n")

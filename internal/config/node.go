@@ -11,8 +11,7 @@ import (
 	"github.com/purgebot/purgebot/internal/yaml"
 )
 
-// where names a place: a line of the file, or a variable with the line of its
-// YAML.
+// where names a place: a line of the file, a variable, or a line of a variable's YAML.
 func (l *loader) where(at yaml.Place) string {
 	switch {
 	case at.Line == 0:
@@ -23,24 +22,26 @@ func (l *loader) where(at yaml.Place) string {
 	return fmt.Sprintf("%s: line %d", at.File, at.Line)
 }
 
+// fault records a fault at its place.
 func (l *loader) fault(at yaml.Place, format string, args ...any) {
 	l.faults = append(l.faults, fault{at, fmt.Errorf("%s: %w", l.where(at), fmt.Errorf(format, args...))})
 }
 
-// warn tells of what works and should not stay so.
+// warn records something that works but should be changed.
 func (l *loader) warn(at yaml.Place, format string, args ...any) {
 	l.config.Warnings = append(l.config.Warnings, fmt.Sprintf("%s: %s", l.where(at), fmt.Sprintf(format, args...)))
 }
 
-// fault is one, with its place in its words.
+// fault is one fault; its words begin with its place.
 type fault struct {
 	at  yaml.Place
 	err error
 }
 
-// err joins the faults: the file's from top to bottom, then the variables'.
+// err joins the faults: first those of the file from top to bottom, then those of each
+// variable.
 func (l *loader) err() error {
-	variable := func(f fault) string { // "": the file's
+	variable := func(f fault) string { // "" for the file
 		return strings.TrimPrefix(f.at.File, l.config.File)
 	}
 	slices.SortStableFunc(l.faults, func(a, b fault) int {
@@ -53,7 +54,8 @@ func (l *loader) err() error {
 	return errors.Join(all...)
 }
 
-// fromVariable gives the value of a variable the form of the file's.
+// fromVariable gives the value of a variable the form that it would have in the file, so
+// that the same setter reads both.
 func (l *loader) fromVariable(s setting, text string) *yaml.Node {
 	at := yaml.Place{File: s.variable}
 	switch s.form {
@@ -70,7 +72,7 @@ func (l *loader) fromVariable(s setting, text string) *yaml.Node {
 	return &yaml.Node{Kind: yaml.Text, Text: text, Place: at}
 }
 
-// parse reads one YAML document; nil if there is none, or a fault.
+// parse reads one YAML document. It returns nil if there is none or it has a fault.
 func (l *loader) parse(src []byte, file string) *yaml.Node {
 	top, faults := yaml.Reader{}.Read(src, file)
 	for _, f := range faults {
@@ -80,8 +82,8 @@ func (l *loader) parse(src []byte, file string) *yaml.Node {
 	return top
 }
 
-// unique gives the pairs of a mapping without repeated keys, which are
-// faults.
+// unique returns the pairs of a mapping without repeated keys, which it reports. The
+// first one counts.
 func (l *loader) unique(n *yaml.Node) []yaml.Pair {
 	var out []yaml.Pair
 	seen := map[string]yaml.Place{}
@@ -96,18 +98,20 @@ func (l *loader) unique(n *yaml.Node) []yaml.Pair {
 	return out
 }
 
+// unknownKey reports a key that does not exist here, with the ones that do.
 func (l *loader) unknownKey(key *yaml.Node, name string, known []string) {
 	l.fault(key.Place, "unknown key %q: known here are %s", name, strings.Join(known, ", "))
 }
 
-// wrong tells of a value of another kind than wanted.
+// wrong reports a value of another kind than wanted. The YAML reader has reported a
+// broken value already.
 func (l *loader) wrong(n *yaml.Node, wanted string) {
 	if n.Kind != yaml.Broken {
 		l.fault(n.Place, "%s belongs here, not %s", wanted, n.Kind)
 	}
 }
 
-// text reads any scalar as it is written.
+// text reads any scalar as it is written. So an unquoted number or yes is a text too.
 func (l *loader) text(n *yaml.Node) (string, bool) {
 	switch n.Kind {
 	case yaml.Text, yaml.Number, yaml.Bool:
@@ -118,6 +122,7 @@ func (l *loader) text(n *yaml.Node) (string, bool) {
 	return "", false
 }
 
+// integer takes text too: every variable is a text.
 func (l *loader) integer(n *yaml.Node) (int64, bool) {
 	if n.Kind == yaml.Number || n.Kind == yaml.Text {
 		if v, err := strconv.ParseInt(n.Text, 10, 64); err == nil {
@@ -130,6 +135,7 @@ func (l *loader) integer(n *yaml.Node) (int64, bool) {
 	return 0, false
 }
 
+// boolean takes the texts true and false too, for the same reason as integer.
 func (l *loader) boolean(to *bool) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		switch {
@@ -149,7 +155,8 @@ func (l *loader) string(to *string) func(*yaml.Node) {
 	}
 }
 
-// list reads a list of scalars.
+// list reads a list of scalars. It reports and leaves out items of another kind. An empty
+// list becomes a slice that is not nil.
 func (l *loader) list(to *[]string) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		if n.Kind != yaml.List {
@@ -165,7 +172,7 @@ func (l *loader) list(to *[]string) func(*yaml.Node) {
 	}
 }
 
-// sectionName names a section by its keys' prefix.
+// sectionName is the name of a section, from the prefix of its keys.
 func sectionName(prefix string) string {
 	if prefix == "" {
 		return "the file"

@@ -10,17 +10,19 @@ import (
 	"github.com/purgebot/purgebot/internal/yaml"
 )
 
-// Receiver is somebody who is told of events. The address is a secret too: who
-// knows a chat's can write there.
+// Receiver is where events are posted. The address is a secret as well: everybody who
+// knows the address of a chat can write there.
 type Receiver struct {
 	URL, Secret  Secret
-	Events       []ledger.EventKind // never none
-	Repositories []string           // globs; none: all
+	Events       []ledger.EventKind // never empty
+	Repositories []string           // globs; empty: all
 }
 
-// MostReceivers is how many there may be: each may keep a worker waiting.
+// MostReceivers bounds the receivers, because each can keep a worker waiting.
 const MostReceivers = 20
 
+// notify reads the receivers. It takes only entries without any fault, so that a Receiver
+// always has an address and a secret.
 func (l *loader) notify(n *yaml.Node) {
 	if n.Kind != yaml.List {
 		l.wrong(n, "a list of receivers, each with a url and a secret,")
@@ -54,7 +56,7 @@ func (l *loader) notify(n *yaml.Node) {
 	}
 }
 
-// receiverURL never quotes the text, which is a secret.
+// receiverURL takes an address. No fault quotes it, because it is a secret.
 func (l *loader) receiverURL(r *Receiver) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		text, ok := l.text(n)
@@ -73,6 +75,8 @@ func (l *loader) receiverURL(r *Receiver) func(*yaml.Node) {
 	}
 }
 
+// receiverSecret takes a secret. A short one gets only a warning, unlike webhook secrets:
+// with it nobody can start a purge.
 func (l *loader) receiverSecret(r *Receiver) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		text, ok := l.text(n)
@@ -88,6 +92,7 @@ func (l *loader) receiverSecret(r *Receiver) func(*yaml.Node) {
 	}
 }
 
+// events takes names of events. An empty list is a fault: it would silence the receiver.
 func (l *loader) events(to *[]ledger.EventKind) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		var names, known []string
@@ -113,6 +118,7 @@ func (l *loader) events(to *[]ledger.EventKind) func(*yaml.Node) {
 	}
 }
 
+// globs takes globs of OWNER/NAME.
 func (l *loader) globs(to *[]string) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		l.list(to)(n)

@@ -5,14 +5,15 @@ import (
 	"github.com/purgebot/purgebot/internal/yaml"
 )
 
-// A key is one that may stand in a mapping.
+// A key is one key that a mapping may have, with the function that reads its value.
 type key struct {
 	name string
 	set  func(*yaml.Node)
 }
 
-// fields sets each key of a mapping, and tells of unknown and repeated ones.
-// It gives the places of those that are there, under prefix.
+// fields sets each key of a mapping, and reports unknown and repeated keys. It stores the
+// node of each key that is there in places, under prefix, so that later faults can name
+// its line.
 func (l *loader) fields(n *yaml.Node, prefix string, places map[string]*yaml.Node, keys ...key) {
 	if n.Kind != yaml.Mapping {
 		l.wrong(n, string(yaml.Mapping))
@@ -26,7 +27,7 @@ func (l *loader) fields(n *yaml.Node, prefix string, places map[string]*yaml.Nod
 			}
 			found = true
 			places[prefix+k.name] = p.Value
-			if p.Value.Kind != yaml.Nothing { // all of its lines are comments
+			if p.Value.Kind != yaml.Nothing { // Nothing: all its lines are comments
 				k.set(p.Value)
 			}
 		}
@@ -40,6 +41,7 @@ func (l *loader) fields(n *yaml.Node, prefix string, places map[string]*yaml.Nod
 	}
 }
 
+// policy takes only entries without any fault.
 func (l *loader) policy(n *yaml.Node) {
 	if n.Kind != yaml.List {
 		l.wrong(n, "a list of entries, each with repositories,")
@@ -52,7 +54,9 @@ func (l *loader) policy(n *yaml.Node) {
 	}
 }
 
-// policyEntry reads one entry and its faults, each at its own line.
+// policyEntry reads one entry. It reports each fault at its own line. Package policy
+// checks the meaning, and only if the form is right: otherwise its faults would follow
+// from those of the form.
 func (l *loader) policyEntry(n *yaml.Node) (policy.Entry, bool) {
 	before := len(l.faults)
 	e := policy.NewEntry()
@@ -95,6 +99,7 @@ func (l *loader) policyEntry(n *yaml.Node) (policy.Entry, bool) {
 	if len(l.faults) > before {
 		return e, false
 	}
+	// The place of a fault: the item of a list, else the key, else the entry.
 	at := func(f policy.Fault) yaml.Place {
 		at := n
 		if v := places[f.Key]; v != nil {
@@ -132,6 +137,7 @@ func (l *loader) role(to *policy.Role) func(*yaml.Node) {
 	}
 }
 
+// count bounds a number to 32 bits, so that int holds it on every machine.
 func (l *loader) count(to *int) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		if v, ok := l.integer(n); ok {

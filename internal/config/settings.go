@@ -9,7 +9,7 @@ import (
 	"github.com/purgebot/purgebot/internal/yaml"
 )
 
-// A setting is one key and its variable.
+// A setting is one key, its variable, and the function that checks and stores its value.
 type setting struct {
 	key          string
 	variable     string
@@ -18,16 +18,16 @@ type setting struct {
 	set          func(*yaml.Node)
 }
 
-// form says how a variable's text is read.
+// form says how the text of a variable is read. In the file, YAML gives the form.
 type form int
 
 const (
-	scalar   form = iota
-	commas        // a list, comma separated
-	document      // YAML
+	scalar   form = iota // one text, number or boolean
+	commas               // a list, separated by commas
+	document             // a YAML document
 )
 
-// settings are all keys, in the order of the file.
+// settings are all keys, in the order of the file. See apply for why the order matters.
 func (l *loader) settings() []setting {
 	c := &l.config
 	list := []setting{
@@ -61,6 +61,8 @@ func (l *loader) settings() []setting {
 	)
 }
 
+// akamaiSettings are the keys of the akamai section. accounts comes last: its entries
+// take the section's edgerc if they name none.
 func (l *loader) akamaiSettings() []setting {
 	a := &l.config.Akamai
 	return []setting{
@@ -76,7 +78,8 @@ func (l *loader) akamaiSettings() []setting {
 	}
 }
 
-// known tells whether key is a setting of the file, or a section of some.
+// known reports whether key is a setting that the file may have, and whether it is a
+// section of settings.
 func (l *loader) known(key string) (setting, section bool) {
 	for _, s := range l.settings() {
 		if s.variableOnly {
@@ -88,7 +91,7 @@ func (l *loader) known(key string) (setting, section bool) {
 	return setting, section
 }
 
-// siblings are the names that may stand in a section.
+// siblings are the names that a section may have, for the message about an unknown one.
 func (l *loader) siblings(prefix string) []string {
 	var names []string
 	for _, s := range l.settings() {
@@ -111,8 +114,8 @@ func (l *loader) variableOf(key string) string {
 	return ""
 }
 
-// injected reports whether Kubernetes sets a variable for a Service called
-// purgebot, unless a pod says enableServiceLinks: false:
+// injected reports whether Kubernetes may set a variable by itself. It does so for a
+// Service called purgebot, unless a pod has enableServiceLinks: false:
 // https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 func injected(name string) bool {
 	for _, begins := range []string{"PURGEBOT_SERVICE_HOST", "PURGEBOT_SERVICE_PORT", "PURGEBOT_PORT"} {
@@ -123,11 +126,12 @@ func injected(name string) bool {
 	return false
 }
 
-// Misspelt is the error of variables that begin like ours and are none, one a
-// line; environ is os.Environ(). A misspelt one would be passed over, and the
-// default count.
+// Misspelt is an error about variables that begin like purgebot's but do not exist, one a
+// line; environ is os.Environ(). Without it a misspelt variable would be ignored, and the
+// default would count.
 func Misspelt(environ []string) error {
-	const prefix, tests = "PURGEBOT_", "PURGEBOT_TEST_" // the tests' own are nobody's mistake
+	const prefix, tests = "PURGEBOT_", "PURGEBOT_TEST_" // tests set variables of their own
+	// cmd/purgebot reads these two itself.
 	names := []string{"PURGEBOT_AKAMAI_CCU_USER", "PURGEBOT_AKAMAI_CCU_PASSWORD"}
 	for _, s := range new(loader).settings() {
 		names = append(names, s.variable)

@@ -21,7 +21,7 @@ import (
 	"github.com/purgebot/purgebot/internal/yaml"
 )
 
-// home puts HOME in the place of a leading ~.
+// home replaces a leading ~ by HOME, as a shell does.
 func (l *loader) home(path string) string {
 	if path == "~" || strings.HasPrefix(path, "~/") {
 		return filepath.Join(l.getenv("HOME"), path[1:])
@@ -29,7 +29,8 @@ func (l *loader) home(path string) string {
 	return path
 }
 
-// path resolves a path against the file that it is written in.
+// path resolves a path relative to the file that it is written in. A path from a variable
+// stays relative to the working directory.
 func (l *loader) path(at yaml.Place, path string) string {
 	path = l.home(path)
 	if path == "" || filepath.IsAbs(path) || at.File != l.config.File {
@@ -38,6 +39,7 @@ func (l *loader) path(at yaml.Place, path string) string {
 	return filepath.Join(filepath.Dir(l.home(at.File)), path)
 }
 
+// listen takes HOST:PORT; the host may be empty, and the port must be a number.
 func (l *loader) listen(n *yaml.Node) {
 	text, ok := l.text(n)
 	if !ok {
@@ -54,7 +56,8 @@ func (l *loader) listen(n *yaml.Node) {
 	l.config.Listen = text
 }
 
-// networks takes addresses, as 10.0.0.1, and networks, as 10.0.0.0/8.
+// networks takes addresses, such as 10.0.0.1, and networks, such as 10.0.0.0/8. An
+// address is a network of its own length.
 func (l *loader) networks(to *[]netip.Prefix) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		var texts []string
@@ -73,7 +76,8 @@ func (l *loader) networks(to *[]netip.Prefix) func(*yaml.Node) {
 	}
 }
 
-// origins are hosts, with or without a port.
+// origins takes hosts, with or without a port. A wildcard is refused: the server connects
+// to these hosts.
 func (l *loader) origins(n *yaml.Node) {
 	var texts []string
 	l.list(&texts)(n)
@@ -87,7 +91,7 @@ func (l *loader) origins(n *yaml.Node) {
 	}
 }
 
-// absolute parses an absolute http or https URL that others can extend.
+// absolute parses an absolute http or https URL that a path can be added to.
 func absolute(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	switch {
@@ -99,6 +103,7 @@ func absolute(text string) (*url.URL, error) {
 	return u, nil
 }
 
+// publicURL takes an address without its last slash, since paths are added to it.
 func (l *loader) publicURL(n *yaml.Node) {
 	text, ok := l.text(n)
 	if !ok {
@@ -111,8 +116,8 @@ func (l *loader) publicURL(n *yaml.Node) {
 	l.config.PublicURL = strings.TrimRight(text, "/")
 }
 
-// private parses the URL of what tokens are sent to: with http they would
-// travel in the open, which is fine on loopback alone.
+// private checks the URL of a service that tokens are sent to. Plain http would show them
+// on the network, so it is accepted for loopback only.
 func private(text string) error {
 	u, err := absolute(text)
 	if err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
@@ -133,6 +138,7 @@ func (l *loader) apiURL(n *yaml.Node) {
 	l.config.GitHub.APIURL = text
 }
 
+// loopback reports whether a host is this machine. It looks no name up.
 func loopback(host string) bool {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return ip.IsLoopback()
@@ -140,6 +146,7 @@ func loopback(host string) bool {
 	return strings.EqualFold(host, "localhost")
 }
 
+// baseURL takes the address of an Akamai API; an empty text means Akamai's own.
 func (l *loader) baseURL(key string, to *string) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		text, ok := l.text(n)
@@ -154,7 +161,8 @@ func (l *loader) baseURL(key string, to *string) func(*yaml.Node) {
 	}
 }
 
-// database never quotes the text: a URL may hold a password.
+// database takes the address of a database. No fault quotes the text, because a URL may
+// hold a password. An SQLite path is resolved like every other path.
 func (l *loader) database(n *yaml.Node) {
 	text, ok := l.text(n)
 	if !ok {
@@ -182,10 +190,12 @@ func (l *loader) database(n *yaml.Node) {
 	}
 }
 
+// privateKeyFile reads the key from a file. It skips the file if the variable with the
+// key itself is set: a file that does not exist is no fault then.
 func (l *loader) privateKeyFile(n *yaml.Node) {
 	text, ok := l.text(n)
 	if !ok || l.getenv("PURGEBOT_GITHUB_PRIVATE_KEY") != "" {
-		return // the variable that holds the key itself wins
+		return // the variable with the key itself takes precedence
 	}
 	file := l.path(n.Place, text)
 	src, err := os.ReadFile(file) //nolint:gosec // the operator names it
@@ -197,6 +207,7 @@ func (l *loader) privateKeyFile(n *yaml.Node) {
 	l.privateKey(n.Place, string(src))
 }
 
+// privateKey stores a key after it was checked.
 func (l *loader) privateKey(at yaml.Place, text string) {
 	text = unpackKey(text)
 	if err := checkKey([]byte(text)); err != nil {
@@ -206,8 +217,8 @@ func (l *loader) privateKey(at yaml.Place, text string) {
 	l.config.GitHub.PrivateKey = NewSecret(text)
 }
 
-// unpackKey gives a key its lines back. Secret stores and variables hold it on
-// one line, with \n for line breaks, indented, in quotes, or in base64.
+// unpackKey restores the lines of a key. Secret stores and variables hold it on one line,
+// with \n for line breaks, indented, in quotes, or in base64.
 func unpackKey(text string) string {
 	text = strings.Trim(strings.TrimSpace(strings.ReplaceAll(text, `\n`, "\n")), "\"'`")
 	if !strings.Contains(text, "-----BEGIN") {
@@ -216,14 +227,14 @@ func unpackKey(text string) string {
 		}
 	}
 	m := regexp.MustCompile(`(?s)^\s*(-----BEGIN [A-Z0-9 ]+-----)(.*)(-----END [A-Z0-9 ]+-----)\s*$`).FindStringSubmatch(text)
-	if m == nil || strings.Contains(m[2], ":") { // headers, as of an encrypted key
+	if m == nil || strings.Contains(m[2], ":") { // it has headers, as an encrypted key does
 		return text
 	}
 	return m[1] + "\n" + strings.Join(strings.Fields(m[2]), "\n") + "\n" + m[3] + "\n"
 }
 
-// checkKey tells what is wrong with an RSA key in PEM; its words never quote
-// the key.
+// checkKey says what is wrong with an RSA key in PEM. Its words never quote the key.
+// GitHub gives PKCS #1; other tools convert it to PKCS #8.
 func checkKey(text []byte) error {
 	block, _ := pem.Decode(text)
 	if block == nil {
@@ -245,14 +256,16 @@ func checkKey(text []byte) error {
 	return nil
 }
 
-// A webhook secret that is shorter than shortSecret, in bytes, can be guessed
-// by trying: every delivery that GitHub sends shows an HMAC of it. Below
-// guessableSecret it is refused; between them there are some in use.
+// A webhook secret with fewer bytes than shortSecret can be guessed by trying, because
+// each delivery that GitHub sends carries an HMAC of it. One with fewer bytes than
+// guessableSecret is refused. One between the two gets a warning: some are in use.
 const (
 	shortSecret     = 16
 	guessableSecret = 8
 )
 
+// webhookSecrets takes a list without empty secrets: with an empty one anybody could sign
+// a delivery.
 func (l *loader) webhookSecrets(n *yaml.Node) {
 	var texts []string
 	l.list(&texts)(n)
@@ -274,7 +287,7 @@ func (l *loader) webhookSecrets(n *yaml.Node) {
 	}
 }
 
-// duration takes what Go takes, and days before it: 30d, 1d12h.
+// duration takes what Go takes, with days in front: 30d, 1d12h. It must be above 0.
 func (l *loader) duration(to *time.Duration) func(*yaml.Node) {
 	return func(n *yaml.Node) {
 		text, ok := l.text(n)
@@ -290,6 +303,8 @@ func (l *loader) duration(to *time.Duration) func(*yaml.Node) {
 	}
 }
 
+// parseDuration bounds the days to 36,500, about a century, so that the product does not
+// overflow.
 func parseDuration(text string) (time.Duration, error) {
 	const day, longest = 24 * time.Hour, 36_500
 	days, rest, ok := strings.Cut(text, "d")
@@ -308,7 +323,8 @@ func parseDuration(text string) (time.Duration, error) {
 	return d + more, err
 }
 
-// defaults sets what is written nowhere.
+// defaults sets what is written nowhere. It runs after apply, so it sees the final
+// listen.
 func (l *loader) defaults() {
 	c := &l.config
 	if c.Listen == "" {
@@ -331,7 +347,8 @@ func (l *loader) defaults() {
 	}
 }
 
-// demandAll tells what must be written and is not.
+// demandAll reports required keys that are missing. If the file can't be read it reports
+// none: the file may have them.
 func (l *loader) demandAll() {
 	if l.broken {
 		return
@@ -343,8 +360,7 @@ func (l *loader) demandAll() {
 	l.demand("github.webhook_secrets", "the secret of the App's webhook: without one anybody's request would count as GitHub's")
 }
 
-// localURL is where a browser on this machine finds a server that listens
-// there.
+// localURL is where a browser on this machine finds a server with that listen address.
 func localURL(listen string) string {
 	host, port, err := net.SplitHostPort(listen)
 	if ip, ipErr := netip.ParseAddr(host); err == nil && (host == "" || ipErr == nil && ip.IsUnspecified()) {
@@ -353,7 +369,7 @@ func localURL(listen string) string {
 	return "http://" + listen
 }
 
-// demand tells of a key that is set nowhere.
+// demand reports a required key that is set nowhere. A key whose value is faulty is set.
 func (l *loader) demand(key, what string) {
 	if _, ok := l.place[key]; ok {
 		return

@@ -1,6 +1,6 @@
-// Package connlimit keeps an HTTP server's connections few and short: every
-// part of a request and its answer has a deadline, connections are bounded in
-// total and from one address, and whoever finds no room is told so.
+// Package connlimit keeps an HTTP server's connections few and short. Each part of a
+// request and its answer has a deadline. Connections are bounded in total and per
+// address. A client that finds no room is told so.
 package connlimit
 
 import (
@@ -17,35 +17,34 @@ import (
 )
 
 const (
-	headerTime = 10 * time.Second // for a request's head
-	readTime   = 30 * time.Second // for the whole of it
-	writeTime  = 60 * time.Second // for the answer to be read, from the end of the head on
-	idleTime   = 2 * time.Minute  // between two requests
-	maxHeader  = 64 << 10         // bytes
+	headerTime = 10 * time.Second // for the head of a request
+	readTime   = 30 * time.Second // for the whole request
+	writeTime  = 60 * time.Second // for the client to read the answer, counted from the end of the head
+	idleTime   = 2 * time.Minute  // between two requests of one connection
+	maxHeader  = 64 << 10         // bytes of a request's head
 
-	// grace is how long a connection may take over a request before it has to
-	// make room for others, where there is none.
+	// grace is how long a connection may take to send its request when others need its
+	// place. After that, a new connection may take the place.
 	grace = 2 * time.Second
 
-	// defaultTotal bounds the connections where the process may open many
-	// files.
+	// defaultTotal is the most connections where the process may open many files.
 	defaultTotal = 4096
 )
 
-// Config says how many connections there may be. Where all are taken, the one
-// that has waited longest for its request to arrive is cut, and if each has
-// one at work, the new one gets a 503.
+// Config says how many connections there may be. If all places are taken, the connection
+// that has waited longest for its request is closed. If every connection has a request at
+// work, the new one gets a 503.
 type Config struct {
-	Total      int            // 0: as many as half the files that the process may open, 4096 at most
-	PerAddress int            // from one IPv4 address or IPv6 /64; 0: a quarter of Total
-	Proxies    []netip.Prefix // whose connections are others': what they forward for one address counts instead
-	Log        *slog.Logger   // default: none
-	Now        func() time.Time
+	Total      int              // 0: half the files that the process may open, at most 4096
+	PerAddress int              // from one IPv4 address or IPv6 /64; 0: a quarter of Total
+	Proxies    []netip.Prefix   // their connections carry others' requests: each forwarded address counts instead
+	Log        *slog.Logger     // nil: no log
+	Now        func() time.Time // nil: time.Now
 }
 
-// Guard gives a server its deadlines and puts the limits on its handler. What
-// it returns is to be served in the place of listener. A handler that answers
-// for longer than a minute sets its own deadlines, with
+// Guard sets a server's deadlines and bounds its connections. Call it before the server
+// serves, with srv.Handler set, and serve the returned listener in place of the given
+// one. A handler that answers for longer than a minute sets its own deadlines with
 // http.ResponseController.
 func Guard(srv *http.Server, listener net.Listener, cfg Config) net.Listener {
 	srv.ReadHeaderTimeout, srv.ReadTimeout, srv.WriteTimeout, srv.IdleTimeout = headerTime, readTime, writeTime, idleTime
@@ -68,33 +67,37 @@ func Guard(srv *http.Server, listener net.Listener, cfg Config) net.Listener {
 	return l
 }
 
+// limits is the listener that Guard returns. It counts connections and, for proxies,
+// requests.
 type limits struct {
 	Config
 	net.Listener
-	refusing chan struct{} // those whose refusal may take its time
+	refusing chan struct{} // a place for each refusal that may take its time
 
+	// mu guards the fields below, and working and since of each conn.
 	mu       sync.Mutex
-	conns    map[*conn]bool
-	requests map[netip.Prefix]int // at work, that a proxy forwarded, by whom it says they are from
-	refused  int                  // since it was last said in the log
-	saidAt   time.Time
+	conns    map[*conn]bool       // that are open and counted
+	requests map[netip.Prefix]int // at work, that proxies forwarded, by the address they name
+	refused  int                  // since the log was last told
+	saidAt   time.Time            // when that was
 }
 
+// connKey is the key of the connection in a request's context.
 type connKey struct{}
 
-// conn is a connection and what it is doing.
+// conn is a connection, and whether it has a request at work.
 type conn struct {
 	net.Conn
 	limits *limits
-	from   netip.Prefix
-	proxy  bool
+	from   netip.Prefix // what counts as its address, see network
+	proxy  bool         // it is from one of Config.Proxies
 
 	// Guarded by limits.mu.
-	working bool      // its request is all here, and being answered
-	since   time.Time // when it began to wait for a request, where it is not working
+	working bool      // its request has arrived completely and is being answered
+	since   time.Time // since when it waits for a request, while it is not working
 }
 
-// Close implements net.Conn.
+// Close implements net.Conn. It gives the place back; net/http closes each connection.
 func (c *conn) Close() error {
 	c.limits.mu.Lock()
 	delete(c.limits.conns, c)
@@ -102,8 +105,8 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// CloseWrite lets a client read its answer to the end, though it is still
-// sending: net/http asks for it.
+// CloseWrite ends the sending direction only. net/http looks for this method: a client
+// that is still sending can then read its answer to the end.
 func (c *conn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
@@ -111,14 +114,16 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
-// set notes whether the connection has a request at work.
+// set notes whether the connection has a request at work. When it stops working, its
+// waiting starts anew.
 func (c *conn) set(working bool) {
 	c.limits.mu.Lock()
 	defer c.limits.mu.Unlock()
 	c.working, c.since = working, c.limits.Now()
 }
 
-// Accept implements net.Listener.
+// Accept implements net.Listener. It returns only connections that have a place; it
+// refuses the others itself.
 func (l *limits) Accept() (net.Conn, error) {
 	for {
 		raw, err := l.Listener.Accept()
@@ -129,7 +134,7 @@ func (l *limits) Accept() (net.Conn, error) {
 		c := &conn{Conn: raw, limits: l, from: network(from), proxy: l.proxy(from), since: l.Now()}
 		cut, ok := l.admit(c)
 		if cut != nil {
-			_ = cut.Close() // it is of no use to anybody
+			_ = cut.Close() // outside admit, since Close takes mu
 		}
 		if ok {
 			return c, nil
@@ -138,7 +143,9 @@ func (l *limits) Accept() (net.Conn, error) {
 	}
 }
 
-// admit takes a connection in, in the place of another one where it must.
+// admit gives a connection a place, if necessary that of another one, which the caller
+// must close. A client over its own bound can only replace one of its own connections. So
+// one address can't push out others.
 func (l *limits) admit(c *conn) (cut *conn, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -149,6 +156,7 @@ func (l *limits) admit(c *conn) (cut *conn, ok bool) {
 		}
 	}
 	switch {
+	// of has only connections of this address.
 	case !c.proxy && len(of) >= l.PerAddress:
 	case len(l.conns) >= l.Total:
 		for other := range l.conns {
@@ -166,8 +174,9 @@ func (l *limits) admit(c *conn) (cut *conn, ok bool) {
 	return cut, cut != nil
 }
 
-// slowest is the connection that has waited longest for its request, since
-// before some time; nil if there is none.
+// slowest is the connection that has waited longest for its request, if it has waited
+// since the given time or longer; nil if there is none. A connection at work is never
+// chosen.
 func slowest(of []*conn, before time.Time) *conn {
 	of = slices.DeleteFunc(of, func(c *conn) bool { return c.working || c.since.After(before) })
 	if len(of) == 0 {
@@ -176,12 +185,13 @@ func slowest(of []*conn, before time.Time) *conn {
 	return slices.MinFunc(of, func(a, b *conn) int { return a.since.Compare(b.since) })
 }
 
+// proxy reports whether an address belongs to one of our proxies.
 func (l *limits) proxy(a netip.Addr) bool {
 	return slices.ContainsFunc(l.Proxies, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// handler marks the connections that have a request at work, and bounds those
-// that a proxy forwards.
+// handler marks the connections that have a request at work, and bounds the requests that
+// proxies forward for one address.
 func (l *limits) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, ok := r.Context().Value(connKey{}).(*conn)
@@ -189,6 +199,8 @@ func (l *limits) handler(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		// A proxy uses one connection for many clients, so its requests are counted
+		// instead.
 		if c.proxy {
 			from := l.forwarded(r.Header.Values("X-Forwarded-For"), c.from)
 			if !l.enter(from) {
@@ -200,24 +212,28 @@ func (l *limits) handler(next http.Handler) http.Handler {
 			defer l.leave(from)
 		}
 		defer c.set(false)
+		// Without a body the request has arrived completely. With one, the connection
+		// counts as waiting until the body is read to its end, so that a slow sender can
+		// be cut.
 		if r.ContentLength == 0 {
 			c.set(true)
 		} else {
 			r.Body = &body{r.Body, c}
 		}
 		if r.ContentLength != 0 && r.Method != http.MethodPost {
-			w.Header().Set("Connection", "close") // nobody reads it: the answer must not wait for it
+			w.Header().Set("Connection", "close") // no handler reads this body; without it the answer would wait for the body's end
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// body notes that a request is all here.
+// body marks its connection as working once it was read to its end.
 type body struct {
 	io.ReadCloser
 	conn *conn
 }
 
+// Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err == io.EOF {
@@ -226,6 +242,8 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// enter counts a forwarded request in; false if its address has no room. Each true needs
+// one leave.
 func (l *limits) enter(from netip.Prefix) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -236,6 +254,8 @@ func (l *limits) enter(from netip.Prefix) bool {
 	return true
 }
 
+// leave counts a forwarded request out. It removes a count of zero, so that the map does
+// not grow with each address.
 func (l *limits) leave(from netip.Prefix) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -244,8 +264,9 @@ func (l *limits) leave(from netip.Prefix) {
 	}
 }
 
-// forwarded is whom a request is from: the last address of X-Forwarded-For
-// that is no proxy of ours. What stands before it anybody may have written.
+// forwarded is the address that a request comes from: the last one in X-Forwarded-For
+// that is not one of our proxies. Anybody can write what stands before it. Without a
+// usable header it is the proxy itself.
 func (l *limits) forwarded(headers []string, peer netip.Prefix) netip.Prefix {
 	for _, text := range slices.Backward(strings.Split(strings.Join(headers, ","), ",")) {
 		a := address(strings.TrimSpace(text))
@@ -259,17 +280,18 @@ func (l *limits) forwarded(headers []string, peer netip.Prefix) netip.Prefix {
 	return peer
 }
 
-// address reads an address with or without a port.
+// address reads an IP address with or without a port. An IPv4 address within IPv6 becomes
+// IPv4, so that it counts once. It is invalid for a text that is none.
 func address(text string) netip.Addr {
 	if at, err := netip.ParseAddrPort(text); err == nil {
 		return at.Addr().Unmap().WithZone("")
 	}
-	a, _ := netip.ParseAddr(strings.Trim(text, "[]")) // the zero address is nobody's
+	a, _ := netip.ParseAddr(strings.Trim(text, "[]")) // the zero value is no client's address
 	return a.Unmap().WithZone("")
 }
 
-// network is what counts as one address: somebody who has one IPv6 address
-// has as many as there are in its /64.
+// network is what counts as one address. A client with one IPv6 address usually has its
+// whole /64, so that counts as one.
 func network(a netip.Addr) netip.Prefix {
 	bits := a.BitLen()
 	if a.Is6() {

@@ -97,13 +97,13 @@ func (s *served) dial(from string) client {
 	return client{conn, s.t, bufio.NewReader(conn)}
 }
 
-// get sends a request; the answer is read by code.
+// get sends a request; code reads the answer.
 func (c client) get(path string, headers ...string) client {
 	fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n", path, strings.Join(headers, "\r\n"))
 	return c
 }
 
-// code is that of the answer; 0: the connection was cut.
+// code is the status of the answer; 0: the connection was cut.
 func (c client) code() int {
 	res, err := http.ReadResponse(c.r, nil)
 	if err != nil {
@@ -124,8 +124,8 @@ func (c client) want(code int) {
 	}
 }
 
-// Whoever holds connections open and sends no request makes room, the one
-// that began first before others, and not before it had time to send one.
+// A client that holds connections open and sends no request makes room. The connection
+// that began first goes first, and not before it had time to send a request.
 func TestTheSlowestMakesRoom(t *testing.T) {
 	s := serve(t, Config{Total: 3, PerAddress: 3})
 	var idle []client
@@ -157,7 +157,7 @@ func TestWorkIsNotCut(t *testing.T) {
 	}
 }
 
-// A body that does not come is no work.
+// A request whose body does not arrive does not count as work.
 func TestHalfARequestIsCut(t *testing.T) {
 	s := serve(t, Config{Total: 1, PerAddress: 1})
 	half := s.dial("127.0.0.1")
@@ -168,7 +168,7 @@ func TestHalfARequestIsCut(t *testing.T) {
 	half.want(0)
 }
 
-// One address has its share, and takes nobody else's.
+// One address has its share, and takes nothing from others.
 func TestOneAddressHasItsShare(t *testing.T) {
 	s := serve(t, Config{Total: 4, PerAddress: 2})
 	defer close(s.done)
@@ -180,7 +180,7 @@ func TestOneAddressHasItsShare(t *testing.T) {
 	s.dial("127.0.0.2").get("/").want(http.StatusOK)
 }
 
-// Of a proxy's connections those for one address count together.
+// Of a proxy's requests, those for one address count together.
 func TestProxyForwardsForMany(t *testing.T) {
 	s := serve(t, Config{Total: 10, PerAddress: 1, Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("10.0.0.0/8")}})
 	defer close(s.done)

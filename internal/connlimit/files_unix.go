@@ -4,7 +4,8 @@ package connlimit
 
 import "syscall"
 
-// openFiles is how many files the process may have open.
+// openFiles is how many files the process may have open, at most twice defaultTotal: more
+// makes no difference.
 func openFiles() int {
 	var limit syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {

@@ -10,16 +10,17 @@ import (
 )
 
 const (
-	refuseTime = 2 * time.Second      // for a refusal to be read
-	refuseSoon = 2 * time.Millisecond // the same where many are told at the same time
-	refuseRead = 64 << 10             // bytes that are taken of what it sends
-	sayEvery   = time.Minute          // how often the log says that connections were refused
-	retryAfter = "10"                 // seconds
+	refuseTime = 2 * time.Second      // for a client to read its refusal
+	refuseSoon = 2 * time.Millisecond // the same while many are refused at once
+	refuseRead = 64 << 10             // bytes that are read of what the client sends
+	sayEvery   = time.Minute          // how often at most the log tells of refused connections
+	retryAfter = "10"                 // seconds, as the header Retry-After has it
 	refusal    = "purgebot has no room for another connection: try again later"
 )
 
-// refuse answers a connection that finds no room, and closes it. What it sent
-// has to be read, or it would be reset before it has the answer.
+// refuse answers a connection that finds no room, and closes it. It does not block
+// Accept. Only a bounded number of refusals may take refuseTime; the others get
+// refuseSoon, so that a flood does not hold many sockets.
 func (l *limits) refuse(c net.Conn) {
 	l.say(context.Background())
 	wait := refuseSoon
@@ -36,6 +37,8 @@ func (l *limits) refuse(c net.Conn) {
 	}()
 }
 
+// answer writes the refusal and then reads what the client sent. If unread data were
+// left, closing would reset the connection and the client would lose the answer.
 func answer(c net.Conn, wait time.Duration) {
 	defer c.Close() //nolint:errcheck // it is of no use to anybody
 	if c.SetDeadline(time.Now().Add(wait)) != nil {
@@ -48,7 +51,8 @@ func answer(c net.Conn, wait time.Duration) {
 	}
 }
 
-// say tells the operator, now and then: a flood must not fill the log too.
+// say tells the log of refused connections, at most once each sayEvery: a flood must not
+// fill the log too.
 func (l *limits) say(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

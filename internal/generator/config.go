@@ -12,15 +12,15 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// settings are a configuration file's, with all keys in lower case.
+// settings is a configuration file, with all keys in lower case, as Hugo compares them.
 type settings map[string]any
 
-// yamlTags are what only a generator can resolve, such as !ENV and
-// !!python/name:….
+// yamlTags are YAML tags that only the generator can resolve, such as !ENV and
+// !!python/name:…. They are removed, because a YAML parser refuses what it does not know.
 var yamlTags = regexp.MustCompile(`(^|[\s\[,])!!?[A-Za-z][\w/.:-]*`)
 
-// settings reads a file by its extension. What can't be read is empty: the
-// rules then say what the generator does by itself.
+// settings reads a file by its extension. A file that can't be read gives empty settings:
+// the rules then follow the generator's defaults.
 func (t *tree) settings(name string) settings {
 	text := t.read(name)
 	var all map[string]any
@@ -40,6 +40,7 @@ func (t *tree) settings(name string) settings {
 	return lowered
 }
 
+// lowerKeys puts all keys of a tree in lower case, at every level.
 func lowerKeys(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -62,13 +63,14 @@ func lowerKeys(v any) any {
 	return v
 }
 
-// group gives the settings beneath a key, none if there are none.
+// group returns the settings under a key. It is nil if there are none; a nil settings can
+// be read like an empty one, and must not be written.
 func (s settings) group(key string) settings {
 	g, _ := s[key].(settings)
 	return g
 }
 
-// text gives a scalar as it would be written, "" for anything else.
+// text returns a scalar as text, "" for anything else.
 func (s settings) text(key string) string {
 	switch v := s[key].(type) {
 	case string:
@@ -79,6 +81,7 @@ func (s settings) text(key string) string {
 	return ""
 }
 
+// list returns a list; a single text counts as a list of one.
 func (s settings) list(key string) []any {
 	switch v := s[key].(type) {
 	case []any:
@@ -89,18 +92,19 @@ func (s settings) list(key string) []any {
 	return nil
 }
 
-// page is a file of the site's content with the front matter's scalars and
-// lists, as they are written.
+// page is a file of the site's content, with the scalars and lists of its front matter as
+// they are written.
 type page struct {
 	path   string
-	front  bool // it has front matter
+	front  bool // the file has front matter, even if it is empty
 	matter map[string]string
 }
 
 var matterKey = regexp.MustCompile(`^([A-Za-z_]\w*)\s*[:=]\s*(.*)$`)
 
-// page reads a file's front matter. It reads lines, not YAML: a fault in one
-// line, which the generator may forgive, hides nothing of the others.
+// page reads the front matter of a file. It reads lines and not YAML: a fault in one
+// line, which the generator may forgive, does not hide the other lines. A list over
+// several lines becomes one text, [a, b].
 func (t *tree) page(name string) *page {
 	p := &page{path: name, matter: map[string]string{}}
 	text := strings.TrimPrefix(t.read(name), "\ufeff")
@@ -123,10 +127,11 @@ func (t *tree) page(name string) *page {
 			p.matter[last] = "[" + strings.TrimPrefix(strings.Trim(p.matter[last], "[]")+", "+unquoted(item), ", ") + "]"
 		}
 	}
-	p.matter = map[string]string{} // it does not end
+	p.matter = map[string]string{} // no closing fence: it was no front matter
 	return p
 }
 
+// unquoted removes the quotes around a value, or a comment behind it.
 func unquoted(value string) string {
 	value = strings.TrimSpace(value)
 	if len(value) > 1 && (value[0] == '"' || value[0] == '\'') {
@@ -140,8 +145,8 @@ func unquoted(value string) string {
 
 var day = regexp.MustCompile(`(\d{4})-(\d{1,2})-(\d{1,2})`)
 
-// date is that of the front matter or, without one, of the file's name; each
-// part has its zeros.
+// date is the date of the front matter or, without one, that in the file's name. Month
+// and day have two digits.
 func (p *page) date() (year, month, dayOfMonth string, ok bool) {
 	m := day.FindStringSubmatch(p.matter["date"])
 	if m == nil {
@@ -153,8 +158,8 @@ func (p *page) date() (year, month, dayOfMonth string, ok bool) {
 	return m[1], pad(m[2]), pad(m[3]), true
 }
 
-// dateIn is the date in a time zone, "" for none, where the front matter has a
-// time with another one.
+// dateIn is the date in a time zone. It differs from date only if the front matter has a
+// time with another zone. An empty zone is UTC.
 func (p *page) dateIn(zone string) (year, month, dayOfMonth string, ok bool) {
 	at, err := time.Parse("2006-01-02 15:04:05 -0700", p.matter["date"])
 	place, wrong := time.LoadLocation(zone)
@@ -167,8 +172,8 @@ func (p *page) dateIn(zone string) (year, month, dayOfMonth string, ok bool) {
 
 var slashes = regexp.MustCompile(`/{2,}`)
 
-// permalink puts values in the place of a pattern's tokens, and one slash in
-// that of several. It is not known where a token has no value.
+// permalink replaces the tokens of a pattern by values, and several slashes by one. known
+// is false if a token has no value.
 func permalink(token *regexp.Regexp, pattern string, values map[string]string) (to string, known bool) {
 	known = true
 	to = token.ReplaceAllStringFunc(pattern, func(name string) string {
@@ -179,12 +184,12 @@ func permalink(token *regexp.Regexp, pattern string, values map[string]string) (
 	return slashes.ReplaceAllString(to, "/"), known
 }
 
-// stem is the file's name without folder and extension.
+// stem is the file's name without its folder and extension.
 func (p *page) stem() string { return strings.TrimSuffix(path.Base(p.path), path.Ext(p.path)) }
 
 var datePrefix = regexp.MustCompile(`^\d{4}-\d{1,2}-\d{1,2}-`)
 
-// mostlyDated reports whether most names begin with a date.
+// mostlyDated reports whether more than half of the names begin with a date.
 func mostlyDated(files []string) bool {
 	dated := 0
 	for _, f := range files {

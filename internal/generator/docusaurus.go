@@ -9,24 +9,25 @@ import (
 	"strings"
 )
 
-// docusaurusSite is what Docusaurus' configuration says of addresses.
+// docusaurusSite is a site built by Docusaurus, with what its configuration says about
+// addresses.
 type docusaurusSite struct {
 	*Site
-	ends []string // of an address: "" and "/", or one of them
-	root string   // the language without a folder in its addresses
+	ends []string // possible ends of an address: "", "/" or both
+	root string   // the language whose addresses have no folder
 	docs []docsInstance
 	blog docsInstance
 }
 
-// docsInstance is a folder of documents or of a blog.
+// docsInstance is a folder of documents, or that of the blog.
 type docsInstance struct {
-	id, dir, route string // dir from the repository's root, with a slash at its end
+	id, dir, route string // id: "" for the default one; dir: from the root, with a slash at its end
 	versions       []string
-	last           string // the version that has no folder in its addresses; "" where docs are not versioned
-	noCurrent      bool
+	last           string // the version whose addresses have no folder; "": docs are not versioned
+	noCurrent      bool   // the newest state is not published
 }
 
-// docusaurus: https://docusaurus.io/docs/docs-introduction
+// docusaurus makes the rules for Docusaurus: https://docusaurus.io/docs/docs-introduction
 func docusaurus(s *Site) {
 	text := withoutComments(s.read(s.Config))
 	s.setURL(value(text, "url"))
@@ -49,7 +50,8 @@ func docusaurus(s *Site) {
 	s.own = d.own
 }
 
-// instances reads the presets and plugins for documents and the blog.
+// instances reads the presets and plugins for documents and the blog. The preset has
+// documents unless it says docs: false.
 func (d *docusaurusSite) instances(text string) (docs []docsInstance, blog docsInstance) {
 	first, there := block(text, `\bdocs:\s*\{`)
 	if !there && !regexp.MustCompile(`\bdocs:\s*false`).MatchString(text) {
@@ -73,6 +75,8 @@ func (d *docusaurusSite) instances(text string) (docs []docsInstance, blog docsI
 	return docs, d.instance(inside, "blog", "")
 }
 
+// instance reads one instance. folder is where its files are if the configuration does
+// not say.
 func (d *docusaurusSite) instance(inside, folder, id string) docsInstance {
 	i := docsInstance{id: id, dir: path.Clean(d.folder+cmp.Or(value(inside, "path"), folder)) + "/", route: strings.Trim(cmp.Or(value(inside, "routeBasePath"), folder), "/")}
 	if i.route != "" {
@@ -88,7 +92,7 @@ func (d *docusaurusSite) instance(inside, folder, id string) docsInstance {
 	return i
 }
 
-// prefix begins the names of an instance's own files and folders.
+// prefix starts the names of an instance's own files and folders; "" for the default one.
 func (i docsInstance) prefix() string {
 	if i.id == "" {
 		return ""
@@ -103,8 +107,9 @@ func (d *docusaurusSite) versionDir(i docsInstance, version string) string {
 
 const docusaurusFile = "{md,mdx}"
 
-// documents adds the rules of an instance: its newest state, its versions and
-// their translations.
+// documents adds the rules of an instance: its newest state, its versions, and their
+// translations. If there are versions, the newest state is below next/, unless
+// lastVersion is current.
 func (d *docusaurusSite) documents(i docsInstance) {
 	name := cmp.Or(i.id, "docs")
 	current := i.route
@@ -146,7 +151,7 @@ func (d *docusaurusSite) documents(i docsInstance) {
 	}
 }
 
-// languages are those with a folder of a plugin, as a glob; "" if none has.
+// languages is a glob for the languages that have a folder of a plugin; "" if none has.
 func (d *docusaurusSite) languages(plugin string) string {
 	var all []string
 	for _, f := range d.below(d.folder + "i18n/") {
@@ -161,9 +166,9 @@ func (d *docusaurusSite) languages(plugin string) string {
 	return numbered(all)
 }
 
-// folderOfDocs adds the rules of one folder, whose glob has so many wildcards.
+// folderOfDocs adds the rules of one folder. numbers is how many wildcards dir has.
 func (d *docusaurusSite) folderOfDocs(name, dir, route string, numbers int) {
-	root := hugoRoot{numbers: numbers}
+	root := hugoRoot{numbers: numbers} // for its placeholders only
 	files := dir + "**/*." + docusaurusFile
 	index := dir + "**/{index,README,readme}." + docusaurusFile
 	hidden := []string{dir + "**/_*", dir + "**/_*/**"}
@@ -176,6 +181,7 @@ func (d *docusaurusSite) folderOfDocs(name, dir, route string, numbers int) {
 		rule{name: name + ": the first page", match: []string{dir + "{index,README,readme}." + docusaurusFile}, paths: at("/" + strings.TrimSuffix(route, "/")), pages: true})
 }
 
+// bothEnds is a path with each possible end. The root has one form only.
 func (d *docusaurusSite) bothEnds(to string) []string {
 	if to == "/" {
 		return []string{"/"}
@@ -187,6 +193,7 @@ func (d *docusaurusSite) bothEnds(to string) []string {
 	return all
 }
 
+// posts adds the rules of the blog, unless the configuration turns it off.
 func (d *docusaurusSite) posts(text string) {
 	if regexp.MustCompile(`\bblog:\s*false`).MatchString(text) {
 		return
@@ -204,6 +211,7 @@ func (d *docusaurusSite) posts(text string) {
 	})
 }
 
+// ownPages adds the rules of the pages in src/pages, and of the sitemap.
 func (d *docusaurusSite) ownPages() {
 	dir := d.folder + "src/pages/"
 	files, index := dir+"**/*.{js,jsx,ts,tsx,md,mdx}", dir+"**/index.{js,jsx,ts,tsx,md,mdx}"
@@ -218,6 +226,7 @@ func (d *docusaurusSite) ownPages() {
 	d.rules = append(d.rules, rule{name: "sitemap", match: all, paths: []string{"/sitemap.xml"}})
 }
 
+// theme is the rule for what is part of every page.
 func (d *docusaurusSite) theme() rule {
 	f := d.folder
 	globs := []string{d.Config, f + "*sidebars*", f + "{versioned_sidebars,src/theme,src/css,src/components}/**"}
@@ -227,7 +236,7 @@ func (d *docusaurusSite) theme() rule {
 	return look("", globs...)
 }
 
-// own is what id, slug and a folder's name make of an address.
+// own is the path that id, slug or a folder's name gives a page.
 func (d *docusaurusSite) own(p *page, found string) string {
 	if p.matter["draft"] == "true" || found == "" {
 		return ""
@@ -236,7 +245,7 @@ func (d *docusaurusSite) own(p *page, found string) string {
 		return d.ownOfPost(p)
 	}
 	isIndex := strings.EqualFold(p.stem(), "index") || strings.EqualFold(p.stem(), "readme")
-	dir := found[:strings.LastIndexByte(found, '/')+1] // of the page
+	dir := found[:strings.LastIndexByte(found, '/')+1] // the folder of the page's address
 	if isIndex {
 		dir = found + "/"
 	}
@@ -248,7 +257,7 @@ func (d *docusaurusSite) own(p *page, found string) string {
 		return path.Join(dir, slug)
 	case strings.HasPrefix(p.path, d.folder+"src/pages/"):
 		return ""
-	case strings.EqualFold(p.stem(), path.Base(path.Dir(p.path))): // a page that is called as its folder is
+	case strings.EqualFold(p.stem(), path.Base(path.Dir(p.path))): // a page with the name of its folder is the folder's page
 		return strings.TrimSuffix(dir, "/")
 	case id != "" && !isIndex:
 		return path.Join(dir, id)
@@ -256,7 +265,7 @@ func (d *docusaurusSite) own(p *page, found string) string {
 	return ""
 }
 
-// routeOf is the path that an absolute slug is relative to.
+// routeOf is the path that a slug with a leading slash is relative to.
 func (d *docusaurusSite) routeOf(name string) string {
 	for _, i := range d.docs {
 		if strings.HasPrefix(name, i.dir) {
@@ -284,8 +293,8 @@ func (d *docusaurusSite) routeOf(name string) string {
 
 var datedPost = regexp.MustCompile(`^(.*)(\d{4}[-/]\d{1,2}[-/]\d{1,2})[-/]?(.*?)(/index)?\.mdx?$`)
 
-// ownOfPost: the slug is all behind the blog's path; the front matter's date
-// wins over the name's only where there is none in that.
+// ownOfPost is the path of a post. A slug replaces everything after the blog's path. The
+// front matter's date counts only if the name has none.
 func (d *docusaurusSite) ownOfPost(p *page) string {
 	if slug := p.matter["slug"]; slug != "" {
 		return "/" + d.blog.route + strings.TrimPrefix(slug, "/")
@@ -298,8 +307,9 @@ func (d *docusaurusSite) ownOfPost(p *page) string {
 	return strings.TrimSuffix("/"+d.blog.route+m[1]+strings.ReplaceAll(m[2], "-", "/")+"/"+m[3], "/")
 }
 
-// value reads a key of a configuration in JavaScript or TypeScript, as far as
-// it is written out.
+// value reads a key of a configuration in JavaScript or TypeScript, if its value is
+// written as a literal; else "". It does not parse the language, and takes the first
+// match.
 func value(text, key string) string {
 	m := regexp.MustCompile(`(?m)(?:^|[\s{,])['"]?` + key + `['"]?\s*:\s*(?:['"` + "`" + `]([^'"` + "`" + `]*)['"` + "`" + `]|(true|false)\b)`).FindStringSubmatch(text)
 	if m == nil {
@@ -308,7 +318,7 @@ func value(text, key string) string {
 	return cmp.Or(m[1], m[2])
 }
 
-// list reads a key whose value is a list of texts, as far as it is written out.
+// list reads a key whose value is a list of texts, as far as they are literals.
 func list(text, key string) (all []string) {
 	m := regexp.MustCompile(`\b` + key + `\s*:\s*\[([^\]]*)\]`).FindStringSubmatch(text)
 	if m == nil {
@@ -320,7 +330,7 @@ func list(text, key string) (all []string) {
 	return all
 }
 
-// block is what stands between the braces that a form ends with.
+// block is the text between the brace that a pattern ends with and its closing brace.
 func block(text, form string) (string, bool) {
 	at := regexp.MustCompile(form).FindStringIndex(text)
 	if at == nil {
@@ -329,7 +339,8 @@ func block(text, form string) (string, bool) {
 	return balanced(text[at[1]-1:]), true
 }
 
-// balanced is the text up to the brace that closes the first.
+// balanced is the text inside the first pair of braces; text starts with the first. It
+// ignores that a string may contain braces.
 func balanced(text string) string {
 	depth := 0
 	for i, r := range text {
@@ -345,8 +356,7 @@ func balanced(text string) string {
 	return text
 }
 
-// withoutComments drops lines and blocks of comments; what follows // in a
-// line with a URL stays.
+// withoutComments removes comments. The // of a URL stays, since no space precedes it.
 func withoutComments(text string) string {
 	text = regexp.MustCompile(`(?s)/\*.*?\*/`).ReplaceAllString(text, "")
 	return regexp.MustCompile(`(?m)(^|\s)//.*$`).ReplaceAllString(text, "$1")

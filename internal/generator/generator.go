@@ -1,12 +1,12 @@
-// Package generator knows site generators: which one builds a repository's
-// site, what its configuration and the pages' front matter say of addresses,
-// and the rules file that follows from it.
+// Package generator knows site generators: which one builds a repository's site, what its
+// configuration and the front matter of pages say about addresses, and which rules file
+// follows from that.
 //
-// It reads files and runs nothing: neither a generator nor a plugin, since a clone
-// may be anybody's. So there is what it can't know, and it says so in the file that
-// it writes. [Recognise] tells a generator by its configuration; a file each
-// knows what that generator makes of a path; rules.go writes the rules, the plainest
-// that fit the files that are there, and leaves out what they would never meet.
+// It reads files and runs nothing, neither a generator nor a plugin, because a clone may
+// come from anybody. So some things it can't know, and the file that it writes says so.
+// [Recognise] finds the generator by its configuration. One file per generator knows what
+// that generator makes of a path. rules.go writes the simplest rules that fit the files
+// that are there, and leaves out rules that would match none.
 package generator
 
 import (
@@ -19,44 +19,46 @@ import (
 	"strings"
 )
 
-// Site is a repository whose generator is recognised.
+// Site is a repository whose generator is recognised, with the rules for it.
 type Site struct {
-	Generator string // as people call it; "" if none was recognised
-	Config    string // the file that told, from the repository's root
-	Host      string // "" if the configuration names none
-	Branch    string // that a push to deploys; "": the default branch, or deployments
+	Generator string // its name for people; "" if none was recognised
+	Config    string // the configuration file that was recognised, relative to the root
+	Host      string // of the site; "" if no file names one
+	Branch    string // a push to it deploys the site; "": the default branch, or deployments
 
 	tree
-	folder      string // of the site in the repository, with a slash behind it, or ""
-	base        string // in front of each path of the site's addresses: "" or "/docs"
-	environment string
+	folder      string // of the site in the repository, with a slash at its end, or ""
+	base        string // the site's folder on its host: "" or as "/docs"
+	environment string // as GitHub names it
 	rules       []rule
-	seen        []string // sentences for the head of the file
-	more        []string // further languages, each of which shows a page that it has no translation of
-	limits      bool     // the pages carry a tag, which many addresses may be replaced by
-	// own is the path that a page's front matter or name gives it, where the
-	// rules can't know it; "" if it is the one that the rules found.
+	seen        []string // sentences for the head of the rules file
+	more        []string // further languages; each also shows pages that are not translated
+	limits      bool     // every page carries a tag, which can replace very many URLs
+	// own is the path that a page's front matter or name gives it, if that differs from
+	// what the rules know; "" if the rules have it right. found is the path by the rules,
+	// "" if no rule matches. nil: pages have no addresses of their own.
 	own func(p *page, found string) string
 }
 
-// tree is the repository's files.
+// tree is the files of the repository.
 type tree struct {
 	fsys  fs.FS
-	files []string
+	files []string // paths from the root, sorted: has and below search in it
 }
 
-// read gives a file's text, "" if it can't be read.
+// read returns the text of a file, "" if it can't be read.
 func (t *tree) read(name string) string {
 	text, _ := fs.ReadFile(t.fsys, name)
 	return string(text)
 }
 
+// has reports whether the repository has a file.
 func (t *tree) has(name string) bool {
 	_, found := slices.BinarySearch(t.files, name)
 	return found
 }
 
-// below gives the files of a folder, which ends in a slash, or of all.
+// below returns the files of a folder, whose name ends in a slash; "" means all files.
 func (t *tree) below(folder string) []string {
 	from, _ := slices.BinarySearch(t.files, folder)
 	to := from
@@ -66,23 +68,25 @@ func (t *tree) below(folder string) []string {
 	return t.files[from:to]
 }
 
-// rule is one of the rules file.
+// rule is one rule of the rules file. The first path of a page's rule is the page.
 type rule struct {
 	name, comment  string
 	match, exclude []string
-	paths          []string // of URLs, behind the host and the site's base
+	paths          []string // of URLs, after the host and the site's base; with placeholders
 	tags           []string
-	pages          bool // the first path is the address of a page, which its front matter may change
-	gap            bool // an empty line in front
+	pages          bool // its paths are addresses of pages, which front matter may change
+	gap            bool // an empty line stands in front of it
 }
 
-// Recognise looks at the configuration files of a repository: the one nearest
-// to its root tells the generator. Files are paths from the root.
+// Recognise finds the generator by its configuration file. The file nearest to the root
+// counts; at the same depth, the generator that stands first in the list. files are the
+// paths from the root. It always returns a Site: if none is recognised, files are
+// published as they are.
 func Recognise(fsys fs.FS, files []string) *Site {
 	files = slices.Sorted(slices.Values(files))
 	s := &Site{tree: tree{fsys: fsys, files: files}, environment: "production"}
 	read := plainFiles
-	depth := 4 // deeper is somebody else's: an example, a theme
+	depth := 4 // folders; a deeper file belongs to something else, such as an example or a theme
 	for _, c := range []struct {
 		name, file string
 		read       func(*Site)
@@ -114,13 +118,14 @@ func Recognise(fsys fs.FS, files []string) *Site {
 	return s
 }
 
-// deploysToGitHubPages: a workflow does, whose environment has that name.
+// deploysToGitHubPages reports whether a workflow deploys to GitHub Pages. GitHub calls
+// the environment of such a workflow github-pages.
 func (s *Site) deploysToGitHubPages() bool {
 	workflows := s.below(".github/workflows/")
 	return slices.ContainsFunc(workflows, func(f string) bool { return strings.Contains(s.read(f), "actions/deploy-pages") })
 }
 
-// otherHost is that of a CNAME file, or of package.json's homepage.
+// otherHost is the host in a CNAME file, or that of package.json's homepage.
 func (s *Site) otherHost() string {
 	for _, f := range []string{"CNAME", s.folder + "CNAME", s.folder + "static/CNAME", s.folder + "public/CNAME", s.folder + "docs/CNAME", "docs/CNAME"} {
 		if name := strings.TrimSpace(s.read(f)); name != "" {
@@ -141,19 +146,21 @@ func (s *Site) otherHost() string {
 	return ""
 }
 
-// setURL takes the host and the base out of the site's address.
+// setURL takes the host and the base from the site's address.
 func (s *Site) setURL(address string) {
 	s.Host, s.base = splitURL(address)
 }
 
-// setBase takes a base that is set beside the site's address; "" says nothing of it.
+// setBase takes a base that is configured separately from the address; "" changes
+// nothing.
 func (s *Site) setBase(folder string) {
 	if folder = strings.Trim(folder, "/"); folder != "" {
 		s.base = "/" + folder
 	}
 }
 
-// splitURL gives host and path, without a slash at its end.
+// splitURL returns the host in lower case, and the path without a slash at its end. Both
+// are "" if the text is not absolute.
 func splitURL(address string) (host, base string) {
 	_, rest, ok := strings.Cut(address, "://")
 	if !ok {
@@ -166,8 +173,8 @@ func splitURL(address string) (host, base string) {
 	return strings.ToLower(host), base
 }
 
-// extensions are those of the known ones that files have, as a glob: md, or
-// {md,mdx}.
+// extensions is a glob for those of the known extensions that the files have: md, or
+// {md,mdx}. If the files have none, it is the first known one.
 func extensions(files []string, known ...string) string {
 	var there []string
 	for _, ext := range known {
@@ -189,11 +196,12 @@ func braces(words []string) string {
 	return numbered(words)
 }
 
-// numbered is a glob for one of the words that counts as a wildcard, even
-// if there is but one word.
+// numbered is a glob for one of the words that always counts as a wildcard, even with a
+// single word. So the numbers of a rule's placeholders don't depend on how many there
+// are.
 func numbered(words []string) string { return "{" + strings.Join(words, ",") + "}" }
 
-// Seen says what told the generator.
+// Seen says by what the generator was recognised.
 func (s *Site) Seen() string {
 	if s.Generator == "" {
 		return "no generator was recognised, so each file is at the address of its path"
@@ -201,11 +209,12 @@ func (s *Site) Seen() string {
 	return "the site is built by " + s.Generator + ", as " + s.Config + " says"
 }
 
+// hasExt reports whether a name has one of the extensions.
 func hasExt(name string, exts ...string) bool {
 	return slices.Contains(exts, strings.TrimPrefix(path.Ext(name), "."))
 }
 
-// plainFiles are at the addresses of their paths.
+// plainFiles are the rules without a generator: each file is at the address of its path.
 func plainFiles(s *Site) {
 	s.rules = []rule{
 		{
@@ -217,12 +226,13 @@ func plainFiles(s *Site) {
 	}
 }
 
-// publicFiles are a folder's, which are put out as they are.
+// publicFiles is the rule for a folder that is published as it is.
 func publicFiles(name, folder string) rule {
 	return rule{name: name, match: []string{folder + "**"}, paths: []string{"/{1}"}, gap: true}
 }
 
-// look is the rule of what each page is made with.
+// look is the rule for files that are part of every page, such as templates. It purges a
+// tag, because it would otherwise have to purge every page.
 func look(comment string, globs ...string) rule {
 	return rule{
 		name: "the look of the site", comment: cmp.Or(comment, "these are part of every page: one tag, if your origin sends it, instead of every URL"),

@@ -11,24 +11,24 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// isHugo tells Hugo's configuration from that of others, such as Zola's.
+// isHugo tells Hugo's configuration from that of other generators, such as Zola.
 func isHugo(s *Site, config, folder string) bool {
 	return len(s.below(folder+"content/")) > 0 && !strings.Contains(s.read(config), "base_url")
 }
 
-// hugoSite is what Hugo's configuration says of addresses.
+// hugoSite is a site built by Hugo, with what its configuration says about addresses.
 type hugoSite struct {
 	*Site
 	conf       settings
-	first      string   // the language whose pages have no folder in their addresses; "": each has one
-	others     []string // the other languages
-	exts       string   // of pages, as a glob
-	inNames    []string // languages that stand in names, as about.de.md
-	slug       string   // the filters of a name
-	permalinks map[string]string
+	first      string            // the language whose addresses have no folder; "": each language has one
+	others     []string          // the other languages
+	exts       string            // of pages, as a glob
+	inNames    []string          // languages that are part of file names, such as about.de.md
+	slug       string            // the filter of the rules that writes a name as Hugo does
+	permalinks map[string]string // patterns by section
 }
 
-// hugo: https://gohugo.io/content-management/urls/
+// hugo makes the rules for Hugo: https://gohugo.io/content-management/urls/
 func hugo(s *Site) {
 	h := &hugoSite{Site: s, conf: s.hugoSettings(), slug: "slug", permalinks: map[string]string{}}
 	s.setURL(h.conf.text("baseurl"))
@@ -51,8 +51,9 @@ func hugo(s *Site) {
 	s.own = h.own
 }
 
-// hugoSettings joins the files of config/_default, each beneath the key that
-// it is called after.
+// hugoSettings merges the files of config/_default into the configuration. Each belongs
+// under the key that it is named after; languages.de.toml belongs under languages, de. A
+// key that the main file has wins.
 func (s *Site) hugoSettings() settings {
 	conf := s.settings(s.Config)
 	name := regexp.MustCompile(`^([\w-]+)(?:\.([\w-]+))?\.(toml|yaml|yml|json)$`)
@@ -75,6 +76,8 @@ func (s *Site) hugoSettings() settings {
 	return conf
 }
 
+// readLanguages finds the main language and the others. With
+// defaultContentLanguageInSubdir the main language has a folder like the others.
 func (h *hugoSite) readLanguages() {
 	h.first = strings.ToLower(cmp.Or(h.conf.text("defaultcontentlanguage"), "en"))
 	for name := range h.conf.group("languages") {
@@ -88,6 +91,8 @@ func (h *hugoSite) readLanguages() {
 	}
 }
 
+// readPermalinks reads the patterns of pages. Hugo has two forms:
+// permalinks.page.SECTION, and the older permalinks.SECTION.
 func (h *hugoSite) readPermalinks() {
 	links := h.conf.group("permalinks")
 	for section, pattern := range links.group("page") {
@@ -100,21 +105,22 @@ func (h *hugoSite) readPermalinks() {
 	}
 }
 
-// hugoRoot is a folder of content, or several that differ in their language.
+// hugoRoot is a folder of content, or several folders that differ only in their language.
 type hugoRoot struct {
-	glob    string   // with a slash at its end
-	path    string   // in front of its pages' paths
-	numbers int      // wildcards in glob
-	names   string   // what the rules' names begin with
-	exclude []string // of every rule
-	suffix  string   // of names, in front of their extension: "" or .{de,fr}
-	folders []string
+	glob    string   // of the folder, with a slash at its end
+	path    string   // comes before the paths of its pages
+	numbers int      // wildcards in glob; the placeholders of its pages count from there
+	names   string   // starts the names of its rules
+	exclude []string // for each of its rules
+	suffix  string   // of file names, before the extension: "" or .{de,fr}
+	folders []string // all folders that glob stands for
 }
 
-// roots finds the folders of content: those that the configuration mounts or
-// names for a language; else those that are called as the languages are.
+// roots finds the folders of content. The configuration may mount or name a folder for
+// each language. If it does not, folders that are named after the languages count, if
+// nearly all files are in them.
 func (h *hugoSite) roots(content string) []hugoRoot {
-	dirs := map[string]string{} // of languages
+	dirs := map[string]string{} // by language
 	for name, language := range h.conf.group("languages") {
 		if group, ok := language.(settings); ok && group.text("contentdir") != "" {
 			dirs[name] = h.folder + path.Clean(group.text("contentdir")) + "/"
@@ -131,6 +137,8 @@ func (h *hugoSite) roots(content string) []hugoRoot {
 	for _, language := range append(h.others, h.first) {
 		named += len(h.below(content + language + "/"))
 	}
+	// More than nine tenths of the files: a folder may have the name of a language by
+	// chance.
 	if len(dirs) == 0 && len(h.others) > 0 && named*10 > len(h.below(content))*9 {
 		for _, language := range append(h.others, h.first) {
 			dirs[language] = content + language + "/"
@@ -143,7 +151,7 @@ func (h *hugoSite) roots(content string) []hugoRoot {
 	case h.first != "" && dirs[h.first] != "":
 		roots = []hugoRoot{{glob: dirs[h.first], path: "/", folders: []string{dirs[h.first]}}}
 	}
-	var alike []string // languages in folders that are called after them, beside each other
+	var alike []string // languages whose folders are named after them, next to each other: one glob covers them
 	var folders []string
 	beside := path.Dir(strings.TrimSuffix(cmp.Or(dirs[h.first], content+"x/"), "/")) + "/"
 	for _, language := range h.others {
@@ -161,6 +169,7 @@ func (h *hugoSite) roots(content string) []hugoRoot {
 	return roots
 }
 
+// textOf is the first item of a list as text, "" without one.
 func textOf(list []any) string {
 	if len(list) == 0 {
 		return ""
@@ -169,7 +178,7 @@ func textOf(list []any) string {
 	return text
 }
 
-// languagesInNames finds languages in names, such as about.de.md.
+// languagesInNames finds the languages that are part of file names, such as about.de.md.
 func (h *hugoSite) languagesInNames(files []string) {
 	for _, language := range h.others {
 		if slices.ContainsFunc(files, func(f string) bool { return strings.HasSuffix(strings.TrimSuffix(f, path.Ext(f)), "."+language) }) {
@@ -178,6 +187,8 @@ func (h *hugoSite) languagesInNames(files []string) {
 	}
 }
 
+// rootsOfNames are the roots of a single folder of content, whose file names may contain
+// the language.
 func (h *hugoSite) rootsOfNames(content string) []hugoRoot {
 	first := hugoRoot{glob: content, path: "/", folders: []string{content}}
 	if len(h.inNames) == 0 {
@@ -188,8 +199,8 @@ func (h *hugoSite) rootsOfNames(content string) []hugoRoot {
 	return []hugoRoot{first, {glob: content, path: "/{L}/", names: "translated ", suffix: ".{" + languages + "}", folders: []string{content}}}
 }
 
-// pages adds the rules of a root: of its sections that have addresses of their
-// own, and of all others.
+// pages adds the rules of a root: first those of sections that have addresses of their
+// own, then those of all other pages.
 func (h *hugoSite) pages(root hugoRoot) {
 	ugly := h.conf.text("uglyurls") == "true"
 	var special []string
@@ -204,6 +215,7 @@ func (h *hugoSite) pages(root hugoRoot) {
 	h.lists(root)
 }
 
+// specialSections are the sections with a permalink or with uglyURLs of their own.
 func (h *hugoSite) specialSections() []string {
 	var all []string
 	for section := range h.permalinks {
@@ -218,7 +230,7 @@ func (h *hugoSite) specialSections() []string {
 	return slices.DeleteFunc(slices.Compact(all), func(s string) bool { return strings.Contains(s, "/") })
 }
 
-// number is the placeholder of a root's nth wildcard.
+// number is the placeholder for the nth wildcard after those of the root.
 func (r hugoRoot) number(n int, filter string) string {
 	if filter != "" {
 		filter = "|" + filter
@@ -226,15 +238,16 @@ func (r hugoRoot) number(n int, filter string) string {
 	return fmt.Sprintf("{%d%s}", r.numbers+n, filter)
 }
 
-// at gives a path below the root; the language in a name is the last wildcard
-// of so many.
+// at is a path below the root. If the language is part of the file name, its placeholder
+// comes after the given number of wildcards.
 func (r hugoRoot) at(wildcards int, rest string) string {
 	return strings.Replace(r.path, "{L}", r.number(wildcards+1, ""), 1) + rest
 }
 
+// indexes are the names of the files that are their folder's page.
 const indexes = "{index,_index}"
 
-// hugoEnd ends the address of a page.
+// hugoEnd is how the address of a page ends.
 func hugoEnd(ugly bool) string {
 	if ugly {
 		return ".html"
@@ -242,7 +255,7 @@ func hugoEnd(ugly bool) string {
 	return "/"
 }
 
-// usual are the rules of what has Hugo's own addresses.
+// usual are the rules for pages with Hugo's default addresses.
 func (h *hugoSite) usual(root hugoRoot, special []string, ugly bool) {
 	end := hugoEnd(ugly)
 	exclude := slices.Clone(root.exclude)
@@ -275,7 +288,7 @@ func (h *hugoSite) usual(root hugoRoot, special []string, ugly bool) {
 	}
 }
 
-// lists are the pages that change with each page.
+// lists are the rules for pages that list others and so change with each of them.
 func (h *hugoSite) lists(root hugoRoot) {
 	file := root.suffix + "." + h.exts
 	if root.suffix == "" && root.numbers == 0 {
@@ -295,7 +308,9 @@ func (h *hugoSite) lists(root hugoRoot) {
 	})
 }
 
-// section are the rules of a section with permalinks or uglyURLs.
+// section are the rules of a section with a permalink or uglyURLs. If the pattern needs
+// something that only the files contain, such as a category, there is no general rule,
+// and a sentence in the rules file says so.
 func (h *hugoSite) section(root hugoRoot, section string, ugly bool) {
 	pattern := cmp.Or(h.permalinks[section], "/"+section+"/:sections/:filename/")
 	var files []string
@@ -340,8 +355,8 @@ func (h *hugoSite) section(root hugoRoot, section string, ugly bool) {
 
 var hugoToken = regexp.MustCompile(`:[a-z]+(\[[^\]]*\])?`)
 
-// hugoPermalink is the address by a pattern. Where nothing else is known, all
-// names of a page are that of its file.
+// hugoPermalink is the address that a pattern gives. Names of a page that are not known,
+// such as its slug, are taken to be the file's name.
 func hugoPermalink(pattern string, values map[string]string) (to string, known bool) {
 	for _, name := range []string{":slug", ":title", ":slugorfilename", ":contentbasename", ":slugorcontentbasename"} {
 		if _, ok := values[name]; !ok {
@@ -351,13 +366,13 @@ func hugoPermalink(pattern string, values map[string]string) (to string, known b
 	return permalink(hugoToken, pattern, values)
 }
 
-// own is what a page's front matter says of its address.
+// own is the path that a page's front matter gives it.
 func (h *hugoSite) own(p *page, found string) string {
 	if p.matter["draft"] == "true" {
 		return ""
 	}
 	if bundle := h.bundleOf(p.path); bundle != "" {
-		return "" // a part of that page
+		return "" // the file is a part of that page, and has no address
 	}
 	to := p.matter["url"]
 	section, language := h.sectionOf(p.path)
@@ -385,7 +400,8 @@ func (h *hugoSite) own(p *page, found string) string {
 	return to
 }
 
-// bundleOf is the folder whose index file makes a file a part of its page.
+// bundleOf is the folder whose index file makes the given file a part of its page; "" if
+// there is none.
 func (h *hugoSite) bundleOf(name string) string {
 	if strings.HasPrefix(path.Base(name), "index.") {
 		name = path.Dir(name)
@@ -400,8 +416,7 @@ func (h *hugoSite) bundleOf(name string) string {
 	return ""
 }
 
-// sectionOf finds the section and the language of a file by the names of its
-// folders.
+// sectionOf is the section and the language of a file, by the names of its folders.
 func (h *hugoSite) sectionOf(name string) (section, language string) {
 	_, rest, _ := strings.Cut(strings.TrimPrefix(name, h.folder), "/")
 	first, rest, nested := strings.Cut(rest, "/")
@@ -415,8 +430,7 @@ func (h *hugoSite) sectionOf(name string) (section, language string) {
 	return first, language
 }
 
-// expand makes an address of a page by a permalink; "" if the front matter
-// lacks something.
+// expand is the address of one page by a pattern; "" if the front matter lacks something.
 func (h *hugoSite) expand(p *page, pattern, section string) string {
 	name := p.stem()
 	if name == "index" {
@@ -441,8 +455,7 @@ func (h *hugoSite) expand(p *page, pattern, section string) string {
 	return to
 }
 
-// lastSegment puts a name in the place of a path's last one, and keeps what
-// stands behind that.
+// lastSegment replaces the last name of a path, and keeps its ending: a slash or .html.
 func lastSegment(found, name string) string {
 	bare := strings.TrimSuffix(found, "/")
 	end := found[len(bare):]

@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// jekyllSite is what Jekyll's configuration says of addresses.
+// jekyllSite is a site built by Jekyll, with what its configuration says about addresses.
 type jekyllSite struct {
 	*Site
 	conf  settings
-	style string // permalink
+	style string // the permalink of the configuration: a name or a pattern
 	exts  string // of pages, as a glob
 }
 
-// jekyll: https://jekyllrb.com/docs/permalinks/
+// jekyll makes the rules for Jekyll: https://jekyllrb.com/docs/permalinks/
 func jekyll(s *Site) {
 	j := &jekyllSite{Site: s, conf: s.settings(s.Config)}
 	s.setURL(j.conf.text("url"))
@@ -28,7 +28,7 @@ func jekyll(s *Site) {
 	}
 	j.style = cmp.Or(j.conf.text("permalink"), "date")
 	if len(s.below(".github/workflows/")) == 0 {
-		s.environment = "github-pages" // which GitHub builds by itself
+		s.environment = "github-pages" // without a workflow GitHub itself builds the site
 	}
 	files := s.below(s.folder)
 	j.exts = extensions(files, "md", "html", "markdown", "mkd", "mkdn", "mkdown")
@@ -41,7 +41,8 @@ func jekyll(s *Site) {
 	s.own = j.own
 }
 
-// jekyllStyles: https://jekyllrb.com/docs/permalinks/#built-in-formats
+// jekyllStyle is the pattern behind the name of a built-in style; any other text is a
+// pattern already: https://jekyllrb.com/docs/permalinks/#built-in-formats
 func jekyllStyle(style string) string {
 	const ext = ":output_ext"
 	switch style {
@@ -59,12 +60,12 @@ func jekyllStyle(style string) string {
 	return style
 }
 
-// suffix is what stands behind the name of a page that is no post.
+// suffix is what comes after the name of a page that is not a post.
 func (j *jekyllSite) suffix() string {
 	switch style := j.style; {
 	case style == "pretty":
 		return "/"
-	case !strings.Contains(style, ":"): // date and the others
+	case !strings.Contains(style, ":"): // a built-in style
 		return ":output_ext"
 	case strings.HasSuffix(style, "/"):
 		return "/"
@@ -74,7 +75,8 @@ func (j *jekyllSite) suffix() string {
 	return ""
 }
 
-// permalinkOf is a collection's own, or that of the defaults for it.
+// permalinkOf is the permalink of a collection: its own, or the one that the defaults set
+// for it; "" for none.
 func (j *jekyllSite) permalinkOf(collection string) string {
 	if own := j.conf.group("collections").group(collection).text("permalink"); own != "" {
 		return own
@@ -89,6 +91,8 @@ func (j *jekyllSite) permalinkOf(collection string) string {
 	return ""
 }
 
+// posts adds the rules of posts, whose names have their date. If the permalink needs
+// something else, there is no general rule, and a sentence says so.
 func (j *jekyllSite) posts(files []string) {
 	link := jekyllStyle(cmp.Or(j.permalinkOf("posts"), j.style))
 	dir := j.collectionsDir()
@@ -110,6 +114,7 @@ func (j *jekyllSite) posts(files []string) {
 		rule{name: "home page, feed and sitemap", match: []string{dir + "**/_posts/**"}, paths: []string{"/", "/feed.xml", "/sitemap.xml"}})
 }
 
+// collectionsDir is the folder that contains the collections' folders.
 func (j *jekyllSite) collectionsDir() string {
 	if dir := strings.Trim(j.conf.text("collections_dir"), "/"); dir != "" {
 		return j.folder + dir + "/"
@@ -117,6 +122,7 @@ func (j *jekyllSite) collectionsDir() string {
 	return j.folder
 }
 
+// collections adds the rules of collections that have pages of their own.
 func (j *jekyllSite) collections() {
 	var names []string
 	for name := range j.conf.group("collections") {
@@ -143,7 +149,8 @@ func (j *jekyllSite) collections() {
 	}
 }
 
-// left are the globs of what Jekyll leaves out.
+// left are globs for what Jekyll does not publish. The first two, hidden files and
+// folders, must stay first: posts are in a hidden folder, and their rule skips those two.
 func (j *jekyllSite) left() []string {
 	f := j.folder
 	left := []string{f + "**/{_,.}*", f + "**/{_,.}*/**", f + "{vendor,node_modules}/**", f + "{Gemfile,Gemfile.lock,CNAME}"}
@@ -163,6 +170,7 @@ func (j *jekyllSite) left() []string {
 	return left
 }
 
+// sitePages adds the rules of pages outside posts and collections.
 func (j *jekyllSite) sitePages() {
 	f, end := j.folder, strings.Replace(j.suffix(), ":output_ext", ".html", 1)
 	index := f + "**/index." + j.exts
@@ -178,6 +186,7 @@ func (j *jekyllSite) sitePages() {
 		rule{name: "index pages", match: []string{index}, exclude: j.left(), paths: []string{"/{1}/"}, pages: true})
 }
 
+// files adds the rules of all files that are not pages. Jekyll compiles Sass to CSS.
 func (j *jekyllSite) files() {
 	f := j.folder
 	styles := f + "**/*.{scss,sass}"
@@ -189,20 +198,22 @@ func (j *jekyllSite) files() {
 		})
 }
 
+// jekyllToken matches a token of a pattern. A longer name must come before a shorter one
+// that it begins with.
 var jekyllToken = regexp.MustCompile(`:(categories|collection|output_ext|short_day|y_day|i_month|i_day|short_month|long_month|short_year|week|year|month|day|title|slug|path|name|hour|minute|second|basename)`)
 
-// own is what a page's front matter says of its address.
+// own is the path that a page's front matter gives it.
 func (j *jekyllSite) own(p *page, found string) string {
 	inside := strings.TrimPrefix(p.path, j.folder)
-	hidden := strings.Contains("/"+inside, "/_") // a collection's, or nobody's
+	hidden := strings.Contains("/"+inside, "/_") // part of a collection, or not published
 	link := p.matter["permalink"]
 	switch {
 	case p.matter["published"] == "false":
 		return ""
-	case found == "" && !hidden: // left out
+	case found == "" && !hidden: // not published
 		return ""
 	case !p.front && !hidden && !j.addsFrontMatter():
-		return "/" + inside // copied as it is
+		return "/" + inside // Jekyll copies a file without front matter
 	case !p.front:
 		return ""
 	case link == "" && strings.Contains("/"+inside, "/_posts/"):
@@ -228,14 +239,14 @@ func (j *jekyllSite) own(p *page, found string) string {
 	return to
 }
 
-// addsFrontMatter: GitHub's own build turns Markdown without front matter into
-// pages, and README.md into an index.
+// addsFrontMatter reports whether a plugin turns Markdown without front matter into
+// pages, and README.md into an index, as GitHub's own build does.
 func (j *jekyllSite) addsFrontMatter() bool {
 	plugins := append(j.conf.list("plugins"), j.conf.list("gems")...)
 	return slices.Contains(plugins, any("jekyll-optional-front-matter"))
 }
 
-// categories are the folders in front of _posts and those of the front matter.
+// categories are the folders in front of _posts and the categories of the front matter.
 func (j *jekyllSite) categories(p *page, inside string) string {
 	before, _, _ := strings.Cut("/"+inside, "/_posts/")
 	all := strings.Split(strings.Trim(before, "/"), "/")
@@ -254,8 +265,8 @@ func (j *jekyllSite) categories(p *page, inside string) string {
 
 var notInJekyllSlug = regexp.MustCompile(`[^\p{L}\p{M}\p{Nd}._~!$&'()+,;=@]+`)
 
-// jekyllSlug writes hyphens for what is neither letter nor digit, as Jekyll
-// does it in its mode pretty: https://jekyllrb.com/docs/liquid/filters/
+// jekyllSlug replaces what is neither letter nor digit by hyphens, as Jekyll's mode
+// pretty does: https://jekyllrb.com/docs/liquid/filters/
 func jekyllSlug(s string) string {
 	return strings.Trim(notInJekyllSlug.ReplaceAllString(s, "-"), "-")
 }

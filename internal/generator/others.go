@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// mkdocs: https://www.mkdocs.org/user-guide/writing-your-docs/
+// mkdocs makes the rules for MkDocs: https://www.mkdocs.org/user-guide/writing-your-docs/
 func mkdocs(s *Site) {
 	conf := s.settings(s.Config)
 	s.setURL(conf.text("site_url"))
@@ -32,11 +32,11 @@ func mkdocs(s *Site) {
 	}
 }
 
-// astro: https://docs.astro.build/en/guides/routing/
+// astro makes the rules for Astro: https://docs.astro.build/en/guides/routing/
 func astro(s *Site) {
 	text := withoutComments(s.read(s.Config))
 	address := value(text, "site")
-	if address == "" { // the key may name a variable
+	if address == "" { // the key may refer to a variable
 		if m := regexp.MustCompile(`\bsite\w*\s*=[^;]*?['"](https?://[^'"]+)`).FindStringSubmatch(text); m != nil {
 			address = m[1]
 		}
@@ -77,10 +77,11 @@ func astro(s *Site) {
 	}
 }
 
+// collection is a folder of content and the path that its pages are below.
 type collection struct{ name, dir, route string }
 
-// collections are those that pages of src/pages make pages of, such as
-// blog/[...slug].astro, and Starlight's docs at the root.
+// collections are the collections that a page of src/pages shows, such as
+// blog/[...slug].astro, and Starlight's docs, which are at the root.
 func (s *Site) collections() []collection {
 	var all []collection
 	content := s.folder + "src/content/"
@@ -101,8 +102,8 @@ func (s *Site) collections() []collection {
 	return all
 }
 
-// ownOfCollection is what a slug, or a name that GitHub's slugger takes more
-// out of, makes of an address.
+// ownOfCollection is the path that a slug gives a page, or a name from which GitHub's
+// slugger removes more than the rules' filter does.
 func ownOfCollection(collections []collection, p *page) string {
 	for _, c := range collections {
 		inside, ok := strings.CutPrefix(p.path, c.dir)
@@ -126,13 +127,14 @@ func ownOfCollection(collections []collection, p *page) string {
 
 var notInSlug = regexp.MustCompile(`[^\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\- ]`)
 
-// githubSlug: https://github.com/Flet/github-slugger
+// githubSlug writes a name as https://github.com/Flet/github-slugger does.
 func githubSlug(s string) string {
 	s = notInSlug.ReplaceAllString(strings.ToLower(s), "")
 	return strings.ReplaceAll(s, " ", "-")
 }
 
-// next: https://nextjs.org/docs/app/getting-started/project-structure
+// next makes the rules for Next.js:
+// https://nextjs.org/docs/app/getting-started/project-structure
 func next(s *Site) {
 	text := withoutComments(s.read(s.Config))
 	s.setBase(value(text, "basePath"))

@@ -14,9 +14,11 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// Rules writes the rules file: rules that fit files of the repository, others
-// for pages whose address the first can't know, and tests of files that are
-// there.
+// Rules writes the rules file: rules that match files of the repository, single rules for
+// pages whose address those can't know, and tests for files that are there.
+//
+// The order matters: exceptions plans each page with the pruned rules, and the tests are
+// planned with the final ones.
 func (s *Site) Rules(ctx context.Context) (string, error) {
 	if err := s.prune(ctx); err != nil {
 		return "", err
@@ -32,6 +34,8 @@ func (s *Site) Rules(ctx context.Context) (string, error) {
 	return s.text() + "\n" + tests, err
 }
 
+// parse parses what was written so far. An error is a fault of this package, or a value
+// of the site's configuration that does not fit.
 func (s *Site) parse() (*mapping.File, error) {
 	file, faults := mapping.Parse([]byte(s.text()))
 	if file == nil {
@@ -40,11 +44,11 @@ func (s *Site) parse() (*mapping.File, error) {
 	return file, nil
 }
 
-// initSteps bounds the work on globs of one run.
+// initSteps bounds the work on globs in one run, so that a huge repository ends with an
+// error and does not run on and on.
 const initSteps = 2_000_000_000
 
-// prune drops what fits no file: excludes, globs, and rules that have no file
-// left.
+// prune drops excludes and globs that match no file, and rules that no file is left for.
 func (s *Site) prune(ctx context.Context) error {
 	work := glob.NewWork(ctx, initSteps)
 	var kept []rule
@@ -63,7 +67,7 @@ func (s *Site) prune(ctx context.Context) error {
 	return work.Err()
 }
 
-// fitting gives the globs that fit some of the files, and those files, sorted.
+// fitting returns the globs that match some of the files, and those files, sorted.
 func fitting(globs, files []string, work *glob.Work) (some, fit []string) {
 	for _, written := range globs {
 		g, err := glob.Compile(written)
@@ -84,7 +88,7 @@ func fitting(globs, files []string, work *glob.Work) (some, fit []string) {
 	return some, slices.Compact(fit)
 }
 
-// text is the file without its tests.
+// text is the rules file without its tests.
 func (s *Site) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Written by purgebot rules init: %s.\n", s.Seen())
@@ -119,6 +123,7 @@ func (s *Site) text() string {
 	return b.String()
 }
 
+// write writes one rule.
 func (s *Site) write(b *strings.Builder, r rule) {
 	if r.comment != "" {
 		fmt.Fprintf(b, "  # %s\n", r.comment)
@@ -134,7 +139,7 @@ func (s *Site) write(b *strings.Builder, r rule) {
 	writeList(b, "tags", r.tags)
 }
 
-// writeList writes one text alone, and several as a list.
+// writeList writes a single text as a scalar, several as a list, and nothing for none.
 func writeList(b *strings.Builder, key string, list []string) {
 	switch len(list) {
 	case 0:
@@ -148,7 +153,8 @@ func writeList(b *strings.Builder, key string, list []string) {
 	}
 }
 
-// planOf maps one file.
+// planOf is what a change of one file purges by the rules. owner, repo and main are
+// placeholders, which the written rules don't use.
 func (s *Site) planOf(ctx context.Context, file *mapping.File, name string) ([]mapping.Target, error) {
 	plan, err := file.Plan(ctx, mapping.Query{
 		Environment: s.environment, Owner: "owner", Repo: "repo", DefaultBranch: "main",
@@ -163,8 +169,8 @@ func (s *Site) planOf(ctx context.Context, file *mapping.File, name string) ([]m
 // exception is a page whose address the rules can't know.
 type exception struct{ file, to string }
 
-// first is the address in the first language, of those that rules found for a
-// page; "": they found none.
+// first picks from the paths that the rules found for a page the one in the main
+// language. For a translation it is the first path; "" if there are none.
 func (s *Site) first(found []string) string {
 	i := slices.IndexFunc(found, func(at string) bool {
 		language, _, _ := strings.Cut(strings.TrimPrefix(at, "/"), "/")
@@ -173,14 +179,14 @@ func (s *Site) first(found []string) string {
 	switch {
 	case i >= 0:
 		return found[i]
-	case len(found) > 0: // a translation
+	case len(found) > 0: // a translation has no other
 		return found[0]
 	}
 	return ""
 }
 
-// everywhere gives the addresses of a page in all languages; of a translation
-// those that it has.
+// everywhere adds the paths of a page in all other languages. A translation has only its
+// own paths.
 func (s *Site) everywhere(of string, paths []string) []string {
 	if strings.HasPrefix(of, s.folder+"i18n/") {
 		return paths
@@ -194,11 +200,13 @@ func (s *Site) everywhere(of string, paths []string) []string {
 	return all
 }
 
-// mostExceptions bounds the rules for single pages.
+// mostExceptions bounds the rules for single pages; a sentence in the file counts the
+// rest.
 const mostExceptions = 200
 
-// exceptions finds the pages whose front matter says another address than the
-// rules, and writes rules for them.
+// exceptions finds the pages whose front matter gives another address than the rules do,
+// and writes rules for them. Then it prunes again, since those rules take files away from
+// others.
 func (s *Site) exceptions(ctx context.Context) error {
 	if s.own == nil {
 		return nil
@@ -226,8 +234,8 @@ func (s *Site) exceptions(ctx context.Context) error {
 	return s.prune(ctx)
 }
 
-// contentFolder is the repository's root where Docusaurus' docs may stand
-// beside the site's folder.
+// contentFolder is the folder that all pages are in. For Docusaurus it is the whole
+// repository, since its docs may be outside the site's folder.
 func (s *Site) contentFolder() string {
 	if s.Generator == "Docusaurus" {
 		return ""
@@ -235,7 +243,8 @@ func (s *Site) contentFolder() string {
 	return s.folder
 }
 
-// addresses are the decoded paths of a file's page, without the site's base.
+// addresses are the decoded paths of a page without the site's base. It ignores targets
+// of rules that are not about pages.
 func (s *Site) addresses(targets []mapping.Target) (paths []string) {
 	for _, t := range targets {
 		if !slices.ContainsFunc(s.rules, func(r rule) bool { return r.pages && r.name == t.Rule }) {
@@ -248,17 +257,18 @@ func (s *Site) addresses(targets []mapping.Target) (paths []string) {
 	return paths
 }
 
+// sameAddress compares two paths and ignores a slash at their end.
 func sameAddress(a, b string) bool {
 	return cmp.Or(strings.TrimSuffix(a, "/"), "/") == cmp.Or(strings.TrimSuffix(b, "/"), "/")
 }
 
-// writeExceptions writes a rule for pages of a folder whose names alike get
-// something in front or behind, one for the same page in several languages,
-// and one for each other page.
+// writeExceptions writes as few rules as possible. Pages of a folder whose names change
+// in the same way share one rule, and so do the translations of one page. Each page that
+// is left gets a rule of its own. The general rules then exclude all these files.
 func (s *Site) writeExceptions(all []exception) {
-	const alike = 3
+	const alike = 3 // fewest pages that share a rule
 	var own []rule
-	var files []string // whose usual rules count no more
+	var files []string // files that the general rules must exclude
 	grouped := func(key func(exception) string, write func([]exception) rule) {
 		groups, order := map[string][]exception{}, []string(nil)
 		for _, e := range all {
@@ -301,9 +311,9 @@ func (s *Site) writeExceptions(all []exception) {
 	s.rules = append(s.rules, own...)
 }
 
-// parts are the folder, the extension, the folder of the address, and what
-// stands there in front of the name and behind it. It is not ok if the name is
-// not in the address.
+// parts splits an exception: the folder and the extension of the file, the folder of the
+// address, and what the address has before and after the file's name. ok is false if the
+// address does not contain the name.
 func (e exception) parts() (dir, ext, to, front, behind string, ok bool) {
 	dir, base := path.Split(e.file)
 	ext = path.Ext(base)
@@ -314,7 +324,7 @@ func (e exception) parts() (dir, ext, to, front, behind string, ok bool) {
 	return dir, ext, to, front, behind + e.to[len(bare):], ok && !strings.ContainsAny(stem, `{}[]*?\,`)
 }
 
-// change is alike for pages that one rule can stand for.
+// change is a key that is equal for pages that can share one rule; "" for none.
 func (e exception) change() string {
 	dir, ext, to, front, behind, ok := e.parts()
 	if !ok {
@@ -323,7 +333,7 @@ func (e exception) change() string {
 	return strings.Join([]string{dir, ext, to, front, behind}, "\x00")
 }
 
-// changed is the rule for pages of one change.
+// changed is the rule for pages with the same change. The group is never empty.
 func (s *Site) changed(group []exception) rule {
 	dir, _, to, front, behind, _ := group[0].parts()
 	var files []string
@@ -336,8 +346,8 @@ func (s *Site) changed(group []exception) rule {
 	}
 }
 
-// inLanguages is alike for a page in several languages, whose folders are
-// called as the first one of the address.
+// inLanguages is a key that is equal for the translations of one page: the first element
+// of the address is a language, and a folder of the file has its name. "" for none.
 func (e exception) inLanguages() string {
 	language, rest, _ := strings.Cut(strings.TrimPrefix(e.to, "/"), "/")
 	before, after, ok := strings.Cut(e.file, "/"+language+"/")
@@ -347,7 +357,7 @@ func (e exception) inLanguages() string {
 	return strings.Join([]string{before, after, rest}, "\x00")
 }
 
-// translated is the rule for a page in several languages.
+// translated is the rule for the translations of one page.
 func (s *Site) translated(group []exception) rule {
 	before, after, _ := strings.Cut(group[0].inLanguages(), "\x00")
 	after, rest, _ := strings.Cut(after, "\x00")
@@ -362,7 +372,7 @@ func (s *Site) translated(group []exception) rule {
 	}
 }
 
-// endings are the addresses with and without a slash, as the site has them.
+// endings are a path with and without its slash, as the rules of this site have them.
 func (s *Site) endings(to string) []string {
 	for _, r := range s.rules {
 		if r.pages && len(r.paths) >= 2 && strings.TrimSuffix(r.paths[1], "/") == r.paths[0] {
@@ -375,15 +385,16 @@ func (s *Site) endings(to string) []string {
 	return []string{to}
 }
 
-// globsOf gives globs for files of a folder, with one wildcard for the name:
-// by the first word of the name where all files that begin so are meant.
+// globsOf returns globs for files of a folder, each with one wildcard for the name. If
+// all files of the folder whose names begin with a word are meant, the glob has only that
+// word.
 func (s *Site) globsOf(dir string, files []string) []string {
 	ext := path.Ext(files[0])
 	meant := map[string]bool{}
 	for _, f := range files {
 		meant[f] = true
 	}
-	words := map[string]int{} // that names begin with: how many; less than 0: others do as well
+	words := map[string]int{} // by first word of the names: how many files are meant; -1: not all of them
 	for _, f := range s.below(dir) {
 		word, _, _ := strings.Cut(path.Base(f), "-")
 		switch {
@@ -407,7 +418,7 @@ func (s *Site) globsOf(dir string, files []string) []string {
 	return inBraces(dir, names, ext)
 }
 
-// inBraces writes as few globs as a glob's length allows.
+// inBraces writes as few globs as the bounds on a glob's length and alternatives allow.
 func inBraces(before string, names []string, after string) (globs []string) {
 	const room, most = 350, 200 // bytes and names; a glob may have 500 and 250
 	for len(names) > 0 {
@@ -423,7 +434,7 @@ func inBraces(before string, names []string, after string) (globs []string) {
 	return globs
 }
 
-// globsOfFiles gives globs for just these files.
+// globsOfFiles returns globs that match exactly these files.
 func (s *Site) globsOfFiles(files []string) (globs []string) {
 	names, order := map[[2]string][]string{}, [][2]string(nil)
 	for _, f := range files {
@@ -450,18 +461,19 @@ func (s *Site) globsOfFiles(files []string) (globs []string) {
 	return globs
 }
 
-// literal is the glob of one file.
+// literal is a glob that matches just this path.
 func literal(name string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`, `{`, `\{`, `}`, `\}`).Replace(name)
 }
 
-// escaped is a path as a template has it.
+// escaped is a path as a template of the rules writes it.
 func escaped(to string) string {
 	return strings.NewReplacer("{", "{{", "}", "}}", " ", "%20", "#", "%23", "?", "%3F").Replace(to)
 }
 
-// tests writes tests of files that purge few objects, each of another rule,
-// pages first.
+// tests writes tests for a few files that purge few objects: one for each rule, rules of
+// pages first. Each test states what the rules do now; a person checks them when reading
+// the file, and a later change of the rules can't break them unseen.
 func (s *Site) tests(ctx context.Context, file *mapping.File) (string, error) {
 	const most, fewObjects = 6, 8
 	var b strings.Builder
@@ -501,4 +513,5 @@ func (s *Site) tests(ctx context.Context, file *mapping.File) (string, error) {
 	return "tests:\n" + b.String(), nil
 }
 
+// isException reports whether a rule is for a single page: its name is that of a file.
 func isException(s *Site, name string) bool { return s.has(name) }

@@ -11,27 +11,31 @@ type EventKind string
 // The kinds of event.
 const (
 	EventFailed  EventKind = "failed"  // a purge ended, and some or all of it was refused
-	EventHeld    EventKind = "held"    // a purge needs approval
+	EventHeld    EventKind = "held"    // a purge needs a person's approval
 	EventPaused  EventKind = "paused"  // an operator paused
-	EventResumed EventKind = "resumed" // somebody resumed, or the pause's time was over
+	EventResumed EventKind = "resumed" // an operator resumed, or the pause's time was over
 	EventStale   EventKind = "stale"   // pages were looked at after their purge and are stale
-	EventMended  EventKind = "mended"  // what an event said was wrong is well again
+	EventMended  EventKind = "mended"  // what an earlier event said was wrong is right again
 	EventUnheard EventKind = "unheard" // webhooks do not arrive
 )
 
-// EventKinds are all of them.
+// EventKinds are all the kinds that a receiver may ask for.
 func EventKinds() []EventKind {
 	return []EventKind{EventFailed, EventHeld, EventPaused, EventResumed, EventStale, EventMended, EventUnheard}
 }
 
-// Retried is what stands for the last event of a purge that had failed and is
-// tried again. Nobody is told of it.
+// Retried stands in for the last told event of a purge that failed and is tried again.
+// Nobody is told of it: it only records that a success is news.
 const Retried EventKind = "retried"
 
-// Tells is the event that is to be told of a purge whose last one was told; "":
-// none. What it says is true from the transaction on that makes it true, so
-// that nothing is told twice. The purge that sends stale pages once more is a
-// part of another's proof, which tells.
+// Tells gives the event that is to be told of a purge, when told is the last one that
+// was; "": none. It asks about the purge as it is and not about what changed. So the
+// store may call it after any change, in the transaction of the change, and nothing is
+// told twice or forgotten.
+//
+// A purge that sends stale pages once more tells nothing: it is a part of another purge's
+// proof, and that purge tells. A purge that waits for its origin needs no person, so it
+// is not told as held.
 func (p Purge) Tells(told EventKind) EventKind {
 	again := told == "" || told == EventHeld || told == Retried
 	switch {
@@ -48,41 +52,42 @@ func (p Purge) Tells(told EventKind) EventKind {
 	return ""
 }
 
-// Event is something that happened, as it was then.
+// Event is something that happened, as it was then. The store keeps it as JSON.
 type Event struct {
 	ID           string // rises with time
 	Kind         EventKind
 	At           time.Time
-	Repositories []string      // that it is about; nil: no one in particular
+	Repositories []string      // OWNER/NAME of those that it is about; nil: of none in particular
 	Purge        *Purge        `json:",omitempty"`
 	Pause        *Pause        `json:",omitempty"`
-	Waiting      *PauseWaiting `json:",omitempty"`
-	By           string        `json:",omitempty"` // who resumed; "": its time was over
+	Waiting      *PauseWaiting `json:",omitempty"` // of a pause: what it holds back
+	By           string        `json:",omitempty"` // of a resume: by whom; "": the pause's time was over
 	Silence      *Silence      `json:",omitempty"`
 }
 
-// PauseWaiting is what a pause holds back, or held back to its end.
+// PauseWaiting is how many purges and objects a pause holds back, or held back until it
+// ended.
 type PauseWaiting struct{ Purges, Objects int }
 
-// Silence is why an installation of the App is unheard.
+// Silence says why an installation of the App is unheard.
 type Silence struct {
 	Installation int64
-	Account      string        // that it is on; "": not known
-	Last         time.Time     // when its last webhook came; zero: that is not what is wrong
-	Habit        time.Duration // the longest time without one before
+	Account      string        // the GitHub account that it is on; "": not known
+	Last         time.Time     // when its last webhook came; zero: silence is not what is wrong
+	Habit        time.Duration // the longest time without a webhook before
 	Failed       int           // webhooks that GitHub's list shows as failed
 }
 
-// Receiver is somebody who is told of events.
+// Receiver is an address that is told of events.
 type Receiver struct {
-	ID           string // tells it from others, and gives nothing away
+	ID           string // a hash that tells it from others, and gives its address away to nobody
 	Events       []EventKind
-	Repositories []string // globs; none: all
+	Repositories []string // globs of OWNER/NAME; none: all repositories
 }
 
-// Hears reports whether an event is for this receiver. What is about several
-// repositories is for whom one of them is, and what is about none in
-// particular for everybody.
+// Hears reports whether an event is for this receiver. An event about several
+// repositories is for each receiver that hears of one of them. An event about none in
+// particular is for everybody.
 func (r Receiver) Hears(e Event) bool {
 	if !slices.Contains(r.Events, e.Kind) {
 		return false
@@ -92,26 +97,28 @@ func (r Receiver) Hears(e Event) bool {
 	})
 }
 
-// Hearing is what is known of an installation's webhooks, by those that are
+// Hearing is what is known of an installation's webhooks, by the deliveries that are
 // kept.
 type Hearing struct {
 	Installation int64
-	Webhooks     int
+	Webhooks     int // how many are kept
 	First, Last  time.Time
-	Longest      time.Duration // between one and the next
-	Told         bool          // that it is unheard
+	Longest      time.Duration // the longest time between one and the next
+	Told         bool          // receivers were told that it is unheard
 }
 
-// Of an installation whose webhooks are known for habitAfter, a silence is out
-// of the ordinary that is half as long again as the longest one before, weekends
-// among them, and never a shorter one than leastSilence.
+// A silence is out of the ordinary if it is longer than leastSilence and than one and a
+// half times the longest one before, which usually is a weekend. That is known of an
+// installation only if at least habitWebhooks deliveries are kept, over a time of at
+// least habitAfter.
 const (
 	habitAfter    = 7 * 24 * time.Hour
 	habitWebhooks = 10
 	leastSilence  = 24 * time.Hour
 )
 
-// Unheard reports whether no webhook came for longer than is its habit.
+// Unheard reports whether no webhook has come for longer than the installation's habit
+// allows.
 func (h Hearing) Unheard(now time.Time) bool {
 	return h.Webhooks >= habitWebhooks && h.Last.Sub(h.First) >= habitAfter &&
 		now.Sub(h.Last) > max(leastSilence, h.Longest+h.Longest/2)

@@ -1,11 +1,11 @@
-// Package ledger holds the nouns that purgebot keeps: for every environment
-// the commit that is live and the one that is desired, the purges that close
-// the distance between them, and the rules by which each may change.
+// Package ledger holds the nouns that purgebot keeps, and the rules by which each may
+// change: for every environment the commit that is live and the one that is desired, and
+// the purges that close the distance between them.
 //
-// It is pure: it does no I/O and takes the clock as an argument. Whatever is
-// compared here was recorded by GitHub, in GitHub's time: webhooks come late,
-// twice and out of order, and this machine's clock may be wrong. Read [Point]
-// and [Environment.Next] first.
+// It is pure: it does no I/O and takes the clock as an argument. What it compares was
+// recorded by GitHub, in GitHub's time, because webhooks come late, twice and out of
+// order, and this machine's clock may be wrong. Read [Point] and [Environment.Next]
+// first.
 package ledger
 
 import (
@@ -15,18 +15,19 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// Point is a commit in an environment's life, with the fact that put it there.
+// Point is a commit in an environment's life, with the fact that put it there. The fact
+// is a deployment's status, a commit status, a check run, a workflow run or a push.
 type Point struct {
 	SHA    string
-	Deploy int64     // GitHub's deployment id; 0 when something else is the trigger
-	Status int64     // id of the deployment status, or of the commit status, check run or workflow run that is the trigger; of pushes it orders those within a second
-	Began  time.Time // when the run began that a commit status, check run or workflow run ended; zero: a deployment or a push
+	Deploy int64     // GitHub's deployment id; 0: the fact is of another kind
+	Status int64     // id of the fact, of any kind but a push; a push's orders it among those of its second
+	Began  time.Time // when the run began whose end is the fact; zero: the fact is a deployment's or a push
 	At     time.Time // when GitHub recorded the fact, in whole seconds
 }
 
-// sameDeployment reports whether two successes of a commit are of one
-// deployment. A run that is run again deploys again; a push of what is live
-// already deploys nothing.
+// sameDeployment reports whether two successes of one commit are of the same deployment.
+// A run that is run again deploys again: it keeps its id and begins anew. A push of what
+// is live already deploys nothing, so it is the same deployment.
 func (p Point) sameDeployment(q Point) bool {
 	if p.Deploy != 0 || q.Deploy != 0 {
 		return p.Deploy == q.Deploy
@@ -34,8 +35,9 @@ func (p Point) sameDeployment(q Point) bool {
 	return p.Began.IsZero() || p.Status == q.Status && p.Began.Equal(q.Began)
 }
 
-// newerDeployment reports whether p was begun after q, whenever they ended:
-// deployments by id, runs by when they began. A push is over at once.
+// newerDeployment reports whether p was begun after q, whenever the two ended:
+// deployments by their ids, which rise, and runs by when they began. A push ends as it
+// begins, so it is always newer.
 func (p Point) newerDeployment(q Point) bool {
 	if p.Deploy != 0 {
 		return p.Deploy > q.Deploy
@@ -46,8 +48,9 @@ func (p Point) newerDeployment(q Point) bool {
 // IsZero reports whether nothing is known.
 func (p Point) IsZero() bool { return p.SHA == "" }
 
-// After reports whether GitHub recorded p after q: by time, then by status
-// id. Arrival decides nothing: webhooks come late, twice and out of order.
+// After reports whether GitHub recorded p after q: by time, and within one second by
+// status id. Arrival decides nothing: webhooks come late, twice and out of order.
+// Everything is after the zero Point.
 func (p Point) After(q Point) bool {
 	if q.IsZero() {
 		return true
@@ -63,28 +66,30 @@ type Environment struct {
 	ID      string
 	RepoID  int64
 	Name    string    // as GitHub spells it; names compare without case
-	Live    Point     // its purge is durably planned
-	Desired Point     // GitHub says that it is deployed
-	DueAt   time.Time // not before this moment of GitHub's clock (the rules' settle); zero: now
-	Fault   string    // why planning waits, in public words; "" when it doesn't
-	Seq     int64     // moves with every change; what compare-and-set compares
+	Live    Point     // its purge is durably planned; zero: nothing is live yet
+	Desired Point     // what GitHub says is deployed; zero: nothing is known to be
+	DueAt   time.Time // planning waits until this moment of GitHub's clock (the rules' settle); zero: it does not wait
+	Fault   string    // why planning waits, in public words; "": it does not
+	Seq     int64     // rises with every change; compare-and-set compares it
 }
 
-// Deployed is the environment once GitHub has told of a success, which is not
-// to be planned before due. Desired moves to it if GitHub recorded it after
-// what was desired and what is live. overtaken is the point that is deployed
-// and now not planned itself: the one that desired leaves, or a success that
-// came too late.
+// Deployed gives the environment after GitHub told of a success p, which is not to be
+// planned before due. Desired moves to p if GitHub recorded p after both what was desired
+// and what is live. overtaken is the point that was deployed and will not be planned
+// itself: the one that desired leaves, or p if it came too late; zero: there is none.
+// moved reports whether desired moved.
 func (e Environment) Deployed(p Point, due time.Time) (next Environment, overtaken Point, moved bool) {
 	if !p.After(e.Desired) || !p.After(e.Live) {
 		if p.SHA == e.Desired.SHA {
 			return e, Point{}, false
 		}
-		if p.Status == 0 { // a push: of those within GitHub's second, any may have come before it
+		if p.Status == 0 { // a push: any of those within GitHub's second may have come before it
 			p.Status = math.MaxInt64
 		}
 		return e, p, false
 	}
+	// What desired leaves is overtaken only if it was never planned and is another
+	// commit.
 	if e.Desired != e.Live && e.Desired.SHA != p.SHA {
 		overtaken = e.Desired
 	}
@@ -100,14 +105,15 @@ type Repository struct {
 	Installation  int64
 	DefaultBranch string
 	FirstSeen     time.Time // when this server first heard of it, by GitHub's clock
-	Compared      time.Time // up to when GitHub's deployments were compared with the ledger, by its clock; zero: never
-	Gone          string    // why nothing can be read or written there, in public words; "" while it is there
+	Compared      time.Time // GitHub's deployments up to then, by its clock, were compared with the ledger; zero: never
+	Gone          string    // why nothing can be read or written there, in public words; "": it is there
 }
 
 // FullName is OWNER/NAME.
 func (r Repository) FullName() string { return r.Owner + "/" + r.Name }
 
-// Step is what reconcile has to do for an environment.
+// Step is what reconcile has to do for an environment. It is also the environment's state
+// in states.go.
 type Step string
 
 // The steps.
@@ -118,7 +124,9 @@ const (
 	StepResend Step = "resend" // another deployment of the live commit: see Resend
 )
 
-// Next says what reconcile has to do now, by GitHub's clock.
+// Next says what reconcile has to do at a moment of GitHub's clock. Waiting comes before
+// the choice between plan and resend: a commit that settles is not looked at before it is
+// due.
 func (e Environment) Next(now time.Time) Step {
 	switch {
 	case e.Desired.IsZero() || e.Desired == e.Live:
@@ -132,12 +140,15 @@ func (e Environment) Next(now time.Time) Step {
 	}
 }
 
-// Resend reports whether a success of another deployment of the live commit
-// means that its targets must go out once more: when any of them was sent
-// before the success was recorded, since the deployment that came first may
-// only have built. Both are times of GitHub's clock, which records whole
-// seconds: the success may be up to one second younger than it says. first is
-// zero when nothing was sent yet.
+// Resend reports whether a success of another deployment of the live commit means that
+// the commit's targets must be sent once more. That is so if any of them was sent before
+// the success was recorded: the deployment that came first may only have built, so the
+// caches may have fetched the old page after that purge. A needless resend costs a
+// request; a missing one leaves stale pages.
+//
+// first is when the first target was sent; zero: none was. It and desired.At are times of
+// GitHub's clock. GitHub records whole seconds, so the success may be up to a second
+// younger than it says.
 func Resend(live, desired Point, first time.Time) bool {
 	if desired.sameDeployment(live) || first.IsZero() {
 		return false
@@ -145,17 +156,17 @@ func Resend(live, desired Point, first time.Time) bool {
 	return first.Before(desired.At.Add(time.Second))
 }
 
-// Rebuilt reports whether a success of another deployment of the live commit
-// came so long after the one that brought it live that nobody deployed the
-// commit with it: the site was built anew, as every night.
+// Rebuilt reports whether a success of another deployment of the live commit came so long
+// after the commit went live (more than within) that nobody deployed the commit by it:
+// the site was built anew, as every night. went is when the commit went live.
 func Rebuilt(live, desired Point, went time.Time, within time.Duration) bool {
 	return !desired.sameDeployment(live) && desired.At.Sub(went) > within
 }
 
-// Rollback reports whether moving from live to desired is a rollback: a newer
-// deployment of an ancestor of the live commit, or of a commit that was live
-// before. An older deployment that succeeds last is a crossing. The same holds
-// for what else triggers: see newerDeployment.
+// Rollback reports whether the move from live to desired is a rollback: a newer
+// deployment of an ancestor of the live commit, or of a commit that was live before. An
+// older deployment that succeeds last is no rollback but a crossing. The same holds for
+// other triggers: see newerDeployment.
 func Rollback(live, desired Point, ancestor, lived bool) bool {
 	return !live.IsZero() && desired.newerDeployment(live) && (ancestor || lived)
 }
@@ -168,32 +179,32 @@ const (
 	CauseDeploy    Cause = "deploy"
 	CausePush      Cause = "push"
 	CauseRollback  Cause = "rollback"
-	CauseAgain     Cause = "deployed again" // another deployment of the live commit
-	CauseRebuild   Cause = "rebuilt"        // another deployment of the live commit, long after the first
+	CauseAgain     Cause = "deployed again" // another deployment of the live commit: see Resend
+	CauseRebuild   Cause = "rebuilt"        // another deployment of the live commit, long after the first: see Rebuilt
 	CauseOvertaken Cause = "overtaken"      // what a commit served that was overtaken before it was planned
 	CauseComment   Cause = "comment"
-	CauseStale     Cause = "still stale" // pages that a purge left stale, once more; of no environment's life
+	CauseStale     Cause = "still stale" // stale pages of another purge, sent once more; no point of an environment is its reason
 )
 
-// State is a purge's state: planning → held | open → done | cancelled.
+// State is a purge's state. states.go has all transitions.
 type State string
 
 // The states of a purge.
 const (
-	Planning  State = "planning" // its targets are being written; nobody sees it
-	Held      State = "held"     // waits until someone releases it
-	Open      State = "open"     // may be sent
-	Done      State = "done"     // every target was accepted or failed
-	Cancelled State = "cancelled"
+	Planning  State = "planning"  // its targets are being written; nobody sees or sends it
+	Held      State = "held"      // waits until a person releases it or its origin is ready
+	Open      State = "open"      // its targets may be sent
+	Done      State = "done"      // every target was accepted or has failed
+	Cancelled State = "cancelled" // a person cancelled it, or a later purge covers it
 )
 
-// Fate is a target's state: waiting → claimed → accepted | failed.
+// Fate is a target's state. states.go has all transitions.
 type Fate string
 
 // The fates of a target.
 const (
-	Waiting  Fate = "waiting"
-	Claimed  Fate = "claimed"
+	Waiting  Fate = "waiting" // no request has it
+	Claimed  Fate = "claimed" // a request has it
 	Accepted Fate = "accepted"
 	Failed   Fate = "failed"
 	Dropped  Fate = "dropped" // its purge was cancelled before it was sent
@@ -205,12 +216,13 @@ const (
 	LaneDeploy = 1
 	LaneLarge  = 2
 
-	// LargePurge is the number of targets from which a deploy's purge goes
-	// behind the others: about two full requests of URLs.
+	// LargePurge is the number of targets from which a deployment's purge goes behind the
+	// others: about two full requests of URLs.
 	LargePurge = 1200
 )
 
-// Lane is the lane of a purge.
+// Lane is the lane of a purge. A person's purge goes first, whatever its size: the person
+// waits for it.
 func Lane(cause Cause, targets int) int {
 	switch {
 	case cause == CauseComment:
@@ -222,52 +234,54 @@ func Lane(cause Cause, targets int) int {
 	}
 }
 
-// Purge is one purge of one environment, or one asked for by a person.
+// Purge is one purge: of a move of an environment, or asked for by a person.
 type Purge struct {
 	ID          string
 	Key         string // the unguessable part of its page's address
 	RepoID      int64
-	EnvID       string
-	Environment string // the environment's name at the time
+	EnvID       string // "": it is of no environment
+	Environment string // the environment's name when the purge was planned
 	Cause       Cause
 	By          string // login of the person or bot that caused it
-	From, To    Point
+	From, To    Point  // the difference that it purges; a person's purge may have none
 	Network     mapping.Network
-	Account     string // of Akamai, that it is sent with; "": the default one
-	Start       string // where From came from, in public words, when it was not the ledger
-	Note        string // anything more that the status should say, in public words
+	Account     string // the Akamai account that it is sent with, by its name
+	Start       string // where From came from, in public words; "": from the ledger
+	Note        string // what else the status should say, in public words
 	Lane        int
-	Version     int64
+	Version     int64 // rises with each change that its words may show
 	State       State
 	Counts      Counts
-	Reason      string // of the first failed target, in public words
-	Unmatched   []string
+	Reason      string   // of the first failed target, in public words
+	Unmatched   []string // changed paths that no rule matched
 	CreatedAt   time.Time
-	OpenedAt    time.Time
-	DoneAt      time.Time // when Akamai's own estimate has passed; may lie ahead of the last answer
-	EndedBy     string    // who cancelled it; "": nobody did
-	Closed      string    // why a held purge's status waits no longer, or what covers a cancelled one; in public words
+	OpenedAt    time.Time // when it was opened, or last opened again; zero: not yet
+	DoneAt      time.Time // when Akamai's own estimate has passed; may lie ahead of now
+	EndedBy     string    // login of the person who cancelled it; "": nobody did
+	Closed      string    // why a held purge's status waits no longer, or which purge covers a cancelled one; in public words
 	Proof       Proof     // whether it took effect
-	Paused      string    // why nothing of it is sent at the moment, in public words; "": nothing is wrong
-	PausedBy    string    // the operator who paused it, and why, as "NAME: REASON"; "": nobody did
+	Paused      string    // why nothing of it is sent at the moment, in public words; "": it is not paused
+	PausedBy    string    // the operator who paused it, and why, as "NAME: REASON"; "": no operator did
 }
 
-// Covered reports whether the purge was held and ended since a later one
-// purges all that it would.
+// Covered reports whether the purge was held and has ended because a later purge sends
+// all that it would have sent.
 func (p Purge) Covered() bool { return p.State == Cancelled && p.EndedBy == "" && p.Closed != "" }
 
-// Counts counts a purge's targets.
+// Counts counts a purge's targets. URLs, Tags and CPCodes count all of them, whatever
+// their fate.
 type Counts struct {
-	URLs, Tags, CPCodes int // all targets, whatever their fate
-	Accepted            int
-	Failed              int
-	Untried             int // of the failed ones, those that were not even tried: their host was over its limit
+	URLs, Tags, CPCodes int // by kind, whatever their fate
+	Accepted            int // by Akamai
+	Failed              int // refused by Akamai or by policy, or not tried
+	Untried             int // those of Failed that were not tried, because their host was over its limit
 }
 
 // Total is the number of targets.
 func (c Counts) Total() int { return c.URLs + c.Tags + c.CPCodes }
 
-// Left is the number of targets that have not ended.
+// Left is the number of targets that have not ended. After a cancel, dropped targets are
+// still among them.
 func (c Counts) Left() int { return c.Total() - c.Accepted - c.Failed }
 
 // Add counts a target of a kind.
@@ -288,33 +302,33 @@ type Target struct {
 	Seq     int64
 	mapping.Target
 	Fate      Fate
-	RequestID string
-	Answer    Answer // of Akamai's, that decided its fate; zero: none did
+	RequestID string // the request that has it, or that it ended in; "": none
+	Answer    Answer // the answer of Akamai that decided its fate; zero: none did
 }
 
 // Answer is what Akamai answered to one attempt of a request.
 type Answer struct {
-	At        time.Time
-	Status    int    // of HTTP; 0: there was no answer
-	Words     string // Akamai's own
-	PurgeID   string // where it was accepted
-	SupportID string // for Akamai's support
+	At        time.Time // when it was settled
+	Status    int       // the HTTP status; 0: there was no answer
+	Words     string    // Akamai's own
+	PurgeID   string    // Akamai's id of what it accepted; "": it did not
+	SupportID string    // Akamai's id of the answer, for its support
 }
 
-// Deploy is a deployment status as GitHub sent it.
+// Deploy is a deployment status as GitHub sent it, or another fact that deploys.
 type Deploy struct {
 	Point
 	EnvID   string
-	State   string // GitHub's word
-	Creator string
-	Known   bool // of a push, which has no id: it was told before
+	State   string // GitHub's word, such as "success"
+	Creator string // login of its author
+	Known   bool   // of a push, which has no id: it was told before
 }
 
-// Push is a branch that moved.
+// Push is the fact that a branch moved.
 type Push struct {
 	RepoID        int64
 	Branch        string
-	Before, After string
+	Before, After string // the commits that it moved from and to; all zeros: there was, or is, no branch
 	At            time.Time
-	Delivery      string // id of the delivery that told it
+	Delivery      string // id of the delivery that told of it
 }

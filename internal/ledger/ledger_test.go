@@ -13,7 +13,7 @@ func point(sha string, deploy, status int64, at time.Duration) ledger.Point {
 	return ledger.Point{SHA: sha, Deploy: deploy, Status: status, At: noon.Add(at)}
 }
 
-// run is a success of a run that took so long.
+// run is the success of a run that took so long.
 func run(sha string, id int64, at, took time.Duration) ledger.Point {
 	return ledger.Point{SHA: sha, Status: id, Began: noon.Add(at - took), At: noon.Add(at)}
 }

@@ -82,8 +82,8 @@ func TestCount(t *testing.T) {
 	}
 }
 
-// Every host's marker has to show the commit, whichever comes last; of a sample
-// one page is enough.
+// Every host's marker must show the commit, whichever comes last. Of a sample, one page
+// is enough.
 func TestSightsTogether(t *testing.T) {
 	shows, not, sick := ledger.Sight{Shows: true}, ledger.Sight{}, ledger.Sight{Sick: "503"}
 	for name, test := range map[string]struct {
@@ -112,7 +112,7 @@ func TestLookEvery(t *testing.T) {
 	for waited, want := range map[time.Duration]time.Duration{
 		0:                time.Second,
 		20 * time.Second: 6 * time.Second,
-		28 * time.Second: 2 * time.Second, // then its time is over
+		28 * time.Second: 2 * time.Second, // its time is over after that
 		40 * time.Second: 11 * time.Second,
 		time.Hour:        15 * time.Second,
 	} {

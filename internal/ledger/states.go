@@ -8,13 +8,13 @@ type RequestState string
 // The states of a request.
 const (
 	RequestReady    RequestState = "ready"   // waits to be sent again
-	RequestSending  RequestState = "sending" // somebody has claimed it, for the length of a lease
+	RequestSending  RequestState = "sending" // a process has claimed it, for the length of a lease
 	RequestAccepted RequestState = "accepted"
 	RequestRefused  RequestState = "refused" // nothing of it is left to send
 	RequestSplit    RequestState = "split"   // two others carry what it had
 )
 
-// Change is what changes a state.
+// Change is something that changes a state. Its text is what docs/architecture.md shows.
 type Change string
 
 // The changes.
@@ -63,7 +63,7 @@ const (
 	Closed    Change = "nothing more is asked for"
 )
 
-// Transition is a change that may be, from a state to a state. The
+// Transition is a change that can come in a state, and the state to which it leads. The
 // empty state stands for what is not there yet.
 type Transition[S ~string] struct {
 	From S
@@ -71,12 +71,12 @@ type Transition[S ~string] struct {
 	To   S
 }
 
-// Transitions are all that one noun may go through. What is not among
-// them does not happen: the store writes a state only by a change of these, and only to
-// rows in a state in which it may come.
+// Transitions are all that one noun may go through. What is not among them does not
+// happen: the store writes a state only by one of these changes, and only in rows that
+// are in a state in which the change can come.
 type Transitions[S ~string] []Transition[S]
 
-// Next gives the state after a change; false: it can't come in this state.
+// Next gives the state after a change; false: the change can't come in this state.
 func (all Transitions[S]) Next(from S, on Change) (S, bool) {
 	i := slices.IndexFunc(all, func(t Transition[S]) bool { return t.From == from && t.On == on })
 	if i < 0 {
@@ -85,8 +85,8 @@ func (all Transitions[S]) Next(from S, on Change) (S, bool) {
 	return all[i].To, true
 }
 
-// By gives the states in which a change can come, and the one that it leads
-// to, which is the same from each of them.
+// By gives the states in which a change can come, and the state to which it leads. The
+// tables keep to one target state for each change: the SQL that writes it has only one.
 func (all Transitions[S]) By(on Change) (from []S, to S) {
 	for _, t := range all {
 		if t.On == on {
@@ -96,7 +96,7 @@ func (all Transitions[S]) By(on Change) (from []S, to S) {
 	return from, to
 }
 
-// To gives the states from which any change leads to a state.
+// To gives the states from which any change leads to a state, each once.
 func (all Transitions[S]) To(to S) (from []S) {
 	for _, t := range all {
 		if t.To == to && !slices.Contains(from, t.From) {
@@ -106,8 +106,9 @@ func (all Transitions[S]) To(to S) (from []S) {
 	return from
 }
 
-// Environments are the transitions of an environment. Its state is no column:
-// [Environment.Next] reads it off the two commits.
+// Environments are the transitions of an environment. Its state is not stored:
+// [Environment.Next] derives it from the two commits and the time. The tables are
+// functions, not variables, so that nobody can change them.
 func Environments() Transitions[Step] {
 	return Transitions[Step]{
 		{StepNone, Deployed, StepPlan},
@@ -125,8 +126,9 @@ func Environments() Transitions[Step] {
 	}
 }
 
-// Purges are the transitions of a purge. A pause is none of its states: it
-// keeps an open purge's targets waiting.
+// Purges are the transitions of a purge. A pause is not a state: it keeps an open purge's
+// targets waiting. A retry leaves an open purge open, so that both states need only one
+// change.
 func Purges() Transitions[State] {
 	return Transitions[State]{
 		{"", Planned, Planning},
@@ -145,12 +147,13 @@ func Purges() Transitions[State] {
 	}
 }
 
-// Targets are the transitions of a target.
+// Targets are the transitions of a target. Accepted and dropped targets never change
+// again.
 func Targets() Transitions[Fate] {
 	return Transitions[Fate]{
 		{"", Allowed, Waiting},
 		{"", Disallowed, Failed},
-		{Failed, Allowed, Waiting}, // judged anew
+		{Failed, Allowed, Waiting}, // judged anew, by a retry or a release
 		{Failed, Disallowed, Failed},
 		{Waiting, Disallowed, Failed},
 		{Waiting, Claim, Claimed},
@@ -164,9 +167,9 @@ func Targets() Transitions[Fate] {
 	}
 }
 
-// Requests are the transitions of a request. One that is sent may be sent
-// again when its lease is over: the process that sent it is gone, and nobody
-// knows whether Akamai had it.
+// Requests are the transitions of a request. A request that is being sent may be sent
+// again when its lease is over: the process that sent it is gone, and nobody knows
+// whether Akamai got it. To purge twice does no harm; not to purge leaves stale pages.
 func Requests() Transitions[RequestState] {
 	return Transitions[RequestState]{
 		{"", Send, RequestSending},

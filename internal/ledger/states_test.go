@@ -18,8 +18,8 @@ func TestTransitions(t *testing.T) {
 	t.Run("proof", func(t *testing.T) { sound(t, ledger.Proofs(), "") })
 }
 
-// sound checks that a change leads to one state, that every state can come to
-// be, and that nothing but what has ended stays as it is for ever.
+// sound checks that each change leads to one state, that every state can be reached, and
+// that only the end states have no way out.
 func sound[S ~string](t *testing.T, all ledger.Transitions[S], begins S, ends ...S) {
 	t.Helper()
 	for i, one := range all {
@@ -59,7 +59,7 @@ func TestNextState(t *testing.T) {
 	}
 }
 
-// What the table says of an environment is what its commits come to.
+// What the table says of an environment is what Next derives from its commits.
 func TestEnvironmentsDoWhatTheirTransitionsSay(t *testing.T) {
 	live, other := point("a", 1, 1, 0), point("b", 2, 2, time.Second)
 	soon := noon.Add(time.Minute)

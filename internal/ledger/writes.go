@@ -5,30 +5,31 @@ import (
 	"time"
 )
 
-// Writes are the moments within the last hour at which one installation of
-// the App wrote something to GitHub, the oldest first. GitHub allows 80 such
-// requests a minute and 500 an hour, and refuses an installation that asks for
-// more: https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
+// Writes are the moments within the last hour at which one installation of the App wrote
+// something to GitHub, the oldest first. GitHub allows 80 such requests a minute and 500
+// an hour, and refuses an installation that asks for more:
+// https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 type Writes []time.Time
 
-// Urgency says how long something to be written may be kept waiting. What
-// waits is rendered when it is written, so it is merged with what comes next.
+// Urgency says how long a text for GitHub may be kept waiting. It is rendered only when
+// it is written, so what waits is merged with what comes after it.
 type Urgency int
 
-// The urgencies, the least first: whoever waits longest waits for the least.
+// The urgencies, from the least urgent to the most urgent. Take orders by most, not by
+// these numbers.
 const (
-	Refused   Urgency = iota // an answer to who may not: dropped where there is no room
+	Refused   Urgency = iota // an answer to a person who may not ask: dropped where there is no room
 	Preview                  // what a pull request would purge
 	FirstWord                // what a deployment will purge
 	Progress                 // words that others will replace
-	Person                   // an answer to somebody who may ask for it
+	Person                   // an answer to a person who may ask
 	LastWord                 // how a purge ended
 )
 
-// most is how many writes there may be in a minute and in an hour so that one
-// of an urgency may follow. Each leaves room for all above it, and the last word
-// of a purge waits for nothing but GitHub itself. GitHub's clock is not ours: a
-// little is spare.
+// most is how many writes there may have been in the last minute and in the last hour so
+// that one of this urgency may follow. Each urgency leaves room for all above it. The
+// last word of a purge waits for nothing but GitHub itself. GitHub's limits are 80 and
+// 500; the rest is spare, because GitHub's clock is not ours.
 func (u Urgency) most() (minute, hour int) {
 	switch u {
 	case Refused:
@@ -49,11 +50,12 @@ func (u Urgency) most() (minute, hour int) {
 // skew is how far the clocks of replicas may differ.
 const skew = time.Minute
 
-// Take adds a write of an urgency, if there is room for it now. Else it gives
-// the time until there is, provided that nobody else writes; never zero.
+// Take adds a write of an urgency if there is room for it now. Otherwise it adds nothing
+// and returns how long it takes until there is room, provided that nobody else writes;
+// never zero. It always returns the writes without those that do not count any more.
 func (w Writes) Take(now time.Time, u Urgency) (Writes, time.Duration) {
 	w = slices.DeleteFunc(slices.Clone(w), func(t time.Time) bool {
-		return !t.After(now.Add(-time.Hour)) || t.After(now.Add(skew)) // or it was written by a clock that was wrong
+		return !t.After(now.Add(-time.Hour)) || t.After(now.Add(skew)) // over an hour ago, or written by a wrong clock
 	})
 	minute, hour := u.most()
 	var wait time.Duration

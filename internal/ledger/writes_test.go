@@ -9,9 +9,8 @@ import (
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
-// A merge train: far more to say than GitHub takes. Whatever comes in whatever
-// order, no minute has 80 writes and no hour 500, and the last word of a purge is
-// never behind.
+// A merge train has far more to say than GitHub takes. Whatever comes in whatever order,
+// no minute has 80 writes and no hour 500, and the last word of a purge is never late.
 func TestWritesStayUnderGitHubsLimits(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -65,13 +64,13 @@ func TestWritesStayUnderGitHubsLimits(t *testing.T) {
 	}
 }
 
-// A stranger comments forty times a minute and pushes to pull requests as often,
-// for hours. Whoever may ask is answered within two seconds of the test's clock,
-// and how a purge ended is told within five.
+// A stranger comments forty times a minute and pushes to pull requests as often, for
+// hours. A person who may ask is answered within two seconds of the test's clock, and how
+// a purge ended is told within five.
 func TestAStrangersFloodDelaysNobody(t *testing.T) {
 	type write struct {
 		due time.Time
-		at  time.Time // when it is asked for (again)
+		at  time.Time // when it is asked for, or asked for again
 		u   ledger.Urgency
 	}
 	begin := time.Unix(1_700_000_000, 0)
@@ -102,7 +101,7 @@ func TestAStrangersFloodDelaysNobody(t *testing.T) {
 		if writes, wait = writes.Take(next.at, next.u); wait == 0 {
 			latest[next.u] = max(latest[next.u], next.at.Sub(next.due))
 			done[next.u]++
-		} else if next.u > ledger.Preview && next.u != ledger.Progress { // a refusal is dropped, and what comes next takes the others' place
+		} else if next.u > ledger.Preview && next.u != ledger.Progress { // a refusal is dropped; a preview or progress is replaced by what comes next
 			next.at = next.at.Add(wait + min(wait, 10*time.Second)) // the longest that the pipeline puts it off
 			queue = append(queue, next)
 		}
@@ -151,7 +150,8 @@ func TestWritesByUrgency(t *testing.T) {
 	}
 }
 
-// Writes of a clock that was an hour ahead hold up none once it is right.
+// Writes that were dated by a clock an hour ahead hold up nothing once the clock is
+// right.
 func TestWritesOfAClockThatWasWrong(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	var w ledger.Writes

@@ -1,5 +1,5 @@
-// Package metrics tells Prometheus how the server is, by what the ledger says
-// at that moment.
+// Package metrics tells Prometheus how the server is doing. It reads the ledger at each
+// scrape.
 package metrics
 
 import (
@@ -17,9 +17,8 @@ import (
 	"github.com/purgebot/purgebot/internal/store"
 )
 
-// New makes the handler of /metrics. ready says why the database can't be
-// used, as [store.Store.Ready] does.
-// more are figures that only the process knows.
+// New makes the handler of /metrics. ready returns why the database can't be used, as
+// [store.Store.Ready] does. more are figures that only this process knows.
 func New(ledger *store.Reader, ready func(context.Context) error, log *slog.Logger, more ...prometheus.Collector) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(more...)
@@ -28,7 +27,7 @@ func New(ledger *store.Reader, ready func(context.Context) error, log *slog.Logg
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
 
-// BuildInfo says which program this is, by its labels.
+// BuildInfo tells by its labels which program this is; its value is always 1.
 func BuildInfo(version, commit string) prometheus.Collector {
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "purgebot_build_info", Help: "1; the labels say which program this is.",
@@ -38,7 +37,7 @@ func BuildInfo(version, commit string) prometheus.Collector {
 	return info
 }
 
-// ReloadOK tells whether the last change of the configuration was taken.
+// ReloadOK tells whether the last change of the configuration was taken over.
 func ReloadOK() prometheus.Gauge {
 	return prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "purgebot_config_reload_ok",
@@ -46,8 +45,8 @@ func ReloadOK() prometheus.Gauge {
 	})
 }
 
-// queueCollector reads the figures when they are asked for: nothing is
-// counted twice, and every replica says the same of the shared queue.
+// queueCollector reads its figures from the ledger when Prometheus asks. So a restart
+// loses no count, and every replica reports the same about the shared queue.
 type queueCollector struct {
 	ledger *store.Reader
 	ready  func(context.Context) error
@@ -58,6 +57,7 @@ func gauge(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
 }
 
+// descs are the gauges without labels. Collect relies on their order.
 func (q *queueCollector) descs() []*prometheus.Desc {
 	return []*prometheus.Desc{
 		gauge("purgebot_deliveries_waiting", "Webhook deliveries stored and not handled yet."),
@@ -69,8 +69,8 @@ func (q *queueCollector) descs() []*prometheus.Desc {
 	}
 }
 
-// accountDescs are of each Akamai account: the label tells which, where there
-// are several.
+// accountDescs are the gauges of each Akamai account. They have a label with the account
+// only if there are several.
 func accountDescs(labels ...string) (waiting, paused *prometheus.Desc) {
 	return gauge("purgebot_targets_waiting", "Objects of open purges that are neither accepted nor failed.", labels...),
 		gauge("purgebot_akamai_paused", "1 while nothing is sent to Akamai: credentials, clock, grant, or Akamai is away.", labels...)
@@ -80,14 +80,14 @@ func databaseUp() *prometheus.Desc {
 	return gauge("purgebot_database_up", "0 while the database can't be used; what waits may not be known then.")
 }
 
-// Describe implements prometheus.Collector. It tells of nothing: what labels
-// there are changes with the configuration.
+// Describe implements prometheus.Collector. It describes nothing, because the labels
+// change with the configuration; Prometheus's library then does not check the metrics.
 func (q *queueCollector) Describe(chan<- *prometheus.Desc) {}
 
-// Collect implements prometheus.Collector. What can't be read is left out: the
-// process is up all the same.
+// Collect implements prometheus.Collector. It leaves out what can't be read, because the
+// scrape must still show that the process is up. purgebot_database_up always comes.
 func (q *queueCollector) Collect(ch chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // Prometheus waits ten
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second) // Prometheus waits 10 s by default
 	defer cancel()
 	up := 1.0
 	if err := q.ready(ctx); err != nil {
@@ -103,14 +103,16 @@ func (q *queueCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	_, aside, err := q.ledger.DeliveriesSetAside(ctx, 0)
 	if err != nil {
-		return // it was well a moment ago
+		return // the read before this one succeeded; the next scrape tries again
 	}
+	// In the order of descs.
 	for i, v := range []int{queue.Deliveries, aside, queue.Posts, queue.Notices, queue.Refused, int(queue.PausedFor.Seconds())} {
 		ch <- prometheus.MustNewConstMetric(q.descs()[i], prometheus.GaugeValue, float64(v))
 	}
 	collectAccounts(ch, queue.Accounts)
 }
 
+// collectAccounts reports the gauges of each account.
 func collectAccounts(ch chan<- prometheus.Metric, accounts []store.Account) {
 	for _, a := range accounts {
 		var labels, values []string

@@ -18,12 +18,12 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// end lets all trouble cease and everything come to rest, and checks.
+// end stops all faults, lets everything come to rest, and checks the result.
 func (p *life) end(ctx context.Context) (problems []string, err error) {
 	p.akamaiF.left.Store(0)
 	p.githubF.left.Store(0)
 	p.route.Store(int32(github.Send))
-	if p.second != nil { // the clocks are as right as they must be
+	if p.second != nil { // the clocks are as right as they have to be
 		p.wrong[0].Store(int64(30 * time.Second))
 		p.wrong[1].Store(-int64(30 * time.Second))
 	}
@@ -45,7 +45,8 @@ func (p *life) end(ctx context.Context) (problems []string, err error) {
 	return append(problems, replayed...), err
 }
 
-// recover waits until the server has looked for what it missed, and rests.
+// recover waits until the server has asked GitHub for what it missed, and has come to
+// rest.
 func (p *life) recover(ctx context.Context) (problems []string) {
 	compared := func() int { return strings.Count(p.said.String(), `msg="compared with GitHub"`) }
 	before := compared()
@@ -65,7 +66,8 @@ func (p *life) rest(ctx context.Context) (problems []string) {
 	return p.poll(ctx, func() []string { return p.restless(ctx) })
 }
 
-// poll waits until there is no problem left. Time runs faster meanwhile.
+// poll waits until look finds no problem. Time runs faster meanwhile, so that nobody
+// waits for real back-offs.
 func (p *life) poll(ctx context.Context, look func() []string) (problems []string) {
 	ctx, cancel := context.WithTimeout(ctx, servertest.Patience/2)
 	defer cancel()
@@ -84,7 +86,7 @@ func (p *life) poll(ctx context.Context, look func() []string) (problems []strin
 	}
 }
 
-// restless says what is still under way, or is not live as it ought to be.
+// restless says what is still under way, or is not live as it should be.
 func (p *life) restless(ctx context.Context) (problems []string) {
 	q, err := p.Server.Store().Queue(ctx)
 	if err != nil || q.Deliveries+q.Environments+q.Targets+q.Posts > 0 {
@@ -108,7 +110,7 @@ func (p *life) restless(ctx context.Context) (problems []string) {
 	return problems
 }
 
-// name is what the script calls a commit.
+// name is a commit's name in the script.
 func (p *life) name(sha string) string {
 	for name, c := range p.commits {
 		if c.sha == sha {
@@ -118,7 +120,7 @@ func (p *life) name(sha string) string {
 	return sha
 }
 
-// retry presses Retry on every purge of which Akamai refused something.
+// retry presses Retry on every purge that has refused objects.
 func (p *life) retry(ctx context.Context) (retried bool, err error) {
 	purges, err := p.Server.Store().Recent(ctx, 1000)
 	if err != nil {
@@ -136,7 +138,7 @@ func (p *life) retry(ctx context.Context) (retried bool, err error) {
 	return retried, nil
 }
 
-// words checks the statuses that GitHub shows in the end.
+// words checks the statuses that GitHub shows at the end.
 func (p *life) words() (problems []string) {
 	last := map[string]github.Status{}
 	for _, s := range p.GitHub.Statuses(p.FullName(), "") {
@@ -156,7 +158,7 @@ func (p *life) words() (problems []string) {
 			closed := strings.Contains(s.Description, " purged in ") || strings.HasPrefix(s.Description, "Purged as part of ") || strings.HasPrefix(s.Description, "Nothing to purge") ||
 				p.ref.failed[environment][success.sha] && strings.HasPrefix(s.Description, "Deploy failed") ||
 				p.ref.again[environment][success.sha] && strings.Contains(s.Description, "when "+environment)
-			quiet := environment == follower // of a push that another overtook nothing is said
+			quiet := environment == follower // a push that another one overtook has no status
 			if !success.unseen && (told && (s.State != "success" || !closed) || !told && !quiet) {
 				problems = append(problems, fmt.Sprintf("%s was deployed to %s, and its status is %s %q", p.name(success.sha), environment, s.State, s.Description))
 			}
@@ -166,8 +168,7 @@ func (p *life) words() (problems []string) {
 	return slices.Compact(problems)
 }
 
-// replay tells every fact once more under another delivery id: it changes
-// nothing.
+// replay tells every fact once more, under another delivery id. That must change nothing.
 func (p *life) replay(ctx context.Context) (problems []string, err error) {
 	purges := len(p.Akamai.Accepted())
 	seen := map[string]bool{}
@@ -192,6 +193,7 @@ func (p *life) replay(ctx context.Context) (problems []string, err error) {
 	return problems, nil
 }
 
+// tell sends a delivery to the server as GitHub would, signed, under another id.
 func (p *life) tell(ctx context.Context, d github.Delivery) error {
 	mac := hmac.New(sha256.New, []byte(p.Secret))
 	mac.Write(d.Body)

@@ -14,35 +14,34 @@ import (
 	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
-// TestModel holds the whole program against a tiny model of it: lives of a
-// site that a seed makes up, with webhooks lost, late, twice and out of order,
-// faults of GitHub and Akamai, and restarts in the middle. Whatever happened,
-// when all trouble is over no cache may hold anything older than what is
-// deployed, nothing was purged that did not change, the ledger has live what
-// GitHub recorded last, and every status has ended.
+// TestModel holds the whole program against a tiny model of it. A seed makes up lives of
+// a site: webhooks are lost, late, doubled and out of order, GitHub and Akamai fail, and
+// the server is restarted in the middle. When all trouble is over, these must hold: no
+// cache may have anything older than what is deployed; nothing was purged that did not
+// change; live in the ledger is what GitHub recorded last; every status has ended.
 //
-// PURGEBOT_TEST_SEED replays one life, as far as the race between the events
-// and the server can be replayed; PURGEBOT_TEST_LIVES says how many there are,
-// and PURGEBOT_TEST_SHRINK shortens one that fails. One that is of use as it
-// is goes to testdata/script.
+// PURGEBOT_TEST_SEED replays one life, as far as the race between the events and the
+// server can be replayed. PURGEBOT_TEST_LIVES says how many lives there are.
+// PURGEBOT_TEST_SHRINK shortens a life that fails. A shortened life that is worth keeping
+// goes to testdata/script.
 func TestModel(t *testing.T) {
 	tryLives(t, 4, func(testing.TB) string { return "" }, false)
 }
 
-// The same on PostgreSQL. There a crash is no more than a server that reaches
-// nobody any more and stops; TestReplicaTakesOver has a real one.
+// The same on PostgreSQL. A crash there is only a server that reaches nobody any more and
+// stops; TestReplicaTakesOver has a real crash.
 func TestModelOnPostgres(t *testing.T) {
 	tryLives(t, 2, storetest.Postgres, false)
 }
 
-// Two replicas whose clocks are a minute apart, as far as they may be, and now
-// and then an hour wrong, until somebody sets them. Nothing is lost or too much
-// for that, and whatever was put off by a wrong clock is due once it is right.
+// Two replicas have clocks that are a minute apart, as far as they may be, and now and
+// then an hour wrong until they are set. That loses nothing and purges nothing too much.
+// What a wrong clock put off is due once the clock is right.
 func TestModelOfReplicas(t *testing.T) {
 	tryLives(t, 2, storetest.Postgres, true)
 }
 
-// modelSeeds are the seeds to try, n of them if nobody says otherwise.
+// modelSeeds are the seeds to try: n random ones, unless the environment says otherwise.
 func modelSeeds(t *testing.T, n int) (seeds []uint64) {
 	t.Helper()
 	number := func(variable string) (uint64, bool) {
@@ -65,7 +64,7 @@ func modelSeeds(t *testing.T, n int) (seeds []uint64) {
 	return seeds
 }
 
-// tryLives plays so many lives side by side, each on a database of its own.
+// tryLives plays n lives side by side, each on a database of its own.
 func tryLives(t *testing.T, n int, database func(testing.TB) string, replicas bool) {
 	t.Helper()
 	t.Parallel()
@@ -78,7 +77,7 @@ func tryLives(t *testing.T, n int, database func(testing.TB) string, replicas bo
 	}
 }
 
-// Lives that showed something once, and those that a user would name.
+// Lives that once showed a fault, and those that a user would name.
 func TestModelScripts(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("testdata/script/*.txt")
@@ -103,6 +102,8 @@ func TestModelScripts(t *testing.T) {
 	}
 }
 
+// tryScript plays a script and fails the test with what is wrong, and with the script
+// that shows it. database is an address; "": a SQLite file of its own.
 func tryScript(t *testing.T, script []string, database string) {
 	t.Helper()
 	problems, said, err := runModel(t.Context(), t.TempDir(), database, script)
@@ -121,7 +122,8 @@ func tryScript(t *testing.T, script []string, database string) {
 	}
 }
 
-// shrink leaves out of a script that fails whatever it fails without.
+// shrink removes lines from a failing script as long as it still fails: first large
+// parts, then smaller ones.
 func shrink(t *testing.T, script, problems []string) (shorter, why []string) {
 	for size := len(script) / 2; size > 0; size /= 2 {
 		for at := 0; at+size <= len(script); {
@@ -136,7 +138,7 @@ func shrink(t *testing.T, script, problems []string) (shorter, why []string) {
 	return script, problems
 }
 
-// fails plays a script a few times, since a race is not lost each time.
+// fails plays a script a few times, since a race is not lost every time.
 func fails(t *testing.T, script []string) []string {
 	t.Helper()
 	const times = 3

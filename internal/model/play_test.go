@@ -27,14 +27,14 @@ import (
 	"github.com/purgebot/purgebot/internal/standin/github"
 )
 
-// nowhere is where GitHub's webhook leads while the server is down.
+// nowhere is where GitHub's webhooks go while the server is down.
 const nowhere = "http://127.0.0.1:1/webhook"
 
 // slow is how long a slow answer of Akamai takes.
 const slow = 200 * time.Millisecond
 
-// life is one script on a stage: what happens to a site, beside the model of
-// what ought to come of it.
+// life is one script on a stage: what happens to a site, with the model of what should
+// come of it.
 type life struct {
 	*stage.Stage
 	ref  *reference
@@ -43,27 +43,29 @@ type life struct {
 	commits     map[string]*modelCommit // by their names in the script
 	deployments map[string]*modelDeployment
 	head        string // of main: a commit's name
-	begun       bool   // the server was started once
+	begun       bool   // the server has been started once
 	pull        int    // the pull request that people comment on
 
 	ahead   atomic.Int64    // how far all clocks are ahead of the real one
-	further atomic.Int64    // how much further the server's is: in the end, so that nobody waits
-	wrong   [2]atomic.Int64 // how far the clocks of the replicas are ahead of that
+	further atomic.Int64    // how much further ahead the server's clock is: at the end, so that nobody waits
+	wrong   [2]atomic.Int64 // how far each replica's clock is ahead of that
 	second  func() error    // stops the second replica; nil: there is none
 	route   atomic.Int32
 	akamaiF faults
 	githubF faults
-	refused atomic.Pointer[string] // the object that Akamai refuses
+	refused atomic.Pointer[string] // the object that Akamai refuses; nil: none
 	sending atomic.Int64           // until when a slow request is under way
 }
 
+// modelCommit is a commit of the script.
 type modelCommit struct {
 	name, sha string
 	tree      tree
 	parent    string
-	before    []string // what main was at when this was pushed
+	before    []string // what main was at when this commit was pushed
 }
 
+// modelDeployment is a deployment of the script.
 type modelDeployment struct {
 	id          int64
 	commit      *modelCommit
@@ -91,9 +93,8 @@ func (f *faults) next() string {
 	return *f.kind.Load()
 }
 
-// runModel plays a script to its end, lets everything come to rest, and says
-// what is not as it ought to be, one line each. The error is about the test
-// itself.
+// runModel plays a script to its end, lets everything come to rest, and returns what is
+// not as it should be, one line each. The error is about the test itself.
 func runModel(ctx context.Context, dir, database string, script []string) (problems []string, said string, err error) {
 	p, err := newLife(ctx, dir, database)
 	if err != nil {
@@ -114,6 +115,8 @@ func runModel(ctx context.Context, dir, database string, script []string) (probl
 	return problems, p.said.String(), err
 }
 
+// newLife makes a site with one commit and the stage for it. The server is not started
+// yet.
 func newLife(ctx context.Context, dir, database string) (*life, error) {
 	ref, err := newReference()
 	if err != nil {
@@ -165,17 +168,18 @@ func (p *life) openPull(ctx context.Context, dir string) (err error) {
 	return err
 }
 
-// now is the clock of the script: the real one, and what it said to wait.
+// now is the script's clock: the real one plus what the script waited.
 func (p *life) now() time.Time { return time.Now().Add(time.Duration(p.ahead.Load())) }
 
-// serverNow is the server's, which runs ahead in the end.
+// serverNow is the server's clock, which runs ahead at the end.
 func (p *life) serverNow() time.Time { return p.replicaNow(0) }
 
 func (p *life) replicaNow(i int) time.Time {
 	return p.now().Add(time.Duration(p.further.Load() + p.wrong[i].Load()))
 }
 
-// startSecond starts a second replica, which no webhook reaches and nothing stops.
+// startSecond starts a second replica, to which no webhook goes and which the script does
+// not stop.
 func (p *life) startSecond(ctx context.Context) (err error) {
 	if strings.HasPrefix(p.Config.Database, "sqlite:") {
 		return nil // a file has one process
@@ -212,20 +216,21 @@ func (p *life) write(ctx context.Context, dir string, c *modelCommit) error {
 	return nil
 }
 
-// routed decides what becomes of the events that the script brings about;
-// when those come that purgebot itself causes is not the script's to say.
+// routed decides what becomes of the events that the script causes. The script does not
+// decide when the events come that purgebot itself causes.
 func (p *life) routed(d github.Delivery) github.Route {
 	way := github.Route(p.route.Load())
 	switch {
 	case d.Event != "push" && d.Event != "deployment_status" && d.Event != "issue_comment":
 		return github.Send
 	case d.Event != "deployment_status" && way == github.Drop:
-		return github.Lose // nobody could know of it
+		return github.Lose // nobody could learn of it otherwise
 	default:
 		return way
 	}
 }
 
+// githubFault is what goes wrong with the next call to GitHub, if anything.
 func (p *life) githubFault(*http.Request) github.Fault {
 	switch p.githubF.next() {
 	case "503":
@@ -240,13 +245,13 @@ func (p *life) githubFault(*http.Request) github.Fault {
 	return github.Fault{}
 }
 
-// akamaiFault decides what becomes of a request, and tells the model of those
-// that are accepted, at the moment when they come.
+// akamaiFault decides what becomes of a request. It tells the model of the accepted ones,
+// at the moment when they come.
 func (p *life) akamaiFault(r *http.Request, body []byte) (fault akamai.Fault) {
 	path := strings.Split(strings.Trim(r.URL.Path, "/"), "/") // ccu/v3/invalidate/url/production
 	var sent struct{ Objects []string }
 	if err := json.Unmarshal(body, &sent); err != nil || len(path) != 5 {
-		return fault // a strict stand-in refuses it
+		return fault // the strict stand-in refuses it
 	}
 	switch p.akamaiF.next() {
 	case "503":
@@ -271,8 +276,8 @@ func (p *life) akamaiFault(r *http.Request, body []byte) (fault akamai.Fault) {
 	return fault
 }
 
-// step plays one line. A line about something that an earlier one, left out,
-// would have made does nothing: so a script can be shrunk.
+// step plays one line. A line does nothing if it needs what an earlier line would have
+// made and that line is not there. So a script can be shrunk.
 func (p *life) step(ctx context.Context, w []string) (err error) {
 	arg := func(i int) string {
 		if i < len(w) {
@@ -375,6 +380,7 @@ func (p *life) commit(ctx context.Context, w []string) error {
 	return p.write(ctx, p.Config.Repositories[0].Dir, c)
 }
 
+// push moves main to a commit, and tells the model that the follower serves it.
 func (p *life) push(ctx context.Context, c *modelCommit) error {
 	if c == nil || c.name == p.head {
 		return nil
@@ -389,8 +395,8 @@ func (p *life) push(ctx context.Context, c *modelCommit) error {
 	return err
 }
 
-// delivers reports whether an event will be told by its webhook. A comparison
-// finds any deployment that none told of, but of pushes only the last.
+// delivers reports whether a webhook will tell of an event. The comparison with GitHub
+// finds any deployment that no webhook told of, but of pushes only the last one.
 func (p *life) delivers() bool {
 	way := github.Route(p.route.Load())
 	return p.Running() && (way == github.Send || way == github.Hold)
@@ -405,6 +411,8 @@ func (p *life) deploy(ctx context.Context, name, environment string, c *modelCom
 	return err
 }
 
+// status reports a deployment's state to GitHub. A success also goes to the model;
+// renamed gives the environment another name with it.
 func (p *life) status(ctx context.Context, d *modelDeployment, state, renamed string) error {
 	if d == nil {
 		return nil
@@ -431,8 +439,8 @@ func (p *life) status(ctx context.Context, d *modelDeployment, state, renamed st
 	return err
 }
 
-// assume says where an environment may start that was never deployed before:
-// see docs/decisions/0004.
+// assume says where an environment may start that was never deployed to before: see
+// docs/decisions/0004.
 func (p *life) assume(d *modelDeployment) {
 	var before []tree
 	for _, name := range append([]string{d.commit.parent}, d.commit.before...) {
@@ -444,12 +452,12 @@ func (p *life) assume(d *modelDeployment) {
 		before = []tree{{}}
 	}
 	p.ref.assume(d.environment, d.commit.tree, before...)
-	if d.unseen { // its success told once more does not say where the environment started
+	if d.unseen { // that its success is told once more does not say where the environment started
 		p.ref.allow(d.environment, d.commit.tree, before...)
 	}
 }
 
-// redeliver repeats an event that was sent, under its own id.
+// redeliver sends an event again under its own id.
 func (p *life) redeliver(ctx context.Context, n int) error {
 	var guids []string
 	for _, d := range p.GitHub.Deliveries() {
@@ -464,7 +472,7 @@ func (p *life) redeliver(ctx context.Context, n int) error {
 	return err
 }
 
-// up starts the server. What happened before its first start it never saw.
+// up starts the server. It never saw what happened before its first start.
 func (p *life) up(ctx context.Context) error {
 	if p.Running() {
 		return nil
@@ -478,14 +486,14 @@ func (p *life) up(ctx context.Context) error {
 
 func (p *life) down() error {
 	p.GitHub.SetWebhook(nowhere, p.Secret)
-	if err := p.Stop(); !errors.Is(err, context.Canceled) { // it may not have got further than to its start
+	if err := p.Stop(); !errors.Is(err, context.Canceled) { // it may have got no further than its start
 		return err
 	}
 	return nil
 }
 
-// crash leaves what a kill -9 would: the database as it was at one moment,
-// and nothing of the outside world changed after that.
+// crash leaves what a kill -9 would leave: the database as it was at one moment. Nothing
+// outside changes after that.
 func (p *life) crash(ctx context.Context) error {
 	if !p.Running() {
 		return nil
@@ -523,12 +531,12 @@ func snapshot(ctx context.Context, file, to string) error {
 	return errors.Join(err, db.Close())
 }
 
-// settle waits for the server to be idle, but not for longer.
+// settle waits until the server is idle, but no longer than most.
 func (p *life) settle(ctx context.Context, most time.Duration) {
 	if !p.Running() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
-	_ = p.Server.Idle(ctx) // what is held back, or fails, goes on later
+	_ = p.Server.Idle(ctx) // what is held back or fails goes on later
 }

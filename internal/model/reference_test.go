@@ -11,8 +11,8 @@ import (
 	"github.com/purgebot/purgebot/internal/servertest"
 )
 
-// modelRules has an environment of each kind: two that deployments reach, of
-// different networks, and one that follows the branch.
+// modelRules has an environment of each kind: two that deployments reach, on different
+// networks, and one that follows the branch.
 const modelRules = `version: 1
 environments:
   production:
@@ -34,41 +34,40 @@ rules:
     tags: ["acme-shell-{env}"]
 `
 
-// follower is the environment that a push deploys.
+// follower is the environment to which a push deploys.
 const follower = "follower"
 
-// tree is all that a commit holds: content by path.
+// tree is everything that a commit holds: content by path.
 type tree map[string]string
 
-// reference is the model: what each environment's origin serves, and what
-// Akamai's caches may hold of it. It knows nothing of ledgers, differences,
-// jobs or retries.
+// reference is the model: what each environment's origin serves, and what Akamai's caches
+// may hold of it. It knows nothing of ledgers, differences, jobs or retries.
 //
-// An origin changes when GitHub records a success. A cache may fetch an
-// object at any moment, and keeps it until a purge that began after that. So
-// of each object the caches may hold whatever was served since the last purge
-// began; once all is done it must be what is served now, and nothing else.
+// An origin changes when GitHub records a success. A cache may fetch an object at any
+// moment, and keeps it until a purge begins after that. So the caches may hold, of each
+// object, whatever was served since the last purge began. At the end they may hold only
+// what is served then.
 type reference struct {
 	rules *servertest.NaiveRules
 
 	mu     sync.Mutex
 	views  map[string]map[string]string // by environment and target: what is served
 	copies map[string]map[string]bool   // by target: what the caches may hold
-	asked  map[string]bool              // the targets that any change touched, or a person named
-	purged map[string]bool              // the targets that Akamai was told to purge
-	untold map[string]bool              // the targets whose present content the server may never hear of
+	asked  map[string]bool              // targets that a change touched or a person named
+	purged map[string]bool              // targets that Akamai was told to purge
+	untold map[string]bool              // targets whose present content the server may never hear of
 	live   map[string]modelSuccess      // by environment: the success that GitHub recorded last
 	all    map[string][]modelSuccess    // by environment: every success, in GitHub's order
-	failed map[string]map[string]bool   // by environment: the commits of which a deployment failed since the last success
-	again  map[string]map[string]bool   // by environment: the commits that were pushed once more since they were last deployed
+	failed map[string]map[string]bool   // by environment: commits with a deployment that failed since the last success
+	again  map[string]map[string]bool   // by environment: commits that were pushed once more since they were last deployed
 }
 
 // modelSuccess is a success as GitHub recorded it.
 type modelSuccess struct {
 	sha    string
 	status int64 // 0: a push
-	unseen bool  // it was before the server first started
-	untold bool  // nobody but its own webhook, which is lost, could tell of it once it is overtaken
+	unseen bool  // it was before the first start of the server
+	untold bool  // only its own webhook, which is lost, could tell of it once it is overtaken
 }
 
 func newReference() (*reference, error) {
@@ -80,7 +79,7 @@ func newReference() (*reference, error) {
 	}, err
 }
 
-// target names an object on its network. No two environments share one.
+// target names an object with its network. No two environments share one.
 func target(environment, object string) string {
 	if environment == "production" {
 		return "production " + object
@@ -100,7 +99,7 @@ func (r *reference) view(environment string, t tree) map[string]string {
 	return view
 }
 
-// serve is a success: the environment's origin serves a commit from now on.
+// serve is a success: from now on the environment's origin serves a commit.
 func (r *reference) serve(environment string, s modelSuccess, t tree) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -123,8 +122,8 @@ func (r *reference) serve(environment string, s modelSuccess, t tree) {
 	delete(r.again[environment], s.sha)
 }
 
-// push is a commit that comes to the branch: what it would purge where it was
-// deployed before may be told anew.
+// push is a commit that comes to the branch. If it was deployed before, its status may be
+// told anew.
 func (r *reference) push(sha string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -133,7 +132,7 @@ func (r *reference) push(sha string) {
 	}
 }
 
-// fail is a deployment that failed: the origin serves what it served.
+// fail is a deployment that failed: the origin serves the same as before.
 func (r *reference) fail(environment, sha string) {
 	if r.failed[environment] == nil {
 		r.failed[environment] = map[string]bool{}
@@ -141,8 +140,8 @@ func (r *reference) fail(environment, sha string) {
 	r.failed[environment][sha] = true
 }
 
-// mayHold adds to what the caches may hold of an object; that it is not there
-// they may hold from the start.
+// mayHold adds to what the caches may hold of an object. From the start they may hold
+// that it does not exist.
 func (r *reference) mayHold(name, content string) {
 	if r.copies[name] == nil {
 		r.copies[name] = map[string]bool{"": true}
@@ -159,10 +158,9 @@ func (r *reference) recorded(environment string, status int64) {
 	r.live[environment] = s
 }
 
-// assume says what an environment may have served before its first success
-// that the server could know of, where nothing is sure: only what that
-// success changes against each of them must be purged, and what it changes
-// against any may be.
+// assume says what an environment may have served before the first success of which the
+// server could know. Nothing is certain there: what that success changes against all of
+// these trees must be purged, and what it changes against any of them may be.
 func (r *reference) assume(environment string, first tree, before ...tree) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -188,7 +186,7 @@ func (r *reference) assume(environment string, first tree, before ...tree) {
 	}
 }
 
-// allow allows what a tree changes against others.
+// allow permits purges of what a tree changes against others.
 func (r *reference) allow(environment string, after tree, before ...tree) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -227,7 +225,7 @@ func (r *reference) fresh() {
 	}
 }
 
-// ask allows a purge that a person names.
+// ask permits a purge that a person names.
 func (r *reference) ask(environment string, objects ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -279,8 +277,8 @@ func (r *reference) problems() (all []string) {
 	return all
 }
 
-// pageFile and pageObject name a page of the model: its file, and its path on
-// the site.
+// pageFile is the file of a page of the model.
 func pageFile(page string) string { return path.Join("content", "life", page+".md") }
 
+// pageURL is the address of a page of the model.
 func pageURL(host, page string) string { return "https://" + host + "/life/" + page + "/" }

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// scribe writes scripts for the model test: lives of a site as a seed has it.
-// What it names it has made before, so that every line does something.
+// scribe writes scripts for the model test: lives of a site, from a seed. It names only
+// what it has made before, so that every line does something.
 type scribe struct {
 	*rand.Rand
 	script      []string
@@ -32,14 +32,14 @@ func (a *scribe) add(format string, args ...any) {
 	a.script = append(a.script, fmt.Sprintf(format, args...))
 }
 
-// begin lets the server start beside a site that lives already. Where an
-// environment that follows a branch starts is said by a push that is heard of.
+// begin starts the server beside a site that lives already. An environment that follows a
+// branch starts with a push that the server hears of.
 func (a *scribe) begin() {
 	a.deploy("production", 0, "success")
 	if a.IntN(2) == 0 {
 		a.deploy("staging", 0, "success")
 	}
-	if a.replicas { // what they know of GitHub's clock is a second wide
+	if a.replicas { // their view of GitHub's clock is a second wide
 		a.add("wait 3")
 		a.add("clock a 30")
 		a.add("clock b -30")
@@ -76,7 +76,7 @@ func (a *scribe) environment() string {
 	return a.pick("production", "production", "staging", "Production", "STAGING")
 }
 
-// recent is a commit, mostly one of the last.
+// recent is a commit, usually one of the last ones.
 func (a *scribe) recent() int {
 	if a.IntN(8) == 0 {
 		return a.IntN(a.commits)
@@ -84,6 +84,8 @@ func (a *scribe) recent() int {
 	return a.commits - 1 - a.IntN(min(a.commits, 3))
 }
 
+// step writes one random line, or a few that belong together. The numbers are
+// percentages.
 func (a *scribe) step() {
 	if a.replicas && a.IntN(6) == 0 {
 		a.add("clock %s %s", a.pick("a", "b"), a.pick("30", "-30", "0", "3600", "-3600", "-120"))
@@ -117,7 +119,7 @@ func (a *scribe) step() {
 	}
 }
 
-// commit changes a little, goes back to what was, or leaves the line.
+// commit changes a little, goes back to an earlier tree, or leaves the line.
 func (a *scribe) commit() {
 	base := a.commits - 1
 	if a.IntN(8) == 0 {
@@ -160,7 +162,7 @@ func (a *scribe) status() {
 	a.add("status d%d %s%s", d, state, renamed)
 }
 
-// trouble is what goes wrong next; mostly something follows that meets it.
+// trouble is what goes wrong next. Usually something follows that runs into it.
 func (a *scribe) trouble() {
 	switch n := a.IntN(10); {
 	case n < 6:
@@ -182,7 +184,7 @@ func (a *scribe) trouble() {
 	}
 }
 
-// turn stops the server, one way or the other, or starts it again.
+// turn stops the server, in one way or another, or starts it again.
 func (a *scribe) turn() {
 	if a.down = !a.down; a.down {
 		a.add("%s", a.pick("stop", "crash", "crash"))

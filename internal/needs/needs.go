@@ -1,11 +1,11 @@
-// Package needs is the one list of what purgebot needs of its GitHub App, and
-// for what: permissions and events as GitHub's OpenAPI description names them,
+// Package needs is the one list of what purgebot needs from its GitHub App, and what for.
+// Permissions and events have the names of GitHub's OpenAPI description,
 // https://github.com/github/rest-api-description (app-permissions, webhooks).
 //
-// `purgebot setup` asks for what is listed here, `purgebot doctor` and the
-// server look for it, and the pages that tell an operator what to tick are made
-// from it. GitHub sends an event only to an App that subscribed to it and has
-// its permission: an App that lacks either hears nothing, and nothing says so.
+// `purgebot setup` asks for what is listed here. `purgebot doctor` and the server check
+// it, and the pages that tell an operator what to tick are made from it. GitHub sends an
+// event only to an App that subscribed to it and has its permission. An App that lacks
+// either receives nothing, and no error tells so.
 package needs
 
 import (
@@ -16,12 +16,12 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// Need is one feature, and what it needs.
+// Need is one feature with what it needs.
 type Need struct {
-	Feature     string              // as people read it
-	Option      string              // with which an operator chooses it; "": every App has it
+	Feature     string              // in words for people
+	Option      string              // the name by which an operator chooses it; "": every App has it
 	Trigger     mapping.TriggerKind // of the rules that need it; "": none
-	Must        bool                // nothing works without it
+	Must        bool                // purgebot is useless without it
 	Permissions []Permission
 	Events      []string
 }
@@ -29,9 +29,11 @@ type Need struct {
 // Permission is a permission on repositories and its level, read or write.
 type Permission struct{ Name, Level string }
 
+// String is the permission as doctor prints it.
 func (p Permission) String() string { return p.Name + ": " + p.Level }
 
-// All lists every feature that needs anything, those first that every App has.
+// All lists every feature that needs something: first the features that every App has,
+// then the optional ones. Of relies on it to name each trigger.
 func All() []Need {
 	read := func(name string) Permission { return Permission{name, "read"} }
 	write := func(name string) Permission { return Permission{name, "write"} }
@@ -76,7 +78,7 @@ func All() []Need {
 	}
 }
 
-// Chosen lists what an App needs whose operator chose some options.
+// Chosen lists what an App needs if its operator chose the given options.
 func Chosen(options ...string) []Need {
 	return slices.DeleteFunc(All(), func(n Need) bool { return n.Option != "" && !slices.Contains(options, n.Option) })
 }
@@ -86,19 +88,22 @@ func Optional() []Need {
 	return slices.DeleteFunc(All(), func(n Need) bool { return n.Option == "" })
 }
 
-// Of is what a trigger of the rules needs.
+// Of is what a trigger of the rules needs. Each trigger must be in All; an unknown one
+// panics.
 func Of(trigger mapping.TriggerKind) Need {
 	all := All()
 	return all[slices.IndexFunc(all, func(n Need) bool { return n.Trigger == trigger })]
 }
 
-// App is what an App, or its installation on one account, may do and hears.
+// App is what an App may do and which events it receives; or the same of its installation
+// on one account.
 type App struct {
 	Permissions map[string]string // by name: read, write or admin
 	Events      []string
 }
 
-// Ask gives what to ask for, for some features together.
+// Ask is what to ask GitHub for, for several features together. Write includes read, so
+// the higher level counts.
 func Ask(all []Need) App {
 	a := App{Permissions: map[string]string{}}
 	for _, n := range all {
@@ -116,6 +121,7 @@ func Ask(all []Need) App {
 	return a
 }
 
+// may reports whether a permission is granted. Write and admin include read.
 func (a App) may(p Permission) bool {
 	have := a.Permissions[p.Name]
 	return have == p.Level || have == "write" || have == "admin"
@@ -127,8 +133,8 @@ type Lack struct {
 	Events      []string
 }
 
-// Lacks compares a feature's needs with what an App has. An App that may write
-// checks hears of check runs without asking, and every App reads metadata.
+// Lacks compares what a feature needs with what an App has. An App that may write checks
+// receives check_run without subscribing, and every App may read metadata.
 func (a App) Lacks(n Need) (l Lack) {
 	for _, p := range n.Permissions {
 		if !a.may(p) && p.Name != "metadata" {
@@ -147,7 +153,7 @@ func (a App) Lacks(n Need) (l Lack) {
 // Nothing reports whether nothing is lacking.
 func (l Lack) Nothing() bool { return len(l.Permissions)+len(l.Events) == 0 }
 
-// Title is how GitHub's settings page names an event or a permission.
+// Title is an event or a permission as GitHub's settings page names it.
 func Title(name string) string {
 	if name == "statuses" {
 		return "Commit statuses"
@@ -156,15 +162,17 @@ func Title(name string) string {
 	return strings.ToUpper(name[:1]) + name[1:]
 }
 
-// Unheard says that an App does not hear what the rules name as a trigger, and
-// what to do; "": it hears it. installed is what the App may in the
-// repository's account, app what it asks for.
+// Unheard says that an App does not receive the event that a trigger of the rules needs,
+// and who must do what; "" if it receives it. installed is what the App may do in the
+// repository's account, app what the App asks for.
 func Unheard(trigger mapping.TriggerKind, installed, app App, account string) string {
 	need := Of(trigger)
 	if installed.Lacks(need).Nothing() {
 		return ""
 	}
 	words := fmt.Sprintf("this App does not receive `%s` events: ", need.Events[0])
+	// If the App asks for everything, an owner has yet to accept it. Otherwise its
+	// operator must ask first.
 	lack := app.Lacks(need)
 	if lack.Nothing() {
 		return words + "an owner of " + account + " must accept its new permissions"

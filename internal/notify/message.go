@@ -13,17 +13,17 @@ import (
 // Message is one event on its way to one receiver.
 type Message struct {
 	ledger.Event
-	Attempt   int    // above 1: the receiver may know it already
-	Missed    int    // events before it that the receiver was not told
-	PublicURL string // that links begin with
+	Attempt   int    // counts from 1; above 1 the receiver may have the message already
+	Missed    int    // events before it that this receiver was not told
+	PublicURL string // links start with it; "": no links
 }
 
 // body is what is posted; docs/notify.schema.json explains each key.
 //
-// Slack and Mattermost show text and leave out what they don't know. Of an
-// attachment they show the footer: they want something to show in each. A Teams
-// workflow shows the card in the attachment, and wants it there. A "type", which
-// Teams' own examples have beside it, would have Mattermost refuse the whole.
+// Slack and Mattermost show text and ignore keys that they don't know. They show the
+// footer of an attachment, and require something to show in each one. A Teams workflow
+// shows the card, and expects it in the attachment. There is no "type" key beside it,
+// though Teams' examples have one: Mattermost would refuse the whole message.
 type body struct {
 	Text        string           `json:"text"`
 	ID          string           `json:"id"`
@@ -40,6 +40,7 @@ type body struct {
 	Attachments []attachment     `json:"attachments"`
 }
 
+// purge is the purge that the event is about. Refused does not include NotTried.
 type purge struct {
 	ID       string       `json:"id"`
 	State    ledger.State `json:"state"`
@@ -56,6 +57,7 @@ type purge struct {
 	Pages    *pages       `json:"pages,omitempty"`
 }
 
+// pages is how many pages were looked at after the purge, and what was found.
 type pages struct {
 	Checked int    `json:"checked"`
 	Fresh   int    `json:"fresh"`
@@ -63,6 +65,7 @@ type pages struct {
 	Reason  string `json:"reason,omitempty"`
 }
 
+// pause is the pause that the event is about; ResumedBy is set if it has ended.
 type pause struct {
 	ID           int64  `json:"id"`
 	Repositories string `json:"repositories,omitempty"`
@@ -78,14 +81,16 @@ type pause struct {
 	Objects      int    `json:"objects"`
 }
 
+// webhooks is a silence of an installation's webhooks.
 type webhooks struct {
 	Installation int64   `json:"installation"`
 	Account      string  `json:"account,omitempty"`
-	Last         string  `json:"last,omitempty"`
-	Habit        float64 `json:"habit_seconds,omitempty"`
+	Last         string  `json:"last,omitempty"`          // when the last one came
+	Habit        float64 `json:"habit_seconds,omitempty"` // the usual time between two, in seconds
 	Failed       int     `json:"failed,omitempty"`
 }
 
+// attachment holds the footer for Slack and Mattermost, and the card for Teams.
 type attachment struct {
 	Footer      string `json:"footer"`
 	Fallback    string `json:"fallback"`
@@ -93,8 +98,7 @@ type attachment struct {
 	Content     card   `json:"content"`
 }
 
-// card is an Adaptive Card; 1.4 is the newest version that Teams shows
-// everywhere.
+// card is an Adaptive Card. 1.4 is the newest version that Teams shows everywhere.
 type card struct {
 	Schema  string      `json:"$schema"`
 	Type    string      `json:"type"`
@@ -108,7 +112,7 @@ type textBlock struct {
 	Wrap bool   `json:"wrap"`
 }
 
-// JSON is what is posted.
+// JSON is the body that is posted.
 func (m Message) JSON() ([]byte, error) {
 	b := body{ID: m.ID, Event: m.Kind, At: stamp(m.At), Attempt: m.Attempt, Missed: m.Missed}
 	if p := m.Purge; p != nil {
@@ -130,7 +134,8 @@ func (m Message) JSON() ([]byte, error) {
 		b.Webhooks = &webhooks{Installation: s.Installation, Account: s.Account, Last: stamp(s.Last), Habit: s.Habit.Seconds(), Failed: s.Failed}
 	}
 	words := m.words(b.URL)
-	// Slack's three signs: https://docs.slack.dev/messaging/formatting-message-text#escaping
+	// Slack wants these three characters escaped:
+	// https://docs.slack.dev/messaging/formatting-message-text#escaping
 	b.Text = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(words)
 	b.Attachments = []attachment{{
 		Footer: "purgebot", Fallback: "purgebot", ContentType: "application/vnd.microsoft.card.adaptive",
@@ -142,7 +147,7 @@ func (m Message) JSON() ([]byte, error) {
 	return json.Marshal(b)
 }
 
-// words are the text before any chat's own escapes.
+// words is the text before the escapes of any chat.
 func (m Message) words(link string) string {
 	words := report.Notice(m.Event)
 	if link != "" {
@@ -154,6 +159,7 @@ func (m Message) words(link string) string {
 	return words
 }
 
+// purgeOf is a purge as messages show it. Pages are left out if none was looked at.
 func purgeOf(p ledger.Purge) *purge {
 	c := p.Counts
 	out := &purge{
@@ -166,6 +172,7 @@ func purgeOf(p ledger.Purge) *purge {
 	return out
 }
 
+// stamp is a time in RFC 3339 and UTC, "" for the zero time.
 func stamp(t time.Time) string {
 	if t.IsZero() {
 		return ""

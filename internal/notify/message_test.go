@@ -17,7 +17,7 @@ const schemaPage = "../../docs/notify.schema.json"
 
 func noon() time.Time { return time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC) }
 
-// messages are one of each kind, and what others may have written into them.
+// messages are one message of each kind, with texts that strangers may have written.
 func messages() map[string]notify.Message {
 	purge := func(change func(*ledger.Purge)) *ledger.Purge {
 		p := &ledger.Purge{
@@ -72,7 +72,7 @@ func messages() map[string]notify.Message {
 	return all
 }
 
-// The words of every kind, in one file, and every body as the schema says.
+// One file has the words of every kind. Every body is valid by the schema.
 func TestMessages(t *testing.T) {
 	valid := servertest.Schema(t, schemaPage)
 	for name, m := range messages() {

@@ -1,8 +1,8 @@
-// Package notify tells receivers what a person should know: a signed POST of
-// JSON that a chat shows as it is, and that a program can read.
+// Package notify tells receivers what a person should know: a signed POST with JSON that
+// a chat shows as it is and that a program can read.
 //
-// What happened, and whom it is for, the ledger decides and the store keeps;
-// here it gets its form, and goes out once.
+// The ledger decides what happened and who hears of it, and the store keeps that. This
+// package gives a message its form and sends it once. Retries are the pipeline's.
 package notify
 
 import (
@@ -24,18 +24,18 @@ import (
 // Most is how many receivers there may be.
 const Most = config.MostReceivers
 
-// Receiver is somebody who is told, and where.
+// Receiver is where messages go, and which of them.
 type Receiver struct {
 	ledger.Receiver
-	Name string // for the log: its place in the configuration, and its host
+	Name string // for the log: its position in the configuration, and its host
 
-	address config.Secret
-	secret  config.Secret
+	address config.Secret // a chat's address is enough to write there
+	secret  config.Secret // signs what is sent
 }
 
-// Receivers are those of the configuration. The id of each is made of its
-// address, so that it stays the same where others come and go; of a hash
-// nobody can read it.
+// Receivers makes the receivers of the configuration. The id of each is derived from its
+// address, so it stays the same when other receivers are added or removed. It is part of
+// a hash, so the id does not reveal the address.
 func Receivers(all []config.Receiver) (receivers []Receiver) {
 	for i, c := range all {
 		sum := sha256.Sum256([]byte("purgebot receiver " + c.URL.Reveal()))
@@ -56,9 +56,12 @@ type Poster interface {
 	Post(ctx context.Context, address string, header http.Header, body []byte) (fetch.Posted, error)
 }
 
-// Send tells a receiver something once. after is how long the receiver wants to
-// be left alone before the next attempt, 0 where it does not say; no error
-// names its address.
+// Send sends a message to the receiver once. after is how long the receiver asks to wait
+// before the next attempt, 0 if it does not say. No error contains the address. Any
+// status but 2xx is an error.
+//
+// The signature covers the body exactly as sent: HMAC-SHA256, in hexadecimal. A receiver
+// must verify it before it decodes the JSON.
 func (r Receiver) Send(ctx context.Context, by Poster, m Message) (after time.Duration, err error) {
 	body, err := m.JSON()
 	if err != nil {

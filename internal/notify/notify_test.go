@@ -25,7 +25,7 @@ func poster(t *testing.T, networks ...netip.Prefix) *fetch.Fetcher {
 
 func loopback() netip.Prefix { return netip.MustParsePrefix("127.0.0.0/8") }
 
-// What is sent is signed, and the same event has the same id for everybody.
+// What is sent is signed. The same event has the same id for every receiver.
 func TestSend(t *testing.T) {
 	r := servertest.NewReceiver(t, schemaPage)
 	to := notify.Receivers([]config.Receiver{r.Config()})[0]
@@ -39,8 +39,8 @@ func TestSend(t *testing.T) {
 	}
 }
 
-// No answer, refusal or fault gives the address or the secret away, and none
-// leads anywhere.
+// No answer, refusal or fault reveals the address or the secret, and none leads to
+// another address.
 func TestSendGivesNothingAway(t *testing.T) {
 	reached := false
 	inner := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }))

@@ -9,24 +9,25 @@ import (
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
-// accountOf names Akamai's account that purges of a repository, OWNER/NAME, are
-// sent with now.
+// accountOf names the Akamai account with whose credentials the purges of a repository,
+// OWNER/NAME, are sent now.
 func (p *Pipeline) accountOf(repository string) string {
 	return cmp.Or(p.Policy().For(repository).Account(), ledger.DefaultAccount)
 }
 
-// assignFor is for how long the sweep looks again whether what waits has the
-// account that policy names: a replica with the policy before may go on for so
-// long. After that, none stands against another that is newer.
+// assignFor is how long after a policy was loaded the sweep keeps correcting the accounts
+// of purges that wait. A replica that has the policy from before may write its accounts
+// for so long; after that all replicas have the new one.
 const assignFor = 10 * time.Minute
 
-// Assign has what waits sent with the accounts that policy names now: at start,
-// and when another policy was taken.
+// Assign gives the waiting purges the accounts that policy names now. The server calls it
+// at its start and after it has loaded another policy.
 func (p *Pipeline) Assign(ctx context.Context) error {
 	p.assigned.Store(p.Now().UnixNano())
 	return p.assign(ctx)
 }
 
+// assign is Assign without starting the time of assignFor anew; the sweep calls it.
 func (p *Pipeline) assign(ctx context.Context) error {
 	n, err := p.Store.Assign(ctx, p.accountOf)
 	if n > 0 {

@@ -18,16 +18,17 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// BenchmarkPurge sends a planned purge of about 80 bytes an URL with the
-// server's queue and jobs, on SQLite, to the stand-in over real connections:
+// BenchmarkPurge sends a planned purge of URLs of about 80 bytes each, with the server's
+// queue and jobs, on SQLite, to the stand-in over real connections:
 //
 //	go test ./internal/pipeline -run '^$' -bench Purge -benchtime 1x -timeout 20m
 //
-// fill-% is how full the bodies were, limited/req the 429s for each accepted
-// request, twice the objects accepted more than once where no answer was
-// lost, x-bound the time as a multiple of what the token bucket allows for all
-// that it charged: what was accepted and its answer lost, twice. Faults
-// differ from one iteration to the next: -benchtime 5x for those, as the mean.
+// fill-% is how full the bodies were. limited/req is the number of 429s for each accepted
+// request. twice is the number of objects that were accepted more than once although no
+// answer was lost. x-bound is the time as a multiple of what the token bucket allows for
+// all that it charged; a request that was accepted and whose answer was lost is charged
+// twice. Faults differ from one iteration to the next: use -benchtime 5x for those, and
+// read the mean.
 func BenchmarkPurge(b *testing.B) {
 	off := akamai.Limits{Unlimited: true}
 	tenfold := akamai.Limits{
@@ -55,7 +56,7 @@ func BenchmarkPurge(b *testing.B) {
 				a := akamai.New(akamai.Config{Latency: 20 * time.Millisecond, Limits: bench.limits, FaultRate: bench.faults, Seed: seed})
 				s, run := serve(b, a)
 				p := planned(b, s, bench.n)
-				if bench.limits.URLs.PerSecond > 0 { // what an account's answers would have taught
+				if bench.limits.URLs.PerSecond > 0 { // what the answers of a real account would have taught the store
 					teach(b, s, bench.limits)
 				}
 				before := a.Counts()
@@ -117,6 +118,7 @@ func serve(b *testing.B, a *akamai.Server) (*store.Store, func()) {
 	}
 }
 
+// planned stores a purge of n URLs, which is still in state planning.
 func planned(b *testing.B, s *store.Store, n int) ledger.Purge {
 	b.Helper()
 	p, err := s.Begin(b.Context(), ledger.Purge{RepoID: 1, Environment: "production", Network: mapping.Production, Lane: ledger.LaneLarge})
@@ -153,6 +155,7 @@ func teach(b *testing.B, s *store.Store, l akamai.Limits) {
 	sentWhole(b, s, p.ID)
 }
 
+// sentWhole waits until a purge is done.
 func sentWhole(b *testing.B, s *store.Store, id string) ledger.Purge {
 	b.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)

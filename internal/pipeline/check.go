@@ -21,8 +21,8 @@ import (
 	"github.com/purgebot/purgebot/webhook"
 )
 
-// checked reads a check run's event: another App's run that completed may be
-// a deployment; a button of one of ours was pressed.
+// checked reads the event of a check run. Another App's run that completed may be a
+// deployment. On a run of our own a person may have pressed a button, or "Re-run".
 func (p *Pipeline) checked(ctx context.Context, repo ledger.Repository, e *webhook.CheckRun, d store.Delivery) (Outcome, error) {
 	switch {
 	case e.AppID == p.GitHub.ID() && e.Action == "completed":
@@ -36,13 +36,14 @@ func (p *Pipeline) checked(ctx context.Context, repo ledger.Repository, e *webho
 	}
 	button := e.RequestedAction
 	if e.Action == "rerequested" {
-		button = "" // whatever there is to do again
+		button = "" // "Re-run": press retries, or renders the preview again
 	}
 	checks, err := p.Store.Checks(ctx, repo.ID, e.HeadSHA, e.Name)
 	if err != nil {
 		return Outcome{}, err
 	}
-	// A run that shows another purge than the one of now was pressed too late.
+	// A commit's run shows its newest purge. A button on a run that showed an earlier
+	// purge was pressed too late, and must not act on the newer one.
 	checks = slices.DeleteFunc(checks, func(c store.Post) bool {
 		if c.PurgeID == "" {
 			return !strings.HasPrefix(e.ExternalID, previewPrefix)
@@ -52,7 +53,8 @@ func (p *Pipeline) checked(ctx context.Context, repo ledger.Repository, e *webho
 	return saidAs(p.pressedOn(ctx, repo, checks, e.Sender, button, d))
 }
 
-// suiteAgain does again all check runs of a commit.
+// suiteAgain does again what all our check runs of a commit are about ("Re-run all
+// checks").
 func (p *Pipeline) suiteAgain(ctx context.Context, repo ledger.Repository, e *webhook.CheckSuite, d store.Delivery) (string, error) {
 	switch {
 	case e.AppID != p.GitHub.ID():
@@ -64,13 +66,14 @@ func (p *Pipeline) suiteAgain(ctx context.Context, repo ledger.Repository, e *we
 	if err != nil {
 		return "", err
 	}
-	// Only those that are shown were meant.
+	// A surface without a RemoteID shows no run on GitHub, so nobody can have meant it.
 	checks = slices.DeleteFunc(checks, func(c store.Post) bool { return c.RemoteID == 0 })
 	return p.pressedOn(ctx, repo, checks, e.Sender, "", d)
 }
 
-// pressedOn does what a button says to check runs. Which purges they are of,
-// the store knows: nothing in the event decides.
+// pressedOn carries out a button on some check runs. The store knows which purges they
+// show; nothing in the event decides that. MayPress counts the delivery once, however
+// often it is handled.
 func (p *Pipeline) pressedOn(ctx context.Context, repo ledger.Repository, checks []store.Post, by webhook.User, button string, d store.Delivery) (outcome string, err error) {
 	if len(checks) == 0 {
 		return "no such check run", nil
@@ -92,7 +95,8 @@ func (p *Pipeline) pressedOn(ctx context.Context, repo ledger.Repository, checks
 	return outcome, nil
 }
 
-// previewAgain renders a preview anew. A merge queue's group says the same.
+// previewAgain renders a preview anew. A merge queue's group never changes, so its stored
+// words are posted again.
 func (p *Pipeline) previewAgain(ctx context.Context, repo ledger.Repository, c store.Post) (string, error) {
 	if c.Number != 0 {
 		return p.previewPull(ctx, repo, c.Number, c.SHA, true)
@@ -101,11 +105,14 @@ func (p *Pipeline) previewAgain(ctx context.Context, repo ledger.Repository, c s
 	return "previewed", err
 }
 
-// pressed does what a button of a purge's check run says, if whoever pressed
-// it may: by the same rules as a comment's command. The answer is in the run.
+// pressed carries out a button of a purge's check run, if the person who pressed it may:
+// the rules are the same as for a command in a comment. The answer appears in the run.
+//
+// The note with the delivery's id is stored in the transaction that acts on the purge. So
+// a delivery that is handled twice finds its own id in Pressed and does not act again.
 func (p *Pipeline) pressed(ctx context.Context, repo ledger.Repository, c store.Post, by webhook.User, button, guid string) (string, error) {
 	if c.Pressed == guid {
-		return Outcome{result: known}.String(), nil // it was handled, but for the end
+		return Outcome{result: known}.String(), nil // it was carried out, and the process died before the delivery was closed
 	}
 	purge, err := p.Store.Purge(ctx, c.PurgeID)
 	if err != nil {
@@ -132,10 +139,10 @@ func (p *Pipeline) pressed(ctx context.Context, repo ledger.Repository, c store.
 	}
 	p.Log.LogAttrs(ctx, slog.LevelInfo, "button pressed", slog.String("repository", repo.FullName()), slog.String("purge", purge.ID),
 		slog.String("button", string(verb)), slog.String("by", by.Login), slog.String("outcome", outcome))
-	return outcome, p.Store.NoteCheck(ctx, note) // what was done has its note already
+	return outcome, p.Store.NoteCheck(ctx, note) // for a refusal; an act has stored its note already
 }
 
-// press does what a button says, or says in Markdown why not.
+// press carries out a button, or says in Markdown why not.
 func (a *commandRun) press(ctx context.Context, verb store.Verb, purge ledger.Purge, note store.Note) (refusal string, err error) {
 	if a.role, err = a.roleOf(ctx, a.cmd.Login); err != nil {
 		return "", err
@@ -164,8 +171,10 @@ func (a *commandRun) press(ctx context.Context, verb store.Verb, purge ledger.Pu
 	}
 }
 
-// check renders a check run: a preview as it was found, or a purge as it is
-// now, if it has anything to read or to press.
+// check renders a check run: a preview from its stored words, or a purge as it is now. A
+// purge gets a run only if there is something to read or to press. A run that exists is
+// always kept up to date; where there is none, shows stays as posted and nothing is
+// written.
 func (p *Pipeline) check(ctx context.Context, post store.Post, purge ledger.Purge, now time.Time) (w words, err error) {
 	if post.PurgeID == "" {
 		if err := json.Unmarshal([]byte(post.Words), &w.run); err != nil {
@@ -188,7 +197,7 @@ func (p *Pipeline) check(ctx context.Context, post store.Post, purge ledger.Purg
 	}
 	c.Failed, c.Others, c.Akamai = account.Failed, account.Others, account.Akamai
 	if w.run, w.until = c.Check(now); post.RemoteID == 0 && !w.until.IsZero() {
-		w.shows = post.Posted // not before it has ended
+		w.shows = post.Posted // a new run is not made before the purge has ended
 		return w, nil
 	}
 	shows, err := json.Marshal(w.run)
@@ -196,15 +205,19 @@ func (p *Pipeline) check(ctx context.Context, post store.Post, purge ledger.Purg
 	return w, err
 }
 
+// digest stands for a text of any length in Post.Posted: it is only compared.
 func digest(s string) string {
 	sum := sha256.Sum256([]byte(s))
 	return hex.EncodeToString(sum[:])
 }
 
-// writeCheck changes the check run, or makes it. GitHub only ever adds
-// annotations: a preview is not changed but followed by another run of the
-// same name, which GitHub shows instead. Where an earlier attempt may have
-// made the run without living to note its id, it is looked for first.
+// writeCheck changes the check run, or makes it. GitHub only ever adds annotations to a
+// run. So a preview's run is not changed: another run of the same name follows it, and
+// GitHub shows the newer one.
+//
+// If an earlier attempt may have made the run and died before it noted the id (Claims
+// above 1), the run is looked for first by its external id, and gets only the annotations
+// that it lacks.
 func (p *Pipeline) writeCheck(ctx context.Context, r *github.Repository, post *store.Post, run report.Check) (err error) {
 	c := checkRun(post, run)
 	if post.RemoteID != 0 && post.PurgeID != "" {
@@ -225,11 +238,11 @@ func (p *Pipeline) writeCheck(ctx context.Context, r *github.Repository, post *s
 	return err
 }
 
-// previewPrefix begins the external id of a preview, and of no purge.
+// previewPrefix begins the external id of every preview, and of no purge.
 const previewPrefix = "preview-"
 
-// externalID tells a run of ours from every other of its name: by the purge
-// that it shows, or by which rendering of a preview it is.
+// externalID tells a run of ours from all others of its name: by the purge that it shows,
+// or by the version of the preview. checked compares it with the purge of now.
 func externalID(post *store.Post) string {
 	if post.PurgeID != "" {
 		return post.PurgeID
@@ -237,7 +250,7 @@ func externalID(post *store.Post) string {
 	return previewPrefix + strconv.FormatInt(post.Version, 10)
 }
 
-// checkRun is a check run as GitHub takes it.
+// checkRun is a check run in GitHub's form. HeadSHA is left out: only a new run takes it.
 func checkRun(post *store.Post, run report.Check) github.CheckRun {
 	c := github.CheckRun{
 		Name: post.Context, Status: run.Status, Conclusion: run.Conclusion, DetailsURL: run.Link, ExternalID: externalID(post),

@@ -92,8 +92,8 @@ func TestCheckRunRetry(t *testing.T) {
 
 const holdRules = servertest.Rules + "limits:\n  - over: 1\n    instead: hold\n"
 
-// newHeld opens a world in which a purge of three objects waits: two URLs and
-// a deleted tag.
+// newHeld opens a world in which a purge of three objects is held: two URLs and a deleted
+// tag.
 func newHeld(t *testing.T) (w *world, sha string, run github.CheckRun) {
 	t.Helper()
 	w, first := newWorld(t, nil)
@@ -167,7 +167,7 @@ func TestCheckRunOfAnother(t *testing.T) {
 	w.Run(sha, "Purge production", "action_required", "Needs approval")
 }
 
-// A purge that goes well has no check run: there is nothing to read.
+// A purge that goes well gets no check run: there is nothing to read.
 func TestCheckRunOnlyWhereThereIsSomethingToRead(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Deploy("production", first, "success")
@@ -194,14 +194,13 @@ func TestCheckRunOfADeploymentThatCameAgain(t *testing.T) {
 	w.Deploy("production", second, "success")
 	w.Run(second, "Purge production", "failure", "1 purged, 1 refused")
 	w.Akamai.Allow(bad)
-	again := w.deployed(github.Deployment{SHA: second, RequiredContexts: []string{}}) // the failed status would stop it
+	again := w.deployed(github.Deployment{SHA: second, RequiredContexts: []string{}}) // without that, the failed status would stop the deployment
 	w.says(again, github.DeploymentStatus{State: "success"})
 	w.Run(second, "Purge production", "success", "2 URLs purged in ")
 }
 
-// A deployment that overtakes a held purge goes out on its own. What is held
-// is as stale as before: it stays held, and its status says so and waits for
-// nobody.
+// A deployment that overtakes a held purge goes out alone. The held pages are as stale as
+// before, so the purge stays held; its status says so and is no longer pending.
 func TestHeldPurgeThatIsOvertaken(t *testing.T) {
 	w, held, _ := newHeld(t)
 	next := w.Commit("next", map[string]string{"content/about/us.md": "new", "purge-rules.yaml": servertest.Rules})
@@ -220,7 +219,8 @@ func TestHeldPurgeThatIsOvertaken(t *testing.T) {
 		"production delete tag acme-shell")
 }
 
-// A rollback purges all that the held purge would: nothing of it is left.
+// A rollback purges everything that the held purge would have purged, so the held purge
+// ends.
 func TestHeldPurgeThatIsCovered(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Deploy("production", first, "success")
@@ -243,8 +243,8 @@ func TestHeldPurgeThatIsCovered(t *testing.T) {
 	w.Replied(number, "no purge here needs approval")
 }
 
-// A run that GitHub made and whose id was never noted, as after a crash, is
-// found again and not made twice.
+// A run that GitHub made and whose id was not stored, as after a crash, is found again
+// and not made twice.
 func TestCheckRunWhoseAnswerIsLost(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Deploy("production", first, "success")
@@ -333,8 +333,8 @@ func TestCheckRunButtonsAreLimited(t *testing.T) {
 	w.Await(sha, "production", "success", "2 URLs, 1 tag purged in ")
 }
 
-// A status is written when its words change and at no other time, whatever is
-// told twice and however many requests a purge takes.
+// A status is written only when its words change, however many events come twice and
+// however many requests a purge takes.
 func TestStatusIsWrittenWhenItsWordsChange(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Deploy("production", first, "success")
@@ -370,8 +370,8 @@ func TestStatusIsWrittenWhenItsWordsChange(t *testing.T) {
 	}
 }
 
-// An environment called "preview" has a check run of the same name as a pull
-// request's preview, often on the same commit: neither takes the other's place.
+// The check run of an environment called "preview" has the same name as a pull request's
+// preview, often on the same commit. Neither replaces the other.
 func TestCheckRunOfAnEnvironmentCalledPreview(t *testing.T) {
 	w, _ := newWorld(t, nil)
 	w.Push(w.Commit("rules", map[string]string{"purge-rules.yaml": strings.ReplaceAll(servertest.Rules, "  staging:", "  preview:")}))

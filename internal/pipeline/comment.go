@@ -18,11 +18,16 @@ import (
 	"github.com/purgebot/purgebot/webhook"
 )
 
-// askRate is what one person may ask for in one repository, by comments and
-// buttons together. What is more is not read; a comment gets a reaction.
+// askRate is how much one person may ask for in one repository, by comments and buttons
+// together. A comment beyond that is not carried out and gets only a reaction.
 func askRate() store.Rate { return store.Rate{Most: 20, Within: time.Minute} }
 
-// commented does what a comment on a pull request asks for.
+// commented carries out a command in a comment on a pull request. BeginCommand stores the
+// command under the comment's id, so a second delivery of the comment finds the outcome.
+// After a crash before the answer, the command has no outcome, and the next handling
+// carries it out.
+//
+// Role and policy are read anew each time the command is handled.
 func (p *Pipeline) commented(ctx context.Context, repo ledger.Repository, e *webhook.IssueComment, d store.Delivery) (string, error) {
 	if !e.IsPullRequest {
 		return "not on a pull request", nil
@@ -31,8 +36,8 @@ func (p *Pipeline) commented(ctx context.Context, repo ledger.Repository, e *web
 	if errors.Is(mistake, command.ErrNone) {
 		return "no command", nil
 	}
-	// Whoever may write may edit another's comment, and an App may write in a
-	// person's name: the one who acts must be the author, and a person.
+	// Anybody with write access may edit another person's comment, and an App may write
+	// in a person's name. So the sender must be the author, and a person.
 	if e.Sender.ID != e.User.ID || e.Sender.Type != "User" || e.PerformedViaApp {
 		return "not by a person", nil
 	}
@@ -51,7 +56,7 @@ func (p *Pipeline) commented(ctx context.Context, repo ledger.Repository, e *web
 	if answer, err = a.giveUp(ctx, answer, err); err != nil {
 		return "", err
 	}
-	if answer == nil { // stored with what it answers
+	if answer == nil { // it was stored together with what the command did
 		return "done", nil
 	}
 	answer.Command, answer.Words = cmd, report.Notes(answer.Words, report.Unread(asked.Unread))
@@ -59,21 +64,28 @@ func (p *Pipeline) commented(ctx context.Context, repo ledger.Repository, e *web
 	return answer.Outcome, err
 }
 
-// commandRun is one command under way.
+// commandRun is one command under way. Buttons of a check run use it as well, without a
+// comment and without parsed.
 type commandRun struct {
 	*Pipeline
 	repo   ledger.Repository
 	parsed command.Command
 	cmd    store.Command
-	steps  int // that it may take; see commandSteps
+	steps  int // of matching and mapping that it may take; see commandSteps
 	role   policy.Role
 	grant  policy.Grant
 }
 
+// by is the person for the policy's judge. The role must be read before: see roleOf.
 func (a *commandRun) by() policy.By { return policy.Person(a.cmd.Login, a.role) }
 
-// do does what was asked. The answer is nil if it was stored together with
-// what it did.
+// do carries out the command. The answer is nil if it was stored together with what the
+// command did.
+//
+// The order guards against strangers. The role is read first. A person who may not use
+// commands gets one short refusal for each pull request: nothing else is read for them,
+// and their refusals are dropped first where GitHub's limits are near (Denies). Only
+// after that come the reaction "eyes" and the explanation of a mistake.
 func (a *commandRun) do(ctx context.Context, mistake error) (*store.Answer, error) {
 	var err error
 	if a.role, err = a.roleOf(ctx, a.cmd.Login); err != nil {
@@ -114,8 +126,9 @@ func (a *commandRun) do(ctx context.Context, mistake error) (*store.Answer, erro
 	return nil, fmt.Errorf("unknown verb %q", a.parsed.Verb)
 }
 
-// roleOf asks GitHub what somebody may do here. Trouble that may pass, and
-// what the operator can mend, is an error; any other is no role at all.
+// roleOf asks GitHub what a person may do here. Trouble that passes, or that the operator
+// can fix, is an error, and the command is tried again. Any other refusal counts as no
+// role: in doubt nobody may purge.
 func (a *commandRun) roleOf(ctx context.Context, login string) (policy.Role, error) {
 	role, err := a.repository(a.repo).Permission(ctx, login)
 	if err == nil {
@@ -128,14 +141,17 @@ func (a *commandRun) roleOf(ctx context.Context, login string) (policy.Role, err
 	return policy.None, nil
 }
 
-// passes reports whether trouble may pass, or be mended.
+// passes reports whether trouble may pass by itself or be fixed by the operator, so that
+// trying again makes sense.
 func passes(ctx context.Context, err error) bool {
 	_, waitable := github.RetryAfter(err)
 	_, mendable := github.OperatorFault(err)
 	return waitable || mendable || ctx.Err() != nil
 }
 
-// giveUp turns GitHub's refusal that no waiting changes into an answer.
+// giveUp turns a refusal of GitHub's that waiting does not change into an answer. Without
+// it the comment would be tried again for ever and its author would hear nothing. All
+// other results go through unchanged.
 func (a *commandRun) giveUp(ctx context.Context, answer *store.Answer, err error) (*store.Answer, error) {
 	refusal, ok := errors.AsType[*github.Error](err)
 	if !ok || passes(ctx, err) {
@@ -146,9 +162,9 @@ func (a *commandRun) giveUp(ctx context.Context, answer *store.Answer, err error
 	return refuse(report.Quote(refusal.Public())), nil
 }
 
-// denied answers that a role is not enough: a reaction each time, and one
-// reply a person, role and pull request. Whoever may ask here hears it as any
-// other answer; only who may not is refused as there is room.
+// denied answers that a role is not enough: a reaction each time, and one reply for each
+// person, role and pull request (Once). A person who may use commands here gets it like
+// any other answer. For a person who may not use commands at all, do also sets Denies.
 func (a *commandRun) denied(need policy.Role, what string) *store.Answer {
 	return &store.Answer{
 		Outcome: "denied", Reaction: "confused",
@@ -157,15 +173,19 @@ func (a *commandRun) denied(need policy.Role, what string) *store.Answer {
 	}
 }
 
+// refuse is the answer to a command that was understood and can't be carried out.
 func refuse(what string) *store.Answer {
 	return &store.Answer{Outcome: "refused", Reaction: "confused", Words: report.Refused(what)}
 }
 
+// tell is the answer to a command that changes nothing and went well.
 func tell(outcome, words string) *store.Answer {
 	return &store.Answer{Outcome: outcome, Reaction: "rocket", Words: words}
 }
 
-// act retries, releases or cancels the purge that is meant.
+// act retries, releases or cancels the purge that is meant. The store changes the purge
+// and answers the comment in one transaction, so a comment that is handled twice acts
+// once.
 func (a *commandRun) act(ctx context.Context, verb store.Verb) (*store.Answer, error) {
 	purge, err := a.findPurge(ctx, verb)
 	if errors.Is(err, store.ErrNotFound) {
@@ -174,6 +194,8 @@ func (a *commandRun) act(ctx context.Context, verb store.Verb) (*store.Answer, e
 	if err != nil {
 		return nil, err
 	}
+	// A release sends all that is held, so the person needs the role for every target. A
+	// retry judges each target by itself, and a cancel purges nothing.
 	if verb == store.Release {
 		if need, what, err := a.missingRole(ctx, purge); err != nil || need != "" {
 			return a.denied(need, what), err
@@ -183,7 +205,7 @@ func (a *commandRun) act(ctx context.Context, verb store.Verb) (*store.Answer, e
 		Command: a.cmd, Outcome: string(verb), Words: report.Notes(report.Acted(string(verb), a.cmd.Login, purge.Counts.Failed), report.Unread(a.parsed.Unread)),
 	}
 	if verb == store.Cancel {
-		answer.Reaction = "rocket" // what was asked for is done, whatever became of the purge
+		answer.Reaction = "rocket" // the cancelling is done, however the purge itself ended
 	}
 	j, _, err := a.Pipeline.act(ctx, a.repo.FullName(), verb, purge, a.by(), store.Act{By: a.cmd.Login, Answer: answer})
 	switch {
@@ -199,6 +221,7 @@ func (a *commandRun) act(ctx context.Context, verb store.Verb) (*store.Answer, e
 	return nil, err
 }
 
+// nothingTo says, as part of a reply, that there is no purge for the verb.
 func nothingTo(verb store.Verb) string {
 	switch verb {
 	case store.Release:
@@ -210,8 +233,9 @@ func nothingTo(verb store.Verb) string {
 	return "no purge here has refused items."
 }
 
-// findPurge finds the purge that is meant: of this pull request, else of the
-// environment.
+// findPurge finds the purge that is meant: that of this pull request, else that of the
+// environment that is named or is the default. ErrNotFound: there is none that the verb
+// applies to.
 func (a *commandRun) findPurge(ctx context.Context, verb store.Verb) (ledger.Purge, error) {
 	name := a.parsed.Env
 	if name == "" {
@@ -237,8 +261,8 @@ func (a *commandRun) findPurge(ctx context.Context, verb store.Verb) (ledger.Pur
 	return a.Store.FindPurge(ctx, a.repo.ID, a.cmd.Number, env.ID, verb)
 }
 
-// missingRole gives the role that the targets of a purge take and that the person
-// lacks; "" if none.
+// missingRole gives the role that the targets of a purge need and that the person lacks,
+// and what it is needed for; "" if the person has what they need.
 func (a *commandRun) missingRole(ctx context.Context, purge ledger.Purge) (need policy.Role, what string, err error) {
 	tallies, err := a.Store.Tallies(ctx, purge.ID)
 	if err != nil {
@@ -252,7 +276,8 @@ func (a *commandRun) missingRole(ctx context.Context, purge ledger.Purge) (need 
 	return "", "", nil
 }
 
-// status tells what is live and what waits.
+// status tells what is live and what waits. It asks GitHub for the rules and nothing
+// else.
 func (a *commandRun) status(ctx context.Context) (*store.Answer, error) {
 	file, err := a.planner.Authority(ctx, a.repo)
 	if err != nil {
@@ -313,7 +338,8 @@ func (a *commandRun) help(ctx context.Context) (*store.Answer, error) {
 	return tell("help", report.Help(r)), nil
 }
 
-// environments lists the names that a file's keys are; globs are none.
+// environments lists the names that the file's keys give. Keys with globs are left out: a
+// glob is no name.
 func environments(file *mapping.File) (names []string) {
 	for _, env := range file.Environments() {
 		if !env.Glob {
@@ -323,8 +349,8 @@ func environments(file *mapping.File) (names []string) {
 	return names
 }
 
-// defaultEnvironment is the environment meant where none is named:
-// production, else the only one, else "".
+// defaultEnvironment is the environment that a command means where it names none:
+// production, else the only one. "": there are several, and purgebot does not guess.
 func defaultEnvironment(file *mapping.File) string {
 	if env, ok := file.Environment("production"); ok && !env.Glob {
 		return env.Key

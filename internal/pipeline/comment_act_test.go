@@ -29,7 +29,7 @@ func TestCommentRetryAfterAkamaiRefused(t *testing.T) {
 	w.Reacted(w.Say(number, "walt", "/purge retry"), "eyes", "rocket")
 	w.Replied(number, "`walt` retried 1 item.", "**2 URLs purged in")
 	w.WantSent("production invalidate url " + bad)
-	w.Reacted(first, "eyes", "rocket") // what was said first is taken back; its own reply says so too
+	w.Reacted(first, "eyes", "rocket") // the first reaction is taken back; the reply says so too
 	w.Awaits("the first reply to say so", func() bool {
 		return strings.Contains(w.Replies(number)[0].Body, "**2 URLs purged in")
 	})
@@ -46,7 +46,7 @@ func TestCommentReleaseAndCancel(t *testing.T) {
 	const a, b = "https://www.acme.com/a/", "https://www.acme.com/b/"
 	first := w.Say(number, "mona", "/purge --delete "+a+" "+b)
 	w.Replied(number, "**Needs approval: 2 URLs**", "`2 deletes, limit 1`", "`/purge release`")
-	w.Reacted(w.Say(number, "walt", "/purge release"), "eyes", "confused") // a delete takes more
+	w.Reacted(w.Say(number, "walt", "/purge release"), "eyes", "confused") // a delete needs a higher role
 	w.Replied(number, "deleting here needs the **maintain** role")
 	w.Reacted(first, "eyes")
 	w.WantSent()

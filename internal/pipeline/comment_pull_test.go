@@ -11,14 +11,14 @@ import (
 	"github.com/purgebot/purgebot/internal/standin/github"
 )
 
-// The reaction waits for no more than whether the person may ask: whatever
-// GitHub's latency, nothing else is asked before it.
+// Before the reaction GitHub is asked only whether the person may use commands, so it
+// comes soon, however slow GitHub is.
 func TestCommentReactionWaitsForThePermissionAlone(t *testing.T) {
 	w, _ := newWorld(t, nil)
 	w.Begin()
 	w.People()
 	number := w.Pull("topic", map[string]string{"notes.txt": "x"}, nil)
-	w.Reacted(w.Say(number, "walt", "/purge help"), "eyes", "rocket") // the App has its token
+	w.Reacted(w.Say(number, "walt", "/purge help"), "eyes", "rocket") // now the App has its token
 	w.Settled()
 	answers := make(chan struct{})
 	w.GitHub.Fault(func(r *http.Request) github.Fault {
@@ -43,7 +43,7 @@ func TestCommentReactionWaitsForThePermissionAlone(t *testing.T) {
 	w.WantSent("production invalidate url https://www.acme.com/x/")
 }
 
-// A command may be given on whatever is a pull request, in whatever state.
+// A command works on any pull request, in any state.
 func TestCommentOnPullRequestsInEveryState(t *testing.T) {
 	w, _ := newWorld(t, nil)
 	w.Begin()
@@ -79,8 +79,8 @@ func TestCommentOnPullRequestsInEveryState(t *testing.T) {
 	}
 }
 
-// GitHub lets the App say nothing in a locked conversation: what was asked for
-// is done all the same, and nothing is tried for ever.
+// GitHub lets the App write nothing in a locked conversation. The command is carried out
+// all the same, and no write is tried for ever.
 func TestCommentInALockedConversation(t *testing.T) {
 	w, _ := newWorld(t, nil)
 	w.Begin()
@@ -104,8 +104,8 @@ func TestCommentInALockedConversation(t *testing.T) {
 	}
 }
 
-// Roles change: whoever gives a command, or presses a button, is asked for at
-// that moment.
+// Roles change. GitHub is asked for a person's role at the moment of each command and
+// each press of a button.
 func TestCommentPermissionIsOfTheMoment(t *testing.T) {
 	w, _ := newWorld(t, func(cfg *stage.Config) { cfg.Policy[0].HoldOver.Delete = 1 })
 	w.Begin()
@@ -131,7 +131,7 @@ func TestCommentPermissionIsOfTheMoment(t *testing.T) {
 	role("mona", "triage")
 	w.Reacted(w.Say(number, "mona", "/purge release"), "confused")
 	w.Replied(number, "you have **triage**")
-	role("mona", "release manager:write") // a role of the customer's own counts as what it is built on
+	role("mona", "release manager:write") // a custom role counts as the role that it is based on
 	w.Reacted(w.Say(number, "mona", "/purge release"), "eyes", "confused")
 	w.Replied(number, "deleting here needs the **maintain** role and you have **write**")
 	w.WantSent()
@@ -140,8 +140,8 @@ func TestCommentPermissionIsOfTheMoment(t *testing.T) {
 	w.WantSent("production delete url "+a, "production delete url "+b)
 }
 
-// A command goes by the head of the branch at its first reading, whatever is
-// pushed while it waits for GitHub.
+// A command uses the head of the branch at its first handling, even if more is pushed
+// while it waits for GitHub.
 func TestCommentIsBoundToTheHeadThatItFound(t *testing.T) {
 	w, _ := newWorld(t, nil)
 	w.Begin()

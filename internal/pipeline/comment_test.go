@@ -63,7 +63,7 @@ func TestCommentWhoMayWhat(t *testing.T) {
 	const url = "https://www.acme.com/x/"
 	for i, test := range []struct {
 		login, body string
-		reply       string // of who may not
+		reply       string // to a person who may not
 		sent        []string
 	}{
 		{"rita", "/purge " + url, "purging here needs the **write** role and you have **read**", nil},
@@ -84,7 +84,7 @@ func TestCommentWhoMayWhat(t *testing.T) {
 				w.Reacted(comment, "eyes", "rocket")
 			} else {
 				want := []string{"eyes", "confused"}
-				if test.login == "rita" || test.login == "nobody" { // who may not ask at all
+				if test.login == "rita" || test.login == "nobody" { // these two may not use commands at all
 					want = want[1:]
 				}
 				w.Reacted(comment, want...)
@@ -132,7 +132,7 @@ func TestCommentIgnored(t *testing.T) {
 	if err := w.GitHub.EditComment(t.Context(), w.FullName(), edited, "adam", command); err != nil {
 		t.Fatal(err)
 	}
-	w.Reacted(w.Say(number, "walt", "/purge help"), "eyes", "rocket") // what came before was handled or is in hand
+	w.Reacted(w.Say(number, "walt", "/purge help"), "eyes", "rocket") // all earlier comments were handled or are under way
 	w.Replied(number, "You are `walt` and have the **write** role", "`--delete`: no, this needs the **maintain** role",
 		"CP codes: no, this needs the **admin** role", "`production`, `staging`")
 	w.handled()
@@ -233,8 +233,8 @@ func TestCommentObjectsAndFiles(t *testing.T) {
 	}
 }
 
-// What people paste and misspell purges what they meant, or says what to do;
-// nothing is offered that would only fail.
+// Pasted and misspelt commands purge what the person meant, or the reply says what to do.
+// No offered command would only fail.
 func TestCommentAsPeopleWrite(t *testing.T) {
 	w, _ := newWorld(t, nil)
 	w.Begin()
@@ -306,7 +306,7 @@ func TestCommentRateLimit(t *testing.T) {
 	w.Begin()
 	w.People()
 	number := w.Pull("topic", map[string]string{"notes.txt": "x"}, nil)
-	for range 21 { // somebody who may not: the fewest writes on GitHub
+	for range 21 { // a person who may not: the fewest writes on GitHub
 		w.Say(number, "rita", "/purge status")
 	}
 	w.handled()
@@ -339,8 +339,8 @@ func TestCommentRulesMissingOrBroken(t *testing.T) {
 	w.WantSent()
 }
 
-// TestCommentThroughTrouble loses answers of GitHub's: a limit is no denial,
-// and a reply that was made is edited, not made again.
+// TestCommentThroughTrouble loses answers of GitHub's. A rate limit is no denial, and a
+// reply that was made is edited and not made again.
 func TestCommentPullRequestThatGitHubCuts(t *testing.T) {
 	w, _ := newWorld(t, nil)
 	w.Begin()
@@ -370,8 +370,8 @@ func TestCommentUnlistedRepository(t *testing.T) {
 	w.WantSent()
 }
 
-// TestCommentEnvironment has the rules of an environment on a branch of its
-// own, where they are others than on the default branch.
+// TestCommentEnvironment has an environment on a branch of its own, whose rules differ
+// from those on the default branch.
 func TestCommentEnvironment(t *testing.T) {
 	w, _ := newWorld(t, nil)
 	rules := func(host string, names ...string) string {
@@ -406,9 +406,9 @@ func TestCommentEnvironment(t *testing.T) {
 	w.Replied(number, "no purge here has refused items")
 }
 
-// A stranger's flood of comments costs next to none of what GitHub lets the App
-// write: a purge is told to its end meanwhile, and who may ask is answered, also
-// where what they ask for needs another role.
+// A stranger's flood of comments takes almost none of the writes that GitHub allows the
+// App. Meanwhile a purge's status is written to its end, and people who may use commands
+// are answered, even if they lack the role for what they ask.
 func TestAStrangersFlood(t *testing.T) {
 	w, first := newWorld(t, func(c *stage.Config) { c.Limits = github.Limits{Enforce: true} })
 	w.Deploy("production", first, "success")

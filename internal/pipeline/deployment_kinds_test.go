@@ -18,9 +18,9 @@ rules:
     urls: ["https://{host}/{1}/"]
 `
 
-// Deployments as their common makers make them: who is their creator, who
-// their sender, how the environment is called, whether an Actions run is
-// behind them. Statuses and deployments go out in GitHub's own shape.
+// Deployments as common tools make them: who is the creator, who the sender, what the
+// environment is called, and whether an Actions run is behind them. Statuses and
+// deployments have GitHub's own shape.
 func TestDeploymentsOfEveryCommonKind(t *testing.T) {
 	t.Parallel()
 	no := false
@@ -117,8 +117,8 @@ func (w *world) says(deployment int64, s github.DeploymentStatus) {
 	}
 }
 
-// Four jobs name the environment, and so there are four deployments of the
-// commit; the first to succeed only built.
+// Four jobs name the environment, so there are four deployments of the commit; the first
+// one to succeed only built.
 func TestDeploymentsOfSeveralJobs(t *testing.T) {
 	w := newTriggered(t, kindRules, nil)
 	sha := w.page("new")
@@ -140,8 +140,8 @@ func TestDeploymentsOfSeveralJobs(t *testing.T) {
 	w.WantSent("production invalidate url https://www.acme.com/new/")
 }
 
-// A preview never purges production, and a commit that is not on the branch
-// purges nothing under a glob.
+// A preview never purges production. A commit that is not on the branch purges nothing in
+// an environment that a glob names.
 func TestDeploymentPreviewOfAnotherBranch(t *testing.T) {
 	w := newTriggered(t, kindRules, nil)
 	sha := w.branch("feature")

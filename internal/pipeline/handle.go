@@ -17,16 +17,23 @@ import (
 
 const slogWarn = slog.LevelWarn
 
-// sideBySide is how long a delivery that this release can't read is left to
-// another one.
+// sideBySide is for how long a delivery that this release can't read is left to another
+// release, which runs beside this one while replicas are replaced.
 const sideBySide = 24 * time.Hour
 
 func errAttr(err error) slog.Attr { return slog.Any("err", err) }
 
-// handle reads one delivery and turns it into facts: what was pushed, what is
-// deployed, what is asked for. One that may itself be why its handlings went wrong
-// is set aside after a few.
+// handle reads one delivery and turns it into facts: what was pushed, what is deployed,
+// what a person asks for. It may run twice for one delivery, so every fact is stored by
+// its own id and changes nothing the second time.
+//
+// TakeDelivery counts a beginning before any work, and PutBack takes it back. A beginning
+// that nobody took back means that the process died over the delivery. After mostFailed
+// deaths, panics and timeouts the delivery is set aside, since it may itself be the
+// cause.
 func (p *Pipeline) handle(ctx context.Context, job store.HandleJob) error {
+	// Handlings that came back while the database took no word of it. TakeDelivery takes
+	// them off, so that they don't count as deaths of the process.
 	back := p.owed.pay(job.GUID)
 	d, before, err := p.Store.TakeDelivery(ctx, job.GUID, back)
 	if errors.Is(err, store.ErrNotFound) {
@@ -40,6 +47,7 @@ func (p *Pipeline) handle(ctx context.Context, job store.HandleJob) error {
 		return p.setAside(ctx, d, before, nil)
 	}
 	handled := false
+	// caught here as well as in Work: a panic must still be counted below.
 	err = p.caught(ctx, job, func() (err error) {
 		handled, err = p.attempt(ctx, d)
 		return err
@@ -47,6 +55,7 @@ func (p *Pipeline) handle(ctx context.Context, job store.HandleJob) error {
 	if handled {
 		return err
 	}
+	// Before WithoutCancel: it asks whether ctx ran out of time.
 	wrong := wrongly(ctx, err, p.HandleTime)
 	ctx = context.WithoutCancel(ctx)
 	after, failure := p.Store.PutBack(ctx, d.GUID, wrong != nil)
@@ -61,11 +70,12 @@ func (p *Pipeline) handle(ctx context.Context, job store.HandleJob) error {
 	return err
 }
 
-// attempt handles a delivery. It reports false where that is still to be done.
+// attempt handles a delivery. It reports false where the delivery is still to be handled:
+// an error came up, or another release has to read it.
 func (p *Pipeline) attempt(ctx context.Context, d store.Delivery) (handled bool, err error) {
 	event, err := webhook.Parse(d.Event, d.Body)
-	// Only what can be read and is of use is stored: another release did it.
-	// Where two run side by side the sweep wakes jobs until that one takes it.
+	// The webhook's receiver stores only deliveries that it can read and use. So another
+	// release stored this one, and the sweep wakes jobs until that release takes it.
 	_, useless := event.(*webhook.Ignored)
 	if (err != nil || useless) && p.Now().Sub(d.ReceivedAt) < sideBySide {
 		return false, nil
@@ -76,6 +86,8 @@ func (p *Pipeline) attempt(ctx context.Context, d store.Delivery) (handled bool,
 		return err == nil, err
 	}
 	outcome, err := p.fact(ctx, event, d)
+	// Somebody has to repair the App's key or permissions. The commit says so; the
+	// delivery waits, because the error puts it off.
 	if words, mendable := github.OperatorFault(err); mendable {
 		err = errors.Join(err, p.Store.Explain(ctx, event.Source().Repository.ID, commitOf(event), report.Fault("waiting: "+words).Description))
 	}
@@ -89,7 +101,8 @@ func (p *Pipeline) attempt(ctx context.Context, d store.Delivery) (handled bool,
 	return err == nil, err
 }
 
-// commitOf is the commit that may be deployed, as an event tells; "": none is.
+// commitOf is the commit whose deployment an event may tell of; "": the event tells of
+// none.
 func commitOf(event webhook.Event) string {
 	switch e := event.(type) {
 	case *webhook.DeploymentStatus:
@@ -104,9 +117,10 @@ func commitOf(event webhook.Event) string {
 	return ""
 }
 
-// fact notes what an event tells. What changes the App's reach comes first: it may
-// have no repository, or one that is gone and comes back by it. Everything else is
-// about a repository, which is looked up by its id: a name may be another's by now.
+// fact stores what an event tells. Events about the App's reach come first: they may have
+// no repository, or one that is gone and comes back through this very event. All others
+// are about a repository. It is looked up by its id, since its name may belong to another
+// repository by now.
 func (p *Pipeline) fact(ctx context.Context, event webhook.Event, d store.Delivery) (outcome Outcome, err error) {
 	source := event.Source()
 	if outcome, is, err := p.reach(ctx, event); is || err != nil {
@@ -115,7 +129,9 @@ func (p *Pipeline) fact(ctx context.Context, event webhook.Event, d store.Delive
 	if source.Repository.ID == 0 {
 		return otherwise("no repository"), nil
 	}
-	// The replica that received it knew GitHub's time; this one's clock may differ.
+	// The replica that received the delivery noted GitHub's time, if it knew it.
+	// Otherwise the moment is translated here, with this replica's clock, which may
+	// differ.
 	if d.At.IsZero() {
 		d.At = p.githubTime(ctx, d.ReceivedAt)
 	}
@@ -126,6 +142,8 @@ func (p *Pipeline) fact(ctx context.Context, event webhook.Event, d store.Delive
 	if err != nil {
 		return outcome, err
 	}
+	// An event about a repository that is gone: the repository may be back, or the event
+	// late.
 	if repo.Gone != "" {
 		if repo, err = p.reached(ctx, repo); err != nil || repo.Gone != "" {
 			return otherwise("%s", repo.Gone), err
@@ -155,4 +173,6 @@ func (p *Pipeline) fact(ctx context.Context, event webhook.Event, d store.Delive
 	}
 }
 
+// zeroSHA reports whether a commit id is all zeros, which is how GitHub says "no commit",
+// or empty.
 func zeroSHA(sha string) bool { return strings.Trim(sha, "0") == "" }

@@ -13,8 +13,8 @@ import (
 	"github.com/purgebot/purgebot/internal/standin/github"
 )
 
-// The rules language from the webhook to Akamai: what package mapping can't
-// show alone, because it takes two commits, branches or people.
+// These tests follow the rules language from the webhook to Akamai. They show what
+// package mapping can't show alone, because it takes two commits, branches or people.
 
 // ruled opens a world whose first commit has these rules and is live in
 // production.
@@ -75,7 +75,7 @@ func TestSettleTakesTheNewestSuccess(t *testing.T) {
 
 func TestCreatorsAreThoseOfTheDefaultBranch(t *testing.T) {
 	w, first := ruled(t, fmt.Sprintf(pageRules, `, creators: ["GitHub-Actions[bot]"]`), nil)
-	// A branch that lets anybody deploy, and changes nothing of who may.
+	// A branch whose rules let anybody deploy: that does not change who may deploy.
 	loose := w.on("loose", first, map[string]string{
 		"purge-rules.yaml": fmt.Sprintf(pageRules, ", creators: [mallory]"), "content/a/b.md": "2",
 	})
@@ -99,7 +99,7 @@ rules:
 	page := map[string]string{"content/a/b.md": "2"}
 	next := w.on("next", first, page)
 	other := w.on("other", first, map[string]string{"content/a/c.md": "3"})
-	// A branch that names its own previews: it can't let itself in.
+	// A branch whose rules name its own previews: it can't authorise itself.
 	own := w.on("own", first, map[string]string{
 		"purge-rules.yaml": strings.Replace(rules, "preview-*", "*-7", 1), "content/a/d.md": "4",
 	})
@@ -129,7 +129,7 @@ func TestCrossingGoesByAction(t *testing.T) {
 	w.Deploy("production", third, "success")
 	w.Await(third, "production", "success", "2 URLs purged")
 	w.Sent()
-	w.State(slow, "success") // an older deployment, live all the same
+	w.State(slow, "success") // an older deployment, which is live all the same
 	w.Await(second, "production", "success", "1 URL purged")
 	w.WantSent("production invalidate url https://www.acme.com/a/3/")
 }
@@ -281,8 +281,8 @@ func TestBothRulesFilesAreAFault(t *testing.T) {
 	w.WantSent("production invalidate url https://www.acme.com/a/b/")
 }
 
-// Every byte that git takes in a name reaches Akamai as a browser would ask
-// for it, but for those that JSON can't hold: these fail, and say so.
+// Every byte that git allows in a name reaches Akamai as a browser would request it.
+// Bytes that JSON can't hold are the exception: those targets fail, and say so.
 func TestNamesAndHostsAsBrowsersAskForThem(t *testing.T) {
 	w, _ := ruled(t, `version: 1
 environments: {production: {hosts: [Bücher.acme.com]}}

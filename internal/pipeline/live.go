@@ -15,14 +15,16 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// What a deployment looks for of merged pull requests: two calls for each.
+// Bounds of the merged pull requests that one deployment looks for: each may cost two
+// calls to GitHub. An older one is not told.
 const (
 	pullsMost = 20
 	pullsAge  = 14 * 24 * time.Hour
 )
 
-// pullsOf finds the merged pull requests that a plan carries, where their
-// environment announces that on them.
+// pullsOf finds the merged pull requests that a plan makes live: their merge commit is in
+// the desired commit and was not in the one before. It finds none where the environment's
+// rules don't ask for the comment, or for a rollback.
 func (p *Pipeline) pullsOf(ctx context.Context, repo ledger.Repository, env ledger.Environment, plan *planner.Plan) (numbers []int, err error) {
 	if !plan.Env.AnnounceOnPullRequest || plan.Cause == ledger.CauseRollback {
 		return nil, nil
@@ -31,6 +33,8 @@ func (p *Pipeline) pullsOf(ctx context.Context, repo ledger.Repository, env ledg
 	if err != nil {
 		return nil, err
 	}
+	// within reports whether a commit is another one, or an ancestor of it; a commit that
+	// is gone is not.
 	within := func(sha, of string) (bool, error) {
 		if sha == of || of == "" {
 			return sha == of, nil
@@ -59,14 +63,15 @@ func (p *Pipeline) pullsOf(ctx context.Context, repo ledger.Repository, env ledg
 }
 
 const (
-	// liveLinks is how many pages such a comment links to; liveLooked among
-	// how many targets those of the pull request's own files are looked for.
+	// liveLinks is how many pages such a comment links to. To find the pages that the
+	// pull request's own files caused, liveLooked of the purge's targets are read.
 	liveLinks  = 20
 	liveLooked = 20_000
 )
 
-// live renders the comment that says of a merged pull request that it is live:
-// nothing before its purge has ended.
+// live renders the comment that tells a merged pull request that it is live. Until the
+// purge has ended and its pages are judged, shows stays as posted, and nothing is
+// written.
 func (p *Pipeline) live(ctx context.Context, post store.Post, purge ledger.Purge, now time.Time) (w words, err error) {
 	ended := purge.State == ledger.Done || purge.State == ledger.Cancelled
 	if !ended || now.Before(purge.DoneAt) || purge.Proof.Checking() {
@@ -79,6 +84,8 @@ func (p *Pipeline) live(ctx context.Context, post store.Post, purge ledger.Purge
 	if err != nil {
 		return w, err
 	}
+	// A pull request that is gone has no files; the comment then links to any of the
+	// purge's pages.
 	files, _, err := p.repository(repo).PullFiles(ctx, post.Number)
 	if err != nil && !github.IsNotFound(err) {
 		return w, err

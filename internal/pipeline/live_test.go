@@ -38,7 +38,7 @@ func TestMergedPullRequestHearsThatItIsLive(t *testing.T) {
 	two := w.Pull("two", map[string]string{"content/index/two.md": "2"}, nil)
 	sha := merge("two")
 	merged(two)
-	other := w.Pull("other", map[string]string{"content/index/other.md": "3"}, nil) // that stays open
+	other := w.Pull("other", map[string]string{"content/index/other.md": "3"}, nil) // this one stays open
 	w.Settled()
 
 	w.Deploy("staging", sha, "success")

@@ -18,8 +18,8 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// place is where a purge that a person asked for goes: an environment, by the
-// rules at the head of its branch.
+// place is where a purge goes that a person asked for: an environment, by the rules at
+// the head of its branch.
 type place struct {
 	env    mapping.Environment
 	file   *mapping.File
@@ -27,7 +27,12 @@ type place struct {
 	head   string
 }
 
-// purge purges what was asked for, holds it, or says what it would purge.
+// purge purges what the command names, holds it, or, for --dry-run, says what it would
+// purge. The answer is nil if open has stored it together with the purge.
+//
+// The role is judged after the targets are known, since a delete or a CP code takes a
+// higher one. "Nothing to purge" comes before "denied": there the role makes no
+// difference.
 func (a *commandRun) purge(ctx context.Context) (*store.Answer, error) {
 	where, answer, err := a.place(ctx)
 	if err != nil || answer != nil {
@@ -38,6 +43,7 @@ func (a *commandRun) purge(ctx context.Context) (*store.Answer, error) {
 		return answer, err
 	}
 	defer w.Release()
+	// A guess at what was meant is offered only if it works, and trying it costs calls.
 	if w.lacking.Any() {
 		if w.lacking.Nearest, err = a.firstThatWorks(ctx, w.near...); err != nil {
 			return nil, err
@@ -56,8 +62,12 @@ func (a *commandRun) purge(ctx context.Context) (*store.Answer, error) {
 	return nil, a.open(ctx, where, w)
 }
 
-// place finds the environment, and binds the command to the head of its
-// branch: a second handling finds the same.
+// place finds the environment, and binds the command to the head of its branch. The
+// binding is stored: a second handling of the comment purges by the same commit, whatever
+// was pushed meanwhile. answer is not nil where the command can't be carried out.
+//
+// The default branch's rules name the environment and its branch. The rules that the
+// purge goes by are those at that branch's head, which need not name it.
 func (a *commandRun) place(ctx context.Context) (where place, answer *store.Answer, err error) {
 	authority, err := a.planner.Authority(ctx, a.repo)
 	if err != nil {
@@ -107,9 +117,10 @@ func (a *commandRun) place(ctx context.Context) (where place, answer *store.Answ
 	return where, nil, nil
 }
 
-// namesShown bounds how many environments a reply names.
+// namesShown bounds how many environments, or offered commands, one reply names.
 const namesShown = 50
 
+// choices lists, as part of a reply, the --env options that a person can choose from.
 func choices(file *mapping.File) string {
 	names := environments(file)
 	if len(names) == 0 {
@@ -122,12 +133,12 @@ func choices(file *mapping.File) string {
 	return "Use " + report.Either(names) + "."
 }
 
-// wanted is what a command comes to.
+// wanted is what a command asks for, once files and rules are read.
 type wanted struct {
 	planner.Targets
 	lacking report.Lacking
-	near    []string // commands that may have been meant by what is lacking
-	others  []string // changed files that no rule matches, beside what is lacking
+	near    []string // guesses at commands that were meant by what is lacking; not tried yet
+	others  []string // files that no rule matches, without those that lacking reports
 }
 
 // nothing is the reply to a command that purges nothing.
@@ -143,7 +154,8 @@ func (w *wanted) notes(where place) string {
 	return report.Notes(w.lacking.Headline(where.branch, where.head, false), report.Unmatched(w.others))
 }
 
-// reaction is what the command deserves however its purge ends; "": that.
+// reaction is the reaction that the command gets however its purge ends; "": the end of
+// the purge decides.
 func (w *wanted) reaction() string {
 	if w.lacking.Any() {
 		return "confused"
@@ -151,8 +163,10 @@ func (w *wanted) reaction() string {
 	return ""
 }
 
-// wanted finds the targets: what files map to, by the rules of the place,
-// and what was named directly.
+// wanted finds the targets: those that files map to, by the rules of the place, and those
+// that the command names directly. The steps of matching and of mapping together are
+// bounded by a.steps. If answer is not nil, the result holds no targets. Otherwise the
+// caller must call Release on it: the targets take room that all plans share.
 func (a *commandRun) wanted(ctx context.Context, where place) (*wanted, *store.Answer, error) {
 	work := glob.NewWork(ctx, a.steps)
 	found, answer, err := a.changed(ctx, where, work)
@@ -168,15 +182,16 @@ func (a *commandRun) wanted(ctx context.Context, where place) (*wanted, *store.A
 	}
 	w := &wanted{near: found.near}
 	w.Targets, err = a.planner.Map(ctx, a.repo, where.file, change)
-	if _, ok := planner.Unplannable(err); ok { // no waiting changes that
+	if _, ok := planner.Unplannable(err); ok { // waiting would not change that
 		return nil, refuse(report.TooManyFiles(len(found.changes))), nil
 	}
 	w.lacking, w.others = found.lacking(w.Unmatched)
 	return w, nil, err
 }
 
-// changed lists the files that the command means. A page that is none becomes
-// an object of the command.
+// changed lists the files that the command means. A word with a leading slash is a file
+// if the tree has it, else a page of the environment's host, which becomes an object of
+// the command.
 func (a *commandRun) changed(ctx context.Context, where place, work *glob.Work) (found files, answer *store.Answer, err error) {
 	if a.parsed.Everything() {
 		changes, complete, err := a.repository(a.repo).PullFiles(ctx, a.cmd.Number)
@@ -215,22 +230,23 @@ func (a *commandRun) changed(ctx context.Context, where place, work *glob.Work) 
 	return found, nil, err
 }
 
-// commandSteps is how much matching and mapping one comment may ask for: about
-// 200 ms of processor time, at the 8 ns that BenchmarkSteps of internal/glob
-// shows a step to take at most.
+// commandSteps is how much matching and mapping one comment may cost: about 200 ms of
+// processor time. BenchmarkSteps of internal/glob shows that a step takes at most 8 ns.
 const commandSteps = 25_000_000
 
 // files are those that a command's patterns match.
 type files struct {
 	changes  []mapping.Change
-	by       []uint64 // of each change the patterns that match it, a bit for each
+	by       []uint64 // for each change, the patterns that match it: bit i is patterns[i]
 	patterns []string
 	missing  []string // patterns that no file matches
-	near     []string // commands that may have been meant by the first of them
+	near     []string // guesses at commands that were meant by the first of missing
 }
 
-// lacking tells the patterns that purge nothing, as no rule matches any of
-// their files, and gives the other files that no rule matches.
+// lacking tells the patterns that purge nothing: those that match no file, and those of
+// which no file is matched by a rule. others are the unmatched files of all other
+// patterns. The reply reports the first loudly, as the person probably mistyped, and the
+// second as a remark.
 func (f files) lacking(unmatched []string) (l report.Lacking, others []string) {
 	l.NoFile = f.missing
 	if len(f.patterns) == 0 {
@@ -261,15 +277,16 @@ func (f files) lacking(unmatched []string) (l report.Lacking, others []string) {
 	return l, others
 }
 
-// matching lists the files that patterns match, or that have their very
-// names, and the patterns that match none. There are at most
-// command.MaxPaths patterns. The errors are those of work.
+// matching lists the files that the patterns match, and the patterns that match none. A
+// pattern also matches the file that has exactly its text as a name, so that a name with
+// brackets needs no escapes. Patterns are bits of a uint64; command.MaxPaths keeps their
+// number within 64. The errors are those of work, or say that a pattern does not compile.
 func matching(all iter.Seq[string], patterns []string, work *glob.Work) (f files, err error) {
 	f.patterns = patterns
 	globs, names := make([]*glob.Glob, len(patterns)), make(map[string]int, len(patterns))
 	for i, pattern := range patterns {
 		if globs[i], err = glob.Compile(pattern); err != nil {
-			return f, fmt.Errorf("the pattern %s %w", pattern, err) // the command was not parsed
+			return f, fmt.Errorf("the pattern %s %w", pattern, err) // can't be: command.Parse compiles each pattern
 		}
 		names[pattern] = i
 	}
@@ -302,6 +319,7 @@ func matching(all iter.Seq[string], patterns []string, work *glob.Work) (f files
 	return f, nil
 }
 
+// dryRun renders what the command would purge. It reads targets again and writes nothing.
 func (a *commandRun) dryRun(where place, w *wanted) string {
 	d := report.DryRun{
 		Environment: contextName(where.env), Network: string(where.env.Network), SHA: where.head, Held: w.Held,
@@ -316,7 +334,9 @@ func (a *commandRun) dryRun(where place, w *wanted) string {
 	return d.Markdown(w.notes(where))
 }
 
-// open writes the purge and lets it go, or holds it.
+// open writes the purge and lets it go, or holds it. OpenManual opens it and answers the
+// comment in one transaction. So if the comment is handled twice, on two replicas or
+// after a crash, the second purge is thrown away (ErrAnswered), and never sent.
 func (a *commandRun) open(ctx context.Context, where place, w *wanted) error {
 	env, err := a.known(ctx, a.repo, contextName(where.env))
 	if err != nil {
@@ -335,7 +355,7 @@ func (a *commandRun) open(ctx context.Context, where place, w *wanted) error {
 	}
 	asks := a.asks(where.file, a.repo, env, where.env)
 	if v := asks.Verify; v != nil && v.Origin == "" {
-		asks.Verify = nil // there is nothing to compare with: nobody looks before a person's purge
+		asks.Verify = nil // no page is looked at before a person's purge, so there is nothing to compare with
 	}
 	err = a.Store.OpenManual(ctx, purge.ID, w.Held != "", store.Answer{
 		Command: a.cmd, Outcome: "purge", Asks: asks, Reaction: w.reaction(), Words: report.Notes(w.notes(where), report.Unread(a.parsed.Unread)),

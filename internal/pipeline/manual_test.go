@@ -10,8 +10,8 @@ import (
 	"github.com/purgebot/purgebot/internal/glob"
 )
 
-// TestPatternsOfAComment: over 60,000 files, patterns that are made to be slow
-// are refused within the steps of one comment, and usual ones are not.
+// TestPatternsOfAComment matches patterns with 60,000 files. Patterns that are made to be
+// slow are refused within the steps of one comment; usual ones are not.
 func TestPatternsOfAComment(t *testing.T) {
 	files := func(yield func(string) bool) {
 		for i := range 60_000 {
@@ -65,7 +65,8 @@ func TestNear(t *testing.T) {
 	}
 }
 
-// What is lacking is told apart from what a pattern that works leaves out.
+// Patterns that purge nothing are told apart from files that a working pattern leaves
+// out.
 func TestLacking(t *testing.T) {
 	all := []string{"content/a.md", "content/notes.txt", "README.md", "purge-rules.yaml"}
 	f, err := matching(slices.Values(all), []string{"content/**", "README.md", "none.md", "purge-rules.yaml"}, glob.NewWork(t.Context(), commandSteps))

@@ -8,8 +8,8 @@ import (
 	"github.com/purgebot/purgebot/internal/standin/github"
 )
 
-// A repository that is made anew under its old name is another one: its
-// deployments are purged once, though the ledger knows the old one still.
+// A repository that is made again under its old name is another repository. Its
+// deployments are purged once, although the ledger still knows the old one.
 func TestRepositoryMadeAnew(t *testing.T) {
 	var said servertest.Log
 	w, first := newWorld(t, servertest.WithLog(&said))
@@ -22,7 +22,7 @@ func TestRepositoryMadeAnew(t *testing.T) {
 	w.Settled()
 	w.Sent()
 
-	if err := w.GitHub.Delete(w.FullName()); err != nil { // and no webhook tells
+	if err := w.GitHub.Delete(w.FullName()); err != nil { // and no webhook tells of it
 		t.Fatal(err)
 	}
 	if err := w.GitHub.Create(t.Context(), github.Repository{ID: 2, Owner: "acme", Name: "site", Dir: w.Site.Dir}); err != nil {
@@ -30,7 +30,7 @@ func TestRepositoryMadeAnew(t *testing.T) {
 	}
 	w.Deploy("production", second, "success")
 	w.recompare(&said)
-	w.Sent() // where the new one starts is its own matter
+	w.Sent() // where the new repository starts is not this test's subject
 	w.GitHub.Route(func(github.Delivery) github.Route { return github.Drop })
 	third := w.Home("third")
 	w.Push(third)
@@ -45,7 +45,7 @@ func TestRepositoryMadeAnew(t *testing.T) {
 	}
 }
 
-// A delivery from before a rename comes late: the new name stays.
+// A delivery from before a rename that comes late does not bring the old name back.
 func TestALateDeliveryFromBeforeARename(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Deploy("production", first, "success")

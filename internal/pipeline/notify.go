@@ -16,19 +16,21 @@ import (
 )
 
 const (
-	// noticeTime bounds one POST; it is below the lease, which is how long a
-	// replica's death holds up what it was about to tell.
+	// noticeTime bounds one POST. It is shorter than noticeLease: after that, another
+	// replica may tell the receiver. noticeLease is also how long the death of a replica
+	// holds up the event that it was about to tell.
 	noticeTime  = 10 * time.Second
 	noticeLease = 15 * time.Second
 
-	// choreHearing looks whether installations are unheard.
+	// choreHearing looks for installations whose webhooks have stopped; see listen.
 	choreHearing = "hearing"
 	hearingEvery = time.Hour
 )
 
-// notices count what was told, and what was not.
+// notices count what receivers took, and what they did not.
 type notices struct{ sent, refused prometheus.Counter }
 
+// newNotices makes the counters; Metrics gives them to a registry.
 func newNotices() notices {
 	return notices{
 		sent:    prometheus.NewCounter(prometheus.CounterOpts{Name: "purgebot_notifications_sent_total", Help: "Notifications that a receiver took."}),
@@ -36,13 +38,15 @@ func newNotices() notices {
 	}
 }
 
-// notify tells one receiver the next thing. While one worker tells it, no other
-// does: a receiver that does not answer keeps one of as many workers as there
-// may be receivers, and its events come in their order.
+// notify tells one receiver its next event. The claim is on the receiver, so only one
+// worker tells it at a time: events of one subject come in order, and a receiver that
+// does not answer holds one worker. There are as many workers as there may be receivers.
+// If the process dies after the POST, the event is sent again: a receiver gets each event
+// at least once.
 func (p *Pipeline) notify(ctx context.Context, job store.NotifyJob) error {
 	receivers := p.Receivers()
 	at := slices.IndexFunc(receivers, func(r notify.Receiver) bool { return r.ID == job.Receiver })
-	if at < 0 { // it was taken out of the configuration, or another replica has it alone
+	if at < 0 { // taken out of the configuration, or only another replica's configuration has it
 		return nil
 	}
 	n, err := p.Store.ClaimNotice(ctx, job.Receiver, noticeLease)
@@ -58,6 +62,7 @@ func (p *Pipeline) notify(ctx context.Context, job store.NotifyJob) error {
 	sending, cancel := context.WithTimeout(ctx, noticeTime)
 	defer cancel()
 	after, err := receivers[at].Send(sending, p.Poster, notify.Message{Event: n.Event, Attempt: n.Attempt, Missed: n.Missed, PublicURL: p.PublicURL})
+	// What the receiver took must be stored even if the POST used up the time of ctx.
 	ctx = context.WithoutCancel(ctx)
 	attrs := []slog.Attr{slog.String("to", receivers[at].Name), slog.String("event", string(n.Kind)), slog.String("id", n.ID), slog.Int("attempt", n.Attempt)}
 	if err == nil {
@@ -74,8 +79,9 @@ func (p *Pipeline) notify(ctx context.Context, job store.NotifyJob) error {
 	return snooze{wait}
 }
 
-// listen tells which installations no webhook came of for longer than is their
-// habit, and which are heard again.
+// listen stores which installations have had no webhook for longer than they ever had,
+// and which are heard again. The store makes the events. Without receivers nobody would
+// hear.
 func (p *Pipeline) listen(ctx context.Context, _ store.Chore, _ time.Time) (done bool, after time.Duration, err error) {
 	if len(p.Receivers()) == 0 {
 		return true, 0, nil
@@ -91,7 +97,7 @@ func (p *Pipeline) listen(ctx context.Context, _ store.Chore, _ time.Time) (done
 	return err == nil, 0, err
 }
 
-// failing counts, by installation, webhooks that GitHub could not deliver.
+// failing counts the webhooks that GitHub could not deliver, by installation.
 func failing(missed []github.Delivery) map[int64]int {
 	count := map[int64]int{}
 	for _, d := range missed {

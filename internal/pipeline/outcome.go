@@ -2,36 +2,37 @@ package pipeline
 
 import "fmt"
 
-// An Outcome is what a delivery, or a fact that a comparison found, came to.
-// Code goes by the result; words are for the operator.
+// Outcome is what a delivery, or a fact that a comparison found, led to. Code may decide
+// by the result; the words are only for the operator. The zero value says that nothing is
+// known against a fact yet: see counts.
 type Outcome struct {
 	result result
 	words  string // of other
 }
 
+// result is the part of an outcome that code decides by.
 type result int
 
 const (
-	other        result = iota // the words say what
+	other        result = iota // only the words say it
 	desired                    // what is desired moved
-	known                      // it was told before
-	overtaken                  // a newer fact counts
-	deployFailed               // nothing was deployed
+	known                      // the same fact was stored before
+	overtaken                  // a newer fact stands
+	deployFailed               // a failure: desired stays
 )
 
-// otherwise is an outcome that nothing goes by, such as why a fact does not
-// count.
+// otherwise is an outcome that no code decides by, such as why a fact does not count.
 func otherwise(format string, args ...any) Outcome {
 	return Outcome{words: fmt.Sprintf(format, args...)}
 }
 
-// saidAs is the outcome of a verb that nothing goes by.
+// saidAs makes an outcome of a verb that only has words.
 func saidAs(words string, err error) (Outcome, error) { return Outcome{words: words}, err }
 
-// counts reports whether nothing was said against a fact yet.
+// counts reports whether a fact counts: the zero outcome says nothing against it.
 func (o Outcome) counts() bool { return o == Outcome{} }
 
-// String says it in a word or two, as logs and the list of deliveries show it.
+// String gives the outcome in a word or two, as logs and the list of deliveries show it.
 func (o Outcome) String() string {
 	switch o.result {
 	case desired:

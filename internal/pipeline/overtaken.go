@@ -9,13 +9,14 @@ import (
 	"github.com/purgebot/purgebot/internal/store"
 )
 
-// planOvertaken plans the purge of what a commit served that was deployed and
-// overtaken before its own was planned: rolled back before the server looked,
-// or told by a webhook that came late. Caches may have taken up whatever
-// differs between it and the live commit; what was purged since is left out,
-// and what is left is held as a purge of its own. Its status speaks, if
-// anything is left. A move without an environment means that there is no such
-// commit.
+// planOvertaken plans a purge for a commit that was deployed and overtaken before its own
+// purge was planned: it was rolled back while the server was down, or its webhook came
+// late. Caches may hold what it served. So the difference between it and the live commit
+// is purged, without what was purged since: usually nothing is left. live itself does not
+// move. See docs/decisions/0007-what-an-overtaken-commit-served.md.
+//
+// One call handles one such commit; Commit strikes it off the list. A move without an
+// environment means that none is left.
 func (p *Pipeline) planOvertaken(ctx context.Context, repo ledger.Repository, env ledger.Environment) (store.Move, error) {
 	point, err := p.Store.Overtaken(ctx, env.ID)
 	if errors.Is(err, store.ErrNotFound) || env.Live.IsZero() {
@@ -29,11 +30,13 @@ func (p *Pipeline) planOvertaken(ctx context.Context, repo ledger.Repository, en
 	if err != nil {
 		return store.Move{}, err
 	}
-	// Of the live commit, what is remembered of the environment says that it
-	// lived: that alone makes no rollback.
+	// The environment's record says of the live commit that it was live before, which
+	// would make this plan a rollback. So the plan gets an environment without an id.
 	before := env
 	before.ID, before.Live = "", point
 	d, err := p.planner.Plan(ctx, repo, before, env.Live, since.Has)
+	// Rules that are broken or silent now purge nothing more; the commit's status says
+	// that.
 	if err != nil || !d.Named || d.Rules.Fault != "" {
 		move.Carries = report.Unnamed(env.Live.SHA, env.Name)
 		return move, err

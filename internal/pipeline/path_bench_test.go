@@ -16,16 +16,17 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// BenchmarkDeployPath is how long it takes from a deployment's success until
-// Akamai has accepted the last batch, with 50 ms to GitHub and to Akamai:
+// BenchmarkDeployPath measures the time from a deployment's success until Akamai has
+// accepted the last batch, with 50 ms to GitHub and to Akamai:
 //
 //	go test ./internal/pipeline -run '^$' -bench DeployPath -benchtime 10x
 //
-// x-path is that as a multiple of the round trips that can't be avoided, made
-// in turns with it by the same clients and nothing around them: the head of the
-// default branch, which says who may deploy, beside the comparison with what is
-// live, and then the purge requests side by side. calls are those to GitHub for
-// the whole deployment, from the push to the last status.
+// x-path is that time as a multiple of the time of the calls that can't be avoided. The
+// benchmark makes those calls in turns with the deployments, by the same clients and
+// without anything else: the head of the default branch, which says who may deploy, at
+// the same time as the comparison with the live commit, and then the purge requests side
+// by side. calls is the number of calls to GitHub for the whole deployment, from the push
+// to the last status.
 func BenchmarkDeployPath(b *testing.B) {
 	for _, files := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprint(files), func(b *testing.B) {
@@ -49,7 +50,7 @@ func BenchmarkDeployPath(b *testing.B) {
 
 const pathTrip = 50 * time.Millisecond
 
-// path is a stage with a site of 1,200 pages, of which each push changes some.
+// path is a stage with a site of 1,200 pages. Each push changes some of them.
 type path struct {
 	*stage.Stage
 	site  *stage.Site
@@ -58,6 +59,7 @@ type path struct {
 	round int
 }
 
+// newPath opens the stage with so many changed files for each push, and deploys once.
 func newPath(b *testing.B, files int) *path {
 	b.Helper()
 	site, err := stage.NewSite(b.Context(), filepath.Join(b.TempDir(), "site"))
@@ -159,8 +161,8 @@ func (p *path) calls(b *testing.B) int {
 	return len(p.GitHub.Calls())
 }
 
-// unavoidable makes the calls that no one can do without, as early as what
-// they need is known, and gives the time that they take together.
+// unavoidable makes the calls that can't be avoided, each as early as what it needs is
+// known, and gives the time that they take together.
 func (p *path) unavoidable(b *testing.B, from, to string) time.Duration {
 	b.Helper()
 	ctx := b.Context()
@@ -169,7 +171,7 @@ func (p *path) unavoidable(b *testing.B, from, to string) time.Duration {
 		b.Fatal(err)
 	}
 	repo := app.Repository(1, "acme", "site")
-	known, err := repo.Tree(ctx, from) // fetches a token too, as the server has
+	known, err := repo.Tree(ctx, from) // fetches a token too, as the server has one
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -17,8 +17,8 @@ func (p *Pipeline) pausesOf(ctx context.Context, repo ledger.Repository) (some [
 	return some, err
 }
 
-// pausesFor lists what a person should know whose purge goes out, or went,
-// while others wait.
+// pausesFor lists the pauses that a person should hear of whose own purge goes out:
+// purges of deployments in the same repository wait. It is nothing for other causes.
 func (p *Pipeline) pausesFor(ctx context.Context, purge ledger.Purge) ([]ledger.Pause, error) {
 	if purge.Cause != ledger.CauseComment || purge.State == ledger.Cancelled {
 		return nil, nil

@@ -25,14 +25,14 @@ var rulesOf = map[string]string{
 	"pending": strings.Replace(servertest.Rules, "  production:\n", "  production:\n    announce: pending\n", 1),
 }
 
-// waiter is a world in which anything may happen to rules, deployments and what
-// the App may do.
+// waiter is a world in which anything may happen to rules, to deployments and to the
+// App's permissions.
 type waiter struct {
 	*world
 	random  *rand.Rand
 	commits []string
-	rules   string                 // of the last commit
-	denied  atomic.Pointer[string] // what GitHub answers about now: statuses, contents, or all
+	rules   string                 // kind of rules file of the last commit
+	denied  atomic.Pointer[string] // calls that GitHub refuses now: statuses, contents, or all
 	later   atomic.Int64           // how far the server's clock is ahead
 	script  []string
 }
@@ -65,6 +65,8 @@ func (w *waiter) note(format string, args ...any) {
 	w.script = append(w.script, fmt.Sprintf(format, args...))
 }
 
+// step does one random thing: a push, a deployment, calls that GitHub refuses, webhooks
+// that are lost, or a repository that is taken away and given back.
 func (w *waiter) step() {
 	ctx := context.WithoutCancel(w.T.Context())
 	switch n := w.random.IntN(20); {
@@ -72,7 +74,7 @@ func (w *waiter) step() {
 		names := []string{"good", "broken", "none", "unnamed", "pending"}
 		name := names[w.random.IntN(len(names))]
 		if name == w.rules {
-			name = "good" // nothing can be taken away twice
+			name = "good" // a file can't be removed twice
 		}
 		w.rules = name
 		w.note("push a commit with rules %s", name)
@@ -129,8 +131,8 @@ func (w *waiter) pending() (all []string) {
 	return all
 }
 
-// Whatever happens to rules, deployments, webhooks and permissions: a day after
-// the last of it nothing waits that nothing will end.
+// Whatever happens to rules, deployments, webhooks and permissions, no status waits for
+// ever: a day after the last change, none waits for something that will not come.
 func TestNothingIsPendingForEver(t *testing.T) {
 	for name, database := range map[string]func(t testing.TB) string{
 		"sqlite": func(testing.TB) string { return "" }, "postgres": storetest.Postgres,
@@ -149,9 +151,10 @@ func TestNothingIsPendingForEver(t *testing.T) {
 	}
 }
 
+// ended lets a day pass, and fails if a status still waits then.
 func (w *waiter) ended() {
 	w.T.Helper()
-	w.later.Store(int64(26 * time.Hour)) // past a day, and the hour between two prunings
+	w.later.Store(int64(26 * time.Hour)) // past a day and the hour between two prunings
 	if err := w.Server.Store().Hasten(w.T.Context(), "deployments", "deliveries"); err != nil {
 		w.T.Fatal(err)
 	}
@@ -162,7 +165,7 @@ func (w *waiter) ended() {
 	})
 	looks := 0
 	w.Eventually("nothing is pending", func() bool {
-		if looks++; looks%100 == 0 { // what was late for one pruning is there for the next
+		if looks++; looks%100 == 0 { // what came too late for one pruning is there at the next
 			w.later.Add(int64(time.Hour))
 		}
 		q, err := w.Server.Store().Queue(w.T.Context())
@@ -170,8 +173,8 @@ func (w *waiter) ended() {
 	})
 }
 
-// What was said of a commit is ended by the next deployment, whatever that one's
-// rules name.
+// The next deployment ends what was said of a commit, whatever environments its own rules
+// name.
 func TestFaultsEnd(t *testing.T) {
 	t.Parallel()
 	for name, rules := range map[string]string{"the file is gone": stage.Removed, "it names another environment": rulesOf["unnamed"]} {
@@ -191,8 +194,8 @@ func TestFaultsEnd(t *testing.T) {
 	}
 }
 
-// A commit that GitHub does not know yet gets its status, and so does one of a
-// repository that was out of sight for a while that no webhook told of.
+// A commit that GitHub does not know yet gets its status. So does a commit of a
+// repository that was out of sight for a while without a webhook.
 func TestStatusesOfWhatIsNotSeenYet(t *testing.T) {
 	t.Parallel()
 	for name, refusals := range map[string]int64{"a moment": 3, "until it was given up": 12} {

@@ -1,23 +1,22 @@
-// Package pipeline has purgebot's verbs, a file each:
+// Package pipeline has purgebot's verbs, one file each:
 //
-//	handle     a delivery becomes facts: desired moves, a command is carried out
-//	reconcile  live follows desired: the plan is written down, then opened
-//	purge      one request to Akamai: claim, send, settle
-//	report     the newest words to one surface on GitHub
-//	notify     one event to one receiver
-//	sweep      wake what is due and nobody took
-//	recover    ask GitHub for what no webhook told
+//	handle     turn a delivery into facts: move desired, carry out a command
+//	reconcile  make live follow desired: write the plan down, then open its purge
+//	purge      make one request to Akamai: claim, send, settle
+//	report     write the newest words to one surface on GitHub
+//	notify     tell one receiver one event
+//	sweep      wake what is due and has no job
+//	recover    ask GitHub for facts that no webhook told
 //
-// All but the last two are jobs, and a job may run twice: on two replicas at once,
-// or again after a crash at any line. So each reads, has at most one effect
-// outside, and ends in one transaction that changes nothing if what it read
-// has changed. A job carries an id and no work: one too many costs a look, and
-// one that is lost is made again by sweep.
+// All but the last two are jobs. A job may run twice: on two replicas at once, or again
+// after a crash at any line. So each job reads, has at most one effect outside, and ends
+// in one transaction. That transaction changes nothing if what the job read has changed.
+// A job carries an id and no work: a needless job costs one read, and the sweep makes a
+// lost job again.
 //
-// Two traps. Nothing may be decided by the order in which webhooks arrive, or
-// by this machine's clock: facts have GitHub's times and ids. And an error
-// ends only the job; what it was about is put off on its own row (see Work),
-// so that a long outage does not multiply jobs.
+// Two traps. First, neither the order in which webhooks arrive nor this machine's clock
+// may decide anything: facts carry GitHub's times and ids. Second, an error ends only the
+// job. The job's row is put off (see Work), so that a long outage does not multiply jobs.
 package pipeline
 
 import (
@@ -44,43 +43,47 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// Config is what a pipeline works with.
+// Config is what a pipeline works with. New gives Now, Log and Receivers a default.
 type Config struct {
 	Store     *store.Store
 	GitHub    *github.App
 	Akamai    Sender
-	Policy    func() policy.Policy // as it is now: a running server may take another
-	Pages     probe.Getter         // fetches pages, to verify and to warm
+	Policy    func() policy.Policy // the current one: a running server may load another
+	Pages     probe.Getter         // fetches pages, to verify and to warm; nil: no purge is verified or warmed
 	Receivers func() []notify.Receiver
-	Poster    notify.Poster // tells them
-	PublicURL string        // of the pages that statuses link to, without a slash at its end
+	Poster    notify.Poster // sends to Receivers
+	PublicURL string        // base address of the pages that statuses link to, without a final slash; "": no links
 	Now       func() time.Time
 	Log       *slog.Logger
 
-	// FetchOrigins are hosts, or HOST:PORT, that may be fetched from beside those
-	// that policy lets a repository purge.
+	// FetchOrigins are hosts, or HOST:PORT, that purgebot may fetch from in addition to
+	// the hosts that policy lets a repository purge.
 	FetchOrigins []string
 
-	// StatusEvery is the least time between two writes of one commit status.
-	// GitHub allows 80 writes a minute and 500 an hour.
+	// StatusEvery is the least time between two writes of one commit status; 0: three
+	// seconds. GitHub allows 80 writes a minute and 500 an hour.
 	StatusEvery time.Duration
-	// Unpaced leaves out the limits on writes: a GitHub that has none.
+	// Unpaced switches off purgebot's own limits on writes, for a GitHub that has none.
 	Unpaced bool
 
-	// HandleTime is what the handling of one delivery may take; 0: two minutes.
+	// HandleTime is how long the handling of one delivery may take; 0: two minutes.
 	HandleTime time.Duration
 
-	// How long deliveries and purges are kept once they are done; 0: for ever.
+	// KeepDeliveries and KeepPurges are how long deliveries and purges are kept after
+	// they are done; 0: for ever.
 	KeepDeliveries, KeepPurges time.Duration
 }
 
-// Sender makes one attempt at a request to Akamai with an account's credentials;
-// see purger.Client.
+// Sender makes one attempt at a request to Akamai with an account's credentials; see
+// purger.Client. It never returns an error: the answer says what went wrong, and the
+// store decides whether the request is sent again.
 type Sender interface {
 	Send(ctx context.Context, account string, r purger.Request) purger.Answer
 }
 
-// Pipeline does the work between the webhook and Akamai.
+// Pipeline does the work between the webhook and Akamai. All its methods are safe for
+// concurrent use. What it keeps in memory is only a shortcut or a figure for metrics:
+// another replica, or the next process, does not need it.
 type Pipeline struct {
 	Config
 	planner *planner.Planner
@@ -88,9 +91,9 @@ type Pipeline struct {
 	snoozed snoozed
 	alarm   alarm
 
-	assigned atomic.Int64 // when policy was taken: see Assign
+	assigned atomic.Int64 // Unix time in ns at which the policy was loaded; see Assign
 
-	refused atomic.Bool // a webhook, since GitHub was last asked for them
+	refused atomic.Bool // a webhook was refused since GitHub was last asked for failed deliveries; see Refused
 	timings *timings
 	notices notices
 }
@@ -118,13 +121,18 @@ func New(cfg Config) *Pipeline {
 }
 
 const (
-	// planTime is what one difference may take, GitHub's truncated trees
-	// included; jobTime what every other job may.
+	// planTime is the limit for one reconcile job. It covers the slowest difference:
+	// GitHub truncates the trees of large repositories, and they are read in parts.
+	// jobTime is the limit for every other kind of job but handle, which has
+	// Config.HandleTime.
 	planTime = 10 * time.Minute
 	jobTime  = time.Minute
 )
 
-// Runner makes the job runner that works this pipeline.
+// Runner makes the job runner that works this pipeline. Each kind of job has a queue and
+// workers of its own, so that slow jobs of one kind (a large plan, a GitHub that does not
+// answer) leave the workers of all other kinds free. Within handle, reconcile and report,
+// one repository or person holds only a share of the workers: see shares.
 func (p *Pipeline) Runner() (store.Runner, error) {
 	const handlers, reconcilers, reporters = 8, 4, 4
 	workers := river.NewWorkers()
@@ -135,7 +143,7 @@ func (p *Pipeline) Runner() (store.Runner, error) {
 	river.AddWorker(workers, verb(p, jobTime, p.prove))
 	river.AddWorker(workers, verb(p, jobTime, p.notify))
 	return p.Store.NewRunner(&river.Config{
-		Logger:  slog.New(slog.DiscardHandler), // this package logs what a job did, once
+		Logger:  slog.New(slog.DiscardHandler), // River logs nothing: this package logs what a job did, once
 		Workers: workers,
 		Queues: map[string]river.QueueConfig{
 			store.HandleJob{}.Kind():    {MaxWorkers: handlers},
@@ -143,37 +151,40 @@ func (p *Pipeline) Runner() (store.Runner, error) {
 			store.PurgeJob{}.Kind():     {MaxWorkers: 8},
 			store.ReportJob{}.Kind():    {MaxWorkers: reporters},
 			store.ProveJob{}.Kind():     {MaxWorkers: 4},
-			store.NotifyJob{}.Kind():    {MaxWorkers: notify.Most},
+			store.NotifyJob{}.Kind():    {MaxWorkers: notify.Most}, // one for each receiver that there may be
 		},
 		FetchCooldown:               10 * time.Millisecond,
 		FetchPollInterval:           500 * time.Millisecond,
 		JobTimeout:                  jobTime,
-		RescueStuckJobsAfter:        planTime + time.Minute,
+		RescueStuckJobsAfter:        planTime + time.Minute, // no job runs that long: its process is dead
 		CompletedJobRetentionPeriod: 10 * time.Minute,
 		RetryPolicy:                 retryPolicy{now: p.Now},
 	})
 }
 
-// snooze asks for the same job once more after a time: nothing went wrong.
+// snooze asks for the same job once more after a time. It is an error only so that a verb
+// can return it: nothing went wrong, and nothing is logged.
 type snooze struct{ after time.Duration }
 
 func (snooze) Error() string { return "not yet" }
 
-// River puts a job off to the millisecond up to soon; what is later takes
-// several steps, and what is much later is left to the sweep.
+// River wakes a job to the millisecond if the job sleeps no longer than soon. A longer
+// snooze, up to later, is split into steps of soon. Beyond later the job just ends: the
+// row has its own time, and the sweep wakes it then.
 const (
 	soon  = 4 * time.Second
 	later = time.Minute
 )
 
-// worker is one verb as River runs it.
+// worker runs one verb as a River worker.
 type worker[T river.JobArgs] struct {
 	river.WorkerDefaults[T]
 	p     *Pipeline
-	limit time.Duration
+	limit time.Duration // of one run: then the context of work ends
 	work  func(context.Context, T) error
 }
 
+// verb makes River's worker of a verb; limit is how long one job may take.
 func verb[T river.JobArgs](p *Pipeline, limit time.Duration, work func(context.Context, T) error) river.Worker[T] {
 	return &worker[T]{p: p, limit: limit, work: work}
 }
@@ -181,8 +192,14 @@ func verb[T river.JobArgs](p *Pipeline, limit time.Duration, work func(context.C
 // Timeout implements river.Worker.
 func (w *worker[T]) Timeout(*river.Job[T]) time.Duration { return w.limit }
 
-// Work runs the verb. An error is logged here, once, and what the job was
-// woken for is put off: by the time that GitHub asked for, or a growing pause.
+// Work runs the verb. It logs an error once, and puts off the row that the job is about:
+// by the time that GitHub asked for, else by a pause that grows with the row's tries. The
+// job itself then counts as done. If the retry were River's, each needless job would
+// become a chain of retries of its own (docs/decisions/0002-river-only-rings.md).
+//
+// Work returns an error to River only where the row could not be put off: the database
+// does not answer, or Store.Defer does not know the kind of job. Those are purge, report
+// and notify, whose rows have leases and times of their own.
 func (w *worker[T]) Work(ctx context.Context, job *river.Job[T]) error {
 	err := w.p.caught(ctx, job.Args, func() error { return w.work(ctx, job.Args) })
 	var wait snooze
@@ -190,6 +207,7 @@ func (w *worker[T]) Work(ctx context.Context, job *river.Job[T]) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &wait) && wait.after <= later:
+		// At least a millisecond: the job must not come back in the same moment for ever.
 		return river.JobSnooze(max(min(wait.after, soon), time.Millisecond))
 	case errors.As(err, &wait):
 		return nil
@@ -197,25 +215,32 @@ func (w *worker[T]) Work(ctx context.Context, job *river.Job[T]) error {
 	level := slog.LevelError
 	asked, waitable := github.RetryAfter(err)
 	switch {
+	// The store logs its own trouble, once a minute; a line for each job would drown it.
 	case inTrouble(err):
 		level = slog.LevelDebug
+	// GitHub's limits and a busy mapping room pass without anybody's help.
 	case waitable, errors.Is(err, mapping.ErrBusy):
 		level = slog.LevelWarn
 	}
+	// Not with ctx: the job's own time limit may just have ended it, and then the row
+	// would keep no trace of the failure.
 	after, deferred := w.p.Store.Defer(context.WithoutCancel(ctx), job.Args, func(tries int) time.Duration {
 		return pause(asked, tries)
 	})
 	w.p.Log.LogAttrs(ctx, level, "job will be tried again", slog.String("job", job.Kind),
 		slog.Any("args", job.Args), slog.Duration("after", after), slog.Any("err", err))
 	if deferred != nil {
-		return err // not even that could be stored: River tries again
+		return err // the row could not be put off: River tries again
 	}
 	return nil
 }
 
+// errPanicked stands for a panic in a job. The log has its stack; see caught and wrongly.
 var errPanicked = errors.New("it panicked, as the log shows")
 
-// caught makes an error of a panic: it ends one job, and the log has it.
+// caught turns a panic of work into errPanicked, and logs its stack. So a panic ends one
+// job and not the process. Handle calls it a second time, around the handling alone, to
+// count the panic against the delivery.
 func (p *Pipeline) caught(ctx context.Context, job river.JobArgs, work func() error) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -227,22 +252,25 @@ func (p *Pipeline) caught(ctx context.Context, job river.JobArgs, work func() er
 	return work()
 }
 
-// retryPolicy tries again after 1, 2, 4 … seconds, at most every 2 minutes.
+// retryPolicy is for the few errors that Work returns to River: it tries again after 1,
+// 2, 4 … seconds, at most every 2 minutes.
 type retryPolicy struct{ now func() time.Time }
 
+// NextRetry implements river.ClientRetryPolicy.
 func (r retryPolicy) NextRetry(job *rivertype.JobRow) time.Time {
 	return r.now().Add(backoff(len(job.Errors)))
 }
 
-// backoff is the n-th pause, from one second to two minutes, shortened by up
-// to a third so that many don't come back at once.
+// backoff is the n-th pause, counted from 0: from one second to two minutes, shortened by
+// up to a third at random so that many rows don't come back at once. The shift stops at
+// 10, long after two minutes: a larger one would overflow.
 func backoff(n int) time.Duration {
 	d := min(time.Second<<min(n, 10), 2*time.Minute)
 	return d - rand.N(d/3) //nolint:gosec // spreads load, guards nothing
 }
 
-// pause is how long to wait after so many tries: as long as GitHub asked for,
-// spread over a second, or a growing backoff where it named no time.
+// pause is how long to wait after so many tries: as long as GitHub asked for, plus up to
+// a second at random, or a growing backoff where GitHub named no time.
 func pause(asked time.Duration, tries int) time.Duration {
 	if asked > 0 {
 		return asked + rand.N(time.Second) //nolint:gosec // spreads load, guards nothing
@@ -250,14 +278,16 @@ func pause(asked time.Duration, tries int) time.Duration {
 	return backoff(tries)
 }
 
-// snoozed remembers the jobs of this process that wait for a moment, so that of
-// many for one account and kind only one is kept waiting.
+// snoozed remembers until when purge jobs of this process wait. Every settled request and
+// every opened purge may enqueue a job for the same account and kind of object; only one
+// of them has to come back, and the others end. Other replicas have their own.
 type snoozed struct {
 	mu    sync.Mutex
 	until map[store.PurgeJob]time.Time
 }
 
-// wait reports whether the caller is to wait: nobody else does, or not so soon.
+// wait reports whether the caller has to wait, and come back at until. It is false where
+// another job of the same account and kind waits already and comes no later.
 func (b *snoozed) wait(job store.PurgeJob, now, until time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -267,11 +297,12 @@ func (b *snoozed) wait(job store.PurgeJob, now, until time.Time) bool {
 	if other := b.until[job]; other.After(now) && !other.After(until) {
 		return false
 	}
-	b.until[job] = until.Add(-10 * time.Millisecond) // River may come a little early
+	b.until[job] = until.Add(-10 * time.Millisecond) // River may wake a job a little early; it must not find its own entry
 	return true
 }
 
-// repository is the App's view of a repository of the ledger.
+// repository gives the App's view of a repository of the ledger. It makes no call: name
+// and installation are those of the ledger, and may be out of date.
 func (p *Pipeline) repository(r ledger.Repository) *github.Repository {
 	return p.GitHub.Repository(r.Installation, r.Owner, r.Name)
 }

@@ -17,16 +17,17 @@ import (
 	"github.com/purgebot/purgebot/webhook"
 )
 
-// proposal is a change that is not merged: a pull request's, or a merge
+// proposal is a change that is not merged yet: that of a pull request, or of a merge
 // queue's group.
 type proposal struct {
-	head  string // its commit, which gets the check run
+	head  string // the commit that gets the check run
 	base  string // the branch that it goes to
 	files []mapping.Change
-	cut   bool // GitHub lists no more files than those
+	cut   bool // there are more files, which GitHub does not list
 }
 
-// pullChanged previews a pull request that was opened or got new commits.
+// pullChanged previews a pull request that was opened or got new commits. For one that
+// was merged it stores the merge commit: pullsOf finds it when a deployment carries it.
 func (p *Pipeline) pullChanged(ctx context.Context, repo ledger.Repository, e *webhook.PullRequest) (string, error) {
 	if e.Action == "closed" {
 		if err := p.Store.ClosePreview(ctx, repo.ID, e.Number); err != nil {
@@ -42,8 +43,9 @@ func (p *Pipeline) pullChanged(ctx context.Context, repo ledger.Repository, e *w
 	return p.previewPull(ctx, repo, e.Number, e.Head.SHA, false)
 }
 
-// previewPull previews a pull request at a head; one that has moved on gets
-// another event. afresh writes even words that GitHub shows already.
+// previewPull previews a pull request at a head. If its head is another one by now,
+// nothing is done: GitHub sent another event for that. afresh writes the check run again
+// even if GitHub shows the same words already.
 func (p *Pipeline) previewPull(ctx context.Context, repo ledger.Repository, number int, head string, afresh bool) (string, error) {
 	r := p.repository(repo)
 	pull, err := r.Pull(ctx, number)
@@ -66,8 +68,8 @@ func (p *Pipeline) previewPull(ctx context.Context, repo ledger.Repository, numb
 	return p.preview(ctx, repo, branch, proposal{head: head, base: pull.BaseRef, files: files, cut: !complete}, number, afresh)
 }
 
-// queued previews a merge queue's group, whose check run has the same name:
-// whoever requires the one needs the other.
+// queued previews a merge queue's group. Its check run has the same name as a pull
+// request's: where a branch requires that check, GitHub waits for it in the queue too.
 func (p *Pipeline) queued(ctx context.Context, repo ledger.Repository, e *webhook.MergeGroup) (string, error) {
 	base := cutRef(e.BaseRef)
 	branch, err := p.branchRules(ctx, repo, base)
@@ -84,16 +86,17 @@ func (p *Pipeline) queued(ctx context.Context, repo ledger.Repository, e *webhoo
 	return p.preview(ctx, repo, branch, proposal{head: e.HeadSHA, base: base, files: changes.Files}, 0, false)
 }
 
-// branchRules are the rules at a branch's head, and the environments that
-// follow the branch.
+// branchRules are the rules at a branch's head, and the environments that follow the
+// branch. The value is empty where there is no such branch.
 type branchRules struct {
 	head  string
 	rules rules
 	envs  []mapping.Environment
 }
 
-// branchRules reads them; the environments are those that are named, not by
-// glob, and follow the branch by the default branch's word.
+// branchRules reads them. The rules of the default branch say which environments follow a
+// branch; environments that are named by a glob are left out, since no preview can know
+// their names.
 func (p *Pipeline) branchRules(ctx context.Context, repo ledger.Repository, branch string) (c branchRules, err error) {
 	c.head, err = p.repository(repo).Head(ctx, branch)
 	if github.IsNotFound(err) {
@@ -117,8 +120,9 @@ func (p *Pipeline) branchRules(ctx context.Context, repo ledger.Repository, bran
 	return c, nil
 }
 
-// preview wants the check run of a proposal; where neither the branch nor the
-// proposal has rules for it there is none.
+// preview wants the check run of a proposal. There is none where no environment follows
+// the branch, the branch's rules have no fault, and the proposal does not touch the rules
+// file. number is the pull request's; 0: a merge queue's group.
 func (p *Pipeline) preview(ctx context.Context, repo ledger.Repository, c branchRules, to proposal, number int, afresh bool) (string, error) {
 	view := report.Preview{Base: to.base, Files: len(to.files), Cut: to.cut, Fault: c.rules.Fault}
 	grant := p.Policy().For(repo.FullName())
@@ -150,8 +154,9 @@ func (p *Pipeline) preview(ctx context.Context, repo ledger.Repository, c branch
 	}, afresh)
 }
 
-// previewWords writes down what the check run shows. Where GitHub takes less
-// than all of it, it links to a page with the whole.
+// previewWords makes the JSON of what the check run shows; it is kept in the surface
+// until it is posted. If GitHub takes less than the whole, the whole is stored for a
+// page, and the check run is rendered once more with the link to it.
 func (p *Pipeline) previewWords(ctx context.Context, repo ledger.Repository, view *report.Preview, number int, head string) (string, error) {
 	check := view.Check()
 	if check.Cut() && p.PublicURL != "" {
@@ -166,7 +171,8 @@ func (p *Pipeline) previewWords(ctx context.Context, repo ledger.Repository, vie
 	return string(words), err
 }
 
-// previewEnvironments maps the files by the rules of the branch.
+// previewEnvironments maps the files by the branch's rules, in each environment that
+// follows the branch, and collects the files that no rule of any of them matches.
 func (p *Pipeline) previewEnvironments(ctx context.Context, repo ledger.Repository, view *report.Preview, c branchRules, to proposal) error {
 	unmatched := map[string]bool{}
 	for _, follows := range c.envs {
@@ -190,14 +196,15 @@ func (p *Pipeline) previewEnvironments(ctx context.Context, repo ledger.Reposito
 	return nil
 }
 
-// previewSteps bound what the rules of a pull request, which anybody may
-// open, can make the server do: about a second.
+// previewSteps bounds the work of one preview's mapping: about a second of processor
+// time. Anybody may open a pull request with rules that are made to be slow.
 const previewSteps = 250_000_000
 
 // previewMost is how many objects a preview of one environment lists.
 const previewMost = 50_000
 
-// previewOf is what one environment would purge by a file's rules.
+// previewOf is what one environment would purge by a file's rules. Rules that can't be
+// mapped within bounds are a Fault of the preview and no error: waiting would not help.
 func (p *Pipeline) previewOf(ctx context.Context, repo ledger.Repository, file *mapping.File, name string, to proposal) (env report.PreviewEnvironment, unmatched []string, err error) {
 	plan, err := p.planner.Map(ctx, repo, file, planner.Change{Environment: name, Files: to.files, Steps: previewSteps, By: policy.Deployment()})
 	if err == nil {
@@ -220,7 +227,8 @@ func (p *Pipeline) previewOf(ctx context.Context, repo ledger.Repository, file *
 	return env, plan.Unmatched, nil
 }
 
-// rulesTouched finds the rules file among the changed files.
+// rulesTouched finds the rules file among the changed files. If the file moves from one
+// of its two places to the other, place is the new one.
 func rulesTouched(files []mapping.Change) (place string, touched bool) {
 	for _, f := range files {
 		if f.Path != mapping.RootPlace && f.Path != mapping.GitHubPlace {
@@ -234,8 +242,9 @@ func rulesTouched(files []mapping.Change) (place string, touched bool) {
 	return place, touched
 }
 
-// previewRules reads a proposal's own rules file: its faults, and what it
-// would change for the same files. It is trusted for nothing.
+// previewRules reads a proposal's own rules file: its faults, and what it would change
+// for the same files. Nothing in it is trusted: it decides neither what is purged nor who
+// may.
 func (p *Pipeline) previewRules(ctx context.Context, repo ledger.Repository, c branchRules, to proposal, place string) (*report.PreviewRules, error) {
 	own := &report.PreviewRules{Path: place}
 	file, found, err := p.repository(repo).RulesFile(ctx, to.head)
@@ -261,7 +270,7 @@ func (p *Pipeline) previewRules(ctx context.Context, repo ledger.Repository, c b
 	}
 	own.Faults = append(slices.Clone(faults), p.unheardOf(ctx, repo, parsed)...)
 	own.Faults = append(own.Faults, parsed.Check(ctx, repo.Owner, repo.Name, repo.DefaultBranch)...)
-	if tree, err := p.repository(repo).Tree(ctx, to.head); err == nil { // only to warn and to count
+	if tree, err := p.repository(repo).Tree(ctx, to.head); err == nil { // it only warns and counts: without the tree the preview is as good
 		if reach, warnings, err := parsed.Reach(ctx, tree.Paths()); err == nil {
 			own.Reach, own.Faults = reach, append(own.Faults, warnings...)
 		}
@@ -270,7 +279,7 @@ func (p *Pipeline) previewRules(ctx context.Context, repo ledger.Repository, c b
 	return own, err
 }
 
-// unheardOf warns of the triggers of a file that the App does not hear.
+// unheardOf warns of those triggers of a file whose events the App does not get.
 func (p *Pipeline) unheardOf(ctx context.Context, repo ledger.Repository, file *mapping.File) (faults mapping.Faults) {
 	for _, env := range file.Environments() {
 		if words := p.unheard(ctx, repo, env.Trigger); words != "" {
@@ -280,8 +289,8 @@ func (p *Pipeline) unheardOf(ctx context.Context, repo ledger.Repository, file *
 	return faults
 }
 
-// rulesChanges compares what today's rules and a proposal's own give for the
-// same files, in every environment of either that follows the branch.
+// rulesChanges compares what the branch's rules and the proposal's own rules give for the
+// same files, in every environment that follows the branch by either of them.
 func (p *Pipeline) rulesChanges(ctx context.Context, repo ledger.Repository, c branchRules, own *mapping.File, to proposal) (changes []report.RulesChange, err error) {
 	var names []string
 	for _, env := range c.envs {
@@ -319,7 +328,8 @@ func (p *Pipeline) rulesChanges(ctx context.Context, repo ledger.Repository, c b
 	return changes, nil
 }
 
-// targetsWithout lists the targets that could be sent and that others lack.
+// targetsWithout lists the targets that could be sent and that others does not have, or
+// has only as refused.
 func targetsWithout(targets, others []mapping.Target) (rest []mapping.Target) {
 	type object struct {
 		name   string
@@ -337,6 +347,7 @@ func targetsWithout(targets, others []mapping.Target) (rest []mapping.Target) {
 	return rest
 }
 
+// cutRef cuts refs/heads/ off a ref; any other text stays as it is.
 func cutRef(ref string) string {
 	const heads = "refs/heads/"
 	if len(ref) > len(heads) && ref[:len(heads)] == heads {

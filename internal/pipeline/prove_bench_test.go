@@ -23,10 +23,9 @@ import (
 	"github.com/purgebot/purgebot/verify"
 )
 
-// BenchmarkProofMemory chooses 20 of a purge's URLs, looks at them before and
-// after, at the edge and at the origin, over real HTTP with pages of 200 KB.
-// grows-MiB is by how much the most memory that the process ever had exceeds
-// what it had before:
+// BenchmarkProofMemory chooses 20 of a purge's URLs, and looks at them before and after,
+// at the edge and at the origin, over real HTTP with pages of 200 KB. grows-MiB is how
+// much the process's peak memory grew by that:
 //
 //	go test ./internal/pipeline -run '^$' -bench ProofMemory/1000$ -benchtime 1x
 //	go test ./internal/pipeline -run '^$' -bench ProofMemory/100000$ -benchtime 1x

@@ -15,9 +15,9 @@ import (
 	"github.com/purgebot/purgebot/webhook"
 )
 
-// pushed announces what a deployment of the pushed commit would purge, in
-// each environment whose branch moved, or purges at once where the push is
-// the trigger.
+// pushed says on the pushed commit what its deployment will purge, in each environment
+// that follows the branch. Where the push itself is the trigger, it moves desired
+// instead. A push to the default branch also wakes environments whose rules were broken.
 func (p *Pipeline) pushed(ctx context.Context, repo ledger.Repository, e *webhook.Push, d store.Delivery) (none Outcome, err error) {
 	branch, isBranch := strings.CutPrefix(e.Ref, "refs/heads/")
 	if !isBranch || e.Deleted || zeroSHA(e.After) {
@@ -31,9 +31,9 @@ func (p *Pipeline) pushed(ctx context.Context, repo ledger.Repository, e *webhoo
 	if err != nil {
 		return none, err
 	}
-	if branch == repo.DefaultBranch { // a mended rules file, or changed trust
+	if branch == repo.DefaultBranch { // the rules file may be repaired, or name other creators
 		of := repo.ID
-		if p.Policy().Shares(repo.FullName()) { // with all who use it
+		if p.Policy().Shares(repo.FullName()) { // other repositories use its rules file too
 			of = store.AnyRepository
 			p.planner.Forget()
 		}
@@ -61,9 +61,11 @@ func (p *Pipeline) pushed(ctx context.Context, repo ledger.Repository, e *webhoo
 	return otherwise("announced"), nil
 }
 
-// pushedTo lists the environments, named and not by glob, whose branch this
-// push moved. Which they are stands on the default branch; where that has no
-// good file, the pushed one's or the one before it tells.
+// pushedTo lists the environments, named and not by a glob, that follow the pushed
+// branch. The default branch's rules say which they are. Where that branch has no usable
+// file, the pushed commit's rules tell, or those of the commit before: this only decides
+// where something is announced or planned, and the plan itself goes by the commit's own
+// rules.
 func (p *Pipeline) pushedTo(ctx context.Context, repo ledger.Repository, push ledger.Push) ([]mapping.Environment, error) {
 	file, err := p.planner.Trusted(ctx, repo)
 	if err != nil {
@@ -89,7 +91,8 @@ func (p *Pipeline) pushedTo(ctx context.Context, repo ledger.Repository, push le
 	return envs, nil
 }
 
-// pushDeploys takes a push for a deployment.
+// pushDeploys takes a push for a deployment that succeeded when GitHub recorded the push.
+// fresh is false for a push that another delivery told of: the same fact moves nothing.
 func (p *Pipeline) pushDeploys(ctx context.Context, by factSource, repo ledger.Repository, env mapping.Environment, push ledger.Push, fresh bool) error {
 	desire := func(point ledger.Point) (ledger.Environment, error) {
 		known, _, err := by.desire(ctx, repo.ID, env.Name,
@@ -100,9 +103,10 @@ func (p *Pipeline) pushDeploys(ctx context.Context, by factSource, repo ledger.R
 	if err != nil || known.Desired.SHA == push.After || !known.Desired.At.Equal(push.At) {
 		return err
 	}
-	// Two pushes within GitHub's second: the branch itself says which came
-	// last. It is asked once more, since somebody else may have asked meanwhile,
-	// and have noted a later answer with a lower number.
+	// Two pushes in one of GitHub's seconds: their times don't tell which came last, so
+	// the branch's head decides. Status numbers the answers within that second, the
+	// higher one wins. The head is asked again after each move: another worker may have
+	// asked too, and stored a later answer under a lower number.
 	for {
 		head, err := p.repository(repo).Head(ctx, push.Branch)
 		if err != nil || head == known.Desired.SHA {
@@ -115,7 +119,8 @@ func (p *Pipeline) pushDeploys(ctx context.Context, by factSource, repo ledger.R
 	}
 }
 
-// announce says on a pushed commit what its deployment will purge.
+// announce says on a pushed commit what its deployment will purge. It writes no words
+// over a purge's own (see Store.Announce), so it may run late, or twice.
 func (p *Pipeline) announce(ctx context.Context, repo ledger.Repository, env mapping.Environment, push ledger.Push) error {
 	if env.Announce == mapping.AnnounceNone {
 		return nil
@@ -138,6 +143,7 @@ func (p *Pipeline) announce(ctx context.Context, repo ledger.Repository, env map
 	if err != nil || words == nil {
 		return err
 	}
+	// A push whose webhook comes late may be live by now: its status must not wait.
 	carried, err := p.carried(ctx, repo, known, push)
 	if err != nil {
 		return err
@@ -148,13 +154,13 @@ func (p *Pipeline) announce(ctx context.Context, repo ledger.Repository, env map
 	return p.Store.Announce(ctx, store.Announcement{
 		RepoID: repo.ID, EnvID: known.ID, SHA: push.After, Context: report.Context(contextName(env)),
 		State: words.State, Words: words.Description, Lapse: words.Lapse,
-		At:   push.At.Add(-time.Millisecond), // whatever deploys it within GitHub's second came later
+		At:   push.At.Add(-time.Millisecond), // so that a deployment in the same GitHub second counts as later
 		Ends: carried,
 	})
 }
 
-// carried reports whether a push that is only heard of now went live with a
-// later commit already.
+// carried reports whether a push that purgebot hears of only now is live already, as part
+// of a later commit.
 func (p *Pipeline) carried(ctx context.Context, repo ledger.Repository, env ledger.Environment, push ledger.Push) (bool, error) {
 	if env.Live.IsZero() || env.Live.SHA == push.After || !push.At.Before(env.Live.At) {
 		return false, nil
@@ -166,7 +172,7 @@ func (p *Pipeline) carried(ctx context.Context, repo ledger.Repository, env ledg
 	return is, err
 }
 
-// known reads an environment, or the one that there would be.
+// known reads an environment, and makes it if nothing was heard of it before.
 func (p *Pipeline) known(ctx context.Context, repo ledger.Repository, name string) (ledger.Environment, error) {
 	env, err := p.Store.FindEnvironment(ctx, repo.ID, name)
 	if errors.Is(err, store.ErrNotFound) {
@@ -175,7 +181,9 @@ func (p *Pipeline) known(ctx context.Context, repo ledger.Repository, name strin
 	return env, err
 }
 
-// forecast is the status of a commit that is not deployed; nil says nothing.
+// forecast is the status of a commit that is not deployed: it plans the commit like a
+// deployment, and stores nothing. words makes the status of the counts. nil: there is
+// nothing to say.
 func (p *Pipeline) forecast(ctx context.Context, repo ledger.Repository, env ledger.Environment, to ledger.Point, words func(ledger.Counts) report.Status) (*report.Status, error) {
 	d, err := p.planner.Plan(ctx, repo, env, to, nil)
 	if err != nil {

@@ -16,8 +16,11 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// reconcile closes the distance between what is live and what is desired in
-// one environment.
+// reconcile moves live to desired in one environment. It reads the environment, makes a
+// plan from what it read, and commits: one transaction moves live by compare-and-set,
+// opens the purge and wakes its jobs. Two replicas may plan the same move at once; the
+// second commit finds live moved and changes nothing. If the process dies before the
+// commit, nothing has moved, and the sweep wakes the environment again.
 func (p *Pipeline) reconcile(ctx context.Context, job store.ReconcileJob) error {
 	env, err := p.Store.Environment(ctx, job.EnvID)
 	if errors.Is(err, store.ErrNotFound) {
@@ -27,7 +30,7 @@ func (p *Pipeline) reconcile(ctx context.Context, job store.ReconcileJob) error 
 		return err
 	}
 	now := p.Now()
-	if !env.DueAt.IsZero() { // a moment of GitHub's
+	if !env.DueAt.IsZero() { // DueAt is a moment of GitHub's clock
 		now = p.githubTime(ctx, now)
 	}
 	step := env.Next(now)
@@ -35,7 +38,7 @@ func (p *Pipeline) reconcile(ctx context.Context, job store.ReconcileJob) error 
 		return snooze{env.DueAt.Sub(now)}
 	}
 	repo, err := p.Store.Repository(ctx, env.RepoID)
-	if err != nil || repo.Gone != "" { // it goes on when that comes back
+	if err != nil || repo.Gone != "" { // the return of the repository wakes it
 		return err
 	}
 	var move store.Move
@@ -44,9 +47,13 @@ func (p *Pipeline) reconcile(ctx context.Context, job store.ReconcileJob) error 
 		move, err = p.plan(ctx, repo, env)
 	case ledger.StepResend:
 		move, err = p.redeploy(ctx, repo, env)
+	// Live is what is desired. A commit that was deployed and overtaken before its own
+	// plan may still have left pages in the caches.
 	case ledger.StepNone, ledger.StepWait:
 		move, err = p.planOvertaken(ctx, repo, env)
 	}
+	// Somebody has to repair the App's key or permissions. The commit's status says so,
+	// and the job still ends with the error, which puts the environment off.
 	if words, mendable := github.OperatorFault(err); mendable {
 		err = errors.Join(err, p.waitsFor(ctx, repo, env, words))
 	}
@@ -58,22 +65,26 @@ func (p *Pipeline) reconcile(ctx context.Context, job store.ReconcileJob) error 
 	if err != nil {
 		return err
 	}
-	if !ok { // a newer fact came meanwhile: plan anew
+	if !ok { // a newer fact, or another worker, moved the environment meanwhile: plan anew
 		return snooze{time.Millisecond}
 	}
 	p.logMove(ctx, repo, move)
 	return nil
 }
 
-// plan plans the difference. A move without an environment means that the
-// purge waits: a fault was noted. In order: broken rules hold everything up, since
-// nobody knows what they mean to purge; an environment that good rules don't name
-// moves on in silence; rules that were removed say so once.
+// plan plans the difference between live and desired. A move without an environment means
+// that the environment waits: SetFault noted why.
+//
+// The order of the cases matters. Broken rules hold everything up, since nobody knows
+// what they mean to purge. An environment that good rules don't name moves without a
+// purge and without a status. A commit that has no rules any more says so once, namely
+// where the commit before it had rules.
 func (p *Pipeline) plan(ctx context.Context, repo ledger.Repository, env ledger.Environment) (store.Move, error) {
 	d, err := p.planner.Plan(ctx, repo, env, env.Desired, nil)
 	if err != nil {
 		return store.Move{}, err
 	}
+	// The targets take room that all plans under way share.
 	defer d.Release()
 	move := store.Move{Env: env, To: env.Desired, Served: d.Served}
 	switch {
@@ -87,6 +98,8 @@ func (p *Pipeline) plan(ctx context.Context, repo ledger.Repository, env ledger.
 		move.Carries = report.Unnamed(move.To.SHA, env.Name)
 		return move, nil
 	}
+	// The next plan starts from this tree and these rules, and need not ask GitHub for
+	// them. Commit stores both only if live moves.
 	if d.Tree != nil {
 		if move.Tree, err = d.Tree.MarshalBinary(); err != nil {
 			return store.Move{}, err
@@ -106,6 +119,7 @@ func (p *Pipeline) plan(ctx context.Context, repo ledger.Repository, env ledger.
 		}
 		return move, nil
 	}
+	// Desired.Deploy is 0 where no deployment of GitHub's stands behind the success.
 	if d.Env.Trigger.Kind == mapping.OnPush && d.Cause == ledger.CauseDeploy && env.Desired.Deploy == 0 {
 		d.Cause = ledger.CausePush
 	}
@@ -122,9 +136,11 @@ func (p *Pipeline) plan(ctx context.Context, repo ledger.Repository, env ledger.
 	}, env.Desired)
 }
 
-// begin writes a move's purge with its targets, each of which the policy
-// judges. by is the success that caused it. Nobody sees the purge until Commit
-// opens it together with the move; one that Commit refuses is thrown away.
+// begin writes a move's purge in state planning, with its targets, each judged by the
+// policy. by is the success that caused it. Nobody sees or sends the purge until Commit
+// opens it together with the move. Commit throws the purge away if it refuses the move; a
+// purge whose process died is pruned later. So a large purge can be written in many small
+// transactions and still appear all at once.
 func (p *Pipeline) begin(ctx context.Context, repo ledger.Repository, move *store.Move, targets *planner.Targets, purge ledger.Purge, by ledger.Point) (err error) {
 	purge.RepoID, purge.EnvID, purge.Unmatched = repo.ID, move.Env.ID, targets.Unmatched
 	purge.Account = p.accountOf(repo.FullName())
@@ -139,9 +155,10 @@ func (p *Pipeline) begin(ctx context.Context, repo ledger.Repository, move *stor
 	return p.Store.AddTargets(ctx, purge, targets.All(), targets.Verdict())
 }
 
-// waitsFor says on the desired commit that its purge waits for somebody to mend
-// the App's key or permissions. An environment that the rules of the live
-// commit don't name gets no word; today's may be what can't be read.
+// waitsFor says on the desired commit that its purge waits for somebody to repair the
+// App's key or permissions. The name and the right to a status come from the rules of the
+// live commit, which the ledger remembers: the rules of today may be exactly what can't
+// be read. An environment that they don't name gets no status.
 func (p *Pipeline) waitsFor(ctx context.Context, repo ledger.Repository, env ledger.Environment, words string) error {
 	name := env.Name
 	_, live, ok, err := p.planner.LiveRules(ctx, repo, env.ID)
@@ -162,11 +179,12 @@ func (p *Pipeline) waitsFor(ctx context.Context, repo ledger.Repository, env led
 	})
 }
 
-// unawaited has the pages looked at before the purge, which waits for no origin:
-// it can't be seen when that has what is purged.
+// unawaited makes the pages be looked at around the purge, but lets the purge wait for no
+// origin: no sign at the origin would tell that it has what is purged.
 func unawaited(v *mapping.Verify) { v.Wait, v.Late = 0, mapping.LatePurge }
 
-// asks are what the rules ask to look at around a purge.
+// asks are what the rules ask to look at around a purge. They are nothing where this
+// server fetches no pages.
 func (p *Pipeline) asks(file *mapping.File, repo ledger.Repository, env ledger.Environment, named mapping.Environment) ledger.Asks {
 	if p.Pages == nil {
 		return ledger.Asks{}
@@ -175,12 +193,14 @@ func (p *Pipeline) asks(file *mapping.File, repo ledger.Repository, env ledger.E
 	return ledger.Asks{Verify: verify, Warm: named.Warm, Rules: file.RuleNames()}
 }
 
-// carriedMost bounds how many announced commits are asked for.
+// carriedMost bounds how many announced commits are compared: each costs a call to
+// GitHub.
 const carriedMost = 10
 
-// carriedBy finds the announced commits that the desired one carries, where no
-// push brought it: a merge that GitHub made for the deployment, or a commit
-// from the middle of a push. Where a push did, the ledger knows.
+// carriedBy finds the announced commits that the desired commit contains, where no push
+// brought the desired commit: GitHub merged it for the deployment, or it comes from the
+// middle of a push. Their statuses must end with this purge. Where a push did bring it,
+// the ledger already knows, and GitHub is not asked.
 func (p *Pipeline) carriedBy(ctx context.Context, repo ledger.Repository, env ledger.Environment) (carried []string, err error) {
 	if _, err := p.Store.PushOf(ctx, repo.ID, env.Desired.SHA, ""); !errors.Is(err, store.ErrNotFound) {
 		return nil, err
@@ -201,8 +221,8 @@ func (p *Pipeline) carriedBy(ctx context.Context, repo ledger.Repository, env le
 	return carried, nil
 }
 
-// contextOf names an environment in its statuses where its own commit's rules
-// can't be read.
+// contextOf names an environment in its statuses where the commit's own rules can't be
+// read: as the default branch's rules write it, else the live commit's, else GitHub.
 func (p *Pipeline) contextOf(ctx context.Context, repo ledger.Repository, env ledger.Environment) (string, error) {
 	file, err := p.planner.Authority(ctx, repo)
 	if err != nil {
@@ -221,10 +241,13 @@ func (p *Pipeline) contextOf(ctx context.Context, repo ledger.Repository, env le
 	return env.Name, nil
 }
 
-// redeploy moves to another deployment of the live commit. If any target went
-// out before its success was recorded, all go out once more, but for what a
-// person dropped: the deployment that came first may only have built. Long
-// after that one it is a rebuild, and purges what the rules say of those.
+// redeploy moves live to another deployment of the same commit. There is no difference to
+// plan, so one of three things happens:
+//
+//   - long after the first deployment, it is a rebuild: see rebuild
+//   - if a target went out before this success was recorded, all targets go out once
+//     more, but for what a person dropped: the first deployment may only have built
+//   - otherwise live moves and nothing is purged
 func (p *Pipeline) redeploy(ctx context.Context, repo ledger.Repository, env ledger.Environment) (move store.Move, err error) {
 	move = store.Move{Env: env, To: env.Desired}
 	last, err := p.Store.LastPurge(ctx, env.ID, env.Live.SHA)
@@ -259,6 +282,8 @@ func (p *Pipeline) redeploy(ctx context.Context, repo ledger.Repository, env led
 	if err != nil {
 		return store.Move{}, err
 	}
+	// sent reads the store while it is ranged over. It can't return an error then, so
+	// failure has to be asked after each pass: a list that broke off would look complete.
 	sent, failure := p.Store.Sent(ctx, old.ID)
 	targets := p.planner.Again(repo, current.File, last.Rollback, sent)
 	targets.Unmatched = old.Unmatched
@@ -268,7 +293,7 @@ func (p *Pipeline) redeploy(ctx context.Context, repo ledger.Repository, env led
 	if ok {
 		move.Asks = p.asks(current.File, repo, env, named)
 		if v := move.Asks.Verify; v != nil && len(v.Marker) == 0 {
-			unawaited(v) // the origin has the commit's pages since the first deployment, perhaps
+			unawaited(v) // the first deployment may have brought the pages to the origin already
 		}
 	}
 	err = p.begin(ctx, repo, &move, &targets, ledger.Purge{
@@ -278,8 +303,9 @@ func (p *Pipeline) redeploy(ctx context.Context, repo ledger.Repository, env led
 	return move, errors.Join(err, failure())
 }
 
-// rebuild plans what a rebuild of the live commit purges. One that purges
-// nothing says so, but not where the commit's own purge has more to say.
+// rebuild plans what a rebuild of the live commit purges, by the rules that are for
+// rebuilds. A rebuild that purges nothing gets a purge of its own only where the last
+// purge went well: it must not replace the words of one that failed or is under way.
 func (p *Pipeline) rebuild(ctx context.Context, repo ledger.Repository, move *store.Move, file *mapping.File, env mapping.Environment) error {
 	targets, err := p.planner.Map(ctx, repo, file, planner.Change{Environment: env.Name, Rebuild: true, By: policy.Deployment()})
 	if err != nil {
@@ -292,7 +318,7 @@ func (p *Pipeline) rebuild(ctx context.Context, repo ledger.Repository, move *st
 		}
 	}
 	if move.Asks = p.asks(file, repo, move.Env, env); move.Asks.Verify != nil {
-		move.Asks.Verify.Marker = nil // it shows the commit since long
+		move.Asks.Verify.Marker = nil // it has shown this commit for long: it confirms nothing
 		unawaited(move.Asks.Verify)
 	}
 	return p.begin(ctx, repo, move, &targets, ledger.Purge{
@@ -300,6 +326,7 @@ func (p *Pipeline) rebuild(ctx context.Context, repo ledger.Repository, move *st
 	}, move.To)
 }
 
+// logMove logs that live moved, and the purge that goes with the move, if any.
 func (p *Pipeline) logMove(ctx context.Context, repo ledger.Repository, m store.Move) {
 	attrs := []slog.Attr{
 		slog.String("repository", repo.FullName()), slog.String("environment", m.Env.Name),

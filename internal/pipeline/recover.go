@@ -11,8 +11,8 @@ import (
 	"github.com/purgebot/purgebot/internal/store"
 )
 
-// What is looked for that no webhook told of: both at every start, and then
-// from time to time, by one replica for all.
+// The chores look for what no webhook told: each at every start, and then from time to
+// time. One replica does a chore for all.
 const (
 	choreDeliveries  = "deliveries"
 	choreDeployments = "deployments"
@@ -20,21 +20,23 @@ const (
 	deliveriesEvery  = 5 * time.Minute
 	deploymentsEvery = 10 * time.Minute
 
-	// choreTick is how soon a chore that is due, or whose process died, is
-	// taken up; choreLease how long a dead process keeps it.
+	// choreTick is how often each replica asks whether a chore is due. choreLease is how
+	// long a dead process keeps a chore; a living one renews its claim three times within
+	// it.
 	choreTick  = time.Second
 	choreLease = 15 * time.Second
 
-	// overlap is how far back before the last look the next one begins: a
-	// webhook takes minutes at times, and clocks differ.
+	// overlap is how far before the last comparison the next one begins: a webhook takes
+	// minutes at times, GitHub's API shows a deployment late, and clocks differ.
 	overlap = 15 * time.Minute
 )
 
-// Recover looks for what was missed, until ctx ends: webhooks that GitHub
-// could not deliver, and deployments and pushes that no webhook told of. See
-// docs/recovery.md for what it costs.
+// Recover does the chores until ctx ends: it looks for webhooks that GitHub could not
+// deliver, for deployments and pushes that no webhook told of, and for installations
+// whose webhooks have stopped. See docs/recovery.md for what it costs.
 func (p *Pipeline) Recover(ctx context.Context) {
-	// Another replica that is at it will find what there is.
+	// A replica that is doing a chore now finds what there is, so only idle chores are
+	// made due.
 	if err := p.Store.HastenIdle(ctx, choreDeliveries, choreDeployments, choreHearing); err != nil {
 		p.logRecover(ctx, "start", err)
 	}
@@ -46,14 +48,14 @@ func (p *Pipeline) Recover(ctx context.Context) {
 	all.Wait()
 }
 
-// A chore does one round, which began at a moment of GitHub's clock: what it
-// looks at is GitHub's, and so Last and Compared are. done says that there is
-// nothing left that the next round would have to look at again; after is when
-// that is, 0: as usual.
+// chore does one round. began is when the round began, by GitHub's clock, since
+// everything that it looks at has GitHub's times; it becomes the chore's Last if the
+// round is done. done is false if something is left that the next round has to look at
+// again. after is how long until the next round; 0: as usual.
 type chore func(ctx context.Context, c store.Chore, began time.Time) (done bool, after time.Duration, err error)
 
-// repeat does a chore until ctx ends, on whichever replica claims it: each asks at
-// every tick, and most are told that it is not due or somebody else's.
+// repeat does a chore until ctx ends. Every replica asks at every tick; ClaimChore gives
+// the chore to one of them, and only when it is due.
 func (p *Pipeline) repeat(ctx context.Context, name string, every time.Duration, do chore) {
 	tick := time.NewTicker(choreTick)
 	defer tick.Stop()
@@ -73,17 +75,24 @@ func (p *Pipeline) repeat(ctx context.Context, name string, every time.Duration,
 	}
 }
 
+// logRecover logs a round's error, but not the end of the server nor the database's
+// trouble, which the store logs.
 func (p *Pipeline) logRecover(ctx context.Context, what string, err error) {
 	if !errors.Is(ctx.Err(), context.Canceled) && !inTrouble(err) {
 		p.Log.LogAttrs(ctx, slogWarn, "recovery will be tried again", slog.String("what", what), errAttr(err))
 	}
 }
 
-// round does a chore once and keeps its claim alive meanwhile.
+// round does a chore once, for at most the time between two rounds, and keeps its claim
+// alive meanwhile. If the claim is lost, the work is stopped, and ChoreDone changes
+// nothing. A round that fails or is not done leaves Last as it was, so the next one looks
+// at the same time span again.
 func (p *Pipeline) round(ctx context.Context, c store.Chore, every time.Duration, do chore) error {
 	work, stop := context.WithTimeout(github.Patient(ctx), every)
 	defer stop()
 	var alive sync.WaitGroup
+	// keepChore renews the claim, so it must have ended before ChoreDone gives the claim
+	// up.
 	alive.Go(func() { p.keepChore(work, c, stop) })
 	began := p.githubTime(ctx, p.Now())
 	done, after, err := do(work, c, began)
@@ -92,6 +101,7 @@ func (p *Pipeline) round(ctx context.Context, c store.Chore, every time.Duration
 	if after == 0 {
 		after = every
 	}
+	// A failed round is tried again soon, or after the time that GitHub asks for.
 	if err != nil {
 		asked, _ := github.RetryAfter(err)
 		done, after = false, max(asked, backoff(5)) // about half a minute
@@ -102,8 +112,8 @@ func (p *Pipeline) round(ctx context.Context, c store.Chore, every time.Duration
 	return errors.Join(err, p.Store.ChoreDone(context.WithoutCancel(ctx), c, began, after))
 }
 
-// keepChore renews a claim until ctx ends, and stops the work of one that was
-// lost.
+// keepChore renews a claim until ctx ends. If another process has the claim, it stops the
+// work. It only tries again after other errors: the claim holds for two more ticks.
 func (p *Pipeline) keepChore(ctx context.Context, c store.Chore, stop context.CancelFunc) {
 	tick := time.NewTicker(choreLease / 3)
 	defer tick.Stop()

@@ -14,15 +14,16 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// followed is an environment that the rules of the default branch name, not by
-// a glob, and what the ledger knows of it.
+// followed is an environment that the rules of the default branch name, not by a glob,
+// with what the ledger knows of it.
 type followed struct {
 	mapping.Environment
 	known  ledger.Environment
 	branch string
 }
 
-// followed lists the environments that follow a branch.
+// followed lists those environments, each with the branch that it follows. known is zero
+// for an environment that nothing was heard of.
 func (c *comparison) followed(ctx context.Context) (envs []followed, err error) {
 	file, err := c.authority(ctx)
 	if err != nil || file.File == nil {
@@ -45,7 +46,8 @@ func (c *comparison) followed(ctx context.Context) (envs []followed, err error) 
 	return envs, nil
 }
 
-// headOf is a branch's head; "" if there is no such branch.
+// headOf is a branch's head; "" if there is no such branch. The default branch's head was
+// read with the rules.
 func (c *comparison) headOf(ctx context.Context, branch string) (string, error) {
 	if branch == c.repo.DefaultBranch && c.read {
 		return c.head, nil
@@ -57,10 +59,13 @@ func (c *comparison) headOf(ctx context.Context, branch string) (string, error) 
 	return head, err
 }
 
-// branches finds pushes that no webhook told of, where one moved a branch since:
-// those that deploy, and those of which nothing was said yet.
+// branches finds pushes that no webhook told of, where any branch was pushed to since the
+// last look. A push that deploys moves desired. Any other is announced, unless something
+// was said of its commit already. Only a branch's last push can be found: GitHub's API
+// does not show the earlier ones.
 func (c *comparison) branches(ctx context.Context, info github.Info, _ time.Time) (found int, err error) {
-	// Where a branch stands needs no overlap, only clocks that may differ.
+	// A branch's head needs no overlap, unlike the list of deployments: the head is what
+	// it is. The minute is for clocks that differ.
 	since := c.repo.FirstSeen
 	if last := c.repo.Compared.Add(-time.Minute); last.After(since) {
 		since = last
@@ -77,7 +82,8 @@ func (c *comparison) branches(ctx context.Context, info github.Info, _ time.Time
 		if err != nil || head == "" || head == env.known.Desired.SHA || head == env.known.Live.SHA {
 			return err
 		}
-		// GitHub says when any branch moved last, which is this one at the latest.
+		// PushedAt is when any branch of the repository moved last. This branch moved
+		// then, or earlier.
 		push := ledger.Push{RepoID: c.repo.ID, Branch: env.branch, After: head, At: info.PushedAt}
 		if env.Trigger.Kind != mapping.OnPush {
 			return c.announceHead(ctx, env, push)
@@ -92,15 +98,16 @@ func (c *comparison) branches(ctx context.Context, info github.Info, _ time.Time
 	return found, err
 }
 
+// foundAttrs are the attributes of a log line about something that was recovered.
 func (c *comparison) foundAttrs(environment, sha string) []slog.Attr {
 	return []slog.Attr{
 		slog.String("repository", c.repo.FullName()), slog.String("environment", environment), slog.String("sha", report.Short(sha)),
 	}
 }
 
-// announceHead says what waits, unless something was said of the commit. An
-// environment to which nothing was deployed yet is left out: where its first
-// purge would start takes several calls to find.
+// announceHead says what waits on a branch's head, unless something was said of the
+// commit already. An environment to which nothing was deployed yet is left out: it takes
+// several calls to find where its first purge would start.
 func (c *comparison) announceHead(ctx context.Context, env followed, push ledger.Push) error {
 	spoken, err := c.Store.Spoken(ctx, c.repo.ID, push.After, report.Context(contextName(env.Environment)))
 	if err != nil || spoken || env.known.Live.IsZero() {
@@ -109,11 +116,11 @@ func (c *comparison) announceHead(ctx context.Context, env followed, push ledger
 	return c.announce(ctx, c.repo, env.Environment, push)
 }
 
-// signals finds the commit statuses, check runs and workflow runs that trigger
-// an environment and that no webhook told of. They come at any time after a
-// push, so it looks wherever one was ever taken for a deployment, and where the
-// last good rules wait for one: what set it off may be older than the
-// permission to hear it.
+// signals finds the commit statuses, check runs and workflow runs that trigger an
+// environment and that no webhook told of. They come at any time after a push, so
+// PushedAt says nothing about them. It looks wherever such a signal once deployed
+// something, and wherever the last good rules wait for one: the signal may be older than
+// the App's permission to get its events.
 func (c *comparison) signals(ctx context.Context, _ github.Info, _ time.Time) (found int, err error) {
 	if waits, err := c.waitsForSignals(ctx); err != nil || !waits {
 		return 0, err
@@ -129,9 +136,10 @@ func (c *comparison) signals(ctx context.Context, _ github.Info, _ time.Time) (f
 		}
 		at := env.known.Desired
 		switch {
+		// The newest signal is what is desired already.
 		case !ok, s.id == at.Status && s.sha == at.SHA && s.at.Truncate(time.Second).Equal(at.At):
 			return nil
-		case at.IsZero() && s.at.Before(c.repo.FirstSeen.Truncate(time.Second)): // what is deployed before is nobody's to purge
+		case at.IsZero() && s.at.Before(c.repo.FirstSeen.Truncate(time.Second)): // what was deployed before purgebot came is not purged
 			return nil
 		}
 		outcome, err := c.signalled(ctx, c.source(), c.repo, s, s.at)
@@ -145,8 +153,9 @@ func (c *comparison) signals(ctx context.Context, _ github.Info, _ time.Time) (f
 	return found, err
 }
 
-// waitsForSignals reports whether a commit status, a check or a workflow run may
-// have deployed anything here; it asks GitHub nothing.
+// waitsForSignals reports whether a commit status, a check run or a workflow run may have
+// deployed anything here. It asks GitHub nothing, so a repository without signals costs
+// no call. A desired point without a deployment's id came from a signal or a push.
 func (c *comparison) waitsForSignals(ctx context.Context) (bool, error) {
 	if c.read {
 		return true, nil
@@ -165,11 +174,13 @@ func (c *comparison) waitsForSignals(ctx context.Context) (bool, error) {
 	}), nil
 }
 
-// signalCommits is how many commits are asked for a status or a check, from
-// the branch's head back to what is desired: each costs a call.
+// signalCommits is how many commits are asked for a status or a check run, from the
+// branch's head back towards the desired commit. Each costs a call.
 const signalCommits = 10
 
-// lastSignal is the newest success that triggers an environment.
+// lastSignal finds the newest success that triggers an environment. For a workflow one
+// call lists its runs. For a status or a check run each commit is asked, the newest
+// first; the first that has one decides.
 func (c *comparison) lastSignal(ctx context.Context, env followed) (s signal, ok bool, err error) {
 	r := c.repository(c.repo)
 	var ask func(context.Context, string, string) ([]github.Signal, error)
@@ -201,6 +212,8 @@ func (c *comparison) lastSignal(ctx context.Context, env followed) (s signal, ok
 		if s, ok = newest(env, all); ok {
 			return s, true, nil
 		}
+		// Only at the head, once: list the commits between the desired one and the head.
+		// While a build goes on, the newest success may be on one of them.
 		if n > 0 || env.known.Desired.IsZero() || env.known.Desired.SHA == head {
 			continue
 		}
@@ -217,8 +230,8 @@ func (c *comparison) lastSignal(ctx context.Context, env followed) (s signal, ok
 	return s, false, nil
 }
 
-// newest is the newest of some signals that deploys an environment: what ended
-// last, since a run that is run again keeps its id.
+// newest is the newest of some signals that deploys an environment: the one that ended
+// last. The id does not decide, since a run that is run again keeps its id.
 func newest(env followed, all []github.Signal) (s signal, ok bool) {
 	for _, g := range all {
 		next := signal{
@@ -232,6 +245,7 @@ func newest(env followed, all []github.Signal) (s signal, ok bool) {
 	return s, ok
 }
 
+// endedAfter orders signals by when they ended, and within one of GitHub's seconds by id.
 func (s signal) endedAfter(t signal) bool {
 	return cmp.Or(s.at.Compare(t.at), cmp.Compare(s.id, t.id)) > 0
 }

@@ -12,32 +12,34 @@ import (
 )
 
 const (
-	// deliveriesKept is how long GitHub remembers a delivery: 3 days on
-	// github.com, 7 on GitHub Enterprise Server.
+	// deliveriesKept is how long GitHub remembers a delivery at most: 3 days on
+	// github.com, 7 days on GitHub Enterprise Server.
 	deliveriesKept = 7 * 24 * time.Hour
 
-	// deliveriesOverlap is how far back before the last look the next one
-	// begins: GitHub lists an attempt once it has failed, and clocks differ.
+	// deliveriesOverlap is how far before the last look the next one begins: GitHub lists
+	// an attempt only after it has failed, and clocks differ.
 	deliveriesOverlap = 2 * time.Minute
 
-	// redeliveriesAtOnce bounds what is asked for in one round: a write costs
-	// 5 of the 900 points that GitHub allows a minute.
+	// redeliveriesAtOnce bounds what one round asks for: each is a write, which costs 5
+	// of the 900 points that GitHub allows a minute. The rest follows after
+	// redeliveriesAgain.
 	redeliveriesAtOnce = 60
 	redeliveriesAgain  = time.Minute
 
-	// redeliveriesFound is how many are asked for of what the comparison of
-	// deployments finds as well: each brings a few calls of its own. If there
-	// are more, they are left to the comparison, which is cheaper.
+	// redeliveriesFound is how many of those deliveries a round asks for that a
+	// comparison finds as well. Each brings a few calls of its own. If there are more,
+	// all of them are left to the comparison, which is cheaper.
 	redeliveriesFound = 15
 
-	// redeliveriesMost is how often one delivery is asked for: one that this
-	// server can't take the first times is no use.
+	// redeliveriesMost is how often GitHub is asked for one delivery. A delivery that
+	// this server did not take five times will not be taken the sixth time.
 	redeliveriesMost = 5
 )
 
-// rank orders the events that purgebot has a use for: first what a person or
-// a merge queue waits for, then what decides what can be reached, then what
-// else no comparison finds, then what one does find. 0: no use for it.
+// rank orders the events that purgebot uses, the most urgent first: what a person or a
+// merge queue waits for, what decides which repositories can be reached, what else no
+// comparison finds, and last, from rankFound on, what a comparison finds as well. 0: no
+// use for it.
 func rank(d github.Delivery) int {
 	switch d.Event + " " + d.Action {
 	case "issue_comment created", "check_run rerequested", "check_run requested_action", "check_suite rerequested", "merge_group checks_requested":
@@ -61,10 +63,11 @@ func rank(d github.Delivery) int {
 	}
 }
 
-// rankFound is the rank from which on the comparison finds it as well.
+// rankFound is the first rank of events that a comparison with GitHub finds as well.
 const rankFound = 4
 
-// redeliver has GitHub deliver again what it could not deliver.
+// redeliver asks GitHub to deliver again what it could not deliver. It is not done as
+// long as it leaves something out, so the next round lists the same time span again.
 func (p *Pipeline) redeliver(ctx context.Context, c store.Chore, began time.Time) (done bool, after time.Duration, err error) {
 	since := began.Add(-deliveriesKept)
 	if last := c.Last.Add(-deliveriesOverlap); last.After(since) {
@@ -96,9 +99,11 @@ func (p *Pipeline) redeliver(ctx context.Context, c store.Chore, began time.Time
 	return true, 0, nil
 }
 
-// ask has GitHub repeat one attempt.
+// ask asks GitHub to repeat one attempt. A delivery that GitHub has forgotten is no
+// error.
 func (p *Pipeline) ask(ctx context.Context, d github.Delivery, began time.Time) error {
-	// Noted first: if GitHub's answer is lost, it may have been asked.
+	// The request is stored first. If it were stored after the call, a crash between
+	// would ask for the same attempt again, and never count it.
 	if err := p.Store.Ask(ctx, d.GUID, d.ID, began.Add(-deliveriesKept)); err != nil {
 		return err
 	}
@@ -110,8 +115,8 @@ func (p *Pipeline) ask(ctx context.Context, d github.Delivery, began time.Time) 
 	return nil
 }
 
-// atOnce is what one round asks for, of deliveries that are sorted by rank,
-// and how many it leaves to the comparison.
+// atOnce is what one round asks for. missed must be sorted by rank. left is how many
+// deliveries are left to the comparison.
 func atOnce(missed []github.Delivery) (now []github.Delivery, left int) {
 	found := slices.IndexFunc(missed, func(d github.Delivery) bool { return rank(d) >= rankFound })
 	if found < 0 {
@@ -123,9 +128,9 @@ func atOnce(missed []github.Delivery) (now []github.Delivery, left int) {
 	return missed[:min(len(missed), redeliveriesAtOnce)], left
 }
 
-// missed leaves of failed deliveries those that are of use, that never came
-// here, that no comparison covered since, and that GitHub was not asked for
-// already, the most urgent first.
+// missed keeps the failed deliveries that are of use, that never came here, that no later
+// comparison covers, and whose last attempt was not asked to be repeated already. The
+// most urgent come first.
 func (p *Pipeline) missed(ctx context.Context, failed []github.Delivery) (missed []github.Delivery, err error) {
 	for _, d := range failed {
 		if rank(d) == 0 {

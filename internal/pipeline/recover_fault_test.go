@@ -11,7 +11,8 @@ import (
 	"github.com/purgebot/purgebot/internal/standin/github"
 )
 
-// refuse has GitHub answer calls whose path contains what, until it is mended.
+// refuse makes GitHub refuse calls whose path contains what, until the permission is
+// back.
 func (w *world) refuse(what string, status int, message string) {
 	w.GitHub.Fault(func(r *http.Request) github.Fault {
 		if !strings.Contains(r.URL.Path, what) {
@@ -21,8 +22,8 @@ func (w *world) refuse(what string, status int, message string) {
 	})
 }
 
-// What may not be asked for one environment hides nothing of the others, the log
-// has it once, and once it may be asked nothing was lost.
+// A call that GitHub refuses for one environment hides nothing of the others. The log has
+// the refusal once, and after the permission is back nothing was lost.
 func TestRecoverPastWhatMayNotBeAsked(t *testing.T) {
 	t.Parallel()
 	const noPermission = "Resource not accessible by integration"
@@ -87,8 +88,8 @@ rules:
 	}
 }
 
-// An installation whose repositories may not be listed hides those of no other,
-// and none of its own is gone for that.
+// An installation whose repositories can't be listed hides no other installation's, and
+// its own do not count as gone for that.
 func TestAnInstallationThatMayNotBeListed(t *testing.T) {
 	var said servertest.Log
 	w, first := newWorld(t, func(cfg *stage.Config) {
@@ -96,7 +97,7 @@ func TestAnInstallationThatMayNotBeListed(t *testing.T) {
 		cfg.Policy[0].Repositories = []string{"acme/*"}
 		cfg.Repositories = append(cfg.Repositories, github.Repository{ID: 2, Owner: "acme", Name: "pages", Dir: cfg.Repositories[0].Dir, Installation: 2})
 	})
-	var token atomic.Value // that of installation 1
+	var token atomic.Value // the token of installation 1
 	w.GitHub.Fault(func(r *http.Request) github.Fault {
 		own := r.Header.Get("Authorization")
 		if strings.HasPrefix(r.URL.Path, "/repos/acme/site/") {

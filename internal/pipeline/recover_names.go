@@ -15,7 +15,7 @@ import (
 	"github.com/purgebot/purgebot/webhook"
 )
 
-// Why a repository is gone, in public words.
+// Reasons why a repository is gone, in public words.
 const (
 	goneDeleted     = "the repository was deleted"
 	goneHidden      = "the GitHub App can't see the repository: it was deleted, or taken from the App's installation"
@@ -25,11 +25,14 @@ const (
 	goneUninstalled = "the GitHub App was uninstalled"
 )
 
-// follow asks GitHub for every repository that the App may see: one call for
-// a hundred. Names, installations and default branches in the ledger follow;
-// what is not there any more is gone, and what is there again is back.
+// follow asks GitHub for every repository that the App may see, at one call for a
+// hundred. The ledger takes over names, installations and default branches. A repository
+// that no list has is asked for by itself before it counts as gone; a repository that is
+// listed again is back. An installation whose list fails makes none of its repositories
+// gone.
 func (p *Pipeline) follow(ctx context.Context) (map[int64]github.Info, error) {
-	// Read first: what a webhook tells of meanwhile is not gone.
+	// The ledger is read before GitHub. In the other order, a repository that a webhook
+	// adds between the two reads would be in no list, and would look gone.
 	known, err := p.Store.AllRepositories(ctx)
 	if err != nil {
 		return nil, err
@@ -64,19 +67,19 @@ func (p *Pipeline) follow(ctx context.Context) (map[int64]github.Info, error) {
 			return p.followOne(ctx, repo, info, installation)
 		case suspended[repo.Installation]:
 			return p.gone(ctx, goneSuspended, repo.ID)
-		case repo.Gone == "" && !unlisted[repo.Installation]: // nothing is gone only because a list is short
+		case repo.Gone == "" && !unlisted[repo.Installation]: // a list that failed proves nothing
 			return p.hidden(ctx, repo)
 		}
 		return nil
 	})
-	meetings := independently(ctx, maps.Keys(of), func(id int64) error { // never heard of
+	meetings := independently(ctx, maps.Keys(of), func(id int64) error { // what is left in of is not in the ledger
 		return p.meet(ctx, infos[id], of[id])
 	})
 	return infos, errors.Join(lists, names, meetings)
 }
 
-// followOne notes a repository as GitHub lists it now: its name and branch may
-// have changed, and what is listed is not gone, whatever the ledger says.
+// followOne takes over a repository as GitHub lists it now: its names and its branch may
+// have changed. What is listed is not gone, whatever the ledger says.
 func (p *Pipeline) followOne(ctx context.Context, repo ledger.Repository, info github.Info, installation int64) error {
 	now := ledger.Repository{
 		ID: repo.ID, Owner: info.Owner, Name: info.Name, Installation: installation, DefaultBranch: info.DefaultBranch,
@@ -95,8 +98,9 @@ func (p *Pipeline) followOne(ctx context.Context, repo ledger.Repository, info g
 	return p.back(ctx, repo.ID)
 }
 
-// hidden asks for a repository that no list has. It is gone if GitHub does not
-// show it either, or shows another one of its name.
+// hidden asks GitHub for a repository that no list has. It is gone if GitHub does not
+// show it either, or shows another repository under its name. Other errors leave the
+// ledger as it is.
 func (p *Pipeline) hidden(ctx context.Context, repo ledger.Repository) error {
 	info, err := p.repository(repo).Info(ctx)
 	_, operator := github.OperatorFault(err)
@@ -109,8 +113,8 @@ func (p *Pipeline) hidden(ctx context.Context, repo ledger.Repository) error {
 	return err
 }
 
-// meet notes a repository that no webhook told of, if policy lists it: what
-// is deployed there from now on is not missed.
+// meet stores a repository that no webhook told of, if policy lists it. Its FirstSeen is
+// now: recovery looks for deployments from that time on.
 func (p *Pipeline) meet(ctx context.Context, info github.Info, installation int64) error {
 	repo := ledger.Repository{
 		ID: info.ID, Owner: info.Owner, Name: info.Name, Installation: installation, DefaultBranch: info.DefaultBranch, FirstSeen: p.githubTime(ctx, p.Now()),
@@ -122,9 +126,9 @@ func (p *Pipeline) meet(ctx context.Context, info github.Info, installation int6
 	return err
 }
 
-// heardOf notes a repository as an event names it. The event may be late, from
-// before a rename: where it says what the ledger doesn't, GitHub says what holds
-// today. Another repository that had the name has it no longer.
+// heardOf stores a repository as an event names it. The event may be from before a
+// rename. So where it differs from the ledger, GitHub is asked which name holds today. A
+// new repository may have the name of one that is gone: see replaces.
 func (p *Pipeline) heardOf(ctx context.Context, told ledger.Repository) (ledger.Repository, error) {
 	known, err := p.Store.Repository(ctx, told.ID)
 	switch {
@@ -142,8 +146,9 @@ func (p *Pipeline) heardOf(ctx context.Context, told ledger.Repository) (ledger.
 	return p.Store.SeeRepository(ctx, told)
 }
 
-// today is how a repository is called today: GitHub leads from each of its names
-// to the last one, until another repository has that.
+// today is the name that a repository has today. GitHub redirects each of its old names
+// to the newest one, until another repository takes the old name; therefore both the told
+// and the known name are tried, and only an answer with the right id counts.
 func (p *Pipeline) today(ctx context.Context, told, known ledger.Repository) (ledger.Repository, error) {
 	for _, names := range []ledger.Repository{told, known} {
 		info, err := p.GitHub.Repository(cmp.Or(told.Installation, known.Installation), names.Owner, names.Name).Info(ctx)
@@ -159,7 +164,8 @@ func (p *Pipeline) today(ctx context.Context, told, known ledger.Repository) (le
 	return told, nil
 }
 
-// replaces looks whether a new repository has the name of one that is gone since.
+// replaces looks for other repositories of the ledger that have the name of a new one.
+// Each is asked for, and found gone: two repositories can't have one name.
 func (p *Pipeline) replaces(ctx context.Context, told ledger.Repository) error {
 	others, err := p.Store.Repositories(ctx)
 	for _, other := range others {
@@ -170,8 +176,9 @@ func (p *Pipeline) replaces(ctx context.Context, told ledger.Repository) error {
 	return err
 }
 
-// reached asks for a repository that is gone and of which an event tells all
-// the same: it may be back, or the event late.
+// reached asks for a repository that is gone in the ledger and that an event tells of: it
+// may be back, or the event may be late. It gives the repository as it is then; Gone is
+// not empty if it is still gone.
 func (p *Pipeline) reached(ctx context.Context, repo ledger.Repository) (ledger.Repository, error) {
 	installation, found, err := p.GitHub.InstallationOf(ctx, repo.Owner, repo.Name)
 	if err != nil || !found || installation.Suspended {
@@ -179,7 +186,7 @@ func (p *Pipeline) reached(ctx context.Context, repo ledger.Repository) (ledger.
 	}
 	repo.Installation = installation.ID
 	info, err := p.repository(repo).Info(ctx)
-	if github.IsNotFound(err) || err == nil && info.ID != repo.ID { // another one may have its name
+	if github.IsNotFound(err) || err == nil && info.ID != repo.ID { // another repository may have its name
 		return repo, nil
 	}
 	if err != nil {
@@ -194,7 +201,8 @@ func (p *Pipeline) reached(ctx context.Context, repo ledger.Repository) (ledger.
 	return p.Store.Repository(ctx, repo.ID)
 }
 
-// gone lets the work of repositories wait, and says so once.
+// gone lets the work of repositories wait, and logs it once: the store gives only the ids
+// that were not gone before.
 func (p *Pipeline) gone(ctx context.Context, why string, ids ...int64) error {
 	ids, err := p.Store.Gone(ctx, why, ids...)
 	if err != nil {
@@ -207,7 +215,7 @@ func (p *Pipeline) gone(ctx context.Context, why string, ids ...int64) error {
 	return nil
 }
 
-// back lets the work of repositories go on.
+// back lets the work of repositories go on, and logs it once.
 func (p *Pipeline) back(ctx context.Context, ids ...int64) error {
 	ids, err := p.Store.Back(ctx, ids...)
 	if err != nil {
@@ -219,6 +227,7 @@ func (p *Pipeline) back(ctx context.Context, ids ...int64) error {
 	return nil
 }
 
+// nameOf names a repository in the log, by its id where the ledger can't be read.
 func (p *Pipeline) nameOf(ctx context.Context, id int64) slog.Attr {
 	repo, err := p.Store.Repository(ctx, id)
 	if err != nil {
@@ -227,8 +236,9 @@ func (p *Pipeline) nameOf(ctx context.Context, id int64) slog.Attr {
 	return slog.String("repository", repo.FullName())
 }
 
-// reach notes what an event says of where the App may go. It reports false
-// for every other event.
+// reach stores what an event says about what the App may see. is is false for every event
+// that says nothing about it. Only what is gone is taken from the event itself; what was
+// added is asked of GitHub at once, by the next comparison.
 func (p *Pipeline) reach(ctx context.Context, event webhook.Event) (outcome string, is bool, err error) {
 	switch e := event.(type) {
 	case *webhook.Installation:
@@ -252,8 +262,8 @@ func (p *Pipeline) reach(ctx context.Context, event webhook.Event) (outcome stri
 	}
 }
 
-// installed follows an installation. What it may see now is asked of GitHub,
-// at once: an event that came late may be wrong by now.
+// installed follows an installation. What it may see now is asked of GitHub at once, by
+// the next comparison: an event that came late may be wrong by now.
 func (p *Pipeline) installed(ctx context.Context, e *webhook.Installation) error {
 	p.GitHub.ForgetGrants(e.Source().Installation)
 	var why string

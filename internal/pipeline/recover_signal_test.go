@@ -10,7 +10,7 @@ import (
 	"github.com/purgebot/purgebot/internal/standin/github"
 )
 
-// What a status, a check or a workflow deployed is found without its webhook.
+// A deployment by a status, a check or a workflow is found without its webhook.
 func TestRecoverSignals(t *testing.T) {
 	t.Parallel()
 	for environment, signal := range map[string]func(w *world, sha string){
@@ -32,7 +32,7 @@ func TestRecoverSignals(t *testing.T) {
 			w.GitHub.Route(func(github.Delivery) github.Route { return github.Drop })
 			second := w.page("second")
 			signal(w.world, second)
-			third := w.page("third") // its build is not through
+			third := w.page("third") // its build has not ended
 			w.recompare(&said)
 			w.Await(second, environment, "success", "1 URL purged")
 			w.WantSent("production invalidate url https://" + environment + ".acme.com/second/")
@@ -67,8 +67,8 @@ func TestRecoverTheFirstPush(t *testing.T) {
 	w.WantSent(servertest.URLs("staging", "/index/home/")...)
 }
 
-// A rules file that is a symbolic link stays as it is while what it leads to
-// changes: it is read anew for each commit.
+// A rules file that is a symbolic link does not change when its target does. So it is
+// read anew for each commit.
 func TestRulesBehindALink(t *testing.T) {
 	w, _ := newWorld(t, nil)
 	w.Git("rm", "--quiet", "purge-rules.yaml")
@@ -85,7 +85,7 @@ func TestRulesBehindALink(t *testing.T) {
 	second := w.Commit("second", map[string]string{
 		"config/rules.yaml": strings.Replace(servertest.Rules, "{host}/{1}/{2}/", "{host}/new/{1}/{2}/", 1), "content/index/home.md": "2",
 	})
-	w.Deploy("production", second, "success") // of a commit that no branch's rules were read for
+	w.Deploy("production", second, "success") // a commit for which no branch's rules were read
 	w.Await(second, "production", "success", "2 URLs purged")
 	w.WantSent(servertest.URLs("production", "/new/index/home/")...)
 }

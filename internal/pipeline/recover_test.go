@@ -22,8 +22,8 @@ func (w *world) recompare(l *servertest.Log) {
 	w.Settled()
 }
 
-// Events that GitHub never sent are found by what it says is deployed; an
-// event that comes after all changes nothing.
+// Events that GitHub never sent are found by comparing what it says is deployed. An event
+// that comes after that changes nothing.
 func TestRecoverWhatWasNeverSent(t *testing.T) {
 	var said servertest.Log
 	w, first := newWorld(t, servertest.WithLog(&said))
@@ -57,7 +57,7 @@ func TestRecoverWhatWasNeverSent(t *testing.T) {
 	}
 }
 
-// A success whose environment's ledger is newer moves nothing back.
+// A success that is older than what the ledger has moves nothing back.
 func TestRecoverNeverGoesBack(t *testing.T) {
 	var said servertest.Log
 	w, first := newWorld(t, servertest.WithLog(&said))
@@ -78,7 +78,7 @@ func TestRecoverNeverGoesBack(t *testing.T) {
 	w.Await(second, "production", "success", "Purged as part of "+third[:7])
 }
 
-// The rules and the policy count for what is recovered as for a webhook.
+// Rules and policy decide about what is recovered as about a webhook.
 func TestRecoverByTheSameRules(t *testing.T) {
 	var said servertest.Log
 	w, _ := newWorld(t, servertest.WithLog(&said))
@@ -116,8 +116,8 @@ func TestRecoverByTheSameRules(t *testing.T) {
 	}
 }
 
-// What GitHub could not deliver while the server was down is delivered once
-// more, and what nobody but its webhook tells of is among it.
+// GitHub delivers again what it could not deliver while the server was down, also the
+// events that no comparison finds.
 func TestRecoverFailedDeliveries(t *testing.T) {
 	var said servertest.Log
 	w, first := newWorld(t, servertest.WithLog(&said))
@@ -135,7 +135,7 @@ func TestRecoverFailedDeliveries(t *testing.T) {
 	w.Push(third)
 	w.Deploy("production", third, "success")
 	fourth := w.Commit("fourth", map[string]string{"content/about/us.md": "4"})
-	w.Push(fourth) // its announcement is told of by the webhook alone
+	w.Push(fourth) // only its webhook tells of the announcement
 	w.Begin()
 	w.Await(third, "production", "success", "2 URLs purged")
 	w.Eventually("what waits is announced", func() bool {
@@ -165,7 +165,7 @@ func TestRecoverFailedDeliveries(t *testing.T) {
 	}
 }
 
-// A delivery that fails once more is asked for once more, but not for ever.
+// A delivery that fails again is asked for again, but not for ever.
 func TestRecoverADeliveryThatFailsAgain(t *testing.T) {
 	var said servertest.Log
 	w, first := newWorld(t, servertest.WithLog(&said))
@@ -201,8 +201,8 @@ func TestRecoverADeliveryThatFailsAgain(t *testing.T) {
 	}
 }
 
-// Where the App may go, the ledger follows: what is gone waits without noise,
-// and goes on when it is back.
+// The ledger follows what the App may see: the work of a repository that is gone waits
+// without log lines, and goes on when the repository is back.
 func TestRepositoriesGoAndComeBack(t *testing.T) {
 	var said servertest.Log
 	w, first := newWorld(t, servertest.WithLog(&said))
@@ -253,8 +253,8 @@ func TestRepositoriesGoAndComeBack(t *testing.T) {
 	ledgerHas("its end is known", func(r ledger.Repository) bool { return strings.Contains(r.Gone, "can't see the repository") })
 }
 
-// Redirects lead reads to a renamed repository, but no writes: the words
-// still arrive.
+// GitHub redirects reads to a renamed repository, but not writes. The words arrive all
+// the same.
 func TestRenamedBetweenPurgeAndStatus(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Begin()
@@ -269,6 +269,6 @@ func TestRenamedBetweenPurgeAndStatus(t *testing.T) {
 	}
 	w.Config.Repositories[0].Name = "pages"
 	w.GitHub.Route(nil)
-	w.GitHub.Release(t.Context()) // the events have the old name
+	w.GitHub.Release(t.Context()) // these events have the old name
 	w.Await(second, "production", "success", "2 URLs purged")
 }

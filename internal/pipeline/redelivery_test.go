@@ -7,8 +7,8 @@ import (
 	"github.com/purgebot/purgebot/internal/github"
 )
 
-// What a person waits for is asked for first, and what the comparison finds
-// as well does not use up GitHub's limits.
+// GitHub is asked first for what a person waits for. What the comparison finds as well
+// does not use up GitHub's limits.
 func TestRedeliveriesAtOnce(t *testing.T) {
 	for name, c := range map[string]struct{ comments, pushes, want, left int }{
 		"nothing":            {},

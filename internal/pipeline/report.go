@@ -15,30 +15,38 @@ import (
 )
 
 const (
-	// postTime bounds one writing; it is below the lease, which is how long a
-	// replica's death holds up what it was writing.
+	// postTime bounds one write to GitHub. It is shorter than postLease: after that,
+	// another replica may write the surface. postLease is also how long the death of a
+	// replica holds up the surface that it was writing.
 	postTime  = 12 * time.Second
 	postLease = 15 * time.Second
 )
 
-// errNewerPost is of a surface that only a newer release knows: it is left to
-// that one.
+// errNewerPost is about a surface of a kind that this release does not know. A newer
+// release runs beside this one, and writes it.
 var errNewerPost = errors.New("a newer release knows what to write")
 
-// words is what one surface shows at a moment.
+// words is what one surface shows at a moment. Only the fields of its kind are set, and
+// shows for all.
 type words struct {
-	status github.Status   // of a status
-	purge  ledger.Purge    // whose end a status tells; zero: it tells none
-	body   string          // of a reply
+	status github.Status   // of a commit status
+	purge  ledger.Purge    // of a commit status that says how it ended; zero: it does not
+	body   string          // of a reply or a live comment, in Markdown
 	react  github.Reaction // of a reaction; "": none yet
 	run    report.Check    // of a check run
-	shows  string          // tells one from another
-	until  time.Time       // when it changes by the clock alone; zero: never
-	quiet  time.Duration   // for so long its progress is not worth a write
+	shows  string          // differs if and only if the words differ; kept as Post.Posted
+	until  time.Time       // when the words change by the clock alone; zero: never
+	quiet  time.Duration   // for how long progress is not worth a write; 0 or less: it is
 }
 
-// report writes one surface on GitHub: the words of this moment, if they are
-// not there yet.
+// report writes one surface on GitHub, if its words are not there yet. The words are
+// rendered now, from the purge as it is now: whichever of several jobs comes last writes
+// the newest words, and a burst of changes costs one write
+// (docs/decisions/0003-words-are-rendered-when-posted.md).
+//
+// The claim is a lease. If the process dies after the write and before Posted, the
+// surface is written again: a commit status or a reaction twice is harmless, and replies
+// and check runs are looked for first (see writeReply and writeCheck).
 func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 	post, err := p.Store.ClaimPost(ctx, job.Surface, postLease)
 	if errors.Is(err, store.ErrNotFound) {
@@ -48,6 +56,7 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 		return err
 	}
 	if post.Wait > 0 {
+		// Too early, and the surface was not claimed.
 		return snooze{post.Wait}
 	}
 	w, err := p.words(ctx, post, p.Now())
@@ -57,6 +66,8 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 	if err != nil {
 		return err
 	}
+	// Words that change by the clock are looked at again at that moment. Otherwise the
+	// surface rests for StatusEvery, and is looked at when something has changed.
 	posted := func() error {
 		wait := p.StatusEvery
 		if left := w.until.Sub(p.Now()); left > 0 {
@@ -64,6 +75,7 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 		}
 		return p.Store.Posted(ctx, post, w.shows, w.until.IsZero(), wait)
 	}
+	// Before everything that costs a call or a place in GitHub's limits.
 	if w.shows == post.Posted {
 		return posted()
 	}
@@ -71,7 +83,7 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 	if err != nil {
 		return err
 	}
-	if repo.Gone != "" { // it goes on when that comes back
+	if repo.Gone != "" { // the repository's return wakes it
 		return p.Store.PutOff(ctx, post, 0)
 	}
 	wait, err := p.pace(ctx, repo, post, w)
@@ -79,7 +91,7 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 		return err
 	}
 	if wait > 0 && post.Refuses() {
-		return nil // dropped
+		return nil // pace has given the surface up
 	}
 	if wait > 0 {
 		return snooze{wait}
@@ -89,12 +101,13 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 	if err := p.write(writing, repo, &post, w); err != nil {
 		return p.notPosted(ctx, repo, post, err)
 	}
+	// Only after a write that worked: what nobody was told does not count.
 	p.timings.told(w.purge)
 	return posted()
 }
 
-// words renders a surface at a moment: a purge's own words, or those that
-// were announced.
+// words renders a surface at a moment. Where a purge speaks on it, the words come from
+// the purge; otherwise they are those that were stored with the surface.
 func (p *Pipeline) words(ctx context.Context, post store.Post, now time.Time) (w words, err error) {
 	var purge ledger.Purge
 	if post.PurgeID != "" {
@@ -108,7 +121,7 @@ func (p *Pipeline) words(ctx context.Context, post store.Post, now time.Time) (w
 		if post.PurgeID != "" {
 			content, w.until = report.Reaction(purge, now)
 		}
-		if content == "" { // it goes on: what is there stays
+		if content == "" { // the purge goes on: the reaction that is there stays
 			content = post.Posted
 		}
 		w.react, w.shows = github.Reaction(content), content
@@ -131,13 +144,14 @@ func (p *Pipeline) words(ctx context.Context, post store.Post, now time.Time) (w
 		State: github.State(s.State), Context: post.Context, Description: s.Description, TargetURL: p.page(purge),
 	}
 	w.shows, w.until = s.State+" "+s.Description, s.Until
+	// Only a status that is not pending tells how the purge ended.
 	if s.State != "pending" {
 		w.purge = purge
 	}
 	return w, nil
 }
 
-// page is the address of a purge's page.
+// page is the address of a purge's page; "" where there are no pages, or no purge.
 func (p *Pipeline) page(purge ledger.Purge) string {
 	if p.PublicURL == "" || purge.Key == "" {
 		return ""
@@ -145,8 +159,8 @@ func (p *Pipeline) page(purge ledger.Purge) string {
 	return p.PublicURL + "/purges/" + purge.Key
 }
 
-// reply renders a reply: its own words, and a purge's behind them. Its last
-// line, which GitHub does not show, tells it from every other comment.
+// reply renders a reply: its own words, and the purge's after them. Its last line is a
+// mark that GitHub does not show: FindComment recognises the comment by it.
 func (p *Pipeline) reply(ctx context.Context, post store.Post, purge ledger.Purge, now time.Time) (w words, err error) {
 	w.body = post.Words
 	if post.PurgeID != "" {
@@ -170,9 +184,12 @@ func (p *Pipeline) reply(ctx context.Context, post store.Post, purge ledger.Purg
 	return w, nil
 }
 
+// mark is the line that tells a reply from every other comment: the surface's name in an
+// HTML comment.
 func mark(post store.Post) string { return "<!-- purgebot " + post.Surface + " -->" }
 
-// write writes one surface. The id of what it made is noted in the post.
+// write writes one surface, and notes in post the id of what it made, for Posted to
+// store.
 func (p *Pipeline) write(ctx context.Context, repo ledger.Repository, post *store.Post, w words) (err error) {
 	r := p.repository(repo)
 	attrs := []slog.Attr{slog.String("what", string(post.Kind())), slog.String("repository", repo.FullName())}
@@ -198,8 +215,9 @@ func (p *Pipeline) write(ctx context.Context, repo ledger.Repository, post *stor
 	return err
 }
 
-// writeReaction reacts to a comment, and takes back what the same surface said
-// before: the last word is the only one.
+// writeReaction reacts to a comment, and then takes back what the same surface said
+// before. The order means that a crash leaves two reactions and never none; the next
+// attempt gets the id of the new one from GitHub and takes the old one back.
 func writeReaction(ctx context.Context, r *github.Repository, post *store.Post, reaction github.Reaction) error {
 	id, err := r.React(ctx, post.Comment, reaction)
 	if err != nil {
@@ -214,11 +232,13 @@ func writeReaction(ctx context.Context, r *github.Repository, post *store.Post, 
 	return nil
 }
 
-// replyAge bounds how far back a lost reply is looked for.
+// replyAge bounds how far back a lost reply is looked for: FindComment reads the comments
+// since.
 const replyAge = 24 * time.Hour
 
-// writeReply edits the reply, or makes it. Where an earlier attempt may have
-// made it without living to note its id, it is looked for first.
+// writeReply edits the reply, or makes it. If an earlier attempt may have made it and
+// died before it noted the id (Claims above 1), the reply is looked for first: otherwise
+// the pull request would get it twice.
 func (p *Pipeline) writeReply(ctx context.Context, r *github.Repository, post *store.Post, body string) (err error) {
 	if post.RemoteID == 0 && post.Claims > 1 {
 		id, found, err := r.FindComment(ctx, post.Number, mark(*post), p.Now().Add(-replyAge))
@@ -236,21 +256,25 @@ func (p *Pipeline) writeReply(ctx context.Context, r *github.Repository, post *s
 	return err
 }
 
-// unseenTries is how often a commit may be unknown to GitHub before that is
-// believed, with growing pauses of together more than a minute: right after a
-// push GitHub says so of what is there seconds later.
+// unseenTries is how often GitHub may say that a commit is unknown before purgebot
+// believes it. The growing pauses add up to more than a minute: right after a push,
+// GitHub answers 404 for a commit that it shows seconds later.
 const unseenTries = 7
 
-// notPosted gives the surface back. What GitHub shows is best effort:
-// GitHub's trouble is waited for, and what GitHub will never take is given up.
+// notPosted gives the surface back after a failed write. What GitHub shows is best
+// effort, and no purge waits for it. There are three ways on: trouble that passes is
+// waited for; trouble that somebody must fix is waited for too, and the check run of a
+// status's purge says it; anything else GitHub will never take, so the surface is given
+// up.
 func (p *Pipeline) notPosted(ctx context.Context, repo ledger.Repository, post store.Post, err error) error {
 	p.Log.LogAttrs(ctx, slogWarn, "not posted", slog.String("surface", post.Surface), errAttr(err))
+	// What became of the write must be stored even if the write used up the time of ctx.
 	ctx = context.WithoutCancel(ctx)
 	after, waitable := github.RetryAfter(err)
 	trouble, mendable := github.OperatorFault(err)
 	switch {
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		waitable = true // our own end, or a slow GitHub: it says nothing of the surface
+		waitable = true // this process ends, or GitHub is slow: that says nothing about the surface
 	case github.IsNotFound(err):
 		again, failed := p.unseen(ctx, repo, post)
 		if failed != nil {
@@ -268,9 +292,9 @@ func (p *Pipeline) notPosted(ctx context.Context, repo ledger.Repository, post s
 	return snooze{wait}
 }
 
-// unseen reports whether what GitHub does not know may come to be known: a
-// commit that was just pushed, or anything of a repository that is out of the
-// App's sight, which waits until that is back.
+// unseen reports whether what GitHub does not know may still appear: a commit that was
+// just pushed, or anything in a repository that the App can't see now. The latter waits
+// until the repository is back.
 func (p *Pipeline) unseen(ctx context.Context, repo ledger.Repository, post store.Post) (again bool, err error) {
 	ofCommit := post.Kind() == store.StatusPost || post.Kind() == store.CheckPost
 	if ofCommit && post.Tries+1 < unseenTries {

@@ -11,7 +11,7 @@ import (
 	"github.com/purgebot/purgebot/internal/stage"
 )
 
-// What docs/security.md promises and no other test shows.
+// These tests show what docs/security.md promises and no other test shows.
 
 func TestSecurityDeploymentByWhomPolicyDoesNotCount(t *testing.T) {
 	w, first := newWorld(t, func(cfg *stage.Config) { cfg.Policy[0].Deploys.Creators = []string{"github-actions[bot]"} })
@@ -28,8 +28,8 @@ func TestSecurityDeploymentByWhomPolicyDoesNotCount(t *testing.T) {
 	w.WantSent("production invalidate url https://www.acme.com/index/home/", "production invalidate url https://m.acme.com/index/home/")
 }
 
-// The rules' creators bind the environments that a good file on the default
-// branch names; the policy's bind every road.
+// The rules' creators bind the environments that a good file on the default branch names.
+// The policy's creators bind every way in.
 func TestSecurityPolicysCreatorsBindEveryRoad(t *testing.T) {
 	w, first := ruled(t, fmt.Sprintf(pageRules, ""), func(cfg *stage.Config) { cfg.Policy[0].Deploys.Creators = []string{"github-actions[bot]"} })
 	page := map[string]string{"content/a/b.md": "2"}
@@ -52,8 +52,8 @@ rules:
   - {match: content/**, urls: ["https://{host}/"], tags: [acme-all], cpcodes: [12345]}
 `
 
-// A deployment goes by the rules of the deployed commit, on whatever branch:
-// comments' roles don't bound it, `deploys` does.
+// A deployment uses the rules of the deployed commit, on any branch. The roles for
+// comments don't bound it, `deploys` does.
 func TestSecurityOwnRulesOfADeployedCommit(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -79,8 +79,8 @@ func TestSecurityOwnRulesOfADeployedCommit(t *testing.T) {
 	}
 }
 
-// Whoever may write may edit another's comment, and an App may write in a
-// person's name: neither is that person's word.
+// Anybody with write access may edit another person's comment, and an App may write in a
+// person's name. Neither counts as that person's word.
 func TestSecurityCommentInAnothersName(t *testing.T) {
 	w := newTriggered(t, servertest.Rules, nil)
 	w.People()
@@ -126,8 +126,8 @@ func (w *world) sentBy(login, event string) (body map[string]any) {
 	return body
 }
 
-// GitHub signs a delivery's body, not its id: a body that comes again under
-// another id is authentic, and does nothing.
+// GitHub signs the body of a delivery, not its id. A body that comes again under another
+// id is authentic, and changes nothing.
 func TestSecurityReplayedCommandsDoNothing(t *testing.T) {
 	w, sha, run := newHeld(t)
 	number := w.Pull("topic", map[string]string{"notes.txt": "x"}, nil)
@@ -152,7 +152,8 @@ func TestSecurityReplayedCommandsDoNothing(t *testing.T) {
 	}
 }
 
-// A commit status is anybody's who may push. One in our name is no trigger.
+// Anybody who can push can set a commit status. A status with a context of purgebot's own
+// is no trigger.
 func TestSecurityForgedStatusTriggersNothing(t *testing.T) {
 	w := newTriggered(t, strings.Replace(triggerRules, "netlify/acme", "purge/netlify", 1), nil)
 	w.status(w.page("first"), "purge/netlify", "success", "mallory")
@@ -161,7 +162,8 @@ func TestSecurityForgedStatusTriggersNothing(t *testing.T) {
 	w.WantSent()
 }
 
-// A repository that policy does not list purges nothing by any road.
+// A repository that policy does not list purges nothing, whichever way the request comes
+// in.
 func TestSecurityUnlistedRepository(t *testing.T) {
 	w, first := newWorld(t, func(cfg *stage.Config) {
 		cfg.Policy[0].Repositories = []string{"acme/other", "acme/site2", "evil-acme/*"}
@@ -181,8 +183,8 @@ func TestSecurityUnlistedRepository(t *testing.T) {
 	w.WantSent()
 }
 
-// Whoever may push names an environment as he likes: GitHub shows what it is,
-// and nothing moves, turns or hides.
+// Anybody who can push can give an environment any name. GitHub shows the name as it is,
+// and nothing in it moves, turns or hides text.
 func TestSecurityNamesDoNothing(t *testing.T) {
 	const rules = `version: 1
 environments:

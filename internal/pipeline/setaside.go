@@ -14,19 +14,21 @@ import (
 	"github.com/purgebot/purgebot/webhook"
 )
 
-// mostFailed is how often the handling of a delivery may go wrong in a way that
-// may come from the delivery itself before it is set aside: somebody may have made
-// it for that.
+// mostFailed is how often the handling of a delivery may go wrong in a way that the
+// delivery itself may cause (a panic, a timeout, the death of the process) before the
+// delivery is set aside. Somebody may have made it for that: without the bound, one
+// comment could stop the server again and again.
 const mostFailed = 3
 
 // wrong is how the handling of a delivery went wrong.
 type wrong struct {
 	reason string // for the operator: "its handling …"
-	reply  string // for whoever commented
+	reply  string // for the author of the comment, in public words
 }
 
-// wrongly tells a handling that went wrong in a way that may come from the
-// delivery from one that will do better another time; nil: that.
+// wrongly says how a handling went wrong, if the delivery may have caused it; nil: the
+// error is trouble of GitHub's or the database's, and the next try may do better. ctx
+// must be the one that the handling ran in: its deadline tells a timeout.
 func wrongly(ctx context.Context, err error, limit time.Duration) *wrong {
 	switch {
 	case err == nil:
@@ -42,13 +44,16 @@ func wrongly(ctx context.Context, err error, limit time.Duration) *wrong {
 	return nil
 }
 
-// owed are handlings that came back while the database took no word of it, by
-// delivery: they are no deaths of the process.
+// owed counts, by delivery, the handlings that came back while the database could not
+// store that they did. The next TakeDelivery subtracts them: they are no deaths of the
+// process. They are lost with the process; then they count as deaths, which is the safe
+// side.
 type owed struct {
 	mu sync.Mutex
 	n  map[string]int
 }
 
+// add notes n more handlings of a delivery.
 func (o *owed) add(guid string, n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -61,6 +66,8 @@ func (o *owed) add(guid string, n int) {
 	o.n[guid] += n
 }
 
+// pay gives what is noted for a delivery, and forgets it. If it can't be stored, the
+// caller adds it again.
 func (o *owed) pay(guid string) (n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -69,8 +76,10 @@ func (o *owed) pay(guid string) (n int) {
 	return n
 }
 
-// setAside sets a delivery aside, and tells whoever asked for it. w is how its
-// handling went wrong last; nil: the process ended.
+// setAside closes a delivery that can't be handled, and tells the author of the comment,
+// if it is one. w is how its last handling went wrong; nil: the process ended. The answer
+// comes first: if it is stored and the delivery is not, both are done again, and the
+// answer's Once keeps it to one reply.
 func (p *Pipeline) setAside(ctx context.Context, d store.Delivery, a store.Attempts, w *wrong) error {
 	if w == nil {
 		w = &wrong{"purgebot ended in its handling", "purgebot itself ended over it, three times. The operator can find out why, and have it replayed."}
@@ -87,13 +96,15 @@ func (p *Pipeline) setAside(ctx context.Context, d store.Delivery, a store.Attem
 	return nil
 }
 
-// answerSetAside answers a comment that nothing will be done about.
+// answerSetAside answers a command in a comment that will not be carried out. Every other
+// delivery has no author who waits.
 func (p *Pipeline) answerSetAside(ctx context.Context, d store.Delivery, why string) error {
 	event, err := webhook.Parse(d.Event, d.Body)
 	comment, ok := event.(*webhook.IssueComment)
 	if err != nil || !ok || !comment.IsPullRequest {
 		return nil //nolint:nilerr // what can't be read asks for nothing
 	}
+	// Talk without a command gets no answer.
 	if _, mistake := command.Parse(comment.Body); errors.Is(mistake, command.ErrNone) {
 		return nil
 	}

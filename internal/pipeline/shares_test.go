@@ -69,8 +69,8 @@ func deployShop(tb testing.TB, s *stage.Stage, sha string) {
 	}
 }
 
-// What one repository sends holds up no other, however much of it there is
-// and however long each takes.
+// One repository's deliveries hold up no other repository, however many there are and
+// however long each takes.
 func TestSecurityOneRepositoryHoldsUpNoOther(t *testing.T) {
 	w, first, hang, _ := withShop(t, func(cfg *stage.Config) { cfg.HandleTime = time.Hour })
 	w.Begin(func(cfg *server.Config) { cfg.Drain = time.Millisecond })
@@ -87,9 +87,9 @@ func TestSecurityOneRepositoryHoldsUpNoOther(t *testing.T) {
 	}
 }
 
-// BenchmarkHostile deploys to a repository alone, and beside 50 deliveries of
-// another one whose handling hangs; x-alone is the time of these over that of
-// those, in turns:
+// BenchmarkHostile deploys to a repository alone, and then while 50 deliveries of another
+// repository hang in their handling. x-alone is the second time divided by the first,
+// measured in turns:
 //
 //	go test ./internal/pipeline -run '^$' -bench Hostile -benchtime 10x
 func BenchmarkHostile(b *testing.B) {
@@ -175,8 +175,8 @@ func (p *panicking) RoundTrip(r *http.Request) (*http.Response, error) {
 	return p.RoundTripper.RoundTrip(r)
 }
 
-// A delivery over which purgebot panics is set aside like one that hangs. Who
-// presses Redeliver at GitHub has it handled anew.
+// A delivery over which purgebot panics is set aside like one that hangs. After a person
+// presses Redeliver at GitHub, it is handled anew.
 func TestSecurityPanicIsSetAside(t *testing.T) {
 	w, _, _, _ := withShop(t, func(*stage.Config) {})
 	p := &panicking{RoundTripper: http.DefaultTransport}
@@ -208,8 +208,8 @@ func TestSecurityPanicIsSetAside(t *testing.T) {
 	w.WantSent()
 }
 
-// What can't be handled in any sane time is set aside with its reason, its
-// author hears it, and the operator can have it done after all.
+// A delivery that can't be handled in reasonable time is set aside with its reason. Its
+// author is told, and the operator can have it replayed.
 func TestSecurityPoisonIsSetAside(t *testing.T) {
 	w, _, hang, mend := withShop(t, func(cfg *stage.Config) { cfg.HandleTime = 300 * time.Millisecond })
 	w.Begin()

@@ -8,7 +8,8 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// Whichever road a signal came by, a webhook or a comparison with GitHub.
+// A signal is judged in the same way whether a webhook or a comparison with GitHub told
+// of it.
 func TestWhatTriggers(t *testing.T) {
 	for _, test := range []struct {
 		kind   mapping.TriggerKind
@@ -36,7 +37,7 @@ func TestWhatTriggers(t *testing.T) {
 	}
 }
 
-// A run that is run again keeps its id, and ended last.
+// A run that is run again keeps its id, and is the one that ended last.
 func TestNewestSignal(t *testing.T) {
 	at := func(minute int) time.Time { return time.Date(2026, 11, 22, 10, minute, 0, 0, time.UTC) }
 	env := followed{Environment: mapping.Environment{Trigger: mapping.Trigger{Kind: mapping.OnWorkflow, Name: "deploy.yml"}}}

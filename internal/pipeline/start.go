@@ -11,17 +11,22 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// began finds, by what GitHub's API knows, what an environment starts from
-// that nothing was heard of: the deployment that was live before this server
-// first heard of the repository. Where there is none, it starts with the first
-// deployment since, whichever event came first: what it changed is owed too.
-// Deployments count by the rules and by the policy, as their webhooks would have.
+// began finds out from GitHub's API where an environment starts that is new to the
+// ledger. It starts from the deployment that was live when this server first heard of the
+// repository. If there is none, it starts with the first deployment since, whichever
+// webhook came first: what that one changed has to be purged too. A deployment counts by
+// the rules and the policy, as its webhook would have. See
+// docs/decisions/0004-where-an-environment-starts.md.
+//
+// Where deployments do not trigger the environment, the commit at hand is the first.
 func (p *Pipeline) began(ctx context.Context, repo ledger.Repository, env ledger.Environment, to ledger.Point) (planner.Beginning, error) {
 	start := planner.Beginning{First: to.SHA}
 	authority, err := p.planner.Trusted(ctx, repo)
 	if err != nil {
 		return start, err
 	}
+	// What triggers this environment is no deployment, so earlier deployments never
+	// counted.
 	if authority.File != nil {
 		if named, ok := authority.File.Environment(env.Name); ok && named.Trigger.Kind != mapping.OnDeployment {
 			return start, nil
@@ -30,6 +35,8 @@ func (p *Pipeline) began(ctx context.Context, repo ledger.Repository, env ledger
 	by := p.fromWebhook(repo)
 	by.authority = func(context.Context) (rules, error) { return authority, nil } // read once
 	var trouble error
+	// earlier reports whether a deployment counts and succeeded before the one at hand.
+	// Its first error stops all later calls, as LastSuccess takes no error from it.
 	earlier := func(d github.Deployment) bool {
 		before := to.Status == 0 || to.After(pointOf(d))
 		if !before || d.State != "success" || d.ID == to.Deploy || trouble != nil {
@@ -39,8 +46,9 @@ func (p *Pipeline) began(ctx context.Context, repo ledger.Repository, env ledger
 		trouble = err
 		return err == nil && why.counts()
 	}
-	// GitHub records whole seconds: what it recorded within the second in
-	// which this server first heard of the repository may have come after.
+	// GitHub records whole seconds. A success within the second of FirstSeen may have
+	// come after it, and counts as later: one purge too many does less harm than one too
+	// few.
 	seen := repo.FirstSeen.Truncate(time.Second)
 	live, found, err := p.repository(repo).LastSuccess(ctx, env.Name, seen, to.Status, earlier)
 	var since []github.Deployment
@@ -66,12 +74,12 @@ func (p *Pipeline) began(ctx context.Context, repo ledger.Repository, env ledger
 	return start, trouble
 }
 
-// servedMost bounds the overtaken deployments of a beginning: each costs a
-// comparison, and as a rule the newest differ from the live one by all that
-// older ones do.
+// servedMost bounds the overtaken deployments of a beginning: each costs a comparison.
+// The newest are kept, whose difference from the live commit usually contains that of the
+// older ones.
 const servedMost = 50
 
-// pointOf is where a deployment's last status put its environment.
+// pointOf is the point at which a deployment's last status put its environment.
 func pointOf(d github.Deployment) ledger.Point {
 	return ledger.Point{SHA: d.SHA, Deploy: d.ID, Status: d.StatusID, At: d.CreatedAt}
 }

@@ -62,8 +62,8 @@ func (w *world) again() {
 	w.Settled()
 }
 
-// Each commit's status is written once for each thing that there is to say,
-// whatever comes twice, and ends.
+// Each commit's status is written once for each thing that there is to say, even if
+// events come twice, and it does not stay pending.
 func TestStatusesAreFewAndEnd(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Deploy("production", first, "success")
@@ -92,7 +92,7 @@ func TestStatusesAreFewAndEnd(t *testing.T) {
 	w.wantHistory(failed, "production", "success: 4 URLs will be purged when production", "success: Deploy failed", "success: Purged as part of "+live[:7])
 	w.wantHistory(live, "production", "success: 6 URLs will be purged when production", "?pending: 0 of 6 purged", "?pending: 6 of 6 purged", "success: 6 URLs purged")
 	for _, sha := range []string{carried, failed, live} {
-		w.wantHistory(sha, "staging", "success: ") // it was never deployed there
+		w.wantHistory(sha, "staging", "success: ") // this commit was never deployed there
 	}
 	w.State(bad, "inactive")
 

@@ -13,15 +13,15 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// Offers that are tried before one is made: each costs what a command costs.
+// mostTried is how many offers are tried before none is made, and triedSteps how many
+// steps each may take: trying an offer costs as much as the command itself.
 const (
 	mostTried  = 3
 	triedSteps = commandSteps / 4
 )
 
-// firstThatWorks is the first of some commands that would purge something
-// here, all that it names; "" if none would. Nobody is offered a command that
-// only fails.
+// firstThatWorks is the first of some commands that would purge everything that it names;
+// "" if none would. A command that would only fail is never offered.
 func (a *commandRun) firstThatWorks(ctx context.Context, offers ...string) (string, error) {
 	for _, offer := range offers[:min(len(offers), mostTried)] {
 		ok, err := a.works(ctx, offer)
@@ -32,13 +32,13 @@ func (a *commandRun) firstThatWorks(ctx context.Context, offers ...string) (stri
 	return "", nil
 }
 
-// works reports whether a command would do all that it says. It is tried as the
-// command itself would run, up to the moment before it writes anything, with a
-// small share of the steps.
+// works reports whether a command would do all that it says. It runs like the command
+// itself up to the moment before anything is written, with a small share of the steps. An
+// offer that can't be parsed, "" among them, does not work.
 func (a *commandRun) works(ctx context.Context, offer string) (bool, error) {
 	parsed, err := command.Parse(offer)
 	if err != nil {
-		return false, nil // "" among them: none is known
+		return false, nil // "" too: there is no offer
 	}
 	if parsed.Verb != command.Purge {
 		return true, nil
@@ -57,9 +57,9 @@ func (a *commandRun) works(ctx context.Context, offer string) (bool, error) {
 	return w.Counts.Total() > 0 && !w.lacking.Any(), nil
 }
 
-// near guesses what was meant by a pattern that no file matches: a page whose
-// scheme is missing, a folder, a file in other letters or without its
-// extension, or a CP code.
+// near guesses what a pattern that no file matches was meant to be, the likeliest first:
+// a CP code, a page without its scheme, a folder, a file in other letters or without its
+// extension, or a file of that name in another folder. Wildcards give no guess.
 func near(files iter.Seq[string], pattern string) (offers []string) {
 	if strings.ContainsAny(pattern, "*?[{") {
 		return nil
@@ -93,7 +93,7 @@ func near(files iter.Seq[string], pattern string) (offers []string) {
 	return offers
 }
 
-// quoteWord is a word of a command that may hold spaces.
+// quoteWord quotes a word of a command if it holds what would end the word.
 func quoteWord(word string) string {
 	if strings.ContainsAny(word, " ,;") {
 		return `"` + word + `"`
@@ -101,8 +101,9 @@ func quoteWord(word string) string {
 	return word
 }
 
-// onHost makes pages of the environment's host into objects of the command.
-// Where there are several hosts the answer offers each.
+// onHost makes pages of the environment's host objects of the command. If the environment
+// has several hosts, the answer offers a command for each that policy allows. nil: the
+// pages are objects now.
 func (a *commandRun) onHost(where place, pages []string) *store.Answer {
 	if len(pages) == 0 {
 		return nil
@@ -129,6 +130,7 @@ func (a *commandRun) onHost(where place, pages []string) *store.Answer {
 	return refuse(report.Quote(where.env.Name) + " has several hosts. Use " + report.Either(offers) + ".")
 }
 
+// onOne gives the URLs of pages on one host. Its error is in words for the person.
 func onOne(host string, pages []string) (urls []string, err error) {
 	for _, page := range pages {
 		u, err := command.PageURL(host, page)

@@ -6,7 +6,7 @@ import (
 	"github.com/purgebot/purgebot/internal/store"
 )
 
-// Who floods a repository leaves a worker to its other people.
+// A person who floods a repository leaves a worker to the other people in it.
 func TestAPersonHoldsLessThanARepository(t *testing.T) {
 	s := newShares(2)
 	if !s.enter(store.HandleJob{GUID: "one"}, ownersOf(1, 666)) || s.enter(store.HandleJob{GUID: "two"}, ownersOf(1, 666)) {
@@ -17,8 +17,8 @@ func TestAPersonHoldsLessThanARepository(t *testing.T) {
 	}
 }
 
-// Deliveries in whose handling the process ended are handled one at a time,
-// whosever they are; no other waits for them.
+// Deliveries over which the process died are handled one at a time, in whichever
+// repository. No other delivery waits for them.
 func TestSuspectsAreHandledOneAtATime(t *testing.T) {
 	s := newShares(2)
 	one, two := append(ownersOf(1, 0), suspects()), append(ownersOf(2, 0), suspects())

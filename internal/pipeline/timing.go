@@ -9,12 +9,13 @@ import (
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
-// mostEnvironments bounds the environments that have figures of their own: a
-// glob may fit one for each pull request. The others share one.
+// mostEnvironments bounds the environments that have figures of their own. A glob may fit
+// one environment for each pull request, and every label costs memory here and at
+// Prometheus. The others share the label "others".
 const mostEnvironments = 100
 
-// timings are how long deployments waited for their purge, by environment, of
-// the purges whose end this process told.
+// timings are how long deployments waited for their purge, by environment. They cover the
+// purges whose end this process wrote on GitHub, so the replicas' figures add up.
 type timings struct {
 	accepted, proved *prometheus.HistogramVec
 	warmed           prometheus.Counter
@@ -23,6 +24,7 @@ type timings struct {
 	known map[string]bool
 }
 
+// newTimings makes the histograms. Their buckets are seconds, up to an hour.
 func newTimings() *timings {
 	buckets := []float64{1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600}
 	vec := func(name, help string) *prometheus.HistogramVec {
@@ -44,11 +46,14 @@ func (p *Pipeline) Metrics() []prometheus.Collector {
 	return []prometheus.Collector{p.timings.accepted, p.timings.proved, p.timings.warmed, p.notices.sent, p.notices.refused, words}
 }
 
-// told notes how long a purge took that has just been told to its end.
+// told notes how long a purge took whose end was just written on GitHub. A person's
+// purge, and one that knows no deployment, has no time to count from. A purge that was
+// refused in part was not accepted, and one with a stale page was not proved.
 func (t *timings) told(p ledger.Purge) {
 	if p.State != ledger.Done || p.To.At.IsZero() || p.Cause == ledger.CauseComment {
 		return
 	}
+	// All workers share known: without the lock two of them could both add the last name.
 	t.mu.Lock()
 	name := p.Environment
 	if !t.known[name] && len(t.known) >= mostEnvironments {
@@ -56,6 +61,8 @@ func (t *timings) told(p ledger.Purge) {
 	}
 	t.known[name] = true
 	t.mu.Unlock()
+	// A success may have GitHub's time, which may be ahead of this machine's: then
+	// nothing is counted.
 	observe := func(h *prometheus.HistogramVec, then time.Time) {
 		if then.After(p.To.At) {
 			h.WithLabelValues(name).Observe(then.Sub(p.To.At).Seconds())

@@ -14,23 +14,24 @@ import (
 	"github.com/purgebot/purgebot/webhook"
 )
 
-// A signal is how a host that makes no deployments says that it deployed: a
+// signal is how a host that makes no GitHub deployments says that it deployed: by a
 // commit status, a check run or a workflow run.
 type signal struct {
 	kind   mapping.TriggerKind
 	name   string // the status's context, the check's name, the workflow's path
 	result string // GitHub's state or conclusion
-	by     string // login of whoever set it off, as GitHub names the sender
+	by     string // login of the account that set it off, as GitHub names the sender
 	sha    string
-	// branches are those that GitHub says the commit is on. only: it ran for
-	// these and no others; else there may be more.
+	// branches are those that GitHub says the commit is on. only says that the signal ran
+	// for these and no others; otherwise there may be more, which GitHub does not name.
 	branches []string
 	only     bool
 	id       int64
-	began    time.Time // zero: GitHub is to be asked
+	began    time.Time // zero: not known, see begun
 	at       time.Time
 }
 
+// statusSignal is a commit status. GitHub names at most ten branches of its commit.
 func statusSignal(e *webhook.Status) signal {
 	s := signal{
 		kind: mapping.OnStatus, name: e.Context, result: e.State, by: e.Sender.Login,
@@ -42,9 +43,9 @@ func statusSignal(e *webhook.Status) signal {
 	return s
 }
 
-// checkSignal is a check run. Its suite's branch is one of the repository
-// itself, or, of a workflow on a fork's pull request, of the fork's: the
-// commit has to be on it.
+// checkSignal is a check run. Its suite's branch may be of the repository itself or of a
+// fork, where a workflow ran on a fork's pull request. So signalOn also looks whether the
+// commit is on the branch.
 func checkSignal(e *webhook.CheckRun) signal {
 	return signal{
 		kind: mapping.OnCheck, name: e.Name, result: e.Conclusion, by: e.Sender.Login,
@@ -52,6 +53,7 @@ func checkSignal(e *webhook.CheckRun) signal {
 	}
 }
 
+// workflowSignal is a workflow run; workflowRan has kept out forks and pull requests.
 func workflowSignal(e *webhook.WorkflowRun) signal {
 	return signal{
 		kind: mapping.OnWorkflow, name: e.Path, result: e.Conclusion, by: e.Sender.Login,
@@ -59,6 +61,8 @@ func workflowSignal(e *webhook.WorkflowRun) signal {
 	}
 }
 
+// statusSet takes a commit status for a deployment. Statuses of purgebot's own come back
+// as webhooks too, and are none.
 func (p *Pipeline) statusSet(ctx context.Context, repo ledger.Repository, e *webhook.Status, received time.Time) (Outcome, error) {
 	if isOurStatus(e.Context) {
 		return otherwise("a status of purgebot's own"), nil
@@ -66,12 +70,14 @@ func (p *Pipeline) statusSet(ctx context.Context, repo ledger.Repository, e *web
 	return p.signalled(ctx, p.fromWebhook(repo), repo, statusSignal(e), received)
 }
 
-// isOurStatus reports whether a context is one of purgebot's: no trigger, whoever
-// set it.
+// isOurStatus reports whether a context begins like purgebot's own. Such a status
+// triggers nothing, even if another account set it: anybody who can push can set one.
 func isOurStatus(context string) bool {
 	return strings.HasPrefix(strings.ToLower(context), report.Context(""))
 }
 
+// workflowRan takes a workflow run for a deployment. Runs of forks and of pull requests
+// are left out: their authors need no write access.
 func (p *Pipeline) workflowRan(ctx context.Context, repo ledger.Repository, e *webhook.WorkflowRun, received time.Time) (Outcome, error) {
 	switch {
 	case e.HeadRepoID != e.Repository.ID:
@@ -82,8 +88,10 @@ func (p *Pipeline) workflowRan(ctx context.Context, repo ledger.Repository, e *w
 	return p.signalled(ctx, p.fromWebhook(repo), repo, workflowSignal(e), received)
 }
 
-// signalled takes a signal for a deployment of each environment whose trigger
-// it is: a success moves what is desired, a failure only says so.
+// signalled takes a signal for a deployment of each environment that it triggers: a
+// success moves desired, a failure is only said on the commit. An environment that is
+// named by a glob has no signal. The outcome is that of the last environment that the
+// signal triggers; an error for one environment hides none of the others.
 func (p *Pipeline) signalled(ctx context.Context, by factSource, repo ledger.Repository, s signal, received time.Time) (outcome Outcome, err error) {
 	if s.state() == "" {
 		return otherwise("%s decides nothing", s.result), nil
@@ -115,6 +123,7 @@ func (p *Pipeline) signalled(ctx context.Context, by factSource, repo ledger.Rep
 			outcome = otherwise("the rules do not count deployments by %s", s.by)
 			return nil
 		}
+		// Only once for all environments: after that s.began is set.
 		if s, err = p.begun(ctx, repo, s); err != nil {
 			return err
 		}
@@ -126,8 +135,9 @@ func (p *Pipeline) signalled(ctx context.Context, by factSource, repo ledger.Rep
 	return outcome, err
 }
 
-// begun finds out when what a signal ended began. A commit status does not say:
-// those before it do.
+// begun finds out when the work began that a signal ended. Rollbacks and crossings are
+// told apart by that. A commit status does not say it, but the earlier statuses of the
+// same context do. Where nothing is known, it is when the signal ended.
 func (p *Pipeline) begun(ctx context.Context, repo ledger.Repository, s signal) (signal, error) {
 	if s.began.IsZero() && s.kind == mapping.OnStatus {
 		all, err := p.repository(repo).CommitStatuses(ctx, s.sha, s.name)
@@ -144,8 +154,7 @@ func (p *Pipeline) begun(ctx context.Context, repo ledger.Repository, s signal) 
 	return s, nil
 }
 
-// state is a deployment status's word for how it ended; "" for what decides
-// nothing.
+// state is how the work ended, in the words of a deployment status; "" decides nothing.
 func (s signal) state() string {
 	switch s.result {
 	case "success":
@@ -156,9 +165,9 @@ func (s signal) state() string {
 	return ""
 }
 
-// triggers reports whether an environment waits for this signal. Contexts
-// compare without regard to case, as at GitHub; a workflow is named by its
-// file, with or without the folder.
+// triggers reports whether an environment waits for this signal. Contexts compare without
+// regard to case, as at GitHub; names of checks exactly. A workflow is named by its file,
+// with or without the folder.
 func (s signal) triggers(t mapping.Trigger) bool {
 	if t.Kind != s.kind {
 		return false
@@ -176,9 +185,10 @@ func (s signal) triggers(t mapping.Trigger) bool {
 	return false
 }
 
-// signalOn reports whether a signal is about a commit on a branch. GitHub
-// names at most ten branches of a status's commit, and of a run the one it
-// ran for, which may be a fork's of the same name.
+// signalOn reports whether a signal is about a commit on a branch. A status may be about
+// more branches than GitHub names, so a branch that is not named is looked up. A run
+// names the branch that it ran for, which may be a fork's of the same name, so a branch
+// that is named is looked up.
 func (p *Pipeline) signalOn(ctx context.Context, repo ledger.Repository, s signal, branch string) (bool, error) {
 	named := slices.Contains(s.branches, branch)
 	switch {
@@ -191,7 +201,8 @@ func (p *Pipeline) signalOn(ctx context.Context, repo ledger.Repository, s signa
 	}
 }
 
-// createdBy reports whether the rules count what somebody deploys.
+// createdBy reports whether the rules count deployments of an account; without creators
+// they count everybody's.
 func createdBy(env mapping.Environment, login string) bool {
 	return len(env.Creators) == 0 ||
 		slices.ContainsFunc(env.Creators, func(c string) bool { return strings.EqualFold(c, login) })

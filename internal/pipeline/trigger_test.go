@@ -114,6 +114,8 @@ func (w *triggered) wantOutcome(event string, want ...string) {
 	}
 }
 
+// counts looks for one more delivery of an event whose outcome is one of those wanted.
+// others are the outcomes of the deliveries that did not fit.
 func (w *triggered) counts(event string, want []string) (found bool, others []string) {
 	w.T.Helper()
 	for _, d := range w.GitHub.Deliveries() {
@@ -229,7 +231,7 @@ func TestTriggerCheck(t *testing.T) {
 
 	t.Run("a fork's main", func(t *testing.T) {
 		w.In(t)
-		foreign := w.branch("foreign") // a fork's commit is in the clone, and on no branch of ours
+		foreign := w.branch("foreign") // a fork's commit is in the clone, but on no branch of this repository
 		w.send("check_run", "completed", "mallory", map[string]any{"check_run": map[string]any{
 			"id": 41_000_000_001, "name": "Deploy", "head_sha": foreign, "external_id": "x", "status": "completed", "conclusion": "success",
 			"completed_at": time.Now().UTC().Format(time.RFC3339), "app": map[string]any{"id": 15368, "slug": "github-actions"},
@@ -333,9 +335,8 @@ func TestTriggerByAPolicyThatCountsOthers(t *testing.T) {
 	w.WantSent("production invalidate url https://netlify.acme.com/first/")
 }
 
-// Where an environment starts, only such an earlier deployment counts as would
-// have moved it: by whom the rules on the default branch name, and by what
-// they say triggers.
+// An environment starts only from an earlier deployment that would have moved it: by an
+// account that the rules on the default branch name, and by the trigger that they name.
 func TestFirstPurgeStartsFromADeploymentThatCounts(t *testing.T) {
 	const rules = `version: 1
 environments:
@@ -370,10 +371,9 @@ rules:
 		"production invalidate url https://www.acme.com/now/", "production invalidate url https://pushed.acme.com/now/")
 }
 
-// What holds for deployments holds for whatever else triggers: a run of the
-// live commit sends its targets again, one that was begun before the live one
-// and ends last is a crossing, and one that is run again is a rollback, found
-// without its webhook too.
+// Other triggers follow the same rules as deployments. A run for the live commit sends
+// its targets again. A run that began before the live one and ended last is a crossing. A
+// run that is run again is a rollback. All of these are found without their webhooks too.
 func TestRunsAreDeployments(t *testing.T) {
 	var said servertest.Log
 	w := newTriggered(t, triggerRules, servertest.WithLog(&said))
@@ -416,8 +416,8 @@ func (w *world) nextSecond() {
 	w.Eventually("the next second", func() bool { return time.Now().Unix() > second })
 }
 
-// While a broken file is on the default branch, who may deploy and what triggers
-// stay as they were, after a restart too, and whatever another branch says.
+// While the default branch has a broken file, the last good file still decides who may
+// deploy and what triggers, also after a restart, and whatever another branch says.
 func TestLastGoodRulesDecideWhoMayDeploy(t *testing.T) {
 	const good = `version: 1
 environments:
@@ -428,7 +428,7 @@ rules:
     urls: ["https://{host}/{1}/"]
 `
 	w := newTriggered(t, good, nil)
-	counts := []string{"desired", "known already"} // who compares with GitHub may be sooner
+	counts := []string{"desired", "known already"} // the comparison with GitHub may come first
 	deploy := func(sha, environment, by string) {
 		w.says(w.deployed(github.Deployment{SHA: sha, Environment: environment, Creator: by, RequiredContexts: []string{}}), github.DeploymentStatus{State: "success"})
 	}
@@ -449,5 +449,5 @@ rules:
 
 	w.Push(w.Commit("gone", map[string]string{"purge-rules.yaml": stage.Removed}))
 	deploy(w.page("after"), "production", "mallory")
-	w.wantOutcome("deployment_status", counts...) // no rules: nobody is named, and nothing is purged
+	w.wantOutcome("deployment_status", counts...) // without rules no creator is named, and nothing is purged
 }

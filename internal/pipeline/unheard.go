@@ -8,8 +8,9 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// unheard says that the App does not hear what triggers an environment; "": it
-// does. Where GitHub does not tell nothing is said: nothing waits for this.
+// unheard says, in public words, that the App does not get the events that trigger an
+// environment; "": it does, or GitHub can't tell now. It only warns, so an error is
+// logged at debug level and nothing waits for it.
 func (p *Pipeline) unheard(ctx context.Context, repo ledger.Repository, trigger mapping.Trigger) string {
 	words, err := p.repository(repo).Unheard(ctx, trigger.Kind)
 	if err != nil {

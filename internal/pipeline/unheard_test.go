@@ -21,7 +21,7 @@ func TestATriggerThatTheAppDoesNotHear(t *testing.T) {
 	first := w.page("first")
 	w.Await(first, "netlify", "pending", unheard+"its operator must add Status in the App's settings…")
 	w.Await(first, "actions", "pending", "this App does not receive `workflow_run` events: its operator must add Actions (read) and Workflow run in the App's settings…")
-	w.Await(first, "checked", "success", "1 URL will be purged") // it hears check runs, since it writes them
+	w.Await(first, "checked", "success", "1 URL will be purged") // the App gets check runs, since it writes them
 	w.Await(first, "production", "success", "1 URL will be purged")
 	w.Pull("topic", map[string]string{"content/first.md": "new", "purge-rules.yaml": triggerRules + "# same\n"}, nil)
 	w.Run(w.Git("rev-parse", "topic"), "Purge preview", "neutral", "**"+unheard+"its operator must add Status in the App's settings**",
@@ -49,7 +49,8 @@ func TestATriggerThatTheAppDoesNotHear(t *testing.T) {
 	w.Await(second, "netlify", "success", "1 URL purged")
 }
 
-// What the App asks for is nothing before an account's owner accepts it.
+// A permission that the App asks for does not count before an owner of the account
+// accepts it.
 func TestATriggerThatAnOwnerHasNotAccepted(t *testing.T) {
 	w, _ := newWorld(t, nil)
 	w.Push(w.Commit("rules", map[string]string{"purge-rules.yaml": triggerRules}))
@@ -59,7 +60,7 @@ func TestATriggerThatAnOwnerHasNotAccepted(t *testing.T) {
 	w.Await(w.page("first"), "netlify", "pending", "this App does not receive `status` events: an owner of acme must accept its new permissions")
 }
 
-// What the App hears is asked of GitHub seldom, however many pushes there are.
+// GitHub is seldom asked which events the App gets, however many pushes there are.
 func TestWhatTheAppHearsIsAskedSeldom(t *testing.T) {
 	var said servertest.Log
 	w := newTriggered(t, triggerRules, servertest.WithLog(&said))

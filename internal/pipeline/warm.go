@@ -11,23 +11,28 @@ import (
 )
 
 const (
-	// warmAtOnce is how many URLs one job warms.
+	// warmAtOnce is how many URLs one job warms at most; then other proofs have their
+	// turn.
 	warmAtOnce = 200
 
-	// slow is how long an origin may take before it has enough to do, and
-	// errors how many errors of it end the warming.
+	// slow is how long one answer may take before the origin counts as busy, and errs how
+	// many sick answers are too many: either ends the warming for good. toWarm is how
+	// long one job warms, which must be less than lookTime.
 	slow   = 5 * time.Second
 	errs   = 3
 	toWarm = 30 * time.Second // of one job
 )
 
-// request is a GET for this repository, by way of via.
+// request is a GET that the repository is allowed to make; via is the origin to connect
+// to, "": the edge. Only the edge is asked for compressed pages, as readers get them.
 func (l *proving) request(url, via string) fetch.Request {
 	return fetch.Request{URL: url, Via: via, Allow: l.allow, Compressed: via == ""}
 }
 
-// warm fetches what was purged through the edge, rule by rule, until the
-// limit, or until the origin has enough to do.
+// warm fetches what was purged through the edge, rule by rule, up to the limit of the
+// rules. It ends early if the origin has enough to do: readers come first. Progress is
+// kept in WarmRule and WarmSeq. If the process dies, the URLs of one job are fetched
+// again.
 func (l *proving) warm(ctx context.Context) (store.ProofStep, error) {
 	spans, err := l.spans(ctx)
 	if err != nil {

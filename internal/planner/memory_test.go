@@ -60,6 +60,7 @@ func BenchmarkPlanMemory(b *testing.B) {
 	}
 }
 
+// plan maps changed files and writes the targets to the store, as a deployment does.
 func plan(b *testing.B, p *Planner, s *store.Store, file *mapping.File, changed []mapping.Change) {
 	targets, err := p.Map(b.Context(), ledger.Repository{Owner: "acme", Name: "site"}, file,
 		Change{Environment: "production", Files: changed, By: policy.Deployment()})

@@ -1,14 +1,13 @@
-// Package planner finds what a deployment purges, in four stages: the baseline
-// that it starts from, the files that changed since, the rules of both
-// commits, and the targets that these give. It reads GitHub and the ledger,
-// each of them once a plan and no sooner than a stage needs it, and changes
-// neither, but for the last good rules of a default branch: see Trusted. The last
-// stage is pure: see Map.
+// Package planner finds what a deployment purges, in four stages: the baseline that it
+// starts from, the files that changed since, the rules of both commits, and the targets
+// that these give. It reads GitHub and the ledger, each part at most once for a plan and
+// no sooner than a stage needs it. It changes neither, with one exception: it stores the
+// last good rules of a default branch (see Trust). The last stage reads nothing: see Map.
 //
-// Deployments, previews, forecasts, comments and recovery all plan by it, so what a
-// pull request is told is what will be purged. It takes no short way around a doubt:
-// where GitHub can't say exactly what differs between two commits, both trees are
-// read, and where even that is not possible the plan is an error and is tried again.
+// Deployments, previews, forecasts, comments and recovery all plan with it, so a pull
+// request is told what will be purged. The planner never guesses. Where GitHub can't say
+// exactly what differs between two commits, it reads both trees; where even that is not
+// possible, the plan is an error and is tried again.
 package planner
 
 import (
@@ -27,7 +26,8 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// Ledger is what a planner reads of the store.
+// Ledger is what a planner reads of the store. RememberAuthority is the only method that
+// writes.
 type Ledger interface {
 	LiveRules(ctx context.Context, repo int64, env string) (store.Rules, error)
 	Tree(ctx context.Context, env string) ([]byte, error)
@@ -41,62 +41,66 @@ type Ledger interface {
 type Config struct {
 	Ledger Ledger
 	GitHub *github.App
-	Policy func() policy.Policy // as it is now: a running server may take another
+	Policy func() policy.Policy // the current one: a running server may load another
 	Log    *slog.Logger
 
-	// Began finds what an environment starts from that nothing was heard of.
+	// Began finds where an environment starts that has nothing live in the ledger.
 	Began func(ctx context.Context, repo ledger.Repository, env ledger.Environment, to ledger.Point) (Beginning, error)
 }
 
-// Beginning is what an environment starts from.
+// Beginning is where an environment starts.
 type Beginning struct {
-	Live  ledger.Point // was live before; zero: nothing was
-	First string       // then the commit whose own change is the first that is owed
+	Live  ledger.Point // what was live before; zero: nothing was
+	First string       // where Live is zero: the first commit whose own change has to be purged
 
-	// Served are the successes from that one on that others overtook. Caches may
-	// have taken up what they served and the newest has no more.
+	// Served are the successes since First that others overtook. Caches may hold what
+	// they served and the newest commit no longer has.
 	Served []ledger.Point
 }
 
-// room is how many targets the plans under way may have together: what two of
-// the largest purges can have, and half of one for all the others. That takes
-// about 100 MiB.
+// room is how many targets all plans under way may have together: as many as two of the
+// largest purges, and half of one for all others. That takes about 100 MiB. A plan that
+// finds no room ends with mapping.ErrBusy, and is tried again.
 const room = mapping.MaxTargets * 5 / 2
 
-// Planner plans. It is safe for concurrent use.
+// Planner plans. It is safe for concurrent use; its caches only save calls.
 type Planner struct {
 	Config
 	room   *mapping.Room
 	cache  rulesCache
 	shared sharedRules
-	known  sync.Map // repository → digest of the good rules file that is remembered
+	known  sync.Map // repository's id → digest of the good rules file that the ledger remembers
 }
 
 // New makes a planner.
 func New(cfg Config) *Planner { return &Planner{Config: cfg, room: mapping.NewRoom(room)} }
 
-// Plan is what a deployment of a commit over another would purge in an
-// environment, with its reasons.
+// Plan is what the deployment of a commit over another would purge in an environment,
+// with its reasons. The caller must call Release when it no longer needs the targets.
 type Plan struct {
 	From  ledger.Point
-	Start string // where From came from, in public words, when it was not the ledger
-	Rules Rules  // of the new commit
-	own   Rules  // its own file
+	Start string // where From comes from, in public words; "": from the ledger
+	Rules Rules  // of the new commit, with what other repositories share
+	own   Rules  // the new commit's own file, which is remembered
 	Had   bool   // the old commit had a rules file
 	Named bool   // the new one's names the environment
 	Env   mapping.Environment
 	Cause ledger.Cause // deploy or rollback
-	Tree  *github.Tree // of the new commit, if it was read
+	Tree  *github.Tree // of the new commit; nil: it was not read
 
-	Served []ledger.Point // overtaken successes before the first purge, see Beginning
+	Served []ledger.Point // of an environment's first purge: overtaken successes, see Beginning
 
 	Note string // what its purge says beside its counts, in public words
 
-	Targets // of a file that names the environment; Release gives back their room
+	Targets // none unless the rules name the environment
 }
 
-// Plan plans the difference between what is live in an environment and a
-// commit. done reports what a later purge has done already; nil: nothing.
+// Plan plans the difference between what is live in an environment and a commit. done
+// reports what a later purge has purged already, which is left out; nil: nothing.
+//
+// A fault of the rules is no error: the plan has no targets, and Rules.Fault says why. An
+// error means that GitHub or the ledger could not be asked, or that the plans under way
+// leave no room; the same call may succeed later.
 func (p *Planner) Plan(ctx context.Context, repo ledger.Repository, env ledger.Environment, to ledger.Point, done Done) (*Plan, error) {
 	r := &reading{Planner: p, repo: repo, env: env, to: to, plan: &Plan{Cause: ledger.CauseDeploy}}
 	plan := r.plan
@@ -111,8 +115,10 @@ func (p *Planner) Plan(ctx context.Context, repo ledger.Repository, env ledger.E
 		plan.Env, plan.Named = plan.Rules.File.Environment(env.Name)
 	}
 	if plan.Rules.Fault != "" || plan.Rules.File != nil && !plan.Named {
-		return plan, nil // nothing is left to find out
+		return plan, nil // broken, or not named: no later stage would change that
 	}
+	// The old rules say what removed files were, and whether the environment had rules
+	// before.
 	old, err := r.oldRules(ctx)
 	if err == nil {
 		old, err = p.effective(ctx, repo, old)
@@ -134,10 +140,11 @@ func (p *Planner) Plan(ctx context.Context, repo ledger.Repository, env ledger.E
 	plan.Targets, err = p.Map(ctx, repo, plan.Rules.File, Change{
 		Environment: env.Name, Old: old.File, Files: changes.Files, Rollback: rollback, Done: done, By: policy.Deployment(),
 	})
-	if fault, ok := Unplannable(err); ok { // waits for better rules, like a broken file
+	if fault, ok := Unplannable(err); ok { // such rules count as broken: no waiting makes a plan of them
 		plan.Rules = Rules{Path: plan.Rules.Path, Fault: plan.Rules.Path + ": " + fault}
 		return plan, nil
 	}
+	// Why the purge is held matters more than that its old commit is gone; all else less.
 	if words := plan.words(); plan.Held != "" || plan.Note == "" {
 		plan.Note = words
 	}
@@ -147,7 +154,8 @@ func (p *Planner) Plan(ctx context.Context, repo ledger.Repository, env ledger.E
 	return plan, err
 }
 
-// reading is one plan under way: each stage is read when it is first asked for.
+// reading is one plan under way. Each stage is read when it is first asked for, and kept.
+// One goroutine uses it.
 type reading struct {
 	*Planner
 	repo ledger.Repository
@@ -155,14 +163,14 @@ type reading struct {
 	to   ledger.Point
 	plan *Plan
 
-	live       *Rules // that were remembered of what is live; nil: none are
+	live       *Rules // rules of the live commit that the ledger remembers; nil: none
 	lookedLive bool
 	based      bool
 	changed    *github.Changes
 }
 
-// remembered gives the rules of the live commit, if they are remembered: then
-// what changed since tells whether the new commit has the same.
+// remembered gives the live commit's own rules, if the ledger remembers them. Then the
+// changed files tell whether the new commit has the same rules, and no file is read.
 func (r *reading) remembered(ctx context.Context) (*Rules, error) {
 	if r.lookedLive || r.env.ID == "" || r.env.Live.IsZero() {
 		return r.live, nil
@@ -174,8 +182,10 @@ func (r *reading) remembered(ctx context.Context) (*Rules, error) {
 	return r.live, err
 }
 
-// newRules are those of the new commit. An environment that the live commit's
-// don't name may be one that no file names: that costs no comparison.
+// newRules are those of the new commit. If the live commit's rules name the environment,
+// the comparison is needed anyway and may spare the reading. If they don't, perhaps no
+// file names the environment: then the new file is read first, and the comparison is
+// spared.
 func (r *reading) newRules(ctx context.Context) (Rules, error) {
 	live, err := r.remembered(ctx)
 	if err != nil {
@@ -204,8 +214,8 @@ func (r *reading) newRules(ctx context.Context) (Rules, error) {
 	return r.ownAt(ctx, r.repo, r.to.SHA)
 }
 
-// oldRules are those of the commit that the difference starts from; one that
-// is gone has none.
+// oldRules are those of the commit that the difference starts from. A commit that is gone
+// has none: removed files then go by the new rules.
 func (r *reading) oldRules(ctx context.Context) (Rules, error) {
 	if live, err := r.remembered(ctx); err != nil || live != nil {
 		if live == nil {
@@ -216,6 +226,8 @@ func (r *reading) oldRules(ctx context.Context) (Rules, error) {
 	if err := r.baseline(ctx); err != nil || r.plan.From.SHA == "" {
 		return Rules{}, err
 	}
+	// If the comparison touches neither place of the file, the old commit's rules are the
+	// new commit's, and no file is read.
 	if !r.plan.own.None() {
 		changes, err := r.changes(ctx)
 		if err != nil {
@@ -235,8 +247,9 @@ func (r *reading) oldRules(ctx context.Context) (Rules, error) {
 	return old, err
 }
 
-// changes finds what differs. Where that can't be known it is every file of
-// the new tree, never nothing.
+// changes finds the files that differ. Where that can't be known, because there is no
+// commit to start from or GitHub has lost it, it is every file of the new tree: too much
+// is purged rather than too little.
 func (r *reading) changes(ctx context.Context) (github.Changes, error) {
 	if r.changed != nil {
 		return *r.changed, nil
@@ -268,7 +281,7 @@ func (r *reading) changes(ctx context.Context) (github.Changes, error) {
 	return *r.changed, nil
 }
 
-// listing is the tree that was stored last for the environment, or nil.
+// listing is the tree that the ledger stored last for the environment; nil: none.
 func (r *reading) listing(ctx context.Context) (*github.Tree, error) {
 	if r.env.ID == "" {
 		return nil, nil //nolint:nilnil // nothing remembered is an answer
@@ -288,9 +301,8 @@ func (r *reading) listing(ctx context.Context) (*github.Tree, error) {
 	return tree, nil
 }
 
-// baseline finds what the plan starts from: what is live, or, of an
-// environment's first purge, what Began finds, the push that brought the
-// commit, or its parent.
+// baseline finds what the plan starts from: the live commit, or, for an environment's
+// first purge, what Began finds, else the commit before the first change that is owed.
 func (r *reading) baseline(ctx context.Context) error {
 	if r.based {
 		return nil
@@ -315,8 +327,9 @@ func (r *reading) baseline(ctx context.Context) error {
 	return nil
 }
 
-// before is the commit before the first whose change is owed, "" if it has
-// none, and in public words what it is.
+// before is the commit before the first one whose change is owed, and in public words
+// what it is: the commit that its push moved the branch from, else its first parent. "":
+// the commit has no parent, and every file is new.
 func (r *reading) before(ctx context.Context, first string) (sha, since string, err error) {
 	push, err := r.Ledger.PushOf(ctx, r.repo.ID, first, cmp.Or(r.plan.Env.Branch, r.repo.DefaultBranch))
 	if err == nil && strings.Trim(push.Before, "0") != "" {
@@ -332,7 +345,8 @@ func (r *reading) before(ctx context.Context, first string) (sha, since string, 
 	return commit.Parents[0], "parent " + short(commit.Parents[0]), nil
 }
 
-// rollback tells a rollback from a deployment that goes forward.
+// rollback tells a rollback from a deployment that goes forward. The ancestor is asked of
+// GitHub only where the comparison did not tell it and it would decide.
 func (r *reading) rollback(ctx context.Context, relation github.Relation) (bool, error) {
 	live := r.env.Live
 	if live.IsZero() || live.SHA != r.plan.From.SHA || r.to.SHA == live.SHA {
@@ -352,4 +366,5 @@ func (r *reading) rollback(ctx context.Context, relation github.Relation) (bool,
 	return ledger.Rollback(live, r.to, ancestor, lived), nil
 }
 
+// short is a commit id as people read it.
 func short(sha string) string { return sha[:min(len(sha), 7)] }

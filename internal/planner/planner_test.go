@@ -28,6 +28,7 @@ type site struct {
 	*planner.Planner
 }
 
+// newSite makes a repository with rules on the stand-in, and a planner that reads it.
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{T: t}

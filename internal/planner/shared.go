@@ -14,11 +14,13 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// effective gives the rules that count where a commit's own file is own: alone,
-// upon those of the repository that it extends, or, where there is none, those
-// of the repository that the policy names for it. Another repository's file is
-// read as it is now, at the head of its default branch, for the old commit of a
-// deployment as for the new one.
+// effective gives the rules that count where own is a commit's own file: own alone, own
+// upon the rules of the repository that it extends, or, if the commit has none, the rules
+// of the repository that policy names for it. The operator must have named the other
+// repository in either case.
+//
+// The other repository's file is read at the head of its default branch as it is now, for
+// the old commit of a deployment as for the new one.
 func (p *Planner) effective(ctx context.Context, repo ledger.Repository, own Rules) (Rules, error) {
 	from := p.Policy().For(repo.FullName()).RulesFrom()
 	name := ""
@@ -34,6 +36,7 @@ func (p *Planner) effective(ctx context.Context, repo ledger.Repository, own Rul
 		return own, nil
 	}
 	base, sha, err := p.sharedFile(ctx, name)
+	// This is a fault and no error: trying again would not help before the operator acts.
 	if _, away := github.OperatorFault(err); github.IsNotFound(err) || away {
 		return own.broken("the rules of %s can't be read: purgebot's App must be installed there too", name), nil
 	}
@@ -53,6 +56,8 @@ func (p *Planner) effective(ctx context.Context, repo ledger.Repository, own Rul
 	case own.None():
 		return Rules{Path: base.Path, File: base.File, Shared: shared}, nil
 	}
+	// The same two files always give the same rules, so both are in the key: the one by
+	// its commit, the other by its content.
 	key := fmt.Sprintf("%s/%x", sha, sha256.Sum256(own.source))
 	if r, ok := p.cache.get(key); ok {
 		return r, nil
@@ -65,7 +70,7 @@ func (p *Planner) effective(ctx context.Context, repo ledger.Repository, own Rul
 	return p.cache.put(key, r), nil
 }
 
-// broken are the rules with a fault of what they use from elsewhere.
+// broken gives rules with a fault in what they use from elsewhere.
 func (r Rules) broken(format string, args ...any) Rules {
 	fault := fmt.Sprintf(format, args...)
 	if r.Path != "" {
@@ -74,8 +79,8 @@ func (r Rules) broken(format string, args ...any) Rules {
 	return Rules{Path: r.Path, Fault: fault}
 }
 
-// Extend reads a file that stands in no commit's rules yet, such as that of a
-// pull request, with the one that it extends.
+// Extend reads a file that is not in a commit's rules yet, such as that of a pull
+// request, together with the file that it extends.
 func (p *Planner) Extend(ctx context.Context, repo ledger.Repository, path string, source []byte) (*mapping.File, mapping.Faults, error) {
 	file, faults := mapping.Parse(source)
 	if file == nil || file.Extends() == "" {
@@ -88,31 +93,33 @@ func (p *Planner) Extend(ctx context.Context, repo ledger.Repository, path strin
 	return r.File, faults, nil
 }
 
-// sharedRules are the heads of the repositories that others take rules from.
+// sharedRules caches the heads of the repositories that others take rules from, by
+// OWNER/NAME.
 type sharedRules struct {
 	mu    sync.Mutex
 	heads map[string]sharedHead
 }
 
+// sharedHead is a head and until when it counts, by this machine's clock.
 type sharedHead struct {
 	sha   string
 	until time.Time
 }
 
-// sharedFor is how long a head counts: one deployment asks for it several
-// times. A push that is heard of ends it at once, see Forget.
+// sharedFor is how long a head counts without being asked again: one deployment needs it
+// several times. A push webhook of that repository ends it at once: see Forget.
 const sharedFor = 10 * time.Second
 
-// Forget has the next plan look where the repositories are that others take
-// rules from.
+// Forget makes the next plan ask for all those heads again.
 func (p *Planner) Forget() {
 	p.shared.mu.Lock()
 	defer p.shared.mu.Unlock()
 	p.shared.heads = nil
 }
 
-// sharedFile reads the rules file at the head of a repository's default
-// branch. The request for the head is conditional, and a file is read once.
+// sharedFile reads the rules file at the head of a repository's default branch, and gives
+// the head. The lock is not held during the call, so two plans may ask at once: both get
+// an answer that counts.
 func (p *Planner) sharedFile(ctx context.Context, name string) (Rules, string, error) {
 	owner, repo, _ := strings.Cut(name, "/")
 	at := ledger.Repository{Owner: owner, Name: repo}

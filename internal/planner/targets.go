@@ -13,41 +13,42 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// Done reports whether an object was purged that way already.
+// Done reports whether an object was already purged with an action that suffices.
 type Done func(kind mapping.Kind, object string, action mapping.Action) bool
 
 // Change is what Map maps.
 type Change struct {
 	Environment string           // as GitHub names it
-	Old         *mapping.File    // the rules that removed files go by; nil: the same
-	Files       []mapping.Change // that changed
+	Old         *mapping.File    // the rules that removed files go by; nil: those of the call
+	Files       []mapping.Change // the files that changed
 	Rollback    bool
 	Rebuild     bool // nothing changed: the commit was built anew
-	Done        Done // leaves out what was purged already; nil: nothing was
+	Done        Done // says what to leave out; nil: nothing
 
-	Steps   int // that mapping may take; 0: as many as a whole site may
+	Steps   int // of work that mapping may take; 0: as many as a whole site needs
 	By      policy.By
 	Action  mapping.Action   // of all targets; "": as the rules say
-	Objects []mapping.Target // that were named beside the files
+	Objects []mapping.Target // named directly, beside the files
 }
 
-// Targets are what a change purges, can't, and why. They are made anew each
-// time that they are ranged over; Release gives back their room.
+// Targets are what a change purges, what it can't purge, and why. The list is not kept in
+// memory as a whole: each range over it makes the targets anew. Release gives back the
+// room that they take among all plans.
 type Targets struct {
 	mapping.Plan
 	Held   string        // why it needs approval, in public words; "": it does not
-	Judge  *policy.Judge // whose account is that of all targets
-	Counts ledger.Counts // of those that can be sent
+	Judge  *policy.Judge // its account covers all targets
+	Counts ledger.Counts // of the targets that can be sent
 
-	again  iter.Seq[mapping.Target] // in the plan's place: of an earlier purge
-	named  []mapping.Target         // that the plan does not have
+	again  iter.Seq[mapping.Target] // the targets of an earlier purge, instead of the plan's; nil: the plan's
+	named  []mapping.Target         // named directly, and not among the plan's
 	n      int
 	change Change
 	grant  policy.Grant
 }
 
-// Unplannable says, in public words, what is wrong with rules that no waiting
-// makes a plan of.
+// Unplannable says, in public words, what is wrong with rules that give too many targets
+// or take too long. ok is false for every other error. Trying again would not help.
 func Unplannable(err error) (words string, ok bool) {
 	for _, fault := range []error{mapping.ErrTooLarge, mapping.ErrTooSlow} {
 		if errors.Is(err, fault) {
@@ -57,14 +58,14 @@ func Unplannable(err error) (words string, ok bool) {
 	return "", false
 }
 
-// Map is the last stage: what changed, by a rules file and the policy. Its
-// errors are mapping's.
+// Map is the last stage: it maps what changed to targets, by a rules file and the policy.
+// Its errors are mapping's.
 func (p *Planner) Map(ctx context.Context, repo ledger.Repository, file *mapping.File, c Change) (Targets, error) {
 	return mapTargets(ctx, repo, file, p.Policy().For(repo.FullName()), c, p.room)
 }
 
-// mapTargets plans and judges, once or, for a rollback, perhaps twice: by
-// rollback_action, and where the operator's bounds don't let that go, by action.
+// mapTargets plans and judges. A rollback may take two rounds: by rollback_action, and if
+// the operator's bounds don't allow that, by action.
 func mapTargets(ctx context.Context, repo ledger.Repository, file *mapping.File, grant policy.Grant, c Change, room *mapping.Room) (Targets, error) {
 	t := Targets{change: c, grant: grant}
 	q := mapping.Query{
@@ -90,8 +91,9 @@ func mapTargets(ctx context.Context, repo ledger.Repository, file *mapping.File,
 		if !q.Rollback || t.mayRollBack() {
 			break
 		}
-		// A rollback's delete is a default that nobody asked for, and it is
-		// never held: where the operator has a bound it goes by `action`.
+		// rollback_action is delete by default, which nobody asked for, and a rollback is
+		// never held. So if the operator bounds deletes, the rollback goes by `action`
+		// instead.
 		t.Release()
 		q.Rollback = false
 	}
@@ -99,9 +101,8 @@ func mapTargets(ctx context.Context, repo ledger.Repository, file *mapping.File,
 	return t, nil
 }
 
-// Again are the targets of an earlier purge of the same commit, judged and held
-// as they would be if they were planned now. file is the commit's; nil: it has
-// none any more.
+// Again gives the targets of an earlier purge of the same commit, judged and held as if
+// they were planned now. file is the commit's rules file; nil: it has none any more.
 func (p *Planner) Again(repo ledger.Repository, file *mapping.File, rollback bool, earlier iter.Seq[mapping.Target]) Targets {
 	t := Targets{again: earlier, grant: p.Policy().For(repo.FullName()), change: Change{Rollback: rollback, By: policy.Deployment()}}
 	t.judge()
@@ -113,7 +114,8 @@ func (p *Planner) Again(repo ledger.Repository, file *mapping.File, rollback boo
 	return t
 }
 
-// All gives the targets as the rules and the person want them.
+// All gives the targets with the action that the rules or the person want, and without
+// verdicts.
 func (t *Targets) All() iter.Seq[mapping.Target] {
 	return func(yield func(mapping.Target) bool) {
 		all := t.again
@@ -133,7 +135,7 @@ func (t *Targets) All() iter.Seq[mapping.Target] {
 	}
 }
 
-// Judged gives the targets with the reason of each that can't go out.
+// Judged gives the targets, each with the reason why it can't be sent; "": it can.
 func (t *Targets) Judged() iter.Seq[mapping.Target] {
 	judge := t.Verdict()
 	return func(yield func(mapping.Target) bool) {
@@ -145,14 +147,16 @@ func (t *Targets) Judged() iter.Seq[mapping.Target] {
 	}
 }
 
-// Verdict judges the targets once more, for who writes them down.
+// Verdict judges the targets once more while they are written down; the account in Judge
+// is not touched.
 func (t *Targets) Verdict() func(mapping.Target) string { return t.grant.Judge(t.change.By).Check }
 
-// Len counts the targets.
+// Len is the number of all targets, refused ones included.
 func (t *Targets) Len() int { return t.n }
 
-// judge keeps account of all targets, and of what was named those that the
-// rules don't give.
+// judge ranges over all targets once. It counts them, keeps the judge's account, and
+// finds which of the named objects the rules don't give: each object must be a target
+// once.
 func (t *Targets) judge() {
 	type key struct {
 		kind   mapping.Kind
@@ -183,15 +187,14 @@ func (t *Targets) judge() {
 	}
 }
 
-// mayRollBack reports whether the operator lets a rollback delete as the
-// rules' rollback_action says.
+// mayRollBack reports whether policy allows what rollback_action deletes.
 func (t *Targets) mayRollBack() bool {
 	over := t.grant.HoldOver().Delete
 	return t.Judge.Barred == 0 && (over == 0 || t.Judge.Deletes <= over)
 }
 
-// held decides whether a purge needs approval, by the rules' limits and
-// the operator's hold_over. A rollback never does: what it puts right is
+// held says why a purge needs approval, by the rules' limits and the operator's
+// hold_over; "" if it does not. A rollback never needs one: the fault that it repairs is
 // live already.
 func (t *Targets) held() string {
 	switch {
@@ -203,8 +206,8 @@ func (t *Targets) held() string {
 	return t.Judge.Held()
 }
 
-// words are what the targets' purge says of itself beside its counts: why it
-// waits, what it leaves out, that no rule matches some files.
+// words are what the purge says beside its counts: why it is held, else what it leaves
+// out, else that no rule matches some files.
 func (t *Targets) words() string {
 	switch {
 	case t.Held != "":

@@ -44,7 +44,7 @@ func files(paths ...string) (all []mapping.Change) {
 	return all
 }
 
-// TestMapHolds: what waits for a person, and what never does.
+// TestMapHolds shows which purges wait for a person, and which never do.
 func TestMapHolds(t *testing.T) {
 	held := func(deletes, codes int) func(*policy.Entry) {
 		return func(e *policy.Entry) { e.HoldOver = policy.HoldOver{Delete: deletes, CPCode: codes} }
@@ -108,7 +108,8 @@ func TestMapHolds(t *testing.T) {
 	}
 }
 
-// TestMapJudges: each target has its verdict, and the account is of all.
+// TestMapJudges shows that each target has its verdict, and that the account covers all
+// targets.
 func TestMapJudges(t *testing.T) {
 	change := Change{
 		Environment: "production", Files: files("content/a/b.md", "other/x", "codes/x"),

@@ -9,14 +9,14 @@ import (
 	"github.com/purgebot/purgebot/internal/object"
 )
 
-// Fault is something in an entry that can't be meant.
+// Fault is something in an entry that can't be meant: the operator has to fix it.
 type Fault struct {
-	Key     string // hosts, comments.delete
-	Index   int    // of the list's item at fault, -1 where it is not an item
+	Key     string // of the file, as hosts or comments.delete
+	Index   int    // of the item in the list, from 0; -1: the fault is not in an item
 	Message string
 }
 
-// Faults finds all of them; an entry without any does what it says.
+// Faults finds all faults of an entry. An entry without faults does what it says.
 func (e Entry) Faults() []Fault {
 	var out []Fault
 	add := func(key string, index int, format string, args ...any) {
@@ -82,9 +82,9 @@ func (e Entry) Faults() []Fault {
 	return out
 }
 
-// Warnings tells of globs that take every repository of an owner, and give
-// each what only its admins may: in an organization members may create
-// repositories, and are admins of those.
+// Warnings tells of globs that take every repository of an owner and give each of them
+// what only its admins may do. In an organization members may create repositories, and
+// are admins of those that they create.
 // https://docs.github.com/organizations/managing-organization-settings/restricting-repository-creation-in-your-organization
 func (e Entry) Warnings() []Fault {
 	gives := e.gives()
@@ -102,13 +102,13 @@ func (e Entry) Warnings() []Fault {
 	return out
 }
 
-// gives lists what of an entry is more than invalidating some pages; "": none.
+// gives lists what an entry gives beyond invalidating some pages; "": nothing.
 func (e Entry) gives() string {
 	var all []string
 	if len(e.CPCodes) > 0 {
 		all = append(all, "CP codes")
 	}
-	if len(e.Hosts)+len(e.Tags)+len(e.CPCodes) > 0 { // an admin may by a comment, whatever deploys says
+	if len(e.Hosts)+len(e.Tags)+len(e.CPCodes) > 0 { // an admin may delete by a comment, whatever deploys says
 		all = append(all, "deletes")
 	}
 	if slices.Contains(e.Hosts, "*") {
@@ -120,7 +120,8 @@ func (e Entry) gives() string {
 	return strings.Join(all, ", ")
 }
 
-// ownerWide tells whether a glob takes any name that somebody may think of.
+// ownerWide tells whether a glob takes any name that somebody may invent. It tries three
+// names that nobody would choose, and asks whether the glob takes all of them.
 func ownerWide(pattern string) bool {
 	owner, _, _ := strings.Cut(pattern, "/")
 	if glob.IsPattern(owner) {
@@ -129,6 +130,7 @@ func ownerWide(pattern string) bool {
 	return fits(pattern, owner+"/q") && fits(pattern, owner+"/z9_z.9z-x") && fits(pattern, owner+"/a-long-name-that-nobody-chose")
 }
 
+// hostFault says what is wrong with a host pattern; "" if nothing is.
 func hostFault(pattern string) string {
 	domain, _ := strings.CutPrefix(pattern, "*.")
 	_, err := object.CanonicalHost(domain)

@@ -6,7 +6,8 @@ import (
 	"github.com/purgebot/purgebot/internal/object"
 )
 
-// hostFits tells whether a pattern of the policy takes a canonical host.
+// hostFits tells whether a pattern of the policy takes a canonical host. *.acme.com does
+// not take acme.com itself. A pattern that is no host takes nothing.
 func hostFits(pattern, host string) bool {
 	if pattern == "*" {
 		return true

@@ -10,40 +10,42 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// By is who wants something purged. The zero value may have nothing.
+// By is the one who wants something purged. The zero value may purge nothing.
 type By struct {
 	login    string
 	role     Role
-	any      bool // no role binds it
-	deployed bool // what policy says of deployments binds it
+	any      bool // no role is needed
+	deployed bool // bound by what policy says of deployments
 }
 
-// Deployment is a deployment or a push, by the rules of its commit.
+// Deployment is a deployment or a push. It needs no role; policy bounds what its rules
+// may do.
 func Deployment() By { return By{any: true, deployed: true} }
 
-// Person is somebody with a role on GitHub.
+// Person is somebody with a role on GitHub. An unknown role counts as none.
 func Person(login string, role Role) By { return By{login: login, role: role} }
 
-// Operator is the one who wrote the policy.
+// Operator is the operator, who wrote the policy: bound by its objects and by no role.
 func Operator() By { return By{any: true} }
 
-// Deployed is who retries or releases what a deployment purges.
+// Deployed is the same person or operator, who retries or releases the purge of a
+// deployment: what policy says of deployments binds them too.
 func (b By) Deployed() By {
 	b.deployed = true
 	return b
 }
 
-// Refusal is why a target can't go out. The zero value: it can.
+// Refusal is why a target can't be sent. The zero value: it can.
 type Refusal struct {
 	Reason string // in public words
-	Need   Role   // the role that By lacks, whatever else is wrong; "": none
-	Barred bool   // people might, and deployments may not
+	Need   Role   // the role that By lacks, even if Reason says something else; "": none
+	Barred bool   // refused only because a deployment may not; a person might
 }
 
-// Check judges one target of a purge for who wants it, in the one order there
-// is: what the rules said of it, what policy allows the repository, what it
-// allows deployments, the form that Akamai takes, and the role. Nothing goes
-// out that was not judged here.
+// Check judges one target of a purge. This is the only place that does, and nothing is
+// sent that was not judged here. The order decides which reason is told: what the rules
+// said of the target, what policy allows the repository, what it allows deployments, the
+// form that Akamai takes, and last the role.
 func (g Grant) Check(t mapping.Target, by By) (r Refusal) {
 	if need := g.Required(t.Kind, t.Action); !by.any && (!g.Listed() || !by.role.AtLeast(need)) {
 		r.Need = need
@@ -64,13 +66,13 @@ func (g Grant) Check(t mapping.Target, by By) (r Refusal) {
 	return r
 }
 
-// Host tells whether URLs of a host may be purged at all.
+// Host tells whether any URL of a host may be purged.
 func (g Grant) Host(name string) bool {
 	host, err := object.CanonicalHost(name)
 	return err == nil && g.any(func(e Entry) bool { return e.allowsHost(host) })
 }
 
-// malformed says why an object can't be sent as it is written, or "".
+// malformed says why an object can't be sent as it is written; "" if it can.
 func malformed(t mapping.Target) string {
 	if garbled(t.Path, t.Object) {
 		return "the file's name is not UTF-8, and GitHub doesn't tell its bytes: rename the file"
@@ -84,15 +86,15 @@ func malformed(t mapping.Target) string {
 	return ""
 }
 
-// garbled reports whether an object holds part of a file's name that JSON
-// could not hold, and in whose place GitHub sent a replacement character.
+// garbled reports whether an object holds a part of a file's name that JSON can't hold.
+// GitHub sends a replacement character instead, so the object would be another page.
 func garbled(path, object string) bool {
 	const replacement, encoded = "\ufffd", "%EF%BF%BD"
 	return strings.Contains(path, replacement) &&
 		(strings.Contains(object, encoded) || strings.Contains(object, replacement))
 }
 
-// Privilege is what a role is needed for, in words.
+// Privilege says in words what a role is needed for.
 func Privilege(kind mapping.Kind, action mapping.Action) string {
 	switch {
 	case kind == mapping.CPCode && action == mapping.Delete:
@@ -106,25 +108,25 @@ func Privilege(kind mapping.Kind, action mapping.Action) string {
 	}
 }
 
-// Judge checks the targets of one purge and keeps account of it for the log
-// and for the answer. It is used by one goroutine.
+// Judge checks the targets of one purge, and keeps an account for the log and for the
+// answer. Only one goroutine may use it.
 type Judge struct {
 	grant Grant
 	by    By
 
 	Allowed, Refused int
-	Deletes, CPCodes int // of the allowed; see HoldOver
-	Barred           int // deletes that people might do, and deployments may not
+	Deletes, CPCodes int // of those allowed; see HoldOver
+	Barred           int // deletes refused only because a deployment may not
 	Reason           string
-	Need             Role   // that is lacked first
-	What             string // is needed for; see Privilege
-	Enough           bool   // the role is, for one of them at least
+	Need             Role   // the first role that was lacking; "": none
+	What             string // what Need is needed for; see Privilege
+	Enough           bool   // the role is enough for one target at least
 }
 
-// Judge is a judge of one purge of the repository.
+// Judge makes a judge of one purge of the repository.
 func (g Grant) Judge(by By) *Judge { return &Judge{grant: g, by: by} }
 
-// Check says why a target can't go out; "" if it can.
+// Check says why a target can't be sent; "" if it can. It adds the target to the account.
 func (j *Judge) Check(t mapping.Target) string {
 	r := j.grant.Check(t, j.by)
 	if j.Enough = j.Enough || r.Need == ""; r.Need != "" && j.Need == "" {
@@ -149,8 +151,8 @@ func (j *Judge) Check(t mapping.Target) string {
 	return ""
 }
 
-// Again judges a target that was judged before, or that Akamai refused. Where
-// the role alone is not enough, what was wrong with it stays said.
+// Again judges a target that was refused before, by policy or by Akamai. If only the role
+// is missing now, the target keeps the reason that it had: that is what has to be fixed.
 func (j *Judge) Again(t mapping.Target) string {
 	was := t.Reason
 	t.Reason = ""
@@ -161,11 +163,11 @@ func (j *Judge) Again(t mapping.Target) string {
 	return reason
 }
 
-// Held says, in public words, why what was judged needs approval; "" if
-// it need not.
+// Held says, in public words, why the purge needs approval; "" if it does not.
 func (j *Judge) Held() string { return j.grant.HoldOver().Exceeded(j.Deletes, j.CPCodes) }
 
-// LogValue is the account for the log: who wanted how much, and what became of it.
+// LogValue is the account for the log: who wanted something, how much was allowed and
+// refused, and the first reason.
 func (j *Judge) LogValue() slog.Value {
 	attrs := []slog.Attr{slog.Int("allowed", j.Allowed), slog.Int("refused", j.Refused)}
 	if j.by.login != "" {

@@ -1,12 +1,11 @@
-// Package policy is the operator's word on who may purge what. It is pure,
-// and it allows nothing that is not listed.
+// Package policy is the operator's word on who may purge what. It is pure, and it allows
+// nothing that is not listed.
 //
-// Several entries may fit one repository. Their lists of hosts, tags and CP
-// codes add up: an object is allowed if any entry allows it. All else is a
-// restraint, and the strictest counts: the highest role, creators and flags
-// that every entry accepts, the lowest hold_over that is not 0. So a second
-// entry for one repository can tighten what a broad one gives, and can't
-// loosen it by what it leaves out.
+// Several entries may fit one repository. Their lists of hosts, tags and CP codes add up:
+// an object is allowed if any entry allows it. Everything else restricts, and the
+// strictest entry counts: the highest role, the creators and flags that every entry
+// accepts, the lowest hold_over that is not 0. So a second entry for a repository can
+// tighten what a broad entry gives, and can't loosen it by leaving something out.
 package policy
 
 import (
@@ -20,49 +19,48 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// Policy is the whole of it, in the order of the file.
+// Policy is the operator's whole policy, its entries in the order of the file.
 type Policy []Entry
 
-// Entry is what some repositories may purge. The zero value allows nothing;
-// NewEntry has the defaults of a file's entry.
+// Entry is what some repositories may purge. The zero value allows nothing; NewEntry has
+// the defaults that a file's entry starts from.
 type Entry struct {
 	Repositories []string // doublestar globs of owner/name, without regard to case
-	Hosts        []string // www.acme.com; *.acme.com is any depth below acme.com and not itself; * is every host
+	Hosts        []string // www.acme.com; *.acme.com is any host below acme.com, at any depth, but not acme.com; * is every host
 	Tags         []string // globs, with regard to case; * takes any character
 	CPCodes      []int64
 	Comments     Comments
 	Deploys      Deploys
 	HoldOver     HoldOver
 	Previews     Previews
-	Account      string // of Akamai, that the repositories' purges are sent with; "": the default one
-	RulesFrom    string // OWNER/NAME: whose rules file counts where a repository has none, and may be extended
+	Account      string // Akamai account that the repositories' purges are sent with; "": the default one
+	RulesFrom    string // OWNER/NAME: its rules file counts where a repository has none, and may be extended
 }
 
-// Comments are the roles that people need: on GitHub's scale, at least.
-// Every command needs Permission; a delete needs Delete too, and a CP code
-// CPCode.
+// Comments are the roles that a person needs at least, on GitHub's scale. Every command
+// needs Permission; a delete needs Delete as well, and a CP code CPCode.
 type Comments struct {
 	Permission Role
 	Delete     Role
 	CPCode     Role
 }
 
-// Deploys says whose deployment statuses count, and what the rules may do.
+// Deploys says whose deployment statuses count, and what rules files may do.
 type Deploys struct {
 	Creators []string // logins without regard to case; "*" is everybody
 	Delete   bool     // rules may delete, not only invalidate
 	CPCode   bool     // rules may purge CP codes
 }
 
-// HoldOver holds a purge with more objects than this until a person releases
-// it. 0 is never.
+// HoldOver holds a purge that has more objects of a kind than this, until a person
+// releases it. 0 holds nothing.
 type HoldOver struct {
 	Delete int
 	CPCode int
 }
 
-// Previews says what makes a pull request's preview fail beside a broken rules
-// file, for operators whose merges are to wait for it.
+// Previews says what makes a pull request's preview fail, besides a broken rules file. It
+// is for operators who want a merge to wait for such findings.
 type Previews struct {
 	Fail []Finding // none: a preview is neutral
 }
@@ -80,7 +78,8 @@ const (
 // Findings lists them.
 func Findings() []Finding { return []Finding{Refused, Held, Unmatched} }
 
-// NewEntry has the defaults of everything but the lists of what is allowed.
+// NewEntry has the default of everything but the lists of what is allowed, which are
+// empty.
 func NewEntry() Entry {
 	return Entry{
 		Comments: Comments{Permission: Write, Delete: Maintain, CPCode: Admin},
@@ -88,8 +87,8 @@ func NewEntry() Entry {
 	}
 }
 
-// For gives what a repository, owner/name, may do. A repository that no entry
-// fits gets a Grant that allows nothing.
+// For gives what a repository, OWNER/NAME, may do. If no entry fits, the Grant allows
+// nothing. Names compare without regard to case, as at GitHub.
 func (p Policy) For(repository string) Grant {
 	g := Grant{repository: repository}
 	folded := strings.ToLower(repository)
@@ -107,9 +106,8 @@ type Grant struct {
 	entries    []Entry
 }
 
-// RulesFrom lists the repositories whose rules files the repository may use,
-// in the order of the entries: it may extend each, and the first stands in
-// where it has none of its own.
+// RulesFrom lists the repositories whose rules files the repository may use, in the order
+// of the entries. It may extend each of them; the first one's rules count if it has none.
 func (g Grant) RulesFrom() (names []string) {
 	for _, e := range g.entries {
 		if e.RulesFrom != "" && !slices.Contains(names, e.RulesFrom) {
@@ -119,8 +117,8 @@ func (g Grant) RulesFrom() (names []string) {
 	return names
 }
 
-// Account is whose credentials and budget the repository's purges take: what
-// the first entry says that names an account. "": the default one.
+// Account is the account whose credentials and budget the repository's purges use: that
+// of the first entry that names one. "": the default account.
 func (g Grant) Account() string {
 	for _, e := range g.entries {
 		if e.Account != "" {
@@ -130,7 +128,7 @@ func (g Grant) Account() string {
 	return ""
 }
 
-// Shares tells whether other repositories take rules from one.
+// Shares tells whether other repositories use the rules of a repository.
 func (p Policy) Shares(repository string) bool {
 	return slices.ContainsFunc(p, func(e Entry) bool { return strings.EqualFold(e.RulesFrom, repository) })
 }
@@ -138,8 +136,8 @@ func (p Policy) Shares(repository string) bool {
 // Listed tells whether any entry fits the repository at all.
 func (g Grant) Listed() bool { return len(g.entries) > 0 }
 
-// Refusal says why a deployment, or a push, may not purge an object as the
-// rules ask, in public words; "" if it may.
+// Refusal says why a deployment or a push may not purge an object as the rules ask, in
+// public words; "" if it may.
 func (g Grant) Refusal(kind mapping.Kind, named string, action mapping.Action) string {
 	if words := g.PersonRefusal(kind, named); words != "" {
 		return words
@@ -153,9 +151,9 @@ func (g Grant) Refusal(kind mapping.Kind, named string, action mapping.Action) s
 	return ""
 }
 
-// PersonRefusal says why nobody may purge an object for this repository, in
-// public words; "" if somebody may, whom Required describes. A person's purge
-// is not bound by what policy says of deployments.
+// PersonRefusal says why nobody may purge an object for this repository, in public words;
+// "" if somebody may, and Required says who. What policy says of deployments does not
+// bind a person's own purge.
 func (g Grant) PersonRefusal(kind mapping.Kind, named string) string {
 	switch kind {
 	case mapping.URL:
@@ -175,6 +173,8 @@ func (g Grant) PersonRefusal(kind mapping.Kind, named string) string {
 	return ""
 }
 
+// refuseURL is PersonRefusal for a URL or an ARL. An object whose host can't be read is
+// refused.
 func (g Grant) refuseURL(url string) string {
 	host, err := object.Host(url)
 	if err != nil {
@@ -186,7 +186,8 @@ func (g Grant) refuseURL(url string) string {
 	return ""
 }
 
-// Creator tells whether the deployment statuses of a login count.
+// Creator tells whether deployment statuses of a login count. A deployment without a
+// creator never counts.
 func (g Grant) Creator(login string) bool {
 	return login != "" && g.every(func(e Entry) bool {
 		return slices.ContainsFunc(e.Deploys.Creators, func(c string) bool {
@@ -195,14 +196,13 @@ func (g Grant) Creator(login string) bool {
 	})
 }
 
-// Command is the role that any command of a person needs.
+// Command is the role that a person needs for any command.
 func (g Grant) Command() Role {
 	return g.strictest(func(c Comments) Role { return c.Permission })
 }
 
-// Required is the role that a person needs to purge an object of that kind
-// in that way: what any command needs, and more for a delete and a CP code,
-// the highest of all that apply.
+// Required is the role that a person needs to purge an object of that kind with that
+// action: the highest of what any command, a delete and a CP code need.
 func (g Grant) Required(kind mapping.Kind, action mapping.Action) Role {
 	need := g.Command()
 	if action == mapping.Delete {
@@ -214,14 +214,13 @@ func (g Grant) Required(kind mapping.Kind, action mapping.Action) Role {
 	return need
 }
 
-// May tells whether somebody of that role may purge an object of that kind in
-// that way; PersonRefusal judges the object itself.
+// May tells whether a role is enough to purge objects of that kind with that action.
+// PersonRefusal judges the object itself.
 func (g Grant) May(role Role, kind mapping.Kind, action mapping.Action) bool {
 	return g.Listed() && role.AtLeast(g.Required(kind, action))
 }
 
-// HoldOver gives the numbers above which a purge needs approval; 0 is
-// never.
+// HoldOver gives the numbers above which a purge needs approval; 0: never.
 func (g Grant) HoldOver() HoldOver {
 	var h HoldOver
 	for _, e := range g.entries {
@@ -231,8 +230,7 @@ func (g Grant) HoldOver() HoldOver {
 	return h
 }
 
-// PreviewFails tells whether a finding makes a preview fail: any entry asks
-// for it.
+// PreviewFails tells whether any entry wants a preview to fail for a finding.
 func (g Grant) PreviewFails(c Finding) bool {
 	return g.any(func(e Entry) bool { return slices.Contains(e.Previews.Fail, c) })
 }
@@ -249,7 +247,7 @@ func (h HoldOver) Exceeded(deletes, cpcodes int) string {
 	return ""
 }
 
-// lower is the lower of two limits of which 0 is none.
+// lower is the lower of two limits, where 0 is no limit.
 func lower(a, b int) int {
 	if a == 0 || b > 0 && b < a {
 		return b
@@ -257,14 +255,16 @@ func lower(a, b int) int {
 	return a
 }
 
+// any reports whether one entry at least is ok; false without entries.
 func (g Grant) any(ok func(Entry) bool) bool { return slices.ContainsFunc(g.entries, ok) }
 
-// every is false where there is no entry.
+// every reports whether all entries are ok. Without entries it is false: nothing is
+// allowed by default.
 func (g Grant) every(ok func(Entry) bool) bool {
 	return g.Listed() && !g.any(func(e Entry) bool { return !ok(e) })
 }
 
-// strictest is the highest role of all entries; without any, nobody's.
+// strictest is the highest role that any entry asks for; without entries Nobody.
 func (g Grant) strictest(of func(Comments) Role) Role {
 	if !g.Listed() {
 		return Nobody
@@ -276,6 +276,7 @@ func (g Grant) strictest(of func(Comments) Role) Role {
 	return need
 }
 
+// allowsHost takes a canonical host.
 func (e Entry) allowsHost(host string) bool {
 	return slices.ContainsFunc(e.Hosts, func(pattern string) bool { return hostFits(pattern, host) })
 }
@@ -284,13 +285,14 @@ func (e Entry) allowsTag(tag string) bool {
 	return slices.ContainsFunc(e.Tags, func(glob string) bool { return tagFits(glob, tag) })
 }
 
-// tagFits has no separators: a "/" in a tag is a character like another.
+// tagFits matches a tag with a glob in which * also takes a slash: both get another
+// character for the slash, which glob treats like any other.
 func tagFits(pattern, tag string) bool {
 	return fits(strings.ReplaceAll(pattern, "/", "\x00"), strings.ReplaceAll(tag, "/", "\x00"))
 }
 
-// fits is for names, which are short; Faults has told of a pattern that is no
-// glob, and none fits it.
+// fits matches a name with a glob. It sets no bound on the work, as names are short. A
+// pattern that is no glob fits nothing; Faults has told the operator.
 func fits(pattern, name string) bool {
 	g, err := glob.Compile(pattern)
 	return err == nil && g.Match(name, nil)

@@ -249,7 +249,7 @@ func TestRequired(t *testing.T) {
 	}
 }
 
-// Lists add up, restraints are the strictest of all.
+// Lists add up; of restrictions the strictest counts.
 func TestSeveralEntries(t *testing.T) {
 	g := policy.Policy{
 		entry(func(e *policy.Entry) {
@@ -388,7 +388,8 @@ func FuzzHost(f *testing.F) {
 	})
 }
 
-// A glob that takes what anybody creates makes anybody the cache's admin.
+// A glob that takes repositories which anybody can create makes anybody an admin of the
+// cache.
 func TestOwnerWideGlobsAreWarnedOf(t *testing.T) {
 	entry := func(change func(*policy.Entry), globs ...string) policy.Entry {
 		e := policy.NewEntry()

@@ -9,8 +9,8 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// Denied is the reply to a person whose role is not enough for what: "purging",
-// "deleting a CP code".
+// Denied is the reply to a person whose role is not enough. what is what they asked for,
+// as "purging" or "deleting a CP code".
 func Denied(login, role, need, what string) string {
 	return fmt.Sprintf("Sorry, %s: %s here needs the **%s** role and you have **%s**. Nothing was purged. "+
 		"Someone with that role can post the same command.", Quote(login), what, need, role)
@@ -23,8 +23,8 @@ func Unlisted(repository string) string {
 		"Your purgebot operator can add it under `policy:`.", Quote(repository))
 }
 
-// Mistaken is the reply to a command that can't be understood. nearest is one
-// that works; "": none is known.
+// Mistaken is the reply to a command that can't be understood. nearest is a command that
+// works and may have been meant; "": none is known.
 func Mistaken(what, nearest string) string {
 	words := "Nothing was purged: " + Quote(what) + "."
 	if nearest != "" {
@@ -33,24 +33,24 @@ func Mistaken(what, nearest string) string {
 	return words + "\n\n`/purge help` lists all commands."
 }
 
-// Refused is the reply to a command that could not be done. what is ours;
-// what a person or a file wrote is quoted in it.
+// Refused is the reply to a command that could not be carried out. what is Markdown of
+// purgebot's; it must quote what a person or a file wrote.
 func Refused(what string) string { return "Nothing was done: " + what }
 
-// TooManySteps is why a command's patterns are not compared with a branch's
-// files to the end.
+// TooManySteps says why a command's patterns were not compared with all files of a
+// branch.
 func TooManySteps(branch string) string {
 	return fmt.Sprintf("comparing these patterns with every file of %s takes too long for one comment. "+
 		"Use fewer of them, with fewer braces and wildcards.", Quote(branch))
 }
 
-// TooManyFiles is why what so many files map to is not purged.
+// TooManyFiles says why nothing is purged for that many files.
 func TooManyFiles(files int) string {
 	return fmt.Sprintf("what the rules purge for %s is too much for one comment. "+
 		"Name fewer files, or a tag or a CP code for all of them.", plural(files, "file", "files"))
 }
 
-// Notes are remarks on what a command touched, in Markdown; "" without any.
+// Notes joins remarks to paragraphs of Markdown; empty ones are left out.
 func Notes(remarks ...string) string {
 	var kept []string
 	for _, r := range remarks {
@@ -61,7 +61,7 @@ func Notes(remarks ...string) string {
 	return strings.Join(kept, "\n\n")
 }
 
-// Unmatched remarks on changed files that no rule matches.
+// Unmatched is a remark on changed files that no rule matches; "" without any.
 func Unmatched(files []string) string {
 	if len(files) == 0 {
 		return ""
@@ -69,18 +69,19 @@ func Unmatched(files []string) string {
 	return fmt.Sprintf("No rule matches %s: %s", Amount(len(files), "file", "files"), quoteSome(files))
 }
 
-// Lacking is what a command named and what purges nothing.
+// Lacking is what a command named although it purges nothing.
 type Lacking struct {
 	NoFile  []string // no file of the branch has that name, or matches
-	NoRule  []string // no rule matches the file, or any of the files
+	NoRule  []string // files match, and no rule matches any of them
 	Nearest string   // a command that works and may have been meant; "": none is known
 }
 
 // Any reports whether there is any.
 func (l Lacking) Any() bool { return len(l.NoFile)+len(l.NoRule) > 0 }
 
-// Headline says first of all what is not purged, in one bold line. branch and
-// sha are where the files were looked for; all, that nothing else is purged.
+// Headline says in one bold line what is not purged: it must be read before everything
+// else. branch and sha say where the files were looked for. all says that nothing else is
+// purged either.
 func (l Lacking) Headline(branch, sha string, all bool) string {
 	if !l.Any() {
 		return ""
@@ -103,7 +104,8 @@ func (l Lacking) Headline(branch, sha string, all bool) string {
 	return words
 }
 
-// Unread remarks on what is below a command and does not count.
+// Unread is a remark on text below a command that looks like a part of it and does not
+// count.
 func Unread(found []string) string {
 	if len(found) == 0 {
 		return ""
@@ -112,7 +114,7 @@ func Unread(found []string) string {
 		". Only the first line counts, and lines directly below it with nothing but URLs, tags, CP codes or files."
 }
 
-// quoteSome quotes the first few of a list.
+// quoteSome quotes the first few texts of a list, and says how many more there are.
 func quoteSome(all []string) string {
 	const some = 5
 	var quoted []string
@@ -125,7 +127,7 @@ func quoteSome(all []string) string {
 	return strings.Join(quoted, ", ")
 }
 
-// Either lists texts in code of which one is to be chosen.
+// Either lists quoted texts from which the reader has to choose one.
 func Either(quoted []string) string {
 	n := len(quoted)
 	if n < 2 {
@@ -139,7 +141,8 @@ func Nothing(notes string) string {
 	return Notes("**"+nothing+".**", notes)
 }
 
-// DryRun is what a purge would do, and why it would need approval.
+// DryRun is what a purge would do, and why it would need approval. Add collects its
+// targets.
 type DryRun struct {
 	Environment string
 	Network     string
@@ -152,7 +155,8 @@ type DryRun struct {
 	sent, refused []ledger.Target // the first ones
 }
 
-// Add adds a target; those that would be refused have a reason.
+// Add adds a target; one that would be refused has a Reason. Only the first Listed of
+// each kind are kept.
 func (d *DryRun) Add(t mapping.Target) {
 	list := &d.sent
 	if t.Reason != "" {
@@ -163,7 +167,7 @@ func (d *DryRun) Add(t mapping.Target) {
 	}
 }
 
-// Markdown is the reply.
+// Markdown is the reply; notes stand first.
 func (d *DryRun) Markdown(notes string) string {
 	parts := []string{
 		notes, "**Would " + d.Action + " " + Objects(d.Counts) + "**",
@@ -188,8 +192,8 @@ type EnvironmentStatus struct {
 	Known ledger.Environment // zero: nothing was ever heard of it
 }
 
-// StatusReply is the reply to /purge status. paused says why Akamai takes
-// nothing, pauses what operators hold back of the repository.
+// StatusReply is the reply to /purge status. paused says why nothing is sent to Akamai;
+// pauses are what operators hold back of the repository.
 func StatusReply(envs []EnvironmentStatus, unfinished []ledger.Purge, paused string, pauses []ledger.Pause, now time.Time) string {
 	var b strings.Builder
 	for _, e := range envs {
@@ -235,7 +239,7 @@ func StatusReply(envs []EnvironmentStatus, unfinished []ledger.Purge, paused str
 type Rights struct {
 	Login, Role        string
 	Delete, CPCode     bool
-	ForDelete, ForCode string   // the roles that those take
+	ForDelete, ForCode string   // the roles that Delete and CPCode need
 	Environments       []string // as the rules name them
 }
 
@@ -262,7 +266,8 @@ func Help(r Rights) string {
 		Quote(r.Login), r.Role, may(r.Delete, r.ForDelete), may(r.CPCode, r.ForCode), envs)
 }
 
-// Acted is what a reply says of a command that acted on a purge.
+// Acted is what a reply says after a command or a button acted on a purge. targets is how
+// many items a retry is about.
 func Acted(verb, login string, targets int) string {
 	switch verb {
 	case "retry":

@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// tail is what is kept free for the words that say that something was cut.
+// tail is how many bytes are kept free for the line that says that something was cut.
 const tail = 300
 
-// A budget is a Markdown text of a bounded size. What does not fit is left
-// out as a whole, from the first such part on: no tag stays open, no table is
-// torn, and the end says so.
+// budget is a Markdown text of a bounded size. A part that does not fit is left out as a
+// whole, and everything after it as well: no tag stays open and no table is torn. The
+// last line says that something is missing.
 type budget struct {
 	b    strings.Builder
-	left int // bytes
+	left int // bytes that may still be written
 	full bool
 	lost int // rows that were left out
 }
@@ -29,7 +29,7 @@ func (w *budget) add(part string) bool {
 	return true
 }
 
-// list writes one line an item. A long list is folded.
+// list writes one line for each item, with before in front of it. A long list is folded.
 func (w *budget) list(items []string, before string) {
 	if len(items) == 0 {
 		return
@@ -44,7 +44,8 @@ func (w *budget) table(fold bool, head []string, rows [][]string) {
 		func(i int) string { return line(rows[i]) })
 }
 
-// rows writes as many rows as fit between what stands before and behind them.
+// rows writes as many rows as fit between the opening and the end. The end is paid for
+// first, so that a folded part is always closed.
 func (w *budget) rows(fold bool, summary, head string, n int, row func(int) string) {
 	open, end := head, "\n"
 	if fold {
@@ -65,8 +66,8 @@ func (w *budget) rows(fold bool, summary, head string, n int, row func(int) stri
 	w.b.WriteString(end)
 }
 
-// done gives the text; if any of it was cut, its last line says so, and where
-// the whole is.
+// done gives the text. If anything was cut, its last line says so, and whole says where
+// the full text is. That line has room: tail was kept free for it.
 func (w *budget) done(whole string) string {
 	if w.full {
 		words := "**Incomplete list:** GitHub allows no more text here"

@@ -8,28 +8,29 @@ import (
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
-// PurgeCheck is the check run on a deployed commit whose purge failed in
-// part, or waits for a person.
+// PurgeCheck is the check run on a deployed commit whose purge failed in part or waits
+// for a person.
 type PurgeCheck struct {
 	Purge  ledger.Purge
 	Failed []ledger.Target // the first ones
 	Others []ledger.Target // the first ones that did not fail
 	Akamai []string        // ids of Akamai's requests, the first ones
 	Link   string          // of the purge's page; "": none
-	Note   string          // Markdown of ours: the answer to who pressed a button last
+	Note   string          // Markdown of purgebot's: the answer to the last press of a button
 	Untold string          // why the commit status can't say it; "": it does
 }
 
-// Wanted reports whether a purge has something to read or to press, although
-// GitHub shows no check run of it yet. One that is under way may end well.
+// Wanted reports whether a purge has something to read or to press, so that it needs a
+// check run where GitHub shows none yet. A purge that is under way may end well, and then
+// needs none.
 func (c PurgeCheck) Wanted() bool {
 	p := c.Purge
 	return p.State == ledger.Held && !awaitsOrigin(p) || p.State == ledger.Done && p.Counts.Failed > 0 || c.Untold != ""
 }
 
-// Check renders the run at a moment. While the purge is under way it says no
-// numbers, so that it is written once and not at each step: the commit status
-// has them.
+// Check renders the run at a moment. While the purge is under way it shows no progress,
+// which the commit status has: so it is written once and not at each step. until is when
+// the words change by the clock alone; zero: never.
 func (c PurgeCheck) Check(now time.Time) (run Check, until time.Time) {
 	p := c.Purge
 	run = Check{Status: "completed", Title: c.title(now), Link: c.Link}
@@ -67,7 +68,7 @@ func cancelButton() Button {
 	return Button{Label: "Cancel", Description: "Discard what was not sent", Identifier: "cancel"}
 }
 
-// underWay reports whether the purge has more to come by itself.
+// underWay reports whether the purge goes on by itself, or its estimate has not passed.
 func (c PurgeCheck) underWay(now time.Time) bool {
 	p := c.Purge
 	return p.State == ledger.Open || p.State == ledger.Done && now.Before(p.DoneAt) && p.Counts.Accepted > 0
@@ -80,6 +81,9 @@ func (c PurgeCheck) title(now time.Time) string {
 	return plain(Purge(c.Purge, now).Description)
 }
 
+// summary is the Markdown of the run, the most important part first, as what does not fit
+// is cut at the end. A purge that is under way shows neither refusals nor ids, which
+// would change at each step.
 func (c PurgeCheck) summary(run Check, now time.Time) string {
 	p := c.Purge
 	w := &budget{left: MaxCheckText - tail}
@@ -107,7 +111,7 @@ func (c PurgeCheck) summary(run Check, now time.Time) string {
 	return w.done("")
 }
 
-// todo says what helps. Everyone who may comment may press.
+// todo says what the reader can do about it; "": nothing has to be done.
 func (c PurgeCheck) todo(run Check) string {
 	switch {
 	case c.Purge.State == ledger.Held && !awaitsOrigin(c.Purge):
@@ -132,8 +136,8 @@ func reasonsOf(targets []ledger.Target) string {
 	return strings.Join(all, "\n")
 }
 
-// NotPressed is the answer in the check run to somebody whose press of a
-// button did nothing. The button and what are ours, in Markdown.
+// NotPressed is the answer, in the check run, to a person whose press of a button did
+// nothing. button and what are Markdown of purgebot's.
 func NotPressed(login, button, what string) string {
 	return fmt.Sprintf("%s pressed *%s*. %s", Quote(login), button, what)
 }

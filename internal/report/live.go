@@ -7,7 +7,7 @@ import (
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
-// Live is the comment on a merged pull request that says that it is live.
+// Live is the comment that tells a merged pull request that it is live.
 type Live struct {
 	Purge  ledger.Purge
 	Pages  []string        // addresses that were purged: those of the pull request's own files first
@@ -42,8 +42,8 @@ func (l Live) Markdown(now time.Time) string {
 	return strings.Join(parts, "\n\n")
 }
 
-// link is an address that can be clicked, or only read where it holds what
-// would end the link.
+// link makes an address that can be clicked. If the address holds a character that could
+// end the link, it can only be read.
 func link(address string) string {
 	if strings.ContainsFunc(address, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("<>`\\", r) }) {
 		return Quote(address)

@@ -9,11 +9,11 @@ import (
 	"github.com/purgebot/purgebot/internal/printable"
 )
 
-// maxNotice is how many characters of an event are told.
+// maxNotice is how many characters an event has at most.
 const maxNotice = 1000
 
-// Notice says an event in one line, for a chat. Nothing in it is alive there:
-// no mention, no link, no character that hides.
+// Notice says an event in one line, for a chat. Text of others in it makes no mention and
+// no link, and hides nothing.
 func Notice(e ledger.Event) string {
 	words := ""
 	switch {
@@ -27,6 +27,8 @@ func Notice(e ledger.Event) string {
 	return asleep(Cut(printable.Text(words, ""), maxNotice))
 }
 
+// noticeOfPurge says where and how a purge ended, or that its pages are stale or fresh
+// again.
 func noticeOfPurge(e ledger.Event) string {
 	p := *e.Purge
 	about := p.Environment
@@ -51,6 +53,8 @@ func noticeOfPurge(e ledger.Event) string {
 	return about + ": " + words
 }
 
+// noticeOfPause says that purges are paused, or go on. By is empty where the pause ended
+// by its own time.
 func noticeOfPause(e ledger.Event) string {
 	p := *e.Pause
 	scope := PauseScope(p)
@@ -69,6 +73,9 @@ func noticeOfPause(e ledger.Event) string {
 		Amount(e.Waiting.Purges, "purge", "purges"), Amount(e.Waiting.Objects, "item", "items"))
 }
 
+// noticeOfSilence says that an installation's webhooks don't arrive, or arrive again.
+// Failed above 0 means that GitHub itself lists failures; otherwise the silence is only
+// longer than usual.
 func noticeOfSilence(e ledger.Event) string {
 	s := *e.Silence
 	of := "GitHub's webhooks"

@@ -12,7 +12,7 @@ func Cause(p ledger.Purge) string {
 		ledger.CauseOvertaken: "Deployment that a newer one replaced before its purge",
 		ledger.CauseComment:   "Comment",
 	}[p.Cause]
-	if words == "" { // of a newer release
+	if words == "" { // a cause without words here, or of a newer release
 		words = string(p.Cause)
 	}
 	if p.By != "" {

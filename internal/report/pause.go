@@ -26,7 +26,7 @@ func PauseScope(p ledger.Pause) string {
 	return strings.Join(append(parts, "not people's purges"), ", ")
 }
 
-// restPaused tells a person, in Markdown, which purges of the repository wait.
+// restPaused tells a person, in Markdown, which other purges of the repository wait.
 func restPaused(pauses []ledger.Pause) string {
 	parts := make([]string, len(pauses))
 	for i, p := range pauses {

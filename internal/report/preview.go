@@ -13,16 +13,16 @@ import (
 // PreviewName is the name of the check run on a pull request.
 const PreviewName = "Purge preview"
 
-// MaxCheckText is how many characters GitHub takes in a check run's summary,
-// and as many in its text. They are counted here in bytes: never fewer.
+// MaxCheckText is how many characters GitHub takes in a check run's summary, and again in
+// its text. Here bytes are counted: a text never has fewer bytes than characters.
 const MaxCheckText = 65_535
 
-// Check is a check run in words. Its JSON is how a preview is kept until it
-// is posted.
+// Check is a check run in words. Its JSON is how a preview is stored until it is posted,
+// so that names of keys must not change.
 type Check struct {
 	Link        string       `json:"link"`       // of the page with the full list; "": none
 	Status      string       `json:"status"`     // in_progress or completed
-	Conclusion  string       `json:"conclusion"` // of a completed one: success, neutral, failure, …
+	Conclusion  string       `json:"conclusion"` // if completed: success, neutral, failure, …
 	Title       string       `json:"title"`
 	Summary     string       `json:"summary"` // Markdown of at most MaxCheckText characters
 	Text        string       `json:"text"`    // Markdown of at most MaxCheckText characters
@@ -32,7 +32,7 @@ type Check struct {
 	cut bool
 }
 
-// Cut reports whether not all of it fits what GitHub takes.
+// Cut reports whether something was left out because GitHub would not take it.
 func (c Check) Cut() bool { return c.cut }
 
 // Annotation is a remark on a line of a file.
@@ -53,15 +53,15 @@ type Button struct {
 
 // Preview is what merging a pull request and deploying it would purge.
 type Preview struct {
-	Base         string // the branch that it goes to
-	SHA          string // the head of that branch, by whose rules the files go
+	Base         string // the branch that it would be merged into
+	SHA          string // the head of Base, whose rules count
 	Shared       string // OWNER/NAME@SHA of another repository's rules that count too, or alone; "": none do
-	Files        int    // that it changes
-	Cut          bool   // GitHub lists no more files than those
+	Files        int    // number of files that it changes
+	Cut          bool   // it changes more files, which GitHub does not list
 	Fault        string // why the base's rules can't be used; "": they can, or there are none
 	Environments []PreviewEnvironment
 	Unmatched    []string      // changed files that no rule matches
-	Rules        *PreviewRules // of the pull request itself; nil: it leaves them alone
+	Rules        *PreviewRules // the pull request's own rules; nil: it does not change them
 	Link         string        // of the page with the whole Listing; "": none
 
 	// Fails are what the operator wants a preview to fail for.
@@ -72,41 +72,42 @@ type Preview struct {
 type PreviewEnvironment struct {
 	Name    string
 	Network mapping.Network
-	Targets []mapping.Target // those that would be refused carry a reason
-	Limit   *mapping.Limit   // that applies; nil: none
-	URLs    int              // before a limit replaced them
+	Targets []mapping.Target // a target that would be refused has a Reason
+	Limit   *mapping.Limit   // the limit of the rules that applies; nil: none
+	URLs    int              // number of URLs before a limit replaced them
 	Held    string           // why it would need approval; "": it would not
 	Fault   string           // why there are no targets; "": there are
-	Unheard string           // why nothing tells of its deployments; "": something does
+	Unheard string           // why purgebot does not hear of its deployments; "": it does
 }
 
-// PreviewRules is what a pull request's own rules file says. It is shown,
-// and never followed.
+// PreviewRules is what a pull request's own rules file says. It is shown and decides
+// nothing.
 type PreviewRules struct {
 	Path    string
-	Gone    bool   // the pull request takes the file away
+	Gone    bool   // the pull request removes the file
 	Fault   string // why it can't be read at all; "": it can
 	Faults  mapping.Faults
-	Reach   []mapping.RuleReach // how many files of the pull request's tree each rule fits; nil: not known
+	Reach   []mapping.RuleReach // how many files of the pull request's tree each rule matches; nil: not known
 	Changes []RulesChange
 }
 
-// RulesChange is what an environment would purge of the same files by the
-// pull request's rules, and would not by today's, and the other way round.
+// RulesChange is what an environment would purge for the same files by the pull request's
+// rules and not by today's (More), and the other way round (Less).
 type RulesChange struct {
 	Environment   string
 	More, Less    []mapping.Target
-	Added         bool // an environment that today's rules don't name
-	Dropped       bool // one that the pull request's rules don't name
+	Added         bool // today's rules don't name the environment
+	Dropped       bool // the pull request's rules don't name the environment
 	BeyondCompare string
 }
 
-// broken reports whether the pull request's rules would stop every purge.
+// broken reports whether purges would stop once the pull request's rules are merged.
 func (r *PreviewRules) broken() bool {
 	return r != nil && !r.Gone && (r.Fault != "" || r.Faults.HasErrors())
 }
 
-// failing says for what the operator wants this preview to fail; "" for nothing.
+// failing says for which of its findings the operator wants the preview to fail; "": for
+// none.
 func (p Preview) failing() string {
 	var why []string
 	refused, held := 0, false
@@ -126,9 +127,8 @@ func (p Preview) failing() string {
 	return strings.Join(why, "; ")
 }
 
-// Check renders the preview. It is neutral, and never stands in a merge's
-// way, unless the pull request's rules file is broken or the operator asks
-// for more.
+// Check renders the preview. Its conclusion is neutral, so that it does not stop a merge,
+// unless the pull request's rules file is broken or the operator wants it to fail.
 func (p Preview) Check() Check {
 	c := Check{Status: "completed", Conclusion: "neutral", Title: p.title(), Link: p.Link}
 	if p.Rules.broken() || p.failing() != "" {
@@ -140,6 +140,7 @@ func (p Preview) Check() Check {
 	return c
 }
 
+// title is one line: first what is wrong, else what would be purged in each environment.
 func (p Preview) title() string {
 	if p.Rules.broken() {
 		n := max(1, len(p.Rules.Faults.Errors()))
@@ -171,7 +172,7 @@ func (p Preview) title() string {
 	return Cut("Would purge "+strings.Join(parts, "; "), MaxDescription)
 }
 
-// plain is somebody else's text where no Markdown is read.
+// plain makes somebody else's text harmless where no Markdown is read.
 func plain(s string) string { return asleep(printable.Text(s, "")) }
 
 // counts counts the targets that can be sent.
@@ -184,6 +185,7 @@ func (e PreviewEnvironment) counts() (c ledger.Counts) {
 	return c
 }
 
+// refused lists the targets that would be refused.
 func (e PreviewEnvironment) refused() (all []mapping.Target) {
 	for _, t := range e.Targets {
 		if t.Reason != "" {
@@ -193,7 +195,8 @@ func (e PreviewEnvironment) refused() (all []mapping.Target) {
 	return all
 }
 
-// summary has the counts first.
+// summary has the counts first, then what is missing, wrong or unmatched. What does not
+// fit is cut at the end.
 func (p Preview) summary() *budget {
 	w := &budget{left: MaxCheckText - tail - len(p.Link)}
 	switch {
@@ -237,7 +240,7 @@ func (p Preview) whole() string {
 	return "[Full details](" + p.Link + ")."
 }
 
-// table is the counts of each environment.
+// table has one row of counts for each environment.
 func (p Preview) table() string {
 	var b strings.Builder
 	b.WriteString("| environment | network | would purge | |\n| --- | --- | --- | --- |\n")
@@ -248,10 +251,10 @@ func (p Preview) table() string {
 	return b.String()
 }
 
-// tooMuch stands where a plan has more targets than purgebot takes at once.
+// tooMuch is said of a plan with more targets than one purge may have.
 const tooMuch = "more than one purge can hold"
 
-// Amount says how much a merge would purge there, or that it is too much.
+// Amount says how much would be purged in the environment, or that it is too much.
 func (e PreviewEnvironment) Amount() string {
 	if e.Fault != "" {
 		return tooMuch
@@ -274,6 +277,8 @@ func (e PreviewEnvironment) Amount() string {
 	return s
 }
 
+// remarks is the last column of the table: whatever keeps the counts from being the whole
+// answer.
 func (e PreviewEnvironment) remarks() string {
 	var all []string
 	if e.Unheard != "" {
@@ -293,7 +298,7 @@ func (e PreviewEnvironment) remarks() string {
 	return strings.Join(all, "; ")
 }
 
-// folds is the number of rows from which a table is folded.
+// folds is the number of rows above which a table or list is folded.
 const folds = 10
 
 // text has a table for each rule of each environment.
@@ -346,8 +351,8 @@ type ruleTargets struct {
 	targets []mapping.Target
 }
 
-// byRule sorts the targets that can be sent under their rules, in the order
-// in which the rules come up.
+// byRule groups the targets that can be sent by rule, in the order in which the rules
+// appear.
 func byRule(targets []mapping.Target) (rules []ruleTargets) {
 	at := map[string]int{}
 	for _, t := range targets {

@@ -8,12 +8,12 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// maxListing bounds a listing, in bytes.
+// maxListing bounds a listing, in bytes: it is stored in the database.
 const maxListing = 16 << 20
 
-// Listing is the whole preview as plain text, for the page that a cut check
-// run links to: one line an object, in columns that tabs part. It has at most
-// maxListing bytes and says so where that is not enough.
+// Listing is the whole preview as plain text, for the page that a cut check run links to:
+// one line for each object, in columns separated by tabs. It stops at maxListing bytes,
+// and its last line says so.
 func (p Preview) Listing() string {
 	l := new(listing)
 	l.line("# Purge preview: what merging into " + column(p.Base) + " and deploying would purge, with the rules of " + Short(p.SHA))
@@ -43,6 +43,8 @@ func (p Preview) Listing() string {
 	return l.b.String()
 }
 
+// listing is a text of bounded size. After the first line that does not fit it takes no
+// more.
 type listing struct {
 	b    strings.Builder
 	lost int // lines that did not fit
@@ -65,7 +67,8 @@ func (l *listing) target(t mapping.Target) {
 	l.line(strings.Join(columns, "\t"))
 }
 
-// column is a text that may hold anything in one column of one line.
+// column makes a text that may hold anything, tabs and line ends too, one column of one
+// line.
 func column(s string) string {
 	if strings.ContainsFunc(s, func(r rune) bool { return !strconv.IsPrint(r) }) {
 		return strconv.Quote(s)

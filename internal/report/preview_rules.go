@@ -8,15 +8,16 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// How many faults of a file are shown: at their lines, for which GitHub takes
-// 50 a request, and in the summary. Nobody reads more.
+// Bounds of what is shown of a file. maxAnnotations is for faults at their lines, of
+// which GitHub takes 50 in one request; maxFaults is for faults in the summary.
 const (
 	maxAnnotations = 200
 	maxFaults      = 50
-	maxReach       = 50 // rules whose files are counted
+	maxReach       = 50 // rules whose matching files are shown
 )
 
-// annotations puts each fault on its line.
+// annotations puts each fault on its line. A file that can't be read at all has one, on
+// line 1.
 func (r *PreviewRules) annotations() (all []Annotation) {
 	switch {
 	case r == nil:
@@ -34,7 +35,8 @@ func (r *PreviewRules) annotations() (all []Annotation) {
 	return all
 }
 
-// write tells of the pull request's own rules.
+// write tells of the pull request's own rules. What they would change is said only of a
+// file without errors: with a broken file no purge would be planned at all.
 func (r *PreviewRules) write(w *budget) {
 	if r == nil {
 		return
@@ -71,8 +73,8 @@ func (r *PreviewRules) write(w *budget) {
 	r.writeReach(w)
 }
 
-// writeReach says how much of the repository each rule is about: what a rule
-// fits that is new is not seen from the pull request's own files.
+// writeReach says how many of the repository's files each rule matches. The pull
+// request's own files don't show how far a new rule reaches.
 func (r *PreviewRules) writeReach(w *budget) {
 	var rows [][]string
 	for _, rule := range r.Reach[:min(len(r.Reach), maxReach)] {
@@ -94,6 +96,7 @@ func (r *PreviewRules) faultLines() iter.Seq[string] {
 	}
 }
 
+// write tells what changes in one environment: + for more targets, − for fewer.
 func (c RulesChange) write(w *budget) {
 	head := Quote(c.Environment)
 	switch {

@@ -106,7 +106,7 @@ func TestPreviewWords(t *testing.T) {
 	}
 }
 
-// The listing has all of it, and nothing in it is more than one line.
+// The listing has the whole preview, and each entry is one line.
 func TestPreviewListing(t *testing.T) {
 	p := report.Preview{
 		Base: "main", SHA: "0123456789", Files: 3000, Cut: true, Unmatched: []string{"notes.txt", "a\nb\t\u202ec"},

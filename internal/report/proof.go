@@ -7,8 +7,8 @@ import (
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
-// WaitsForOrigin says why a purge waits for its origin. sick is why that
-// serves nothing; "": it is well, and not yet as deployed.
+// WaitsForOrigin says why a purge waits for its origin. sick is why the origin serves
+// nothing; "": it answers, and does not serve the deployed commit yet.
 func WaitsForOrigin(sha, sick string) string {
 	if sick != "" {
 		return fmt.Sprintf("the origin serves no page (%s)", sick)
@@ -16,8 +16,8 @@ func WaitsForOrigin(sha, sick string) string {
 	return "waiting for the origin to serve " + Short(sha)
 }
 
-// OriginLate says why a held purge is waited for no longer: its rules say that
-// a purge whose origin is late fails.
+// OriginLate says why a held purge no longer waits for its origin: the rules let a purge
+// fail whose origin is late.
 func OriginLate(sha string, wait time.Duration) string {
 	return fmt.Sprintf("the origin did not serve %s within %s", Short(sha), wait)
 }
@@ -36,8 +36,8 @@ func awaitsOrigin(p ledger.Purge) bool {
 	return p.State == ledger.Held && p.Proof.State == ledger.ProofOrigin
 }
 
-// proved is the status of a purge that was accepted, with what looking at its
-// pages came to. Nothing that can't be told fails it.
+// proved is the status of a purge that was accepted, with the result of looking at its
+// pages. Only a stale page makes it a failure: a page that can't be judged does not.
 func proved(p ledger.Purge) Status {
 	words, why := told(p), ""
 	if p.Proof.Words != "" {
@@ -54,7 +54,7 @@ func proved(p ledger.Purge) Status {
 	return status("success", "%s", join(words, p.Note, p.Start))
 }
 
-// told counts what looking at the pages of a purge came to.
+// told counts what was found out about the pages of a purge.
 func told(p ledger.Purge) string {
 	words, f := fmt.Sprintf("%s purged", Number(p.Counts.Accepted)), p.Proof
 	switch {

@@ -11,19 +11,19 @@ import (
 // MaxQuote is how many characters of somebody else's text are shown.
 const MaxQuote = 300
 
-// Quote makes somebody else's text harmless in our Markdown: a code span in
-// which GitHub makes nothing of a mention, a link, an image, HTML or #12. The
-// signs that would be alive outside one are broken by a zero-width space as
-// well, for those who read the Markdown itself: in mail and chat.
+// Quote makes somebody else's text harmless in purgebot's Markdown: a code span, in which
+// GitHub makes nothing of a mention, a link, an image, HTML or #12. A zero-width space
+// also breaks the signs that would have an effect outside a code span, for readers who
+// see the Markdown itself, in mail and chat.
 func Quote(s string) string {
-	s = Cut(strings.ReplaceAll(printable.Text(s, ""), "|", "¦"), MaxQuote) // a | ends a table's cell, in code too
+	s = Cut(strings.ReplaceAll(printable.Text(s, ""), "|", "¦"), MaxQuote) // a | ends a cell of a table, even in code
 	if s == "" {
 		return "(nothing)"
 	}
 	s = asleep(s)
 	fence := strings.Repeat("`", longestRun(s, '`')+1)
 	if strings.HasPrefix(s, "`") || strings.HasSuffix(s, "`") {
-		s = " " + s + " " // Markdown takes one of each away
+		s = " " + s + " " // Markdown removes one space at each end
 	}
 	return fence + s + fence
 }
@@ -45,6 +45,7 @@ func asleep(s string) string {
 	return b.String()
 }
 
+// longestRun is the length of the longest run of a character: the fence has to be longer.
 func longestRun(s string, of rune) int {
 	longest, run := 0, 0
 	for _, r := range s {

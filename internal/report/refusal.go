@@ -5,12 +5,11 @@ import (
 	"strings"
 )
 
-// Refusal puts what Akamai says of an object that it refuses into words that
-// need no knowledge of Akamai; other reasons stay as they are. Akamai's own
-// words are on the purge's page.
+// Refusal puts Akamai's reason for refusing an object into words that need no knowledge
+// of Akamai. Other reasons stay as they are. Akamai's own words are on the purge's page.
 //
-// Source: https://techdocs.akamai.com/purge-cache/reference/403, whose detail
-// names one object.
+// Source: https://techdocs.akamai.com/purge-cache/reference/403, whose detail names one
+// object.
 func Refusal(reason string) string {
 	title, object, _ := strings.Cut(reason, ": ")
 	const mayNot = "Akamai doesn't let purgebot purge "
@@ -22,13 +21,13 @@ func Refusal(reason string) string {
 		if u, err := url.Parse(object); err == nil && u.Host != "" {
 			return mayNot + u.Host
 		}
-		return mayNot + object // an ARL, which has no host at a known place
+		return mayNot + object // an ARL has no host at a fixed place
 	case "unauthorized cpcode":
 		return mayNot + "CP code " + object
 	case "unauthorized tag":
 		return mayNot + "tag " + object
 	}
-	if strings.HasPrefix(title, "not tried") { // and then the reason of one that was
+	if strings.HasPrefix(title, "not tried") { // what follows is the reason of an object that was tried
 		return title + ": " + Refusal(object)
 	}
 	return reason

@@ -10,18 +10,18 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// Listed is how many objects a reply lists of each result.
+// Listed is how many objects a reply lists of each kind of result.
 const Listed = 50
 
 // Reply is the comment that tells of a purge on its pull request.
 type Reply struct {
-	Before string // Markdown of ours that stands first; "": nothing
+	Before string // Markdown of purgebot's that stands first; "": nothing
 	Purge  ledger.Purge
 	Failed []ledger.Target // the first ones
 	Others []ledger.Target // the first ones that did not fail
 	Akamai []string        // ids of Akamai's requests, the first ones
 	Link   string          // of the purge's page; "": none
-	Pauses []ledger.Pause  // that hold back others of the repository's purges
+	Pauses []ledger.Pause  // pauses that hold back other purges of the repository
 }
 
 // Markdown is the reply at a moment.
@@ -51,7 +51,8 @@ func (r Reply) Markdown(now time.Time) string {
 	return strings.Join(parts, "\n\n")
 }
 
-// headline is the purge's status without anybody else's words.
+// headline is the purge's status in words of purgebot's alone: a note or Akamai's reason,
+// which may hold anything, stands elsewhere and quoted.
 func headline(p ledger.Purge, now time.Time) string {
 	c := p.Counts
 	switch {
@@ -78,8 +79,8 @@ func headline(p ledger.Purge, now time.Time) string {
 	}
 }
 
-// action is what the purge does to pages, or did: an invalidated page is
-// fetched anew.
+// action is what the purge does to pages, or did. "refresh" is for invalidate: the page
+// is fetched anew. It looks only at the targets that are listed.
 func (r Reply) action(now time.Time) string {
 	var words []string
 	seen := map[mapping.Action]bool{}
@@ -102,7 +103,7 @@ func (r Reply) action(now time.Time) string {
 	return strings.Join(words, " and ")
 }
 
-// byWhom says why the purge is there, and what it does where.
+// byWhom says why there is this purge, what it does and where.
 func byWhom(p ledger.Purge, action string) string {
 	where := fmt.Sprintf("%s in %s, on Akamai's %s network", action, Quote(p.Environment), p.Network)
 	var s string
@@ -122,7 +123,7 @@ func byWhom(p ledger.Purge, action string) string {
 	return s
 }
 
-// trail is where to look further: Akamai's ids, the time, the page.
+// trail is where to look further: Akamai's ids, the time of the end, the page.
 func (r Reply) trail(now time.Time) string {
 	var parts []string
 	if len(r.Akamai) > 0 {
@@ -144,7 +145,7 @@ func (r Reply) trail(now time.Time) string {
 	return strings.Join(parts, " · ")
 }
 
-// targetList lists targets, and says how many of all are missing.
+// targetList lists targets, and says how many of all are not shown.
 func targetList(targets []ledger.Target, all int) string {
 	var b strings.Builder
 	shown := min(len(targets), Listed)
@@ -164,14 +165,14 @@ func targetList(targets []ledger.Target, all int) string {
 	return strings.TrimRight(b.String(), "\n")
 }
 
-// folded hides a long list behind a line. The empty lines make GitHub read
-// what is between the tags as Markdown.
+// folded hides a long list behind a line. Without the empty lines GitHub would not read
+// the list as Markdown.
 func folded(summary, body string) string {
 	return "<details><summary>" + summary + "</summary>\n\n" + body + "\n\n</details>"
 }
 
-// Reaction is the reaction that a purge's end calls for; "" while it has not
-// ended. until is when that changes by the clock alone; zero: never.
+// Reaction is the reaction to a comment that the end of its purge calls for; "" while the
+// purge has not ended. until is when that changes by the clock alone; zero: never.
 func Reaction(p ledger.Purge, now time.Time) (content string, until time.Time) {
 	s := Purge(p, now)
 	switch s.State {

@@ -1,14 +1,14 @@
-// Package report has the words that people read: of a commit status, of a
-// purge's page, of an error. It is pure; the same value always gives the same
-// words, and the clock is an argument.
+// Package report has the words that people read: of a commit status, of a purge's page,
+// of an error. It is pure: the same value always gives the same words, and the clock is
+// an argument.
 //
-// Editors read them who never heard of Akamai, and operators at night: so first what
-// is, then what follows, then what to do. Text of others, such as a path, a login or
-// Akamai's own words, goes through quote.go: in Markdown it can't be anything but
-// text, and nobody is mentioned by it. report.go has the statuses, which GitHub cuts
-// at [MaxDescription]; reply.go and refusal.go what comments are answered; check.go,
-// page.go and proof.go what has more room; preview.go what a pull request would purge.
-// The golden files in testdata are the quickest way to see all of it.
+// Editors who never heard of Akamai read these words, and operators at night. So each
+// text says first what is, then what follows, then what to do. Text of others (a path, a
+// login, Akamai's own words) goes through quote.go: in Markdown it is nothing but text,
+// and mentions nobody. report.go has the commit statuses, which GitHub cuts at
+// [MaxDescription]; reply.go and refusal.go have the answers to comments; check.go,
+// page.go and proof.go have texts with more room; preview.go has what a pull request
+// would purge. The golden files in testdata show all texts.
 package report
 
 import (
@@ -23,8 +23,8 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// MaxDescription is how many characters GitHub takes in the description of a
-// commit status; it refuses more with 422.
+// MaxDescription is how many characters GitHub takes in the description of a commit
+// status; it refuses a longer one with 422.
 const MaxDescription = 140
 
 // Status is a commit status in words.
@@ -33,15 +33,15 @@ type Status struct {
 	Description string // at most MaxDescription characters
 	// Until is when the words change by the clock alone; zero: never.
 	Until time.Time
-	// Lapse is the state that it ends in when what it waits for never comes; "":
-	// failure, since something is to be mended.
+	// Lapse is the state that a pending status ends in if what it waits for never comes;
+	// "": failure, since somebody has to fix something.
 	Lapse string
 }
 
 // Context is the context of an environment's commit status.
 func Context(environment string) string { return "purge/" + printable.Text(environment, "") }
 
-// Purge is the status of a purge at a moment.
+// Purge is the commit status of a purge at a moment.
 func Purge(p ledger.Purge, now time.Time) Status {
 	s := purge(p, now)
 	if p.Cause == ledger.CauseRebuild {
@@ -50,6 +50,9 @@ func Purge(p ledger.Purge, now time.Time) Status {
 	return s
 }
 
+// purge is the status without the prefix of a rebuild. The order of the cases matters: a
+// held or ended purge has words of its own before its counts are looked at, a pause comes
+// before progress, and "purged" is said only once Akamai's estimate (DoneAt) has passed.
 func purge(p ledger.Purge, now time.Time) Status {
 	c := p.Counts
 	switch {
@@ -82,9 +85,9 @@ func purge(p ledger.Purge, now time.Time) Status {
 	}
 }
 
-// held says how to approve a purge, and as much of why it needs that as fits.
-// It is pending while an approval is likely, and then a failure: its pages are
-// as stale as before.
+// held says how to approve a purge, and as much of the reason as fits. The status is
+// pending while somebody may still approve the purge. Once it is closed it is a failure:
+// its pages are as stale as before.
 func held(p ledger.Purge) Status {
 	state, why := "pending", "Needs approval: "+join(Objects(p.Counts), p.Note)
 	if p.Closed != "" {
@@ -95,12 +98,12 @@ func held(p ledger.Purge) Status {
 	return status(state, "%s%s", Cut(why, MaxDescription-utf8.RuneCountInString(how)), how)
 }
 
-// Overtaken says why the status of a held purge is pending no longer: another
-// commit went live.
+// Overtaken says why the status of a held purge is no longer pending: another commit went
+// live.
 func Overtaken(sha string) string { return "newer deploy " + Short(sha) }
 
-// HeldLong says why the status of a held purge is pending no longer: nobody
-// approved it.
+// HeldLong says why the status of a held purge is no longer pending: nobody approved it
+// in time.
 func HeldLong(after time.Duration) string {
 	return fmt.Sprintf("for more than %d hours", int(after.Hours()))
 }
@@ -108,11 +111,11 @@ func HeldLong(after time.Duration) string {
 // Over is the note of a purge that has more URLs than a limit of the rules.
 func Over(limit int) string { return "limit " + Number(limit) }
 
-// steps is in how many steps a purge's progress is told at most. GitHub takes
-// 1,000 statuses of a commit and context, and a large purge has more requests.
+// steps is how many different texts the progress of one purge has at most. GitHub takes
+// 1,000 statuses for a commit and context, and a large purge has more requests than that.
 const steps = 100
 
-// progress says how much of a purge is done, rounded down to a step.
+// progress says how much of a purge is done, rounded down to one of so many steps.
 func progress(c ledger.Counts) string {
 	told := c
 	if step := max(1, c.Total()/steps); c.Left() > 0 {
@@ -123,7 +126,8 @@ func progress(c ledger.Counts) string {
 	return fmt.Sprintf("%s of %s purged%s", Number(told.Accepted), Number(c.Total()), refused(told, ""))
 }
 
-// refused says what Akamai or policy refused, and what was not even tried.
+// refused says how many targets were refused by Akamai or policy, and how many were not
+// even tried.
 func refused(c ledger.Counts, reason string) string {
 	words := ""
 	if n := c.Failed - c.Untried; n > 0 {
@@ -148,7 +152,8 @@ func join(words string, remarks ...string) string {
 	return words
 }
 
-// Waits is the status of a pushed commit: what its deployment will purge.
+// Waits is the status of a pushed commit: what its deployment will purge. It is a
+// success, since a pending status could stop the deployment itself.
 func Waits(c ledger.Counts, environment string) Status {
 	if c.Total() == 0 {
 		return status("success", nothing)
@@ -169,11 +174,11 @@ func DeployFailed(c ledger.Counts) Status {
 // nothing is the status of a commit that changes no page.
 const nothing = "Nothing to purge"
 
-// Carried is the status of a commit that another one's purge covers.
+// Carried is the status of a commit that the purge of another commit covers.
 func Carried(sha string) Status { return status("success", "Purged as part of %s", Short(sha)) }
 
-// Compared is the start of an environment's first purge: what its commit is
-// compared with, as "deployment 9661374"; "": nothing is left out.
+// Compared says where an environment's first purge starts: what its commit is compared
+// with, as "deployment 9661374"; "": nothing, so every file counts as changed.
 func Compared(with string) string {
 	if with == "" {
 		return "first purge, every file"
@@ -181,16 +186,16 @@ func Compared(with string) string {
 	return "first purge, compared with " + with
 }
 
-// Fault is the status of a commit whose purge waits until something is fixed.
+// Fault is the status of a commit whose purge waits until somebody fixes something.
 func Fault(words string) Status { return status("pending", "%s", words) }
 
-// NoRules is the status of a commit that took the rules file away.
+// NoRules is the status of a commit that removed the rules file.
 func NoRules() Status {
 	return status("success", "Nothing to purge: this commit has no purge-rules.yaml")
 }
 
-// Unnamed is what is said of a commit that another one carried whose rules are
-// not there, or don't name the environment.
+// Unnamed is what an announced commit's status says once it is live as part of the commit
+// sha, whose rules are missing or don't name the environment.
 func Unnamed(sha, environment string) string {
 	return Cut(fmt.Sprintf("Not purged: the rules of %s don't name %s", Short(sha), environment), MaxDescription)
 }
@@ -227,6 +232,7 @@ func Number(n int) string {
 	return digits
 }
 
+// plural chooses the word that goes with a count.
 func plural(n int, one, many string) string {
 	if n == 1 {
 		return one
@@ -234,7 +240,8 @@ func plural(n int, one, many string) string {
 	return many
 }
 
-// Took is how long a purge took, Akamai's estimate included: "6 s", "3 min".
+// Took is how long a purge took from its opening, including Akamai's estimate: "6 s", "3
+// min".
 func Took(p ledger.Purge) string {
 	d := p.DoneAt.Sub(p.OpenedAt)
 	switch {
@@ -255,16 +262,17 @@ func NoRuleMatches(n int) string {
 // Short is a commit id as people write it.
 func Short(sha string) string { return sha[:min(7, len(sha))] }
 
+// status makes a Status whose description fits one line.
 func status(state, format string, args ...any) Status {
 	return Status{State: state, Description: Line(fmt.Sprintf(format, args...))}
 }
 
-// Line is a status's description: whatever the words hold, on one line, and
-// as many as GitHub takes.
+// Line makes any text the description of a status: one line, of no more characters than
+// GitHub takes.
 func Line(words string) string { return Cut(printable.Text(words, ""), MaxDescription) }
 
-// Cut makes one line of at most limit characters of it, and shows by … that
-// something was cut.
+// Cut makes one line of at most limit characters of a text; a … shows that something is
+// missing.
 func Cut(s string, limit int) string {
 	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "\uFFFD")), " ")
 	if utf8.RuneCountInString(s) <= limit {

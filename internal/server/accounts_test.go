@@ -20,15 +20,15 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// twoAccounts is a world with two repositories, of which acme/emea is sent with
-// an account of its own, at a stand-in of its own.
+// twoAccounts is a world with two repositories. acme/emea is sent with an account of its
+// own, to a stand-in of its own.
 type twoAccounts struct {
 	*world
 	theirs *akamai.Server
 	policy policy.Policy
 	load   func(account string) (purger.Config, error)
 	silent atomic.Bool
-	hangs  atomic.Int64 // requests of theirs that get no answer
+	hangs  atomic.Int64 // requests of acme/emea's account that get no answer
 }
 
 func newTwoAccounts(t *testing.T, database string) (*twoAccounts, string) {
@@ -77,7 +77,7 @@ func (x *twoAccounts) begin() {
 	x.Begin(func(cfg *server.Config) { cfg.Accounts, cfg.Akamai = []string{"emea"}, x.load })
 }
 
-// deploy has a commit deployed in acme/emea.
+// deploy deploys a commit in acme/emea.
 func (x *twoAccounts) deploy(sha string) {
 	x.T.Helper()
 	x.DeployTo("acme/emea", "production", sha, "success")
@@ -95,8 +95,8 @@ func accountEngines(t *testing.T, test func(t *testing.T, database string)) {
 	t.Run("postgres", func(t *testing.T) { test(t, storetest.Postgres(t)) })
 }
 
-// One account that is revoked, limited or silent holds up its own purges, and
-// its own statuses say so; the other's are sent meanwhile. Once it is mended,
+// An account that is revoked, limited or silent delays its own purges, and their statuses
+// say so. The other account's purges are sent in the meantime. Once the trouble is fixed,
 // each object goes out once.
 func TestAnAccountInTrouble(t *testing.T) {
 	t.Parallel()
@@ -159,9 +159,9 @@ func TestAnAccountInTrouble(t *testing.T) {
 	}
 }
 
-// A policy that moves a repository to another account has what waits sent with
-// that one, at a reload and at a start. A reload with an account that can't be
-// read changes nothing.
+// A policy moves a repository to another account. What waits is then sent with that
+// account, after a reload and after a start. A reload with an account that can't be read
+// changes nothing.
 func TestRepositoryMovesToAnotherAccount(t *testing.T) {
 	accountEngines(t, func(t *testing.T, database string) {
 		x, first := newTwoAccounts(t, database)

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// GitHub delivers where people wrote that it should: /webhook/ is taken too, and
-// the root says what the address is.
+// GitHub delivers to the address that people wrote: /webhook/ is accepted too, and the
+// root answers with the right address.
 func TestAddressesOfTheWebhook(t *testing.T) {
 	w, _ := newWorld(t, nil)
 	w.Begin()

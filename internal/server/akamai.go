@@ -11,14 +11,15 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// akamaiClients are the clients of this moment, one for each account. They are
-// replaced as a whole.
+// akamaiClients are the clients in force, one for each account. A reload replaces the map
+// as a whole, and nothing changes a stored map.
 type akamaiClients struct {
 	current atomic.Pointer[map[string]*akamaiClient]
 }
 
-// Send makes one attempt with an account's credentials; see
-// [purger.Client.Send]. An account may have gone since the request was claimed.
+// Send makes one attempt with an account's credentials, see [purger.Client.Send]. A
+// reload may have removed the account since the request was claimed. The answer is then
+// Unavailable, as if Akamai could not be reached.
 func (a *akamaiClients) Send(ctx context.Context, account string, r purger.Request) purger.Answer {
 	client, ok := (*a.current.Load())[account]
 	if !ok {
@@ -27,8 +28,8 @@ func (a *akamaiClients) Send(ctx context.Context, account string, r purger.Reque
 	return client.Send(ctx, r)
 }
 
-// openAccounts makes a client for the default account and for each of the
-// others, or says whose credentials are at fault.
+// openAccounts makes a client for the default account and for each other one. The error
+// names the account if there are several.
 func openAccounts(others []string, load func(account string) (purger.Config, error), log *slog.Logger) (map[string]*akamaiClient, error) {
 	clients := map[string]*akamaiClient{}
 	for _, account := range append([]string{ledger.DefaultAccount}, others...) {
@@ -44,18 +45,20 @@ func openAccounts(others []string, load func(account string) (purger.Config, err
 	return clients, nil
 }
 
-// akamaiClient sends with the credentials as they are now: after an answer
-// that an operator must mend they are read again before the next attempt, so
-// that a mended .edgerc needs no restart.
+// akamaiClient sends with the current credentials of one account. After an answer that an
+// operator must act on, it reads the credentials again before the next attempt. So an
+// .edgerc that the operator corrects needs no restart.
 type akamaiClient struct {
 	load func() (purger.Config, error)
 	log  *slog.Logger
 
+	// mu guards the fields below. It is not held while a request is under way.
 	mu     sync.Mutex
 	client *purger.Client
-	doubt  bool // the last answer was one that an operator must mend
+	doubt  bool // the last answer was one that an operator must act on
 }
 
+// newAkamaiClient fails if the credentials can't be read, or have no valid form.
 func newAkamaiClient(load func() (purger.Config, error), log *slog.Logger) (*akamaiClient, error) {
 	a := &akamaiClient{load: load, log: log}
 	client, err := a.open()
@@ -80,6 +83,9 @@ func (a *akamaiClient) Send(ctx context.Context, r purger.Request) purger.Answer
 	return answer
 }
 
+// now returns the client for the next attempt. While the credentials are in doubt it
+// reads them again. If that fails it keeps the old client, because the file may be in the
+// middle of being written.
 func (a *akamaiClient) now(ctx context.Context) *purger.Client {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -60,8 +60,8 @@ func (w *world) metric(line string) bool {
 	return strings.Contains(string(body), "\n"+line+"\n")
 }
 
-// Trouble that an operator mends pauses the account, says so, drops nothing,
-// and ends without a restart.
+// Trouble that an operator must fix pauses the account, says so, drops nothing, and ends
+// without a restart.
 func TestTroubleWithAkamai(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
@@ -136,8 +136,8 @@ func (w *world) until(ok func() bool) {
 	}
 }
 
-// A host that Akamai keeps refusing does not cost a request for each URL, and
-// one object that it refuses without naming it is found by halves.
+// A host that Akamai keeps refusing does not cost a request for each URL. An object that
+// Akamai refuses without naming it is found by halving the request.
 func TestRefusalsEndToEnd(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Deploy("production", first, "success")

@@ -171,8 +171,8 @@ rules:
 	w.WantSent("production invalidate url https://www.acme.com/index/home/")
 }
 
-// The exact difference, whatever the history and however much GitHub shows of
-// it, against git's own.
+// The exact difference is found, whatever the history and however much GitHub shows of
+// it. Git's own difference is the reference.
 func TestEveryWayToADifference(t *testing.T) {
 	t.Parallel()
 	for name, limits := range map[string]github.Limits{
@@ -202,8 +202,8 @@ func TestEveryWayToADifference(t *testing.T) {
 	}
 }
 
-// compare deploys a commit over another and holds what reached Akamai against
-// git's own difference and a naive reading of servertest.Rules.
+// compare deploys one commit over another. It compares what reached Akamai with git's own
+// difference and a naive reading of servertest.Rules.
 func (w *world) compare(from, to string) {
 	w.T.Helper()
 	if _, err := w.GitHub.Push(w.T.Context(), w.FullName(), "main", to, github.PushOptions{Quiet: true}); err != nil {
@@ -240,8 +240,8 @@ func naive(t *testing.T, rules string, c mapping.Change, environment string) []s
 	return n.Objects(environment, c.Path)
 }
 
-// A deployment of a commit that no push brought, such as a merge that GitHub
-// made for it, closes the statuses of the pushes that it carries.
+// A deployment of a commit that no push brought, such as a merge that GitHub made for it,
+// closes the statuses of the pushes that it carries.
 func TestCarriedByACommitThatNoPushBrought(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Deploy("production", first, "success")

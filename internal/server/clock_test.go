@@ -14,8 +14,8 @@ func withClock(ahead time.Duration) func(*stage.Config) {
 	return func(c *stage.Config) { c.ServerNow = func() time.Time { return time.Now().Add(ahead) } }
 }
 
-// What GitHub recorded is compared with GitHub's own time: a server whose clock
-// is an hour off sends what is owed, at once, and nothing more.
+// What GitHub recorded is compared with GitHub's own time. A server whose clock is an
+// hour off sends what is owed, at once, and nothing more.
 func TestAClockThatIsWrong(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]time.Duration{"fast": time.Hour, "slow": -time.Hour, "20 s fast": 20 * time.Second, "20 s slow": -20 * time.Second} {
@@ -40,8 +40,8 @@ func TestAClockThatIsWrong(t *testing.T) {
 	}
 }
 
-// A deployment that no webhook told of, after the server first heard of the
-// repository, is owed, whatever the server's clock said by then.
+// A deployment that no webhook reported, after the server first heard of the repository,
+// must be purged, whatever the server's clock said at that time.
 func TestFirstSeenByAClockThatIsWrong(t *testing.T) {
 	t.Parallel()
 	for name, ahead := range map[string]time.Duration{"fast": time.Hour, "slow": -time.Hour} {
@@ -70,8 +70,8 @@ func TestFirstSeenByAClockThatIsWrong(t *testing.T) {
 	}
 }
 
-// What a site served between its first deployment and the first that was heard
-// of may be in caches, though the commit before and the live one have none of it.
+// Caches may have what a site served between its first deployment and the first one that
+// the server heard of, though neither the commit before nor the live one has any of it.
 func TestServedBeforeTheFirstPurge(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Begin()

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// RunWithoutJobs is Run, but what is taken waits.
+// RunWithoutJobs is Run without the jobs: what is accepted waits.
 func (s *Server) RunWithoutJobs(ctx context.Context) error {
 	var running sync.WaitGroup
 	running.Go(func() { s.store.Checkpoint(ctx) })

@@ -83,8 +83,8 @@ func TestGitHubPage(t *testing.T) {
 	}
 }
 
-// author is somebody who lives through every step that docs/github.md shows,
-// and keeps what is there to see.
+// author goes through every step that docs/github.md shows, and keeps what is there to
+// see.
 type author struct {
 	*world
 	number int               // of the pull request
@@ -293,7 +293,7 @@ func (a *author) keep(name string, parts ...string) {
 	a.said[name] = strings.ReplaceAll("> "+strings.ReplaceAll(text, "\n", "\n> ")+"\n", "> \n", ">\n")
 }
 
-// constant replaces what is another in each run by something of the same form.
+// constant replaces what differs in each run by something of the same form.
 func (a *author) constant(s string) string {
 	for sha, name := range a.names {
 		s = strings.ReplaceAll(s, sha, name)

@@ -18,8 +18,8 @@ func isStatusPost(r *http.Request) bool {
 	return r.Method == http.MethodPost && strings.Contains(r.URL.Path, "/statuses/")
 }
 
-// Whatever GitHub does with the words, the purge goes out; and when GitHub is
-// back, it shows the last word.
+// The purge goes out whatever GitHub does with the statuses. When GitHub is back, it
+// shows the final one.
 func TestStatusesNeverHoldUpAPurge(t *testing.T) {
 	t.Parallel()
 	second := http.Header{"Retry-After": {"1"}}
@@ -54,8 +54,8 @@ func TestStatusesNeverHoldUpAPurge(t *testing.T) {
 	}
 }
 
-// A limit on writes that names no time lasts a minute by GitHub's rules. No
-// purge waits for it.
+// A limit on writes that names no time lasts a minute, by GitHub's rules. No purge waits
+// for it.
 func TestNoPurgeWaitsForALimitOnWrites(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{http.StatusForbidden, http.StatusTooManyRequests} {
@@ -94,8 +94,8 @@ func TestNoPurgeWaitsForALimitOnWrites(t *testing.T) {
 	}
 }
 
-// Every kind of trouble at random, on any call: all is purged and the last
-// word is said.
+// Every kind of trouble happens at random, on any call. All is purged and every final
+// status is written.
 func TestGitHubInTrouble(t *testing.T) {
 	random := servertest.Seed(t)
 	second := http.Header{"Retry-After": {"1"}}
@@ -144,7 +144,7 @@ func TestGitHubInTrouble(t *testing.T) {
 	w.WantSent(want...)
 }
 
-// An installation's token that ends early costs one call more, nothing else.
+// An installation's token that ends early costs one more call, and nothing else.
 func TestTokenEndsInTheMiddle(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Deploy("production", first, "success")
@@ -171,8 +171,8 @@ func TestTokenEndsInTheMiddle(t *testing.T) {
 	w.WantSent(servertest.URLs("production", "/index/home/")...)
 }
 
-// Where GitHub's limits on writes are near, the words that others will replace
-// wait. Purges don't, and neither does the answer to a person.
+// Near GitHub's limits on writes, statuses that others will replace wait. Purges don't
+// wait, and neither does the answer to a person.
 func TestPeopleAreAnsweredFirst(t *testing.T) {
 	w, first := newWorld(t, func(c *stage.Config) { c.Limits.Enforce = true })
 	w.People()
@@ -202,8 +202,8 @@ func TestPeopleAreAnsweredFirst(t *testing.T) {
 	}
 }
 
-// A merge train: a push and a deployment with every commit, far more words
-// than GitHub takes in a minute. It refuses none, and the purges don't wait.
+// A merge train: a push and a deployment with every commit make far more statuses than
+// GitHub accepts in a minute. GitHub refuses none, and the purges don't wait.
 func TestMergeTrain(t *testing.T) {
 	w, first := newWorld(t, func(c *stage.Config) { c.Limits = github.Limits{Enforce: true, PointsPerMinute: 100_000} })
 	w.Deploy("production", first, "success")

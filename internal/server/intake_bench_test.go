@@ -42,10 +42,10 @@ import (
 
 const intakeClients = 64
 
-// BenchmarkIntakeRate is how many deliveries a second are taken from 64
-// clients, beside bare inserts of the same bodies, a transaction each, from as
-// many clients in the same run. "taken" is the handler and the store, the job
-// row included; "worked" has the jobs worked meanwhile.
+// BenchmarkIntakeRate is how many deliveries a second are accepted from 64 clients. In
+// the same run, as many clients make bare inserts of the same bodies, one transaction
+// each, for comparison. "taken" is the handler and the store, the job row included;
+// "worked" also has the jobs run in the meantime.
 func BenchmarkIntakeRate(b *testing.B) {
 	const rounds, n = 3, 12_000
 	bodies := pushes(2_000)
@@ -69,12 +69,12 @@ func BenchmarkIntakeRate(b *testing.B) {
 	})
 }
 
-// BenchmarkIntakeLatency is how long an answer takes when 500 deliveries come
-// in a second, whether the ones before are answered or not: "bare" a bare
-// insert at that pace, which shows what the disk and the machine's other work
-// do to all, "taken" and "worked" as above. They go in turns, and the figures
-// are the medians of the rounds' own, and the worst: where others use the disk
-// too, a round in which it stood still tells of nothing else.
+// BenchmarkIntakeLatency is how long an answer takes when 500 deliveries come in a
+// second, whether the ones before are answered or not. "bare" is a bare insert at that
+// pace, which shows what the disk and other work on the machine do to all. "taken" and
+// "worked" are as above. They take turns. The figures are the medians of the rounds' own
+// figures, and the worst: where others use the disk too, one round may have met a disk
+// that stood still.
 func BenchmarkIntakeLatency(b *testing.B) {
 	const rounds = 7
 	bodies := pushes(2_000)
@@ -99,8 +99,8 @@ func BenchmarkIntakeLatency(b *testing.B) {
 	})
 }
 
-// openLoop starts 500 pieces of work a second for ten seconds, and gives how
-// long after its moment each was done, the shortest first.
+// openLoop starts 500 pieces of work a second for ten seconds. It returns how long after
+// its planned start each was done, the shortest first.
 func openLoop(work func(i int)) []time.Duration {
 	const rate, n = 500, 10 * 500
 	took := make([]time.Duration, n)
@@ -139,9 +139,8 @@ func percentiles(b *testing.B, what string, rounds [][]time.Duration) {
 	}
 }
 
-// BenchmarkIntakeMemory is what the heap holds after a collection, and what
-// the process has of the machine's memory, after 10,000 and after 100,000
-// deliveries that were all handled.
+// BenchmarkIntakeMemory is the heap after a collection and the memory of the process,
+// after 10,000 and after 100,000 deliveries that were all handled.
 func BenchmarkIntakeMemory(b *testing.B) {
 	engines(b, func(b *testing.B, database func() string) {
 		for b.Loop() {
@@ -155,7 +154,7 @@ func BenchmarkIntakeMemory(b *testing.B) {
 				if err := in.server.Idle(b.Context()); err != nil {
 					b.Fatal(err)
 				}
-				in.stage.GitHub.ResetCalls() // the stand-in remembers each, beside the server
+				in.stage.GitHub.ResetCalls() // the stand-in remembers each call, in the server's own process
 				heap[i], rss[i] = memory(b)
 			}
 			in.close()
@@ -217,7 +216,8 @@ func newIntake(b *testing.B, database func() string) *intake {
 	return in
 }
 
-// start starts the whole server, or without its jobs: what it takes waits.
+// start starts the whole server or, without worked, only its intake: what it accepts
+// waits.
 func (in *intake) start(worked bool) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(in.b.Context()))
 	var running sync.WaitGroup
@@ -245,7 +245,7 @@ func (in *intake) close() {
 	}
 }
 
-// send signs and sends a push, and holds its answer against 202.
+// send signs and sends a push, and wants 202 as the answer.
 func (in *intake) send(body []byte) {
 	mac := hmac.New(sha256.New, []byte(in.stage.Secret))
 	mac.Write(body)
@@ -274,7 +274,7 @@ func (in *intake) sendAll(clients, n int, body func(int) []byte) time.Duration {
 	return spread(clients, n, func(i int) { in.send(body(i)) })
 }
 
-// spread lets clients do n pieces of work, and gives the time that took.
+// spread lets clients do n pieces of work, and returns the time that it took.
 func spread(clients, n int, work func(int)) time.Duration {
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -300,8 +300,8 @@ func takenRate(b *testing.B, database func() string, bodies [][]byte, n int, wor
 	return float64(n) / in.sendAll(intakeClients, n, body).Seconds()
 }
 
-// bare inserts the same bodies as they are, a transaction each, as fast as
-// the driver can.
+// bare inserts the same bodies as they are, one transaction each, as fast as the driver
+// can.
 func bare(b *testing.B, database func() string, bodies [][]byte) (insert func(i int), stop func()) {
 	b.Helper()
 	const create, query = `CREATE TABLE bare (guid TEXT PRIMARY KEY, body BYTEA NOT NULL)`, `INSERT INTO bare VALUES ($1, $2)`
@@ -313,7 +313,7 @@ func bare(b *testing.B, database func() string, bodies [][]byte) (insert func(i 
 		if err != nil {
 			b.Fatal(err)
 		}
-		db.SetMaxOpenConns(1) // of all numbers the fastest
+		db.SetMaxOpenConns(1) // the fastest number of all
 		exec = func(query string, args ...any) error {
 			_, err := db.ExecContext(ctx, query, args...)
 			return err
@@ -381,9 +381,9 @@ func pushes(n int) [][]byte {
 	return all
 }
 
-// push is the body of a push of about 30 KB in GitHub's shape: commits with
-// their words, people and files, and the repository with its many addresses.
-// It compresses as a real one does: ids are random, words are not.
+// push is the body of a push of about 30 KB in GitHub's form: commits with their
+// messages, people and files, and the repository with its many addresses. It compresses
+// as a real one does: ids are random, words are not.
 func push(seed uint64) []byte {
 	r := rand.New(rand.NewPCG(seed, 2))
 	sha := func() string {

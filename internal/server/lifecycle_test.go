@@ -14,8 +14,8 @@ import (
 	"github.com/purgebot/purgebot/internal/standin/github"
 )
 
-// newLife opens a world whose production is live at its first commit. The
-// policy knows both accounts between which the repository may move.
+// newLiveWorld opens a world whose production is live at its first commit. The policy
+// knows both accounts that the repository may move between.
 func newLiveWorld(t *testing.T, said *servertest.Log) *world {
 	t.Helper()
 	w, first := newWorld(t, func(c *stage.Config) {
@@ -37,8 +37,8 @@ func (w *world) logs(said *servertest.Log, words string) {
 	w.Eventually("the log says "+words, func() bool { return strings.Contains(said.String(), words) })
 }
 
-// silent looks for calls to GitHub about the repository for a while in which
-// the sweep comes round twice.
+// silent wants no calls to GitHub about the repository, for a time in which the sweep
+// runs twice.
 func (w *world) silent(when string) {
 	w.T.Helper()
 	w.GitHub.ResetCalls()
@@ -57,13 +57,13 @@ func (w *world) silent(when string) {
 	}
 }
 
-// moved makes the test speak of the repository by another name.
+// moved makes the test use another name for the repository.
 func (w *world) moved(owner, name string) {
 	w.Config.Repositories[0].Owner, w.Config.Repositories[0].Name = owner, name
 }
 
-// Out of reach, a repository's work waits without a single call; back again,
-// what was deployed in between is found.
+// While a repository is out of reach, its work waits without a single call. When it is
+// back, what was deployed in between is found.
 func TestOutOfReachAndBack(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -97,7 +97,7 @@ func TestOutOfReachAndBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var said servertest.Log
 			w := newLiveWorld(t, &said)
-			// What is told of a moment before can't be read any more.
+			// GitHub's records from the moment before can't be read any more.
 			w.GitHub.Route(func(github.Delivery) github.Route { return github.Hold })
 			w.Push(w.Home("held"))
 			w.GitHub.Route(nil)
@@ -136,8 +136,8 @@ func TestOutOfReachAndBack(t *testing.T) {
 	}
 }
 
-// Transferred to an account that has the App too, a repository goes on under
-// its new name and installation.
+// A repository that is transferred to an account with the App continues under its new
+// name and installation.
 func TestTransferredWithTheApp(t *testing.T) {
 	var said servertest.Log
 	w := newLiveWorld(t, &said)
@@ -155,8 +155,8 @@ func TestTransferredWithTheApp(t *testing.T) {
 	}
 }
 
-// What was planned is deployed: it goes to Akamai whatever becomes of the
-// repository, and what can't be said is not tried for ever.
+// What is planned is deployed: it goes to Akamai whatever becomes of the repository. A
+// status that can't be written is not tried for ever.
 func TestPlannedPurgesOutliveTheirRepository(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -200,8 +200,8 @@ func TestPlannedPurgesOutliveTheirRepository(t *testing.T) {
 	}
 }
 
-// recompareAway has the server compare what is deployed, without waiting for
-// what Akamai holds up.
+// recompareAway makes the server compare what is deployed, without waiting for what
+// Akamai delays.
 func (w *world) recompareAway(said *servertest.Log) {
 	w.T.Helper()
 	rounds := func() int { return strings.Count(said.String(), `msg="compared with GitHub"`) }
@@ -212,8 +212,8 @@ func (w *world) recompareAway(said *servertest.Log) {
 	w.Eventually("GitHub was compared", func() bool { return rounds() > before })
 }
 
-// An archived repository was deployed to while nobody listened: that is found,
-// and it costs no call from then on.
+// A repository was deployed and archived while no server ran. The deployment is found,
+// and from then on the repository costs no call.
 func TestArchivedWhileNobodyListened(t *testing.T) {
 	var said servertest.Log
 	w := newLiveWorld(t, &said)
@@ -236,7 +236,7 @@ func TestArchivedWhileNobodyListened(t *testing.T) {
 	}
 }
 
-// Tokens end in the middle of the work: nobody notices.
+// Tokens end in the middle of the work, and nothing is lost or late.
 func TestTokensEndInTheMiddle(t *testing.T) {
 	var said servertest.Log
 	w := newLiveWorld(t, &said)

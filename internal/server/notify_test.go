@@ -24,12 +24,12 @@ import (
 
 const notifySchema = "../../docs/notify.schema.json"
 
-// withOther also purges a host that policy does not allow: one object of each
+// withOther also purges a host that the policy does not allow: one object of each
 // deployment is refused.
 const withOther = servertest.Rules + "  - name: other\n    match: content/index/*\n    urls: [\"https://www.other.com/{1}\"]\n"
 
-// toldWorld is a world on each engine, with receivers that the server may
-// reach, and a clock that a test moves.
+// toldWorld is a world on each engine, with receivers that the server may reach, and a
+// clock that a test moves.
 type toldWorld struct {
 	*world
 	said  servertest.Log
@@ -100,9 +100,9 @@ func (w *toldWorld) wantTold(r *servertest.Receiver, want ...string) []servertes
 	return once
 }
 
-// A receiver hears what fails, is held, paused and resumed, and is mended; one
-// for other events or repositories does not. No address or secret is in the
-// log or in the metrics.
+// A receiver hears what fails, is held, is paused or resumed, and works again. A receiver
+// for other events or repositories does not. No address and no secret is in the log or in
+// the metrics.
 func TestNotified(t *testing.T) {
 	toldWorlds(t, func(t *testing.T, w *toldWorld) {
 		all, other := servertest.NewReceiver(t, notifySchema), servertest.NewReceiver(t, notifySchema)
@@ -160,9 +160,9 @@ func (w *toldWorld) get(path string) string {
 	return b.String()
 }
 
-// A receiver that is away for ten minutes hears everything then, each event
-// once, and what is of one purge in its order. Purges go on meanwhile, and so
-// does the other receiver.
+// A receiver that is away for ten minutes then hears everything: each event once, and
+// those of one purge in order. Purges continue in the meantime, and so does the other
+// receiver.
 func TestReceiverIsAwayForTenMinutes(t *testing.T) {
 	toldWorlds(t, func(t *testing.T, w *toldWorld) {
 		good, away := servertest.NewReceiver(t, notifySchema), servertest.NewReceiver(t, notifySchema)
@@ -209,7 +209,7 @@ func TestReceiverIsAwayForTenMinutes(t *testing.T) {
 	})
 }
 
-// retry sends what was refused of a purge, whatever policy says.
+// retry sends the refused objects of a purge, whatever the policy says.
 func (w *toldWorld) retry(p ledger.Purge) {
 	w.T.Helper()
 	if _, err := w.Server.Store().Retry(w.T.Context(), store.Act{Purge: p.ID, By: "ann"}, func(mapping.Target) string { return "" }); err != nil {
@@ -221,8 +221,7 @@ func (w *toldWorld) retry(p ledger.Purge) {
 	})
 }
 
-// checkOrder wants the same events from both, and of each subject in the same
-// order.
+// checkOrder wants the same events from both, in the same order for each subject.
 func checkOrder(t *testing.T, got, want []servertest.Notified) {
 	t.Helper()
 	of := func(all []servertest.Notified) map[string][]string {
@@ -241,8 +240,8 @@ func checkOrder(t *testing.T, got, want []servertest.Notified) {
 	}
 }
 
-// Receivers that hang, as many as there may be, hold up neither another one nor
-// a purge.
+// Receivers that hang, as many as there may be, delay neither another receiver nor a
+// purge.
 func TestHangingReceivers(t *testing.T) {
 	toldWorlds(t, func(t *testing.T, w *toldWorld) {
 		good := servertest.NewReceiver(t, notifySchema)
@@ -267,7 +266,7 @@ func TestHangingReceivers(t *testing.T) {
 	})
 }
 
-// What GitHub could not deliver is told, and that it delivers again.
+// Receivers are told that GitHub could not deliver webhooks, and that it delivers again.
 func TestUnheardIsTold(t *testing.T) {
 	toldWorlds(t, func(t *testing.T, w *toldWorld) {
 		r := servertest.NewReceiver(t, notifySchema)

@@ -36,7 +36,7 @@ func begun(t *testing.T) (w *world, first string) {
 	return w, first
 }
 
-// The ledger follows what GitHub recorded, whatever comes in whichever order.
+// The ledger follows what GitHub recorded, in whatever order it arrives.
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	t.Run("two environments", func(t *testing.T) {
@@ -60,7 +60,7 @@ func TestOrder(t *testing.T) {
 		w.State(newer, "success")
 		w.Await(third, "production", "success", "4 URLs purged")
 		w.Sent()
-		w.State(older, "success") // live all the same: by `action`, as it is no rollback
+		w.State(older, "success") // it becomes live all the same, and is purged by `action`: it is no rollback
 		w.Await(second, "production", "success", "2 URLs purged")
 		w.liveIs("production", second)
 		w.WantSent(servertest.URLs("production", "/about/us/")...)

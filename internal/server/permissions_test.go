@@ -13,7 +13,7 @@ import (
 	"github.com/purgebot/purgebot/internal/standin/github"
 )
 
-// lacks lets the App lack a permission for some calls until it is granted again.
+// lacks takes a permission away from the App for some calls, until granted is called.
 func (w *world) lacks(permission string, calls ...string) (granted func()) {
 	w.GitHub.Fault(func(r *http.Request) github.Fault {
 		for _, call := range calls {
@@ -29,8 +29,8 @@ func (w *world) lacks(permission string, calls ...string) (granted func()) {
 	return func() { w.GitHub.Fault(nil) }
 }
 
-// A permission that an owner took away after a deployment is told where it can
-// be, and what is owed goes out once it is there again.
+// An owner takes a permission away after a deployment. That is reported where possible,
+// and what is owed goes out once the permission is back.
 func TestPermissionsTakenAway(t *testing.T) {
 	t.Parallel()
 	begin := func(t *testing.T) (w *world, second string, forward *atomic.Int64) {
@@ -86,9 +86,8 @@ func TestPermissionsTakenAway(t *testing.T) {
 	})
 }
 
-// A branch that was made from the commit that is deployed hides nothing of the
-// push that brought it: its earlier commits are purged with an environment's
-// first purge.
+// A branch that was made from the deployed commit does not hide the push that brought the
+// commit: the environment's first purge includes that push's earlier commits.
 func TestFirstPurgeBesideANewBranch(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Deploy("production", first, "success")
@@ -106,7 +105,7 @@ func TestFirstPurgeBesideANewBranch(t *testing.T) {
 	w.WantSent(append(servertest.URLs("staging", "/index/home/"), servertest.URLs("staging", "/about/us/")...)...)
 }
 
-// Words that GitHub refuses are said more plainly, and counted.
+// A status that GitHub refuses is tried in plainer words, and counted.
 func TestRefusedWordsAreCounted(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Deploy("production", first, "success")

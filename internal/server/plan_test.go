@@ -13,9 +13,9 @@ import (
 	"github.com/purgebot/purgebot/internal/store"
 )
 
-// TestEnvironmentsThatNoRulesNameCostLittle: a host deploys every commit of
-// every branch to an environment that no rules file names. Nothing is compared
-// for those, and no tree is read.
+// TestEnvironmentsThatNoRulesNameCostLittle: a host deploys every commit of every branch
+// to an environment that no rules file names. For those the server compares nothing and
+// reads no tree.
 func TestEnvironmentsThatNoRulesNameCostLittle(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Begin()
@@ -32,8 +32,8 @@ func TestEnvironmentsThatNoRulesNameCostLittle(t *testing.T) {
 		}
 	}
 
-	// Once the rules name it, what was live there silently is what the first
-	// purge starts from.
+	// Once the rules name the environment, the first purge starts from the commit that
+	// was live there before, though nothing was said about it.
 	rules := strings.TrimSpace(w.Git("show", "HEAD:purge-rules.yaml")) + "\n  - {match: 'x/**', tags: [acme-x]}\n"
 	sha := w.Commit("rules", map[string]string{
 		"purge-rules.yaml": strings.Replace(rules, "  staging:", "  preview: {hosts: [preview.acme.com]}\n  staging:", 1), "content/index/home.md": "5",
@@ -43,8 +43,8 @@ func TestEnvironmentsThatNoRulesNameCostLittle(t *testing.T) {
 	w.WantSent("production invalidate url https://preview.acme.com/index/home/")
 }
 
-// TestCancelledStaysCancelled: what a person dropped is not sent by the next
-// job that deploys the same commit.
+// TestCancelledStaysCancelled: the next job that deploys the same commit does not send
+// what a person dropped.
 func TestCancelledStaysCancelled(t *testing.T) {
 	w, first := newWorld(t, nil)
 	w.Begin()
@@ -74,8 +74,8 @@ func TestCancelledStaysCancelled(t *testing.T) {
 	w.Await(second, "production", "failure", "cancelled by ann, 2 not purged")
 }
 
-// TestRebuilds: another deployment of the live commit may be a later job of
-// the first, and long after that it is a rebuild.
+// TestRebuilds: another deployment of the live commit may be a later job of the first
+// one. Long after that it is a rebuild.
 func TestRebuilds(t *testing.T) {
 	var ago atomic.Int64 // when deployments are recorded
 	w, first := newWorld(t, func(c *stage.Config) {
@@ -107,7 +107,7 @@ func TestRebuilds(t *testing.T) {
 		sent   []string
 	}{
 		{26 * time.Hour, "2 URLs purged in", home},
-		{25*time.Hour + 31*time.Minute, "2 URLs purged in", nil}, // all of it left after that success
+		{25*time.Hour + 31*time.Minute, "2 URLs purged in", nil}, // all of it after that success
 		{25*time.Hour + 29*time.Minute, "rebuilt: 2 URLs, 1 tag purged in", news},
 		{time.Minute, "rebuilt: 2 URLs, 1 tag purged in", news},
 	} {
@@ -115,13 +115,13 @@ func TestRebuilds(t *testing.T) {
 		w.Await(sha, "production", "success", step.words)
 		w.WantSent(step.sent...)
 	}
-	// Where the rules name nothing, the rebuild purges nothing and says so.
+	// If the rules name nothing, the rebuild purges nothing and says so.
 	deploy("staging", sha, 2*time.Hour)
 	w.Sent()
 	deploy("staging", sha, time.Minute)
 	w.Await(sha, "staging", "success", "rebuilt: Nothing to purge")
 	w.WantSent()
-	// One that no webhook told of is found.
+	// A rebuild that no webhook reported is found.
 	w.GitHub.Route(func(github.Delivery) github.Route { return github.Drop })
 	deploy("production", sha, 0)
 	if err := w.Server.Store().Hasten(t.Context(), "deployments"); err != nil {

@@ -17,19 +17,19 @@ import (
 	"github.com/purgebot/purgebot/webhook"
 )
 
-// Settings are what a running server takes anew: see [Server.Reload].
+// Settings are what a running server can take over, see [Server.Reload].
 type Settings struct {
 	Policy   policy.Policy
-	Accounts []string // Akamai's, beside the default one
-	// Akamai gives an account's credentials; it is asked again when they are in
-	// doubt.
+	Accounts []string // names of Akamai accounts other than the default one
+	// Akamai returns the credentials of an account. The server calls it again after an
+	// answer that puts the credentials in doubt.
 	Akamai  func(account string) (purger.Config, error)
-	Secrets []string // the webhook's
+	Secrets []string // of the webhook
 	Notify  []config.Receiver
 }
 
-// inForce are the settings of this moment, with what is made of them. It is
-// replaced as a whole, so that nobody sees the half of a change.
+// inForce is the settings that are in force, with what the server made from them. A value
+// never changes after it is stored; a reload replaces it as a whole.
 type inForce struct {
 	Settings
 	receive   echo.HandlerFunc
@@ -37,7 +37,8 @@ type inForce struct {
 	accounts  map[string]*akamaiClient
 }
 
-// reloadable holds the settings in force, and how the last change went.
+// reloadable holds the settings in force, and a metric of how the last change went. Its
+// methods may be called concurrently. current is nil until take is called once.
 type reloadable struct {
 	current atomic.Pointer[inForce]
 	ok      prometheus.Gauge
@@ -49,7 +50,7 @@ func (r *reloadable) secrets() []string                   { return r.current.Loa
 func (r *reloadable) serveWebhook(c echo.Context) error   { return r.current.Load().receive(c) }
 func (r *reloadable) take(now *inForce, wentWell float64) { r.current.Store(now); r.ok.Set(wentWell) }
 
-// hearers are the receivers as far as the store has to know them.
+// hearers are the receivers, reduced to what the store needs.
 func (r *reloadable) hearers() (all []ledger.Receiver) {
 	for _, one := range r.receivers() {
 		all = append(all, one.Receiver)
@@ -57,11 +58,12 @@ func (r *reloadable) hearers() (all []ledger.Receiver) {
 	return all
 }
 
-// Reload takes other settings, all of them or, where load or a setting is at
-// fault, none. Work that is under way ends by those that it began with; what
-// waits is judged by the new ones wherever it is judged again, and goes with
-// the Akamai account that they name, whose credentials are read anew. The log
-// says how it went, and so does the metric purgebot_config_reload_ok.
+// Reload takes over other settings: all of them or, if load or a setting fails, none.
+//
+// Work that is under way ends with the settings that it began with. What waits is judged
+// by the new settings wherever it is judged again. It goes with the Akamai account that
+// the new settings name, whose credentials are read anew. The log and the metric
+// purgebot_config_reload_ok tell how it went. Calls must not overlap.
 func (s *Server) Reload(ctx context.Context, load func() (Settings, error)) error {
 	next, err := load()
 	if err == nil {
@@ -69,9 +71,14 @@ func (s *Server) Reload(ctx context.Context, load func() (Settings, error)) erro
 		if made, err = s.force(next); err == nil {
 			err = s.store.SetAccounts(ctx, next.Accounts)
 		}
+		// The store learns the accounts before anything else changes: it is the last step
+		// that can fail.
 		if err == nil {
+			// The clients come before the policy: a purge that the new policy gives to a
+			// new account must find its client.
 			s.akamai.current.Store(&made.accounts)
 			s.settings.take(made, 1)
+			// The new settings are in force whatever happens here.
 			if err := s.pipeline.Assign(ctx); err != nil {
 				s.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "what waits will be assigned to Akamai accounts by the sweep", slog.Any("err", err))
 			}
@@ -84,7 +91,8 @@ func (s *Server) Reload(ctx context.Context, load func() (Settings, error)) erro
 	return err
 }
 
-// force makes what the settings need.
+// force makes what the settings need: the webhook's handler and a client for each Akamai
+// account. It changes nothing in the server.
 func (s *Server) force(next Settings) (*inForce, error) {
 	receive, err := webhook.New(webhook.Config{
 		Secrets: next.Secrets, Now: s.cfg.Now, Log: s.cfg.Log,
@@ -93,6 +101,8 @@ func (s *Server) force(next Settings) (*inForce, error) {
 				GUID: d.GUID, Event: d.Event, RepoID: d.RepositoryID, Person: d.Person, Body: d.Body, ReceivedAt: d.ReceivedAt,
 				At: s.pipeline.AtGitHub(d.ReceivedAt),
 			})
+			// The delivery may not be stored, or GitHub may not have seen the answer. The
+			// pipeline asks GitHub to deliver it again.
 			if err != nil || ctx.Err() != nil {
 				s.pipeline.Refused()
 			}

@@ -1,16 +1,17 @@
-// Package server is the whole of `purgebot serve`: the listener, the routes
-// and the jobs, wired together and stopped in order.
+// Package server is the whole of `purgebot serve`: the listener, the routes and the jobs,
+// wired together, started and stopped in order.
 //
-// The order is the point of it. At the start the database comes first, then the
-// address: who can't have both changes nothing and says why. What an earlier process
-// left claimed is freed before the first job runs, and only then is anything served.
-// At the end new requests are refused first, so that no webhook is taken that nobody
-// reads any more; then requests and jobs end by themselves, as long as that takes
-// within a bound, and are cut off after it. Whatever is cut off is taken up again at
-// the next start, since all of it stands in the ledger.
+// The order is the purpose of this package. At the start the database is opened first,
+// then the address: a server that can't have both changes nothing and says why. What an
+// earlier process left claimed is freed before the first job runs, and only after that
+// the server answers requests. At the stop it first refuses new requests, so that it
+// takes no webhook that no job would handle. Then requests and jobs may end by themselves
+// within a time limit, and are cut off after it. Work that is cut off continues at the
+// next start, since the ledger has all of it.
 //
-// What an operator may change while it runs, such as policy and credentials, is in
-// reload.go: one value, swapped whole, that is never half old and half new.
+// Settings that an operator may change while the server runs, such as policy and
+// credentials, are in reload.go: one value that is replaced as a whole, so that no reader
+// sees one half old and the other half new.
 package server
 
 import (
@@ -42,49 +43,49 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// Config is what a server runs with. `serve` reads it from the
-// configuration, `demo` and the tests make it.
+// Config is what a server runs with. `serve` fills it from the configuration; `demo` and
+// the tests fill it themselves.
 type Config struct {
-	Listen    string
+	Listen    string         // HOST:PORT; port 0 takes a free one
 	Proxies   []netip.Prefix // see connlimit.Config
-	PublicURL string
-	Database  string
-	Secrets   []string // the webhook's
+	PublicURL string         // where people and GitHub reach the server; "": the address that it listens on
+	Database  string         // see store.Config; it may hold a password
+	Secrets   []string       // of the webhook
 	GitHub    github.Config
 	Accounts  []string // see Settings
 	Akamai    func(account string) (purger.Config, error)
 	Policy    policy.Policy
 	Notify    []config.Receiver
 	Fetch     config.Fetch
-	Pages     probe.Getter // in the place of what Fetch allows; nil: that
-	Log       *slog.Logger
-	Version   string // of the program, and the commit that it was built from
-	Commit    string
-	Now       func() time.Time
+	Pages     probe.Getter     // replaces the fetcher that Fetch configures; nil: that fetcher
+	Log       *slog.Logger     // nil: no log
+	Version   string           // of the program
+	Commit    string           // that the program was built from
+	Now       func() time.Time // nil: time.Now
 
 	StatusEvery time.Duration // see pipeline.Config; 0: its default
 	Unpaced     bool
 	HandleTime  time.Duration // likewise
 	Retention   config.Retention
-	Drain       time.Duration // for requests and jobs at work, when the server stops; 0: DrainTime
+	Drain       time.Duration // for requests and jobs at work when the server stops; 0: DrainTime
 }
 
-// How long a stop may take: first the requests and jobs at work may end by
-// themselves, then they are cut off.
+// How long a stop may take. During DrainTime, requests and jobs at work may end by
+// themselves. Jobs that are still there are cancelled, and have CutTime to return.
 const (
 	DrainTime = 20 * time.Second
 	CutTime   = 10 * time.Second
 )
 
-// fetchPace is the least time between two fetches of pages from one host, on
-// average; fetchBurst, twice what is looked at after a purge, goes at once.
+// fetchPace is the least average time between two fetches of pages from one host. A burst
+// of fetchBurst goes at once, which is twice what one purge looks at.
 const (
 	fetchPace  = 20 * time.Millisecond
 	fetchBurst = 40
 )
 
-// Server is the whole of `purgebot serve`: the listener, the routes and the
-// jobs. New starts nothing; Run does, and stops it in order.
+// Server is the whole of `purgebot serve`. [New] opens what it needs and starts nothing;
+// [Server.Run] starts it, and stops it in order.
 type Server struct {
 	cfg      Config
 	store    *store.Store
@@ -96,7 +97,9 @@ type Server struct {
 	fetcher  *fetch.Fetcher
 }
 
-// New opens the database and the listener. It starts nothing: Run does.
+// New opens the database and the listener. It starts no job and accepts no connection:
+// Run does. If New fails, everything that it opened is closed again. If it succeeds, the
+// caller must call Run, which closes both.
 func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -111,11 +114,15 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	s := &Server{cfg: cfg, akamai: &akamaiClients{}, settings: &reloadable{ok: metrics.ReloadOK()}}
 	if s.store, err = store.Open(ctx, store.Config{
 		URL: cfg.Database, Now: cfg.Now, Log: cfg.Log,
+		// Ahead corrects the store's clock by how far GitHub's is ahead, as its answers
+		// tell.
 		Ahead:     func(now time.Time) time.Duration { least, _, _ := app.Ahead(now); return least },
 		Receivers: s.settings.hearers,
 	}); err != nil {
 		return nil, store.Explain(cfg.Database, err)
 	}
+	// From here on each return with an error must close the store. The listener is closed
+	// at the returns below, since it does not exist before.
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.store.Close())
@@ -142,6 +149,8 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 		Now:       s.store.Now, Log: cfg.Log, StatusEvery: cfg.StatusEvery, Unpaced: cfg.Unpaced, HandleTime: cfg.HandleTime,
 		KeepDeliveries: cfg.Retention.Deliveries, KeepPurges: cfg.Retention.Purges,
 	})
+	// The settings at the start take the same way as at a reload. They must be in force
+	// before routes and jobs read them: current is nil until then.
 	first, err := s.force(Settings{Policy: cfg.Policy, Accounts: cfg.Accounts, Akamai: cfg.Akamai, Secrets: cfg.Secrets, Notify: cfg.Notify})
 	if err != nil {
 		return nil, errors.Join(err, s.listener.Close())
@@ -160,7 +169,7 @@ func New(ctx context.Context, cfg Config) (_ *Server, err error) {
 	return s, nil
 }
 
-// listenFault says what hinders listening, and what to do.
+// listenFault says why the server can't listen, and what to do about it.
 func listenFault(address string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -173,8 +182,8 @@ func listenFault(address string, err error) error {
 	return fmt.Errorf("listen on %s: %w", address, err)
 }
 
-// Listenable tells whether a server can listen on an address now; the error
-// says what to do. Nothing stays open.
+// Listenable reports whether a server could listen on an address now. The error says what
+// to do. It closes the address again, so another program may take it after that.
 func Listenable(ctx context.Context, address string) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
@@ -186,17 +195,17 @@ func Listenable(ctx context.Context, address string) error {
 // Addr is the address that the server listens on, HOST:PORT.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// Store is what the server keeps: the demo and the tests look into it.
+// Store is the server's database. The demo and the tests look into it.
 func (s *Server) Store() *store.Store { return s.store }
 
-// routes are the webhook's, which GitHub signs, and those of package web. A webhook
-// that is sent to the wrong path is told the right one: the App's settings page shows
-// the operator that answer.
+// routes are the webhook's, whose requests GitHub signs, and those of package web. A
+// webhook that arrives at the root is answered with the right path. The operator sees
+// that answer on the App's settings page.
 func (s *Server) routes() (http.Handler, error) {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.POST("/webhook", s.settings.serveWebhook)
-	e.POST("/webhook/", s.settings.serveWebhook) // as many an address is written
+	e.POST("/webhook/", s.settings.serveWebhook) // people often write the address with a slash
 	e.POST("/", func(c echo.Context) error {
 		return c.String(http.StatusNotFound, "purgebot takes webhooks at "+strings.TrimSuffix(s.cfg.PublicURL, "/")+
 			"/webhook: write that as the Webhook URL on the App's settings page\n")
@@ -214,17 +223,21 @@ func (s *Server) routes() (http.Handler, error) {
 	return e, nil
 }
 
-// Run serves until ctx ends, then drains: no new requests, the requests and
-// the jobs at work to their end, as long as DrainTime allows. What is cut
-// off is taken up again at the next start, and is no error.
+// Run serves until ctx ends and then drains: it accepts no new requests and lets the
+// requests and the jobs at work end, for as long as Config.Drain allows. Work that is cut
+// off continues at the next start, and is no error. Run closes what New opened; a server
+// runs once.
 func (s *Server) Run(ctx context.Context) error {
 	runner, err := s.begin(ctx)
+	// A stop during the start is no error: whatever begin reports then comes from ctx.
 	if err != nil && ctx.Err() != nil {
-		return s.close() // told to stop before it had begun
+		return s.close() // it was told to stop before it had begun
 	}
 	if err != nil {
 		return errors.Join(err, s.close())
 	}
+	// The sweep, the recovery and the checkpoints end with ctx. If serving fails instead,
+	// stopSweep ends them. They wake jobs, so the jobs stop after them.
 	var sweeping sync.WaitGroup
 	sweep, stopSweep := context.WithCancel(ctx)
 	sweeping.Go(func() { s.pipeline.Sweep(sweep) })
@@ -239,14 +252,18 @@ func (s *Server) Run(ctx context.Context) error {
 	case err = <-served:
 		err = fmt.Errorf("serve: %w", err)
 	}
+	// ctx has ended, so the time limit needs a context without its end. Requests and jobs
+	// share this one limit.
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(s.cfg.Drain, DrainTime))
 	defer cancel()
 	if s.http.Shutdown(drain) != nil {
 		s.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "requests did not end in time; GitHub's are asked for again at the next start")
-		_ = s.http.Close() // what is cut off has nothing more to say
+		_ = s.http.Close() // an error would only tell about connections that are cut off
 	}
 	stopSweep()
 	sweeping.Wait()
+	// Stop waits for jobs at work. A job that is cancelled after it must return soon; its
+	// row stays in the ledger, so it runs again at the next start.
 	if stop := runner.Stop(drain); stop != nil {
 		s.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "jobs did not end in time; they run again at the next start")
 		cut, cancel := context.WithTimeout(context.WithoutCancel(ctx), CutTime)
@@ -260,7 +277,8 @@ func (s *Server) Run(ctx context.Context) error {
 	return errors.Join(err, s.store.Close())
 }
 
-// begin takes over what an earlier process left, and starts the jobs.
+// begin frees what an earlier process left claimed, and starts the jobs. The jobs get a
+// context that does not end with ctx, because Run stops them in order.
 func (s *Server) begin(ctx context.Context) (store.Runner, error) {
 	if err := s.store.Takeover(ctx); err != nil {
 		return nil, err
@@ -278,8 +296,8 @@ func (s *Server) begin(ctx context.Context) (store.Runner, error) {
 	return runner, nil
 }
 
-// Idle waits until nothing is left to do: every delivery handled, every
-// environment reconciled, every target sent, every status posted.
+// Idle waits until nothing is left to do: every delivery is handled, every environment
+// reconciled, every target sent, every status posted. Held purges do not count.
 func (s *Server) Idle(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -299,5 +317,5 @@ func (s *Server) Idle(ctx context.Context) error {
 	}
 }
 
-// close releases what New opened, where Run never began.
+// close releases what New opened, if Run never started the jobs.
 func (s *Server) close() error { return errors.Join(s.listener.Close(), s.store.Close()) }

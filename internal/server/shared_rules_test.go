@@ -16,7 +16,7 @@ rules:
   - {match: "content/**/*.md", urls: "https://{host}/{1}/{2}/"}
 `
 
-// shared is a world with a repository whose rules others use.
+// shared is a world with a repository whose rules other repositories use.
 type shared struct {
 	*world
 	rules *stage.Site
@@ -55,8 +55,8 @@ func (s *shared) share(rules string) {
 
 func (s *shared) words() string { return "(rules of acme/.github@" + s.now[:7] + ")" }
 
-// TestSharedRulesStandIn: a repository without rules of its own uses those of
-// the organization, as they are when it is deployed.
+// TestSharedRulesStandIn: a repository without rules of its own uses those of the
+// organization, as they are when it is deployed.
 func TestSharedRulesStandIn(t *testing.T) {
 	w := newShared(t)
 	w.Begin()
@@ -67,7 +67,8 @@ func TestSharedRulesStandIn(t *testing.T) {
 	w.Await(sha, "production", "success", "1 URL purged in … "+w.words())
 	w.WantSent("production invalidate url https://www.acme.com/index/home/")
 
-	// A broken file makes them wait with its fault, and a mended one goes on.
+	// A broken file makes the purges wait and shows its fault. They continue once it is
+	// fixed.
 	w.share("version: 1\nenvironments: {}\nrules: []\n")
 	sha = w.Commit("page", map[string]string{"content/index/home.md": "3"})
 	w.Deploy("production", sha, "success")
@@ -77,8 +78,8 @@ func TestSharedRulesStandIn(t *testing.T) {
 	w.WantSent("production invalidate url https://m.acme.com/index/home/")
 }
 
-// TestSharedRulesBeneath: a file that extends another has its own keys, and
-// the other's where it is silent; and only a repository that policy names.
+// TestSharedRulesBeneath: a file that extends another has its own keys, and the other's
+// keys where it has none. Only a repository that the policy names may be extended.
 func TestSharedRulesBeneath(t *testing.T) {
 	w := newShared(t)
 	w.Begin()
@@ -103,8 +104,8 @@ func TestSharedRulesBeneath(t *testing.T) {
 	w.Await(sha, "production", "pending", "purge-rules.yaml: extends evil/rules, which the operator's policy does not name for acme/site")
 }
 
-// TestPreviewNamesSharedRules: with whose rules, and at which commit, stands
-// in a pull request's preview as it does in the status: where they stand in,
+// TestPreviewNamesSharedRules: a pull request's preview says whose rules count, and at
+// which commit, as the status does. That holds where shared rules replace missing ones,
 // and where a file extends them.
 func TestPreviewNamesSharedRules(t *testing.T) {
 	w := newShared(t)

@@ -26,8 +26,8 @@ import (
 	"github.com/purgebot/purgebot/verify"
 )
 
-// published is a world whose site has readers: an edge, and an origin that
-// serves what publish put there.
+// published is a world whose site has readers: an edge, and an origin that serves what
+// publish put there.
 type published struct {
 	*world
 	edge    *edge.Edge
@@ -76,7 +76,7 @@ func newPublished(t *testing.T, keys string, behind bool, changes ...func(*stage
 	front, direct := httptest.NewServer(p.edge), httptest.NewServer(p.origin)
 	t.Cleanup(front.Close)
 	t.Cleanup(direct.Close)
-	// Names lead to loopback; all else is as it is.
+	// Names lead to loopback; everything else is as in reality.
 	ways := map[string]*http.Transport{}
 	for via, addr := range map[string]string{"": front.Listener.Addr().String(), "origin.acme.com": direct.Listener.Addr().String()} {
 		ways[via] = &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
@@ -96,8 +96,8 @@ func (p *published) serve() {
 	p.Begin(func(c *server.Config) { c.Pages = p.fetcher })
 }
 
-// publish is a deploy's effect on the origin: pages and their bodies, newer
-// than before, and the marker.
+// publish does to the origin what a deployment does: pages with their bodies, newer than
+// before, and the marker.
 func (p *published) publish(sha string, pages ...string) {
 	p.days++
 	p.publishAt(sha, time.Date(2026, 11, p.days, 0, 0, 0, 0, time.UTC), pages...)
@@ -121,8 +121,8 @@ func (p *published) read(pages ...string) {
 	}
 }
 
-// shows waits until readers see a page's second version; nobody reads the
-// uncached page meanwhile.
+// showsTwo waits until readers see a page's second version. Nobody reads the uncached
+// page in the meantime.
 func (p *published) showsTwo(page string) {
 	p.T.Helper()
 	if end := p.see(page); !end.Contains {
@@ -201,7 +201,7 @@ func TestOriginIsLate(t *testing.T) {
 		p.Deploy("production", second, "success")
 		p.Await(second, "production", "failure", "Not purged: 1 URL still needs approval (the origin did not serve "+second[:7]+" within 2s)")
 		p.WantSent()
-		// A person may let it go all the same.
+		// A person may release it even so.
 		p.publish(second, "home", "two")
 		p.People()
 		p.Say(p.Pull("other", map[string]string{"README.md": "x"}, nil), "walt", "/purge release")
@@ -221,14 +221,14 @@ func TestSickOriginHoldsADelete(t *testing.T) {
 	p.Deploy("production", p.first, "success") // a rollback, by delete
 	p.Await(p.first, "production", "pending", "1 URL will be purged: the origin serves no page (503 Service Unavailable)")
 	p.WantSent()
-	p.showsTwo("home") // readers have the page still
+	p.showsTwo("home") // readers still have the page
 	p.origin.Sicken(0)
 	p.publish(p.first, "home", "one")
 	p.Await(p.first, "production", "success", "1 purged, 1 checked fresh")
 	p.WantSent("production delete url http://www.acme.com/home/")
 }
 
-// What a person purges is looked at too, without making it wait.
+// Pages that a person purges are checked too, but the purge does not wait for the origin.
 func TestCommentsPurgeIsChecked(t *testing.T) {
 	p := newPublished(t, fmt.Sprintf(withOrigin, ""), false)
 	p.People()
@@ -241,7 +241,8 @@ func TestCommentsPurgeIsChecked(t *testing.T) {
 	p.showsTwo("home")
 	p.WantSent("production invalidate url http://www.acme.com/home/")
 
-	// One that stays stale says so; nothing is deleted for who may not delete.
+	// A page that stays stale is reported. Nothing is deleted for a person who may not
+	// delete.
 	p.publishAt(p.first, time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), "home", "three")
 	comment = p.Say(number, "walt", "/purge http://www.acme.com/home/")
 	p.Replied(number, "1 purged, 1 still stale", "`The origin answers \"not modified\", because its file is not dated later")
@@ -249,8 +250,8 @@ func TestCommentsPurgeIsChecked(t *testing.T) {
 	p.WantSent("production invalidate url http://www.acme.com/home/")
 }
 
-// Another deployment of the live commit: nothing is waited for, and the pages
-// are looked at all the same. One that changed nothing can't be told fresh.
+// Another deployment of the live commit waits for nothing, and its pages are checked all
+// the same. If a deployment changed nothing, its pages can't be called fresh.
 func TestRedeployAndRebuildAreChecked(t *testing.T) {
 	for name, keys := range map[string]string{
 		"redeploy": `    verify: {origin: origin.acme.com, wait: 30m, late: fail}`,
@@ -275,9 +276,9 @@ func TestRedeployAndRebuildAreChecked(t *testing.T) {
 	}
 }
 
-// Of pages that a deployment should have changed, those that the origin serves
-// as before can't be told fresh, though others have changed there; a marker
-// tells them.
+// A deployment should have changed some pages, and the origin serves a part of them as
+// before. Those can't be called fresh, though others have changed there. A marker can
+// prove them.
 func TestHalfAnOriginIsNotFresh(t *testing.T) {
 	for name, test := range map[string]struct{ keys, words string }{
 		"sample": {"", "2 purged, 1 checked fresh, 1 can't tell: The origin still serves the old page"},
@@ -293,7 +294,7 @@ func TestHalfAnOriginIsNotFresh(t *testing.T) {
 	}
 }
 
-// A purge that needed approval is looked at once somebody gave it.
+// A purge that needed approval is checked once a person gave it.
 func TestReleasedPurgeIsChecked(t *testing.T) {
 	p := newPublished(t, fmt.Sprintf(withOrigin, `, marker: "http://{host}/version.txt"`)+"\nlimits: [{over: 1, instead: hold}]", false)
 	second := p.Commit("second", map[string]string{"content/index/home.md": "two", "content/about/us.md": "two"})
@@ -317,8 +318,8 @@ func TestPageThatLacksTheTagIsNamed(t *testing.T) {
 	}
 }
 
-// Nobody looks before Akamai's own estimate has passed, when every page would be
-// stale.
+// Pages are checked only after Akamai's own estimate has passed: before, every page would
+// be stale.
 func TestPagesAreLookedAtAfterTheEstimate(t *testing.T) {
 	p := newPublished(t, fmt.Sprintf(withOrigin, ""), false, func(c *stage.Config) { c.Akamai.Estimate = 6 * time.Second })
 	second := p.Commit("second", home("two"))
@@ -328,7 +329,7 @@ func TestPagesAreLookedAtAfterTheEstimate(t *testing.T) {
 	p.WantSent("production invalidate url http://www.acme.com/home/")
 }
 
-// Of a purge that was cancelled while it waited nothing is looked at.
+// If a purge was cancelled while it waited, nothing is checked.
 func TestCancelledPurgeIsNotChecked(t *testing.T) {
 	p := newPublished(t, fmt.Sprintf(withOrigin, ""), false)
 	second := p.Commit("second", home("two"))
@@ -352,8 +353,8 @@ func TestCancelledPurgeIsNotChecked(t *testing.T) {
 	p.WantSent()
 }
 
-// An older date at the origin leaves an invalidated page stale: it goes out
-// once more, by delete.
+// An older date at the origin leaves an invalidated page stale. The page is purged once
+// more, by delete.
 func TestStalePageIsPurgedOnceMore(t *testing.T) {
 	p := newPublished(t, fmt.Sprintf(withOrigin, ""), false)
 	second := p.Commit("second", home("two"))
@@ -364,7 +365,7 @@ func TestStalePageIsPurgedOnceMore(t *testing.T) {
 	p.showsTwo("home")
 }
 
-// Where policy lets deployments delete nothing, a stale page is only told of.
+// If the policy lets deployments delete nothing, a stale page is only reported.
 func TestStalePageThatMayNotBeDeleted(t *testing.T) {
 	p := newPublished(t, fmt.Sprintf(withOrigin, ""), false, func(c *stage.Config) {
 		c.Policy = servertest.Policy()
@@ -378,8 +379,8 @@ func TestStalePageThatMayNotBeDeleted(t *testing.T) {
 	p.WantSent("production invalidate url http://www.acme.com/home/")
 }
 
-// A page that Akamai refused to purge is not called stale nor sent once more; when
-// it is tried again, it is looked at.
+// A page that Akamai refused to purge is not called stale and not purged once more. After
+// a retry it is checked.
 func TestRefusedPageIsCheckedOnceItIsPurged(t *testing.T) {
 	p := newPublished(t, fmt.Sprintf(withOrigin, ""), false)
 	p.Akamai.Refuse("http://www.acme.com/home/", 0, "")
@@ -405,8 +406,8 @@ func TestRefusedPageIsCheckedOnceItIsPurged(t *testing.T) {
 	p.showsTwo("home")
 }
 
-// What a later purge is about to send says nothing of an earlier one that looks
-// at its stale pages for the second time.
+// An earlier purge checks its stale pages for the second time. What a later purge is
+// about to send does not count against it.
 func TestStalePageIsLeftToALaterPurge(t *testing.T) {
 	p := newPublished(t, fmt.Sprintf(withOrigin, ""), false)
 	if err := p.Stop(); err != nil {
@@ -449,8 +450,8 @@ func TestStillStaleIsSaidWithItsCause(t *testing.T) {
 	p.WantSent("production invalidate url http://www.acme.com/home/", "production invalidate url http://www.acme.com/new/")
 }
 
-// A purge that waits is in no other's difference: a newer deployment that the
-// origin shows lets it go, too.
+// A purge that waits is in no other purge's difference. A newer deployment that the
+// origin shows releases it too.
 func TestNewerDeploymentOvertakesAWaitingOne(t *testing.T) {
 	p := newPublished(t, fmt.Sprintf(withOrigin, `, marker: "http://{host}/version.txt"`), false)
 	second := p.Commit("second", home("two"))
@@ -467,8 +468,8 @@ func TestNewerDeploymentOvertakesAWaitingOne(t *testing.T) {
 	p.showsTwo("home")
 }
 
-// Without an origin, what the edge had before tells; and a page that nobody
-// can tell fails nothing.
+// Without an origin, what the edge had before is the evidence. A page that nobody can
+// judge fails nothing.
 func TestWithoutAnOrigin(t *testing.T) {
 	p := newPublished(t, `    verify: {sample: 5}`, false)
 	second := p.Commit("second", map[string]string{"content/index/home.md": "two", "content/about/us.md": "one!"})
@@ -491,8 +492,8 @@ func TestTagIsProvedByPages(t *testing.T) {
 	second := p.Commit("second", map[string]string{"layouts/base.html": "two"})
 	p.origin.Deploy(map[string]edge.Page{"/home/": {Body: "two", Modified: time.Now(), Tags: []string{"acme-shell"}}})
 	p.Deploy("production", second, "success")
-	// The copy is older than its tag, which a purge of the tag can't reach: the
-	// page goes out by itself.
+	// The copy is older than its tag, so a purge of the tag can't reach it. The page is
+	// purged by itself.
 	p.Await(second, "production", "success", "1 purged, 1 checked fresh")
 	p.WantSent("production invalidate tag acme-shell", "production delete url http://www.acme.com/home/")
 }
@@ -525,8 +526,8 @@ func (c *counted) Get(ctx context.Context, r fetch.Request) verify.Look {
 	return c.Getter.Get(ctx, r)
 }
 
-// An origin that errs has enough to do: of 30 pages only those are asked for
-// that were under way when it was noticed.
+// An origin with errors must not get more load. Of 30 pages, only those are fetched that
+// were under way when the errors were noticed.
 func TestWarmingStopsWhereTheOriginErrs(t *testing.T) {
 	p := newPublished(t, `    warm: {limit: 30, concurrency: 1}`, false)
 	if err := p.Stop(); err != nil {
@@ -551,8 +552,8 @@ func TestWarmingStopsWhereTheOriginErrs(t *testing.T) {
 	}
 }
 
-// A server that is stopped while a purge waits, and while pages are checked,
-// goes on where it was.
+// A server that is stopped while a purge waits, and while pages are checked, continues
+// where it was.
 func TestProofSurvivesARestart(t *testing.T) {
 	p := newPublished(t, fmt.Sprintf(withOrigin, ""), false)
 	second := p.Commit("second", home("two"))

@@ -14,18 +14,18 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// accounts are Akamai's that this process has credentials of. Each has its own
-// queue of jobs with its own workers, so that one that does not answer holds
-// nobody else's.
+// accounts are the Akamai accounts that this process has credentials of. Each has a job
+// queue of its own with its own workers, so that an account that does not answer holds up
+// no other.
 type accounts struct {
-	mu     sync.Mutex
-	names  []string // as stored; default's is the first
-	queues *river.QueueBundle
-	worked map[string]river.QueueConfig // the queues that the runner has, by name
+	mu     sync.Mutex                   // guards all fields
+	names  []string                     // as stored; the default account's comes first; nil: only the default one
+	queues *river.QueueBundle           // of the runner; nil until NewRunner
+	worked map[string]river.QueueConfig // the queues that the runner has, by name; nil until NewRunner
 }
 
-// accountColumn is an account's name as rows have it. The default one's is the
-// empty text, which the column has where a program that knows no accounts writes.
+// accountColumn is an account's name as rows have it. The default account's is "": the
+// column has that value too where a release that knows no accounts writes.
 func accountColumn(account string) string {
 	if account == ledger.DefaultAccount {
 		return ""
@@ -33,10 +33,11 @@ func accountColumn(account string) string {
 	return account
 }
 
+// accountName is the reverse of accountColumn.
 func accountName(column string) string { return cmp.Or(column, ledger.DefaultAccount) }
 
-// own names what an account has of its own: a bucket, or what is known of a
-// host. The default account's has the bare name.
+// own names what each account has of its own: a bucket, or what is known of a host. The
+// default account's has the bare name, as an older release writes it.
 func own(name, account string) string {
 	if account == "" {
 		return name
@@ -44,7 +45,8 @@ func own(name, account string) string {
 	return name + "@" + account
 }
 
-// allAccounts are the names as stored.
+// allAccounts are the names as stored, the default account's first. Nobody changes the
+// slice: SetAccounts replaces it.
 func (s *Reader) allAccounts() []string {
 	s.accounts.mu.Lock()
 	defer s.accounts.mu.Unlock()
@@ -54,8 +56,8 @@ func (s *Reader) allAccounts() []string {
 	return s.accounts.names
 }
 
-// Accounts lists the accounts that this process has credentials of, the default
-// one first.
+// Accounts lists the names of the accounts that this process has credentials of, the
+// default one first.
 func (s *Reader) Accounts() []string {
 	var names []string
 	for _, account := range s.allAccounts() {
@@ -64,8 +66,8 @@ func (s *Reader) Accounts() []string {
 	return names
 }
 
-// SetAccounts says of which accounts this process has credentials from now on,
-// beside the default one. Nothing is claimed for others.
+// SetAccounts says which accounts this process has credentials of from now on, beside the
+// default one. Nothing is claimed for other accounts. The names may be in any order.
 func (s *Store) SetAccounts(ctx context.Context, names []string) error {
 	all := []string{""}
 	for _, name := range slices.Sorted(slices.Values(names)) {
@@ -77,7 +79,10 @@ func (s *Store) SetAccounts(ctx context.Context, names []string) error {
 		return nil
 	}
 	err := s.write(ctx, func(t *tx) error {
-		for _, account := range all { // whileNothingIsClaimed locks what is there
+		// An account must have its budget row before it is claimed for:
+		// whileNothingIsClaimed locks only the rows that exist. Sorted names give the
+		// locks one order.
+		for _, account := range all {
 			if _, err := s.loadBudget(ctx, t, account, purger.URL); err != nil {
 				return err
 			}
@@ -93,8 +98,8 @@ func (s *Store) SetAccounts(ctx context.Context, names []string) error {
 	return s.accounts.work()
 }
 
-// NewRunner makes the River client that works the jobs. The purges of each
-// account have a queue like that of their kind.
+// NewRunner makes the River client that works the jobs. The purge jobs of each account
+// get a queue with the same settings as the queue of their kind. Call it once.
 func (s *Store) NewRunner(cfg *river.Config) (Runner, error) {
 	s.accounts.mu.Lock()
 	defer s.accounts.mu.Unlock()
@@ -106,8 +111,8 @@ func (s *Store) NewRunner(cfg *river.Config) (Runner, error) {
 	return runner, s.accounts.work()
 }
 
-// work adds the queues that the runner lacks. One of an account that is gone
-// stays until the end of the process, and is empty.
+// work adds the queues that the runner lacks. The queue of an account that is gone stays
+// until the process ends, and stays empty. The caller holds mu.
 func (a *accounts) work() error {
 	like, ok := a.worked[PurgeJob{}.Kind()]
 	if !ok {
@@ -126,7 +131,8 @@ func (a *accounts) work() error {
 	return nil
 }
 
-// queueOf is the River queue of a job.
+// queueOf is the River queue of a job: its kind, and for a purge job of another account
+// than the default one also the account.
 func queueOf(job river.JobArgs) string {
 	if p, ok := job.(PurgeJob); ok && p.Account != "" {
 		return p.Kind() + "-" + p.Account
@@ -134,16 +140,19 @@ func queueOf(job river.JobArgs) string {
 	return job.Kind()
 }
 
-// wakeAll wakes each kind of object of an account.
+// wakeAll wakes the purge jobs of an account, one for each kind of object.
 func wakeAll(t *tx, account string) {
 	for _, kind := range []purger.Kind{purger.URL, purger.Tag, purger.CPCode} {
 		t.enqueue(PurgeJob{Objects: string(kind), Account: account})
 	}
 }
 
-// Assign has the purges that have not ended sent with the account that a
-// repository, OWNER/NAME, has now, and gives how many moved. What is on its way
-// ends with the account that it was sent with.
+// Assign has the purges that have not ended sent with the account that their repository
+// has now. accountOf gives that by OWNER/NAME. Assign returns how many purges moved. A
+// request that is on its way ends with the account that it was sent with.
+//
+// It moves rowsAtOnce purges in one transaction, under the budget lock of the account
+// that they leave. If it breaks off, the next call moves the rest.
 func (s *Store) Assign(ctx context.Context, accountOf func(repository string) string) (moved int, err error) {
 	type move struct {
 		repo     int64
@@ -185,9 +194,10 @@ func (s *Store) Assign(ctx context.Context, accountOf func(repository string) st
 	return moved, nil
 }
 
-// move has a few purges sent with another account, under the lock of the one
-// that they had. A request of that one gives back what it holds of them: see
-// claim.left.
+// move has a few purges sent with another account. The caller holds the budget lock of
+// the account that they had. A request of that account gives back what it holds of them
+// when it is claimed next: see claim.left. Pauses are judged anew, since they may cover
+// one account only.
 func (s *Store) move(ctx context.Context, t *tx, to string, purges ...string) error {
 	if _, err := t.exec(ctx, `UPDATE purge SET account = $1, pause_id = 0, judged = 0 WHERE id IN `+list(2, len(purges)),
 		append([]any{to}, anys(purges)...)...); err != nil {
@@ -197,8 +207,9 @@ func (s *Store) move(ctx context.Context, t *tx, to string, purges ...string) er
 	return s.rewordPurges(ctx, t, purges)
 }
 
-// sweepStrays has the requests of accounts that are gone give back what they
-// hold of purges that have another account now.
+// sweepStrays has the requests of accounts that are gone give back what they hold of
+// purges that have another account now. No claim would ever do it: nobody claims for such
+// an account.
 func (s *Store) sweepStrays(ctx context.Context) error {
 	type stray struct {
 		id, account string
@@ -225,6 +236,8 @@ func (s *Store) sweepStrays(ctx context.Context) error {
 					return err
 				}
 				c.now = s.now()
+				// Under the lock, look again: another replica may still have the account
+				// and have claimed it.
 				due, err := t.has(ctx, `SELECT 1 FROM request WHERE id = $1 AND `+unsettled+` AND `+requestDue, append([]any{x.id}, dueTimes(c.now)...)...)
 				if err == nil && due {
 					_, err = c.left(ctx, x.id)

@@ -17,7 +17,7 @@ import (
 
 const emea = "emea"
 
-// withEMEA has a store know a second account.
+// withEMEA gives a store a second account.
 func withEMEA(t testing.TB, s *store.Store) *store.Store {
 	t.Helper()
 	if err := s.SetAccounts(t.Context(), []string{emea}); err != nil {
@@ -26,7 +26,7 @@ func withEMEA(t testing.TB, s *store.Store) *store.Store {
 	return s
 }
 
-// openedFor opens a deployment's purge of otherRepo that goes with an account.
+// openedFor opens a purge of a deployment of otherRepo that is sent with an account.
 func openedFor(t testing.TB, s *store.Store, account string, urls ...string) ledger.Purge {
 	t.Helper()
 	return opens(t, s, ledger.Purge{
@@ -38,7 +38,7 @@ func openedFor(t testing.TB, s *store.Store, account string, urls ...string) led
 // claimFor claims the next request of an account; nil: there is none.
 func claimFor(t testing.TB, s *store.Store, account string) (*store.Request, time.Duration) {
 	t.Helper()
-	for range 3 { // one that is empty is only put away
+	for range 3 { // a request that turned out empty is only put away
 		r, wait, err := s.Claim(t.Context(), account, purger.URL)
 		if err != nil {
 			t.Fatal(err)
@@ -50,7 +50,7 @@ func claimFor(t testing.TB, s *store.Store, account string) (*store.Request, tim
 	return nil, 0
 }
 
-// wantClaim wants exactly these objects in the next request of an account.
+// wantClaim wants exactly these objects in the account's next request.
 func wantClaim(t *testing.T, s *store.Store, account string, want ...string) *store.Request {
 	t.Helper()
 	r, wait := claimFor(t, s, account)
@@ -63,7 +63,7 @@ func wantClaim(t *testing.T, s *store.Store, account string, want ...string) *st
 	return r
 }
 
-// nowOf is an account as the queue tells it.
+// nowOf is an account as the queue shows it.
 func nowOf(t *testing.T, s *store.Store, account string) store.Account {
 	t.Helper()
 	q, err := s.Queue(t.Context())
@@ -73,10 +73,9 @@ func nowOf(t *testing.T, s *store.Store, account string) store.Account {
 	return q.Account(account)
 }
 
-// finishes drains the default account's queue on two replicas, while the other
-// account's answers come from trouble, and gives how long that took by the
-// test's own clock and how many requests. An answer of nil takes all the time
-// that there is.
+// finishes drains the default account's queue on two replicas, while trouble gives the
+// answers to the other account. It returns how long that took by the test's own clock,
+// and how many requests it took. A nil answer takes all the time that an attempt may.
 func finishes(t *testing.T, open func(func() time.Time) *store.Store, trouble func(n int) *store.Reply) (took time.Duration, requests int) {
 	const objects = 1000
 	c := newClock()
@@ -155,9 +154,9 @@ func addresses(n int) []string {
 	return all
 }
 
-// One account that is revoked, limited or silent takes nothing of what another
-// may send: on two replicas, that one is within 2 % of its own bound, which
-// Akamai has said is 20 objects a second.
+// An account that is revoked, limited or silent takes nothing of what another account may
+// send. On two replicas the other one stays within 2 % of its own bound: Akamai has said
+// 20 objects a second.
 func TestAnAccountInTroubleSlowsNoOther(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]func(n int) *store.Reply{
@@ -184,8 +183,8 @@ func TestAnAccountInTroubleSlowsNoOther(t *testing.T) {
 	}
 }
 
-// What is wrong with one account is told of its own purges, and holds up its
-// own alone; tokens, hosts and pauses are its own too.
+// Trouble of one account is told of its own purges and holds up only these. Tokens, hosts
+// and pauses are each account's own as well.
 func TestEachAccountHasItsOwn(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -221,7 +220,7 @@ func TestEachAccountHasItsOwn(t *testing.T) {
 	})
 }
 
-// A host that one account accepts may be another's that it is refused for.
+// A host that one account accepts may be refused to another.
 func TestHostLimitsAreAnAccountsOwn(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -243,8 +242,8 @@ func TestHostLimitsAreAnAccountsOwn(t *testing.T) {
 	})
 }
 
-// What waits of a purge that moves to another account goes with that one, each
-// object once; what is on its way ends with the one that it was sent with.
+// When a purge moves to another account, what still waits is sent with that account, each
+// object once. What is on its way ends with the account that it was sent with.
 func TestAssignedPurgesGoWithTheOtherAccount(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -252,7 +251,7 @@ func TestAssignedPurgesGoWithTheOtherAccount(t *testing.T) {
 		known(t, s)
 		all := addresses(4)
 		p := openedFor(t, s, emea, all...)
-		settle(t, s, wantClaim(t, s, emea, all...), tooLarge) // two halves, of which one is on its way
+		settle(t, s, wantClaim(t, s, emea, all...), tooLarge) // makes two halves, one of which is on its way after the next claim
 		flying := wantClaim(t, s, emea, all[:2]...)
 		more := openedFor(t, s, emea, pageA)
 		if n, err := s.Assign(t.Context(), func(repository string) string {
@@ -269,7 +268,7 @@ func TestAssignedPurgesGoWithTheOtherAccount(t *testing.T) {
 		if err := s.SetAccounts(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
-		swept(t, s) // what the account that is gone had to send again
+		swept(t, s) // what the account that is gone still had to send
 		settle(t, s, wantClaim(t, s, "", slices.Sorted(slices.Values(append([]string{pageA}, all[2:]...)))...), accepted)
 		settle(t, s, flying, unavailable)
 		c.Advance(time.Minute)
@@ -283,7 +282,7 @@ func TestAssignedPurgesGoWithTheOtherAccount(t *testing.T) {
 	})
 }
 
-// A retry and a release send with the account of that moment.
+// A retry and a release send with the account that the repository has at that moment.
 func TestActsSendWithTheAccountOfTheMoment(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -314,7 +313,7 @@ func TestPauseOfAnAccount(t *testing.T) {
 		}
 		wantClaim(t, s, emea)
 		settle(t, s, wantClaim(t, s, "", pageA), accepted)
-		// What moves away is covered no longer, and what moves in is.
+		// A purge that moves away is not covered any more, and one that moves in is.
 		stays := deployed(t, s, repoID, "production", pageC)
 		if n, err := s.Assign(t.Context(), func(repository string) string { return map[string]string{"acme/Site": emea}[repository] }); n != 2 || err != nil {
 			t.Fatal(n, err)
@@ -332,8 +331,8 @@ func TestPauseOfAnAccount(t *testing.T) {
 	})
 }
 
-// No account waits for the rows of another; a pause waits for all of them, so
-// that nothing is claimed once it has begun.
+// No account waits for another's rows. A pause waits for all of them, so that nothing is
+// claimed once it has begun.
 func TestLocksOfAccounts(t *testing.T) {
 	t.Parallel()
 	url, c := storetest.Postgres(t), newClock()

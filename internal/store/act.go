@@ -12,46 +12,57 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// ErrNothing says that an act found nothing that it could change: no target
-// that a retry frees, no purge that is held, or none that is still open.
+// ErrNothing says that an act found nothing to change: no target that a retry frees, no
+// purge that is held, or no purge that is still open. The transaction is rolled back.
 var ErrNothing = errors.New("nothing to do")
 
-// Judge says why a target may not be sent now, in public words; "" if it may.
-// It is called inside a transaction: it must be quick and ask nobody.
+// Judge says in public words why a target may not be sent now; "" if it may. The store
+// calls it inside a transaction that holds the account's budget row. So it must be quick,
+// and it must not use the network or the store.
 type Judge func(mapping.Target) string
 
-// Act is something that a person does with a purge: Retry, Release, Cancel.
-// Its answer is stored in the transaction that ends it; nil where no comment
-// waits for one. ErrNotFound: there is no such purge. ErrNothing, ErrAnswered:
-// nothing was changed but, of targets that stay failed, the reason.
+// Act is something that a person does with a purge: Retry, Release or Cancel.
 //
-// What takes many targets is done in chunks, each a transaction. Where that
-// breaks off, the same act goes on with what is left.
+// Act.Answer is stored in the transaction that ends the act; nil where no comment waits
+// for an answer. ErrNotFound: there is no such purge, or it is still being planned.
+// ErrNothing and ErrAnswered: the act changed nothing, except the reason of targets that
+// stay failed.
+//
+// An act on many targets runs in chunks, one transaction each. If the process dies
+// between two chunks, the same act does the rest when it is repeated: a target that was
+// freed already is no longer failed, so it is not counted twice.
 type Act struct {
-	Purge  string
+	Purge  string // id
 	By     string // login, for the words of a release and a cancel
 	Answer *Answer
-	Note   *Note // of a button: nil where none was pressed
+	Note   *Note // the words for the check run whose button was pressed; nil: no button was pressed
 
-	// Only narrows a retry to targets that were refused for some reasons, each
-	// as the target keeps it; nil: it is about all. It is called as a Judge is.
+	// Only narrows a retry to the targets whose stored reason it accepts; nil: all failed
+	// targets. The same promises hold for it as for a Judge.
 	Only func(reason string) bool
 
-	// Account is with which account a retry or a release sends from now on; "":
-	// as before.
+	// Account is the name of the Akamai account that a retry or a release sends with from
+	// now on; "": the account stays as it is.
 	Account string
 }
 
-// Retry lets the failed targets of a purge wait again, those that judge lets
-// pass; the others stay failed with its words, and targets that the act is not
-// about stay as they are. A purge that was done is open again, and its time
-// counts from now. It gives how many targets wait again.
+// Retry makes the failed targets of a purge wait again if judge lets them pass. The
+// others stay failed with the judge's words. Targets that the act is not about stay as
+// they are. A purge that was done is open again, and its time counts from now. Retry
+// returns how many targets wait again.
+//
+// Each chunk opens the purge and wakes the jobs of its own freed targets. So a retry that
+// breaks off leaves an open purge that is sent, not a done purge with waiting targets.
 func (s *Store) Retry(ctx context.Context, a Act, judge Judge) (freed int, err error) {
 	err = s.rejudge(ctx, a, ledger.Retry, []ledger.Fate{ledger.Failed}, judge, func(t *tx, n int) error {
 		if freed += n; n == 0 {
 			return nil
 		}
 		now := ms(s.now())
+		// opened_at moves only for a purge that had ended: its time counts anew. done_at
+		// may lie ahead, when Akamai's estimate has not passed; then it stays, because
+		// what was accepted before is not done earlier. "told" becomes Retried only if
+		// the failure was told, so that only then a success is told as its end.
 		if _, err := t.exec(ctx, purgeState().change(ledger.Retry, `opened_at = CASE WHEN state = 'done' THEN $2 ELSE opened_at END,
 				done_at = CASE WHEN done_at > $2 THEN done_at ELSE 0 END,
 				told = CASE WHEN told = $3 THEN $4 ELSE told END`, `id = $1`),
@@ -77,8 +88,11 @@ func (s *Store) Retry(ctx context.Context, a Act, judge Judge) (freed int, err e
 	return freed, nil
 }
 
-// Release lets a held purge go. Its targets, those that policy refused
-// before among them, are judged anew; where none may be sent it is done.
+// Release opens a held purge. It judges the targets anew, including those that policy
+// refused before. If none may be sent, the purge is done at once.
+//
+// The judging runs first, in chunks, while the purge is still held: no claim can take a
+// target that is not judged yet. Only the last transaction opens the purge.
 func (s *Store) Release(ctx context.Context, a Act, judge Judge) error {
 	fates := []ledger.Fate{ledger.Failed, ledger.Waiting}
 	err := s.rejudge(ctx, a, ledger.Released, fates, judge, func(*tx, int) error { return nil })
@@ -110,15 +124,21 @@ func (s *Store) Release(ctx context.Context, a Act, judge Judge) error {
 	return nil
 }
 
-// Cancel ends a purge that is open or held. What was not sent is dropped:
-// targets that wait, which count as dropped from now on, and those of requests
-// that wait to be sent again. What is being sent ends as Akamai answers.
+// Cancel ends a purge that is open or held. What was not sent is dropped: the targets
+// that wait, and the targets of requests that wait to be sent again. A request that is
+// being sent ends as Akamai answers it.
+//
+// Waiting targets count as dropped through their purge's state (see fate). sweepCancelled
+// changes their rows later, in chunks, because a purge may have very many.
 func (s *Store) Cancel(ctx context.Context, a Act) error {
 	err := s.act(ctx, a, func(t *tx, p ledger.Purge) error {
 		n, err := t.exec(ctx, purgeState().change(ledger.Abandoned, `ended_by = $2, done_at = $3`, `id = $1`), p.ID, a.By, ms(s.now()))
 		if err != nil || n == 0 {
 			return cmp.Or(err, ErrNothing)
 		}
+		// The request may hold targets of other purges too: only this purge's are
+		// dropped. A request that becomes empty ends when it is claimed next, see
+		// claim.left.
 		ready, err := t.texts(ctx, `SELECT id FROM request WHERE `+unsettled+` AND state = 'ready'`)
 		if err != nil {
 			return err
@@ -136,9 +156,11 @@ func (s *Store) Cancel(ctx context.Context, a Act) error {
 	return nil
 }
 
-// act does something with a purge while nobody claims or settles: the budget
-// rows, locked first as the claim and the settling do, take turns. The answer
-// goes with it.
+// act does something with a purge while nobody claims or settles for its account: it
+// locks the budget's row first, as claims and settlings do, so they take turns. The
+// answer and the note are part of the same transaction. The answer is written before the
+// act: a comment that was answered already changes nothing, so that a job that runs twice
+// acts once.
 func (s *Store) act(ctx context.Context, a Act, do func(*tx, ledger.Purge) error) error {
 	return s.write(ctx, func(t *tx) error {
 		p, err := s.lockPurge(ctx, t, a.Purge)
@@ -163,8 +185,9 @@ func (s *Store) act(ctx context.Context, a Act, do func(*tx, ledger.Purge) error
 	})
 }
 
-// lockPurge locks a purge, after the budget of the account that it is sent with.
-// Which one that is may change until the lock is held: then it begins anew.
+// lockPurge locks the budget of the purge's account, then the purge, and reads it. The
+// account may change before the lock is held. Then lockPurge locks the new account's
+// budget too and checks again. A purge in state planning is ErrNotFound.
 func (s *Store) lockPurge(ctx context.Context, t *tx, id string) (ledger.Purge, error) {
 	var account string
 	if err := missing(t.row(ctx, `SELECT account FROM purge WHERE id = $1`, id).Scan(&account)); err != nil {
@@ -174,8 +197,8 @@ func (s *Store) lockPurge(ctx context.Context, t *tx, id string) (ledger.Purge, 
 		if _, err := s.loadBudget(ctx, t, account, purger.URL); err != nil {
 			return ledger.Purge{}, err
 		}
-		// A deployment may overtake a held purge at this moment: the lock comes
-		// before its state is read.
+		// A deployment may overtake a held purge at this moment, without the budget's
+		// lock. So the purge's own lock comes before its state is read.
 		if err := s.lockRow(ctx, t, "purge", "id", id); err != nil {
 			return ledger.Purge{}, err
 		}
@@ -183,12 +206,12 @@ func (s *Store) lockPurge(ctx context.Context, t *tx, id string) (ledger.Purge, 
 		if err != nil || accountColumn(p.Account) == account {
 			return p, err
 		}
-		account = accountColumn(p.Account) // it moved meanwhile
+		account = accountColumn(p.Account) // it moved to another account meanwhile
 	}
 }
 
-// turned says that a purge's targets changed for another reason than an
-// answer of Akamai's, and wakes whatever speaks for it.
+// turned says that a purge's targets changed for a reason other than an answer of
+// Akamai's. It raises the purge's version and wakes every surface that speaks for it.
 func (s *Store) turned(ctx context.Context, t *tx, purge string) error {
 	if _, err := t.exec(ctx, `UPDATE purge SET version = version + 1 WHERE id = $1`, purge); err != nil {
 		return err
@@ -196,12 +219,15 @@ func (s *Store) turned(ctx context.Context, t *tx, purge string) error {
 	return s.changed(ctx, t, purge)
 }
 
-// rejudgeAtOnce bounds one transaction that judges targets anew.
+// rejudgeAtOnce is how many targets one transaction judges anew: the account's claims
+// wait for that transaction.
 const rejudgeAtOnce = 500
 
-// rejudge judges targets of a purge anew that have one of some fates, in
-// chunks, while a change can come to the purge; else it is ErrNothing.
-// after ends each transaction, with how many targets it freed.
+// rejudge judges anew the targets of a purge that have one of the given fates, in chunks.
+// The purge must be in a state in which the change "on" can come, else rejudge returns
+// ErrNothing. It checks that in every chunk, because the purge may end between two of
+// them. after runs at the end of each transaction, with the number of targets that were
+// freed.
 func (s *Store) rejudge(ctx context.Context, a Act, on ledger.Change, fates []ledger.Fate, judge Judge, after func(t *tx, freed int) error) error {
 	for next := int64(0); next >= 0; {
 		err := s.write(ctx, func(t *tx) error {
@@ -242,17 +268,17 @@ func (s *Store) rejudge(ctx context.Context, a Act, on ledger.Change, fates []le
 	return nil
 }
 
-// verdicts is what judging some of a purge's targets anew came to.
+// verdicts is the result of judging some of a purge's targets anew.
 type verdicts struct {
 	only    func(reason string) bool // see Act
-	free    []any                    // failed before, waiting now
-	refused map[string][]any         // by the reason, where that is new
-	failed  int                      // of the refused, those that waited
-	untried int                      // of all, those that were not tried before
+	free    []any                    // sequence numbers of targets that were failed and wait now
+	refused map[string][]any         // sequence numbers by the reason, for targets whose reason is new
+	failed  int                      // how many of the refused ones waited before
+	untried int                      // how many targets of either kind lose the reason "not tried"
 }
 
-// judge judges the next targets from a sequence number on and gives the
-// number to go on from; below 0: that was all.
+// judge judges the next targets, from a sequence number on. It returns the number to go
+// on from; below 0: there are no more.
 func (v *verdicts) judge(ctx context.Context, t *tx, purge string, from int64, fates []ledger.Fate, judge Judge) (next int64, err error) {
 	next = -1
 	args := []any{purge, from, rejudgeAtOnce}
@@ -274,6 +300,8 @@ func (v *verdicts) judge(ctx context.Context, t *tx, purge string, from int64, f
 			return nil
 		}
 		reason := judge(g.Target)
+		// A target that was not tried has a reason with that prefix and no request. As
+		// soon as its reason changes it leaves the purge's count of untried ones.
 		if reason != g.Reason && g.Fate == ledger.Failed && g.RequestID == "" && strings.HasPrefix(g.Reason, untried) {
 			v.untried++
 		}
@@ -292,6 +320,8 @@ func (v *verdicts) judge(ctx context.Context, t *tx, purge string, from int64, f
 	return next, err
 }
 
+// store writes the verdicts and corrects the purge's counts. The purge's reason is that
+// of its first target that is still failed: target_failed, the partial index, finds it.
 func (v *verdicts) store(ctx context.Context, t *tx, purge string) error {
 	if err := changeTargets(ctx, t, purge, ledger.Allowed, `reason = $2, request_id = ''`, "", v.free); err != nil {
 		return err
@@ -307,6 +337,8 @@ func (v *verdicts) store(ctx context.Context, t *tx, purge string) error {
 	return err
 }
 
+// changeTargets makes one change to the targets with the given sequence numbers. In set,
+// $2 is the reason.
 func changeTargets(ctx context.Context, t *tx, purge string, on ledger.Change, set, reason string, seqs []any) error {
 	for part := range chunks(seqs, rowsAtOnce) {
 		if _, err := t.exec(ctx, targetState().change(on, set, `purge_id = $1 AND seq IN `+list(3, len(part))),
@@ -327,7 +359,7 @@ const (
 	Cancel  Verb = "cancel"
 )
 
-// applies is the condition of the purges that a verb can change.
+// applies is the SQL condition of the purges that a verb can change.
 func (d Verb) applies() string {
 	switch d {
 	case Retry:
@@ -340,9 +372,9 @@ func (d Verb) applies() string {
 	return `1 = 0`
 }
 
-// FindPurge finds the purge that a person on a pull request means: the last
-// one that a comment there asked for or acted on and that fits, else the last
-// one of the environment that fits. Without an environment only the former.
+// FindPurge finds the purge that a person on a pull request means: the last one that fits
+// and that a comment on this pull request asked for or acted on, else the last one of the
+// environment that fits. Without an environment it looks only for the former.
 func (s *Reader) FindPurge(ctx context.Context, repo int64, number int, env string, verb Verb) (p ledger.Purge, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		p, err = scanPurge(t.row(ctx, `SELECT `+purgeColumns+` FROM purge WHERE repo_id = $1 AND `+verb.applies()+`
@@ -366,8 +398,8 @@ type Tally struct {
 	N      int
 }
 
-// Tallies counts what a purge would send, or send again: its targets that
-// wait or failed.
+// Tallies counts what a purge would send, or would send again: its targets that wait or
+// have failed.
 func (s *Reader) Tallies(ctx context.Context, purge string) (all []Tally, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
@@ -381,14 +413,16 @@ func (s *Reader) Tallies(ctx context.Context, purge string) (all []Tally, err er
 	return all, err
 }
 
-// PurgeSummary is what a reply tells of a purge.
+// PurgeSummary is what a reply says of a purge.
 type PurgeSummary struct {
-	Failed []ledger.Target // the first ones
+	Failed []ledger.Target // the first ones that failed
 	Others []ledger.Target // the first ones that did not fail
-	Akamai []string        // the ids that Akamai gave its requests, the first ones
+	Akamai []string        // ids that Akamai gave to its requests, the first ones
 }
 
-// Summary reads what a reply tells of a purge, at most so many of each.
+// Summary reads what a reply says of a purge, at most "most" entries of each list. The
+// two conditions are separate queries so that the failed ones come from target_failed,
+// the partial index, however large the purge is.
 func (s *Reader) Summary(ctx context.Context, purge string, most int) (a PurgeSummary, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		for _, part := range []struct {
@@ -418,8 +452,8 @@ func (s *Reader) Summary(ctx context.Context, purge string, most int) (a PurgeSu
 	return a, nil
 }
 
-// Unfinished lists the purges of a repository that are held or open, the
-// newest first.
+// Unfinished lists the purges of a repository that are held or open, the newest first, at
+// most limit of them.
 func (s *Reader) Unfinished(ctx context.Context, repo int64, limit int) (purges []ledger.Purge, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {

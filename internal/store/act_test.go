@@ -67,7 +67,7 @@ func claimTags(t *testing.T, s *store.Store) *store.Request {
 	return r
 }
 
-// planned is a purge that a person asked for, not opened yet.
+// planned is a purge that a person asked for and that is not opened yet.
 func planned(t *testing.T, s *store.Store, targets []mapping.Target) ledger.Purge {
 	t.Helper()
 	p, err := s.Begin(t.Context(), ledger.Purge{
@@ -230,8 +230,8 @@ func TestCancelDropsWhatWasNotSent(t *testing.T) {
 	})
 }
 
-// What was on its way when the cancel came, and Akamai did not take, is dropped
-// with the answer: another deployment of the commit sends none of it.
+// What was on its way when the cancel came, and was not accepted by Akamai, is dropped
+// with the answer. Another deployment of the commit sends none of it.
 func TestCancelledWhileItWasSent(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -264,7 +264,7 @@ func comment(id int64, at time.Time) store.Command {
 	return store.Command{RepoID: repoID, Comment: id, Number: 3, Person: 9, Login: "alice", At: at}
 }
 
-// posts claims surfaces and says what they want.
+// posts claims surfaces and returns what they are to show.
 func posts(t *testing.T, s *store.Store, surfaces ...string) (out []string) {
 	t.Helper()
 	for _, name := range surfaces {
@@ -344,8 +344,8 @@ func TestCommandsOverTheLimitGetOneReaction(t *testing.T) {
 		if cmd, err := s.BeginCommand(t.Context(), comment(6, c.Now()), store.Rate{Most: 3, Within: time.Minute}); err != nil || cmd.Outcome != "" {
 			t.Errorf("a minute later: %+v, %v", cmd, err)
 		}
-		// Buttons count with comments, and a press that may, may when its
-		// delivery is handled once more.
+		// Presses of buttons count together with comments. A press that is allowed stays
+		// allowed when its delivery is handled once more.
 		for _, press := range []struct {
 			guid string
 			may  bool
@@ -410,7 +410,7 @@ func TestReplyIsFoundAgainAfterACrash(t *testing.T) {
 		if err != nil || p.Claims != 1 || p.Kind() != store.ReplyPost || p.Number != 3 {
 			t.Fatalf("first claim %+v, %v", p, err)
 		}
-		if err := s.Takeover(t.Context()); err != nil { // it died before it settled
+		if err := s.Takeover(t.Context()); err != nil { // the process died before it settled
 			t.Fatal(err)
 		}
 		c.Advance(2 * time.Minute)
@@ -427,8 +427,8 @@ func TestReplyIsFoundAgainAfterACrash(t *testing.T) {
 	})
 }
 
-// TestActsBesideClaims lets people act while requests are claimed and settled:
-// no act fails, and what a purge counts is what became of its targets.
+// TestActsBesideClaims lets people act while requests are claimed and settled. No act
+// fails, and a purge's counts agree with what became of its targets.
 func TestActsBesideClaims(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		s := open(time.Now)
@@ -487,7 +487,7 @@ func TestActsBesideClaims(t *testing.T) {
 	})
 }
 
-// What people asked for, and listings of previews, are forgotten in time.
+// What people asked for, and listings of previews, are deleted after a time.
 func TestPruneOfAsksAndPreviews(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()

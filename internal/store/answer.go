@@ -7,11 +7,12 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// answersKept bounds the answers of one request that decided nothing, such as
-// those of an outage: the last ones.
+// answersKept is how many of one request's last answers are kept if they decided nothing,
+// such as those of an outage.
 const answersKept = 20
 
-// keep writes down an answer, whatever is decided about it.
+// keep writes an answer down, whatever is decided about it. It deletes the one answer
+// that is answersKept attempts older, unless that decided something.
 func (x *settling) keep(ctx context.Context) error {
 	if _, err := x.t.exec(ctx, `INSERT INTO answer (request_id, attempt, at, status, verdict, words, akamai_id, support_id)
 		VALUES ($1,$2,$3,$4,$5,$6,$7,$8) ON CONFLICT (request_id, attempt) DO NOTHING`,
@@ -23,15 +24,17 @@ func (x *settling) keep(ctx context.Context) error {
 	return err
 }
 
-// answerColumns are those of the answer a that decided the fate of a target of
-// request r. An older release kept the last one with the request alone.
+// answerColumns are the columns of the answer a that decided the fate of a target of
+// request r. An older release kept only the last answer, with the request, so its columns
+// stand in.
 const answerColumns = `COALESCE(a.at, 0), COALESCE(a.status, 0), COALESCE(a.words, ''),
 	COALESCE(a.akamai_id, r.akamai_id, ''), COALESCE(a.support_id, r.support_id, '')`
 
-// answerJoin joins them to a target t.
+// answerJoin joins them to a target t. A target without a deciding answer has attempt 0,
+// which no answer has.
 const answerJoin = ` LEFT JOIN request r ON r.id = t.request_id LEFT JOIN answer a ON a.request_id = t.request_id AND a.attempt = t.attempt `
 
-// answerInto are the places of answerColumns.
+// answerInto gives the places into which answerColumns are scanned.
 func answerInto(at *int64, a *ledger.Answer) []any {
 	return []any{at, &a.Status, &a.Words, &a.PurgeID, &a.SupportID}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// Each object shows the answer that decided its fate: the refused one its own,
+// Each object shows the answer that decided its fate. A refused object shows its refusal,
 // though the same request was accepted without it later.
 func TestAnswersAreKept(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
@@ -59,7 +59,8 @@ func TestAnswersAreKept(t *testing.T) {
 	})
 }
 
-// An outage of any length keeps the last answers, and those that decided.
+// Of an outage of any length, the last answers are kept, and those that decided
+// something.
 func TestAnswersAreBounded(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()

@@ -7,35 +7,39 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// budget is the shared model of an account's buckets, and what stands in the
-// way of everything. What Akamai says of a bucket's size and refill is kept
-// with its tokens, for every replica and the next start: accounts differ.
+// budget is the shared model of one account's buckets, with the circuit that can stop all
+// of the account's requests. What Akamai says of a bucket's size and refill is stored
+// with its tokens, for every replica and for the next start: accounts differ.
 type budget struct {
 	*purger.Budget
-	account string // as stored
-	kind    purger.Kind
+	account string      // as stored
+	kind    purger.Kind // whose bucket is loaded beside that of the requests; the others have their defaults
 	circuit purger.Circuit
-	now     time.Time // by the replica whose clock is ahead
+	now     time.Time // by the replica whose clock is ahead; no earlier than the loaded buckets' own time
 }
 
+// requestsBucket names the bucket of whole requests. Its row is also the account's lock
+// and holds the account's circuit.
 const requestsBucket = "requests"
 
-// skew is how far the clocks of replicas may differ. Up to that, time does
-// not go back: or each turn of the one ahead would refill the buckets again.
+// skew is how far the clocks of replicas may differ. Up to that the budget's time does
+// not go back: else each turn of the replica that is ahead would refill the buckets
+// again.
 const skew = time.Minute
 
-// leaseMargin is how much longer than the attempt itself a claim holds, so
-// that it is never sent by two at once.
+// leaseMargin is how much longer a claim holds than its attempt may take, so that no
+// second process sends the request while the first one still may.
 const leaseMargin = 3 * time.Second
 
-// lease is how long a claim holds: for so long a replica's death holds up what
-// it had claimed.
+// lease is how long a claim holds. If the replica dies, what it had claimed waits that
+// long.
 func (b *budget) lease() time.Duration { return b.circuit.Limit() + leaseMargin }
 
+// budgetColumns are the columns that scanBudget reads.
 const budgetColumns = `tokens, at, capacity, per_second, denied, rest_until, share, paused_until, failures, words, slow`
 
-// scanBudget reads a row of budgetColumns: the bucket, and of the requests'
-// row what stands in the way of everything.
+// scanBudget reads a row of budgetColumns, after "more" columns that stand before them.
+// The circuit means something only in the requests' row.
 func scanBudget(r row, bucket *purger.Bucket, more ...any) (c purger.Circuit, err error) {
 	var at, rest, until, slow int64
 	err = r.Scan(append(more, &bucket.Tokens, &at, &bucket.Capacity, &bucket.PerSecond, &bucket.Denied, &rest, &bucket.Share,
@@ -45,9 +49,12 @@ func scanBudget(r row, bucket *purger.Bucket, more ...any) (c purger.Circuit, er
 	return c, err
 }
 
-// loadBudget locks and reads the rows of an account's request bucket and of a
-// kind's: the lock is what makes its claims of several replicas take turns. Its time is
-// read once the lock is there, however long that took.
+// loadBudget locks and reads two rows: the account's requests bucket, then the bucket of
+// one kind. The lock makes the claims and settlings of several replicas take turns. It
+// must be the first lock of a transaction, see the package comment.
+//
+// INSERT … ON CONFLICT DO UPDATE makes the row if it is missing and locks it in any case,
+// on both engines. The time is read once the lock is held, however long that took.
 func (s *Store) loadBudget(ctx context.Context, t *tx, account string, kind purger.Kind) (*budget, error) {
 	b := &budget{Budget: purger.NewBudget(time.Time{}), account: account, kind: kind}
 	for _, name := range []string{requestsBucket, string(kind)} {
@@ -59,9 +66,10 @@ func (s *Store) loadBudget(ctx context.Context, t *tx, account string, kind purg
 			return nil, err
 		}
 		if name == requestsBucket {
-			b.now = when(ms(s.now())) // as it is stored: or each rounding would give tokens away
+			b.now = when(ms(s.now())) // rounded as it is stored: else each rounding would give tokens away
 			b.circuit = c
 		}
+		// Another replica's clock is a little ahead: go on from its time.
 		if ahead := bucket.At.Sub(b.now); ahead > 0 && ahead <= skew {
 			b.now = bucket.At
 		}
@@ -72,9 +80,9 @@ func (s *Store) loadBudget(ctx context.Context, t *tx, account string, kind purg
 	return b, nil
 }
 
-// mendClock ends what lies further ahead than it ever may: it was written by
-// a clock that was wrong. It reports whether that was a bucket's own time: what
-// fills it counts from then on.
+// mendClock resets what lies further ahead than it ever may: a wrong clock wrote it. It
+// reports whether that was a bucket's own time. Then the bucket fills from now on, and
+// the caller must save it, since a claim that takes nothing saves nothing.
 func (b *budget) mendClock() (mended bool) {
 	b.circuit.Until = notBeyond(b.circuit.Until, b.now, max(purger.MaxWait, b.lease()))
 	for _, bucket := range []*purger.Bucket{&b.Requests, &b.URLs, &b.Tags, &b.CPCodes} {
@@ -86,8 +94,7 @@ func (b *budget) mendClock() (mended bool) {
 	return mended
 }
 
-// notBeyond is a stored moment, or none where it lies further ahead than it
-// ever may.
+// notBeyond gives a stored moment, or the zero time if it lies more than "most" ahead.
 func notBeyond(at, now time.Time, most time.Duration) time.Time {
 	if at.Sub(now) > most {
 		return time.Time{}
@@ -95,6 +102,7 @@ func notBeyond(at, now time.Time, most time.Duration) time.Time {
 	return at
 }
 
+// bucket is the model's bucket by its bare name, without the account.
 func (b *budget) bucket(name string) *purger.Bucket {
 	if name == requestsBucket {
 		return &b.Requests
@@ -102,6 +110,7 @@ func (b *budget) bucket(name string) *purger.Bucket {
 	return b.Objects(purger.Kind(name))
 }
 
+// saveBudget writes the two buckets and the circuit back. The caller holds their lock.
 func (s *Store) saveBudget(ctx context.Context, t *tx, b *budget) error {
 	for _, name := range []string{requestsBucket, string(b.kind)} {
 		k := b.bucket(name)
@@ -117,17 +126,17 @@ func (s *Store) saveBudget(ctx context.Context, t *tx, b *budget) error {
 	return err
 }
 
-// inFlight is what was under way beside an answer, and its figures don't show.
+// inFlight is what was under way beside an answer. The answer's figures do not show it.
 type inFlight struct {
-	alone bool          // no other request was under way between its claim and now
+	alone bool          // no other request of the kind was under way between its claim and now
 	later int           // objects of the requests under way that were claimed after it
-	age   time.Duration // of the answer: settling waits its turn
+	age   time.Duration // of the answer, which waited for its turn to settle
 }
 
-// correct corrects the model by an answer. It only falls with an answer's
-// figures, which know nothing of the requests that are under way; where there
-// were none it is what the answer says, so that tokens lost to a crash or to a
-// late answer come back.
+// correct corrects the model by an answer. While other requests are under way, the tokens
+// only fall: the answer's figure, less what was claimed later, is an upper bound. If
+// there was no other request, the tokens become what the answer says. So tokens that were
+// lost to a crash or to a late answer come back.
 func (b *budget) correct(r *Request, a purger.Answer, d purger.Decision, f inFlight) {
 	a.Limits = b.Aged(r.Kind, a.Limits, f.age)
 	b.Settle(r.Kind, len(r.Objects), a, d, b.now)

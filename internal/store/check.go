@@ -13,13 +13,13 @@ type Check struct {
 	RepoID int64
 	SHA    string
 	Name   string
-	Number int    // of the pull request; 0: none, or several
-	Words  string // what it shows, as the pipeline writes it down
+	Number int    // of the pull request; 0: of none, or of several
+	Words  string // what it shows, in the pipeline's own form
 }
 
-// PreviewSurface names the surface of a commit's check run that no purge
-// speaks for. It is apart from those of purges, of which one may have the same
-// name: an environment may be called "preview".
+// PreviewSurface names the surface of a commit's check run for which no purge speaks. Its
+// last part is empty, so that it never has the name of a purge's: an environment may be
+// called "preview".
 func PreviewSurface(repo int64, sha string) string { return CheckSurface(repo, sha, "") }
 
 // CheckSurface names the surface of the check run of a purge.
@@ -27,8 +27,10 @@ func CheckSurface(repo int64, sha, name string) string {
 	return string(CheckPost) + "/" + strconv.FormatInt(repo, 10) + "/" + sha + "/" + name
 }
 
-// WantCheck wants a check run. One that says the same already stays as it
-// is, unless it is wanted afresh: somebody asked for a new one.
+// WantCheck wants a preview's check run. One that says the same stays as it is, unless it
+// is wanted afresh because a person asked for a new one. "posted" is cleared then, so
+// that the same words are written again. The previews of the pull request's earlier
+// commits are forgotten.
 func (s *Store) WantCheck(ctx context.Context, c Check, afresh bool) error {
 	name := PreviewSurface(c.RepoID, c.SHA)
 	again := 0
@@ -54,8 +56,8 @@ func (s *Store) WantCheck(ctx context.Context, c Check, afresh bool) error {
 	return nil
 }
 
-// bindCheck gives the check run of a deployed commit to a purge. Whether there
-// is anything to show is decided when it is posted.
+// bindCheck gives the check run of a deployed commit to a purge, by the rule of
+// bindStatus. Whether there is anything to show is decided when it is posted.
 func (s *Store) bindCheck(ctx context.Context, t *tx, e ledger.Environment, sha, check, purge string) error {
 	name := CheckSurface(e.RepoID, sha, check)
 	_, err := t.exec(ctx, `INSERT INTO post (surface, repo_id, env_id, sha, context, purge_id, state, words, at, version)
@@ -69,7 +71,8 @@ func (s *Store) bindCheck(ctx context.Context, t *tx, e ledger.Environment, sha,
 	return err
 }
 
-// Note is what the check run of a purge answers to who pressed a button there.
+// Note is the answer, on the check run of a purge, to a person who pressed a button
+// there.
 type Note struct {
 	Surface string
 	Words   string // in Markdown
@@ -85,6 +88,7 @@ func (s *Store) NoteCheck(ctx context.Context, n Note) error {
 	return nil
 }
 
+// note adds an answer. The same delivery changes nothing the second time.
 func note(ctx context.Context, t *tx, n Note) error {
 	changed, err := t.exec(ctx, `UPDATE post SET words = $2, pressed = $3, version = version + 1
 		WHERE surface = $1 AND purge_id <> '' AND pressed <> $3`, n.Surface, n.Words, n.GUID)
@@ -94,11 +98,11 @@ func note(ctx context.Context, t *tx, n Note) error {
 	return err
 }
 
-// Checks lists the check runs of a commit, of one name or, with "", of all;
-// those too that GitHub does not show, or of which it is not noted yet.
+// Checks lists the check runs of a commit: of one name, or, with "", all. It includes
+// those that GitHub does not show or that it is not known to show.
 func (s *Reader) Checks(ctx context.Context, repo int64, sha, name string) (posts []Post, err error) {
 	where, args := `surface IN ($1, $2) AND context = $3`, []any{CheckSurface(repo, sha, name), PreviewSurface(repo, sha), name}
-	if name == "" { // a scan, for a button that is hardly ever pressed
+	if name == "" { // a scan of the table, for a button that is hardly ever pressed
 		where, args = `repo_id = $1 AND sha = $2 AND surface LIKE 'check/%'`, []any{repo, sha}
 	}
 	err = s.read(ctx, func(t *tx) error {

@@ -73,8 +73,8 @@ func TestChecks(t *testing.T) {
 	})
 }
 
-// What a button did and what its check run answers are stored together: the same
-// press, handled once more, changes neither.
+// What a button did and what its check run answers are stored together. The same press,
+// handled once more, changes neither.
 func TestANoteIsOfOnePress(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()

@@ -8,22 +8,23 @@ import (
 )
 
 const (
-	// checkpointEvery is how often SQLite's log is moved into the database
-	// file. Often and little: a sync of much holds up the commits' own.
+	// checkpointEvery is how often SQLite's log is moved into the database file: often
+	// and a little at a time, because a sync of much data holds up the syncs of commits.
 	checkpointEvery = 100 * time.Millisecond
 
-	// logPages is how long the log may grow, in pages of 4 KiB, before writes
-	// wait for a moment so that it can begin anew: 16 MiB.
+	// logPages is how long the log may grow before writes wait for a moment so that it
+	// can begin anew, in pages of 4 KiB: 16 MiB.
 	logPages = 4096
 
-	// autoLogPages is when a commit moves the log itself, for the case that
-	// nobody else does: 128 MiB.
+	// autoLogPages is the length at which a commit moves the log itself, in case nothing
+	// else does: 128 MiB.
 	autoLogPages = 32768
 )
 
-// Checkpoint keeps SQLite's write-ahead log short until ctx ends, beside the
-// commits: left to SQLite, every so many a commit would do it, and whoever
-// waits for that one would wait for the whole log. PostgreSQL sees to itself.
+// Checkpoint keeps SQLite's write-ahead log short until ctx ends. It works beside the
+// commits. Left to SQLite, a commit would do it every so many pages, and the caller of
+// that commit would wait for the whole log. On PostgreSQL it returns at once: the server
+// does this by itself.
 func (s *Store) Checkpoint(ctx context.Context) {
 	e, ok := s.engine.(*sqliteEngine)
 	if !ok {
@@ -43,9 +44,9 @@ func (s *Store) Checkpoint(ctx context.Context) {
 	}
 }
 
-// checkpoint moves what the log holds. Only when all of it has been moved can
-// the log begin anew; where commits kept adding to a long one meanwhile, the
-// rest, which is little by then, is moved while they wait.
+// checkpoint moves what the log holds. The log can begin anew only when all of it has
+// been moved. If commits kept adding to a long log meanwhile, it takes the writing
+// connection, so that they wait while it moves the rest, which is little by then.
 func (e *sqliteEngine) checkpoint(ctx context.Context) error {
 	pages, moved, err := moveLog(ctx, e.reads)
 	if err != nil || moved == pages || pages < logPages {
@@ -60,8 +61,9 @@ func (e *sqliteEngine) checkpoint(ctx context.Context) error {
 	return err
 }
 
-// moveLog moves as much of the log as can be moved without waiting for
-// anybody, and tells how many pages the log has and how many were moved.
+// moveLog moves as much of the log as can be moved without waiting for anybody. It
+// returns how many pages the log has and how many of them were moved.
+// https://www.sqlite.org/pragma.html#pragma_wal_checkpoint
 func moveLog(ctx context.Context, conn rowQuerier) (pages, moved int, err error) {
 	var busy int
 	if err := conn.QueryRowContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`).Scan(&busy, &pages, &moved); err != nil {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Beside a stream of writes the log stays short, and nothing is lost.
+// Under a stream of writes the log stays short, and nothing is lost.
 func TestCheckpointKeepsTheLogShort(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "p.db")
 	s, err := Open(t.Context(), Config{URL: "sqlite:" + path})
@@ -39,7 +39,7 @@ func TestCheckpointKeepsTheLogShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if log.Size() > 2*logPages*4096 { // 66 MB where nobody moves it
+	if log.Size() > 2*logPages*4096 { // 66 MB if nothing moves the log
 		t.Errorf("the log is %d bytes", log.Size())
 	}
 }

@@ -30,8 +30,8 @@ func many(n int, action mapping.Action) func(func(mapping.Target) bool) {
 
 func refuses(mapping.Target) string { return "policy doesn't allow it" }
 
-// bulk drives whatever is done with many targets at once, and calls after
-// behind each step.
+// bulk does everything that is done with many targets at once, and calls after at the end
+// of each step.
 func bulk(tb testing.TB, s *store.Store, c *clock, n int, after func(step string)) {
 	tb.Helper()
 	ctx := tb.Context()
@@ -110,7 +110,7 @@ func bulk(tb testing.TB, s *store.Store, c *clock, n int, after func(step string
 	after("takeover")
 	must(s.Cancel(ctx, store.Act{Purge: last.ID, By: "ann"}))
 	e = deployed("f", 6)
-	c.Advance(time.Hour) // what was accepted was long before
+	c.Advance(time.Hour) // Akamai accepted the rest long before
 	commit(e, plan(e, allow), false, true)
 	if refused := refuse(tb, s, func(string) bool { return true }, "unauthorized arl"); refused > 100 {
 		tb.Errorf("%d were tried one by one", refused)
@@ -122,8 +122,8 @@ func bulk(tb testing.TB, s *store.Store, c *clock, n int, after func(step string
 	after("sweep")
 }
 
-// TestWritesAreSmall: whatever is done with many targets, no transaction
-// touches more rows than a chunk, and a little.
+// TestWritesAreSmall: whatever is done with many targets, no transaction touches many
+// more rows than a chunk.
 func TestWritesAreSmall(t *testing.T) {
 	for name, url := range map[string]func(testing.TB) string{"sqlite": storetest.SQLite, "postgres": storetest.Postgres} {
 		t.Run(name, func(t *testing.T) {
@@ -148,8 +148,8 @@ func TestWritesAreSmall(t *testing.T) {
 	}
 }
 
-// TestActsGoOn: an act that broke off between two chunks is done once more,
-// and comes to the same.
+// TestActsGoOn: an act that broke off between two chunks is done once more, and the
+// result is the same.
 func TestActsGoOn(t *testing.T) {
 	const n = 2*store.RejudgeAtOnce + 5
 	broken := errors.New("broken off")
@@ -157,7 +157,7 @@ func TestActsGoOn(t *testing.T) {
 		name string
 		held bool
 		act  func(s *store.Store, id string, judge store.Judge) error
-		want ledger.State // once it broke off
+		want ledger.State // after it broke off
 	}{
 		{"retry", false, func(s *store.Store, id string, judge store.Judge) error {
 			_, err := s.Retry(t.Context(), store.Act{Purge: id, By: "ann"}, judge)
@@ -203,9 +203,9 @@ func TestActsGoOn(t *testing.T) {
 	}
 }
 
-// BenchmarkLongestWrite does with very many targets whatever is done with many
-// at once, on SQLite, and tells for each step the longest that a write held
-// the one writer, in milliseconds:
+// BenchmarkLongestWrite does everything that is done with many targets at once, with very
+// many of them, on SQLite. It reports for each step the longest time for which a write
+// held the one writer, in milliseconds:
 //
 //	go test ./internal/store -run '^$' -bench LongestWrite/1000000 -benchtime 1x -timeout 1h
 func BenchmarkLongestWrite(b *testing.B) {
@@ -228,8 +228,8 @@ func BenchmarkLongestWrite(b *testing.B) {
 	}
 }
 
-// BenchmarkPause pauses and resumes so many open purges, each with a status of
-// its own; the figures are the longest write of each.
+// BenchmarkPause pauses and resumes many open purges, each with a status of its own. It
+// reports the longest write of each.
 func BenchmarkPause(b *testing.B) {
 	for _, n := range []int{1000, 10_000} {
 		b.Run(strconv.Itoa(n), func(b *testing.B) {

@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-// sweepClock notes the time and gives it, and sees where it went back by more than clocks
-// differ: they ran ahead, and whatever is not to be done before a moment of
-// theirs would wait for that. It is all due now; to look once too often costs
-// little, and what fences a claim is not its time.
+// sweepClock notes the time, returns it, and finds out whether the clock went back by
+// more than clocks may differ. Then earlier clocks ran ahead, and whatever was put off
+// until a moment of theirs would wait for it. So all of it is due now. To look once too
+// often costs little, and a claim is fenced by a number, not by its time.
 func (s *Store) sweepClock(ctx context.Context) (now time.Time, err error) {
 	var latest int64
 	err = s.read(ctx, func(t *tx) error {
@@ -18,14 +18,16 @@ func (s *Store) sweepClock(ctx context.Context) (now time.Time, err error) {
 	if err != nil {
 		return now, fmt.Errorf("read the latest time: %w", err)
 	}
-	now = s.now() // after: what another noted meanwhile is no clock that went back
+	now = s.now() // read after the noted time: what another replica notes in between must not look like a clock that went back
 	gone := now.Sub(when(latest))
 	switch {
 	case latest == 0, gone > skew:
-		err = s.writeSoon(ctx, func(*tx) error { return nil }) // each notes the time
+		err = s.writeSoon(ctx, func(*tx) error { return nil }) // every write notes the time
 	case gone < -skew:
 		s.log.WarnContext(ctx, "the clock went back", "by", -gone)
 		err = s.write(ctx, func(t *tx) error {
+			// Several replicas may see the old time. Only the one that changes this row
+			// makes things due.
 			n, err := t.exec(ctx, `UPDATE counter SET n = $1 WHERE name = 'clock' AND n = $2`, ms(now), latest)
 			if err != nil || n == 0 { // another replica saw it
 				return err
@@ -39,8 +41,8 @@ func (s *Store) sweepClock(ctx context.Context) (now time.Time, err error) {
 	return now, nil
 }
 
-// mendClocks makes due whatever lies ahead of now. Where a moment is a bound and
-// not a wait, such as when the edge will be done, it becomes now.
+// mendClocks makes due whatever lies ahead of now. A moment that is a bound and not a
+// wait, such as when the edge will be done, becomes now.
 func (s *Store) mendClocks(ctx context.Context, t *tx, now time.Time) error {
 	for _, query := range []string{
 		`UPDATE budget SET at = $1 WHERE at > $1`,
@@ -59,7 +61,8 @@ func (s *Store) mendClocks(ctx context.Context, t *tx, now time.Time) error {
 			return err
 		}
 	}
-	if _, err := s.touch(ctx, t, `next_at = $1`, `version = posted_version AND next_at > $1`, ms(now)); err != nil { // its next words would wait
+	// Of words that stand, next_at says since when. Words that follow would wait for it.
+	if _, err := s.touch(ctx, t, `next_at = $1`, `version = posted_version AND next_at > $1`, ms(now)); err != nil {
 		return err
 	}
 	_, err := s.touch(ctx, t, `next_at = 0, rung_at = 0, lease_until = 0`,
@@ -67,10 +70,11 @@ func (s *Store) mendClocks(ctx context.Context, t *tx, now time.Time) error {
 	return err
 }
 
-// noteTime notes now where that is ahead of what is noted. Every write does, in its
-// own transaction: what it puts off may be put off by a clock that is wrong, the
-// process may die before it sweeps, others may have taken the time back that it
-// noted, and nobody would know. A second is nothing to that.
+// noteTime notes now in the database if that is ahead of what is noted. Every write does
+// it, in its own transaction. A wrong clock may have set what the write puts off. If the
+// process then died before a sweep, and the time was not noted with the write, nobody
+// would know that the clock was ahead. Once a second is often enough, and the row changes
+// only when the noted time is more than skew behind.
 func (s *Store) noteTime(ctx context.Context, t *tx) (noted int64, err error) {
 	now := ms(s.now())
 	if last := s.noted.Load(); last <= now && now < last+1000 {
@@ -80,6 +84,7 @@ func (s *Store) noteTime(ctx context.Context, t *tx) (noted int64, err error) {
 	return now, err
 }
 
-// later is the moment after a time from now, for what is put off. Callers say for
-// how long: their own clock may have been set since they looked at it.
+// later is the moment that lies "after" from now, in milliseconds, for what is put off.
+// Callers give a duration and not a moment, because the clock may have been set since
+// they looked.
 func (s *Store) later(after time.Duration) int64 { return ms(s.now().Add(after)) }

@@ -12,8 +12,8 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// The clock ran an hour ahead, and is right again, here or at the next start:
-// what was put off until a moment of the wrong one is due now, not in an hour.
+// The clock ran an hour ahead and is right again, in the same process or after a restart.
+// What was put off until a moment of the wrong clock is due now, not in an hour.
 func TestWhatAClockPutOffThatRanAhead(t *testing.T) {
 	t.Parallel()
 	for name, of := range map[string]struct{ swept, restart bool }{
@@ -47,7 +47,7 @@ func TestWhatAClockPutOffThatRanAhead(t *testing.T) {
 					t.Fatal(err)
 				}
 				if _, err := s.ClaimPost(t.Context(), surfaces()[1], time.Minute); err != nil {
-					t.Fatal(err) // its writer dies
+					t.Fatal(err) // its writer dies after this
 				}
 				if _, err := s.Receive(t.Context(), store.Delivery{GUID: "g", Event: "push", Body: []byte("{}"), ReceivedAt: c.Now()}); err != nil {
 					t.Fatal(err)
@@ -63,7 +63,7 @@ func TestWhatAClockPutOffThatRanAhead(t *testing.T) {
 					t.Fatal(err)
 				}
 				if _, ok, err := s.ClaimChore(t.Context(), "chore", time.Minute); err != nil || !ok {
-					t.Fatal(ok, err) // it dies
+					t.Fatal(ok, err) // the process that has the chore dies after this
 				}
 
 				c.Advance(-time.Hour)
@@ -99,7 +99,7 @@ func TestWhatAClockPutOffThatRanAhead(t *testing.T) {
 	}
 }
 
-// What was said by a clock that ran ahead does not keep the next words waiting.
+// Words that a clock that ran ahead has dated do not keep the next words waiting.
 func TestNextWordsAfterAClockThatRanAhead(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -125,8 +125,8 @@ func TestNextWordsAfterAClockThatRanAhead(t *testing.T) {
 	})
 }
 
-// A bucket that is said to rest for an hour, and a pause of that length, were
-// written by a wrong clock: the claim itself does not wait for them.
+// A bucket that rests for an hour, and a pause of an hour, were written by a wrong clock:
+// the claim itself does not wait for them.
 func TestDeadlinesBeyondTheirMaximum(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -138,13 +138,13 @@ func TestDeadlinesBeyondTheirMaximum(t *testing.T) {
 			t.Errorf("denied, it waits %v", wait)
 		}
 		c.Advance(-time.Hour)
-		nothing(t, s) // but for tokens, which come back
+		nothing(t, s) // only tokens are missing, and they come back
 		c.Advance(time.Second)
 		settle(t, s, claim(t, s), badCredentials)
 		c.Advance(-time.Hour)
 		claim(t, s)
 		c.Advance(-time.Hour)
-		claim(t, s) // the lease of the last one
+		claim(t, s) // its lease is the last thing to put right
 	})
 }
 

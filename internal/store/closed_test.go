@@ -8,8 +8,8 @@ import (
 	"github.com/purgebot/purgebot/internal/store"
 )
 
-// The status of a deployment that failed is ended by the next one that succeeds,
-// by what was said: in whatever context, and though no push is known.
+// The status of a deployment that failed ends with the next one that succeeds. The store
+// finds it by what was said, in any context, even if no push is known.
 func TestFailedDeploymentsAreClosed(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -36,7 +36,7 @@ func TestFailedDeploymentsAreClosed(t *testing.T) {
 			}
 		}
 		e = told("next", "success", 9)
-		commit(t, s, store.Move{Env: e, To: e.Desired}) // its rules name nothing
+		commit(t, s, store.Move{Env: e, To: e.Desired}) // the commit's rules do not name the environment
 		for _, sha := range []string{"failure", "error"} {
 			p, err := s.ClaimPost(t.Context(), "status/77/"+sha+"/purge/old name", time.Minute)
 			if err != nil || p.State != "success" || p.Words != carries {

@@ -14,26 +14,27 @@ import (
 type Command struct {
 	RepoID  int64
 	Comment int64
-	Number  int   // of the pull request
-	Person  int64 // GitHub's id of the account
-	Login   string
-	At      time.Time // when the comment was made
+	Number  int       // of the pull request
+	Person  int64     // GitHub's id of the account
+	Login   string    // of the same account; it is not stored
+	At      time.Time // when the comment was made, by GitHub's clock
 
-	// The environment and the head whose rules and files it goes by; empty
-	// until BindCommand.
+	// The environment, and the head whose rules and files the command goes by. Both are
+	// empty until BindCommand.
 	Environment string
 	SHA         string
 
 	Outcome string // "" while it is under way
 }
 
-// limited is the outcome of a command over the limit.
+// limited is the outcome of a command over the rate.
 const limited = "too many"
 
-// BeginCommand notes a command, and says nothing yet: who may not ask gets no
-// more than a refusal. One that is known already comes back as it stands. Where the person asks for more in
-// this repository than the rate allows, the outcome is set and the only answer
-// is the reaction confused.
+// BeginCommand notes a command. It does not react yet: a person who may not ask gets no
+// more than a refusal. A command that is known already comes back as it stands, so a job
+// that runs twice goes on with the first run's result. If the person asks for more in
+// this repository than the rate allows, the outcome is set, and the only answer is the
+// reaction "confused".
 func (s *Store) BeginCommand(ctx context.Context, c Command, rate Rate) (Command, error) {
 	err := s.write(ctx, func(t *tx) error {
 		n, err := t.exec(ctx, `INSERT INTO command (repo_id, comment_id, number, person, at) VALUES ($1,$2,$3,$4,$5)
@@ -44,7 +45,8 @@ func (s *Store) BeginCommand(ctx context.Context, c Command, rate Rate) (Command
 		if n == 0 {
 			err := t.row(ctx, `SELECT environment, sha, outcome FROM command WHERE repo_id = $1 AND comment_id = $2`,
 				c.RepoID, c.Comment).Scan(&c.Environment, &c.SHA, &c.Outcome)
-			if c.Outcome == OutcomeSetAside { // it is replayed
+			// Its delivery was set aside and is replayed: the command is under way again.
+			if c.Outcome == OutcomeSetAside {
 				c.Outcome = ""
 			}
 			return err
@@ -66,7 +68,7 @@ func (s *Store) BeginCommand(ctx context.Context, c Command, rate Rate) (Command
 	return c, nil
 }
 
-// Acknowledge wants the reaction eyes: the command of somebody who may is under
+// Acknowledge wants the reaction "eyes": the person may ask, and the command is under
 // way.
 func (s *Store) Acknowledge(ctx context.Context, c Command) error {
 	err := s.write(ctx, func(t *tx) error { return react(ctx, t, c, "eyes", "eyes", "") })
@@ -76,8 +78,9 @@ func (s *Store) Acknowledge(ctx context.Context, c Command) error {
 	return nil
 }
 
-// BindCommand binds a command to the head of an environment's branch, and
-// gives what it is bound to: at a second handling that of the first.
+// BindCommand binds a command to the head of an environment's branch, and returns what it
+// is bound to. A second handling gets what the first one bound: the branch may have moved
+// since, and one comment must not purge by two commits.
 func (s *Store) BindCommand(ctx context.Context, c Command, environment, sha string) (Command, error) {
 	err := s.write(ctx, func(t *tx) error {
 		return t.row(ctx, `UPDATE command SET environment = CASE WHEN sha = '' THEN $3 ELSE environment END,
@@ -91,30 +94,31 @@ func (s *Store) BindCommand(ctx context.Context, c Command, environment, sha str
 	return c, nil
 }
 
-// Answer is what a command is answered. It is stored in the transaction of
-// what the command did, and only once.
+// Answer is the answer to a command. It is stored once only, in the transaction of what
+// the command did.
 type Answer struct {
 	Command
 	Outcome  string      // for the log and the record; never empty
-	Reaction string      // rocket or confused; "": as the purge ends
-	PurgeID  string      // that the reply, and a reaction without a word, speak for; "": none
-	Asks     ledger.Asks // what is to be looked at after that purge
+	Reaction string      // rocket or confused; "": what the end of the purge calls for
+	PurgeID  string      // the purge that the reply, and a reaction without a word, speak for; "": none
+	Asks     ledger.Asks // what to look at after that purge
 
-	// Words are the reply, in Markdown; what stands before the purge's own
-	// words where there is one. Without both there is no reply.
+	// Words are the reply, in Markdown; if there is a purge, they stand before the
+	// purge's own words. Without words and without a purge there is no reply.
 	Words string
-	// Denies says that the person may not ask. Each hears it so often an hour in a
-	// repository, and nobody where GitHub's limits are near.
+	// Denies says that the person may not ask. One person hears that only deniedMost
+	// times an hour in a repository, and not at all where GitHub's limits are near.
 	Denies bool
-	// Once makes the reply the only one of this name on the pull request.
+	// Once makes the reply the only one of this name on the pull request; "": the
+	// comment's id is the name.
 	Once string
 }
 
-// ErrAnswered says that a command was answered already: nothing was done.
+// ErrAnswered says that a command was answered before: nothing was done.
 var ErrAnswered = errors.New("the command was answered already")
 
-// Answer answers a command that changed nothing. It reports false where it
-// was answered already.
+// Answer answers a command that changed nothing. It reports false if the command was
+// answered before.
 func (s *Store) Answer(ctx context.Context, a Answer) (fresh bool, err error) {
 	err = s.write(ctx, func(t *tx) error {
 		fresh, err = s.answer(ctx, t, a)
@@ -126,9 +130,10 @@ func (s *Store) Answer(ctx context.Context, a Answer) (fresh bool, err error) {
 	return fresh, nil
 }
 
-// OpenManual opens a planned purge that a comment asked for, or holds it, and
-// answers the comment. Where it was answered already the planned purge is
-// thrown away and ErrAnswered returned.
+// OpenManual opens a planned purge that a comment asked for, or holds it, and answers the
+// comment, in one transaction. If the comment was answered before, OpenManual throws the
+// planned purge away and returns ErrAnswered. So a comment that is handled twice purges
+// once.
 func (s *Store) OpenManual(ctx context.Context, purge string, hold bool, a Answer) error {
 	a.PurgeID = purge
 	fresh := false
@@ -156,7 +161,9 @@ func (s *Store) OpenManual(ctx context.Context, purge string, hold bool, a Answe
 	return nil
 }
 
-// answer settles a command and wants its reply and its reaction.
+// answer settles a command, and wants its reply and its reaction. fresh is false if the
+// command has an outcome already. A command that was set aside may be answered once more,
+// with any other outcome.
 func (s *Store) answer(ctx context.Context, t *tx, a Answer) (fresh bool, err error) {
 	n, err := t.exec(ctx, `UPDATE command SET outcome = $3, purge_id = $4 WHERE repo_id = $1 AND comment_id = $2 AND outcome IN ('', $5) AND outcome <> $3`,
 		a.RepoID, a.Comment, a.Outcome, a.PurgeID, OutcomeSetAside)
@@ -186,15 +193,15 @@ func (s *Store) answer(ctx context.Context, t *tx, a Answer) (fresh bool, err er
 // deniedMost is how many refusals an hour one person hears in one repository.
 const deniedMost = 5
 
-// deniedWithin counts a person's commands in a repository that were denied within
-// a time before one of them, and itself.
+// deniedWithin counts a person's commands in a repository that were denied, this one
+// included, since a time before this one.
 func deniedWithin(ctx context.Context, t *tx, c Command, d time.Duration) (n int, err error) {
 	err = t.row(ctx, `SELECT COUNT(*) FROM command WHERE repo_id = $1 AND person = $2 AND at > $3 AND outcome IN ('denied', 'unlisted', $4)`,
 		c.RepoID, c.Person, ms(c.At.Add(-d)), limited).Scan(&n)
 	return n, err
 }
 
-// reply wants a reply. One that is there already stays as it is.
+// reply wants a reply. A reply of that name that exists already stays as it is.
 func reply(ctx context.Context, t *tx, a Answer) error {
 	name := a.Once
 	if name == "" {
@@ -206,7 +213,8 @@ func reply(ctx context.Context, t *tx, a Answer) error {
 	})
 }
 
-// react wants a reaction: content, or what the end of a purge calls for.
+// react wants a reaction: content, or, where content is "", what the end of a purge calls
+// for.
 func react(ctx context.Context, t *tx, c Command, name, content, purge string) error {
 	return want(ctx, t, Post{
 		Surface: fmt.Sprintf("%s/%d/%d/%s", ReactionPost, c.RepoID, c.Comment, name), RepoID: c.RepoID,
@@ -214,6 +222,7 @@ func react(ctx context.Context, t *tx, c Command, name, content, purge string) e
 	})
 }
 
+// want makes a surface, unless one of its name exists.
 func want(ctx context.Context, t *tx, p Post) error {
 	n, err := t.exec(ctx, `INSERT INTO post (surface, repo_id, env_id, sha, context, purge_id, state, words, at, version, number, comment_id)
 		VALUES ($1,$2,'','','',$3,$4,$5,0,1,$6,$7) ON CONFLICT (surface) DO NOTHING`,
@@ -224,15 +233,14 @@ func want(ctx context.Context, t *tx, p Post) error {
 	return err
 }
 
-// PullRequest is the pull request whose comment asked for a purge, or that was
-// merged as the commit that was deployed; 0 where that is not known, or not any
-// more.
+// PullRequest is the number of the pull request whose comment asked for a purge, or that
+// was merged as the deployed commit; 0 if that is not known, or is not known any more.
 func (s *Reader) PullRequest(ctx context.Context, p ledger.Purge) (number int, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		if p.Cause != ledger.CauseComment {
 			return t.row(ctx, `SELECT COALESCE(MAX(number), 0) FROM merged WHERE repo_id = $1 AND sha = $2`, p.RepoID, p.To.SHA).Scan(&number)
 		}
-		// Later commands acted on it.
+		// The first command made the purge; later ones acted on it.
 		return t.row(ctx, `SELECT COALESCE(MIN(number), 0) FROM command WHERE repo_id = $1 AND purge_id = $2
 			AND at = (SELECT MIN(at) FROM command WHERE repo_id = $1 AND purge_id = $2)`, p.RepoID, p.ID).Scan(&number)
 	})

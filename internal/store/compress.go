@@ -7,22 +7,25 @@ import (
 )
 
 const (
-	// packWindow is how far back the compression looks. It, not the size of
-	// what is packed, is what an encoder needs of memory.
+	// packWindow is how far back the compression looks, in bytes. It decides how much
+	// memory an encoder needs; the size of what is packed does not.
 	packWindow = 256 << 10
 
-	// unpackedMost is more than anything that was ever packed.
+	// unpackedMost is more than anything that was ever packed, in bytes. It bounds the
+	// memory that a damaged row can take.
 	unpackedMost = 64 << 20
 )
 
-// compressor packs what is kept for long. Its encoders and decoders are used
-// again: making one costs more than packing a webhook's body. It starts
-// nothing, and is safe for concurrent use.
+// compressor packs what is kept for long. It uses its encoder and decoder again and
+// again: making one costs more than packing a webhook's body. It starts no goroutine and
+// is safe for concurrent use.
 type compressor struct {
 	enc *zstd.Encoder
 	dec *zstd.Decoder
 }
 
+// newCompressor makes a compressor. Decoder concurrency 0 means one decoder for each
+// processor.
 func newCompressor() (*compressor, error) {
 	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(packWindow), zstd.WithLowerEncoderMem(true))
 	if err != nil {

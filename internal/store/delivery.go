@@ -10,15 +10,15 @@ import (
 
 // Delivery is a webhook delivery as it was received.
 type Delivery struct {
-	GUID       string
-	Event      string
-	RepoID     int64  // whose it is: GitHub's id of the repository; 0: of none
-	Person     int64  // likewise of whoever asks for something by it; 0: it asks for nothing
-	Body       []byte // JSON
-	ReceivedAt time.Time
-	At         time.Time // the same by GitHub's clock; zero: not known
+	GUID       string    // GitHub's id of the delivery
+	Event      string    // GitHub's name of the event
+	RepoID     int64     // GitHub's id of the repository that it is about; 0: of none
+	Person     int64     // GitHub's id of the person who asks for something by it; 0: it asks for nothing
+	Body       []byte    // JSON
+	ReceivedAt time.Time // by this server's clock
+	At         time.Time // the same moment by GitHub's clock; zero: not known
 	HandledAt  time.Time // zero: not yet
-	Outcome    string    // what it came to, for the operator; "": not yet
+	Outcome    string    // what became of it, for the operator; "": not handled yet
 }
 
 // Delivery reads a delivery back.
@@ -42,7 +42,8 @@ func (s *Reader) Delivery(ctx context.Context, guid string) (Delivery, error) {
 	return d, nil
 }
 
-// Handled closes a delivery; outcome says in a word or two what became of it.
+// Handled closes a delivery. outcome says in a word or two what became of it. If a loss
+// of power undoes this, the delivery is handled once more, which changes nothing.
 func (s *Store) Handled(ctx context.Context, guid, outcome string) error {
 	return s.writeSoon(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, `UPDATE delivery SET handled_at = $2, outcome = $3 WHERE guid = $1`,
@@ -51,12 +52,13 @@ func (s *Store) Handled(ctx context.Context, guid, outcome string) error {
 	})
 }
 
-// SeeRepository notes a repository as a delivery describes it, and returns
-// what is known of it: the moment it was first heard of stays.
+// SeeRepository notes a repository as a delivery describes it, and returns what is known
+// of it. A delivery may lack the installation or the default branch: then the known one
+// stays. The earliest moment at which it was heard of stays too.
 func (s *Store) SeeRepository(ctx context.Context, r ledger.Repository) (ledger.Repository, error) {
 	known, err := s.Repository(ctx, r.ID)
 	if err == nil && saysNothingNew(known, r) {
-		return known, nil // as nearly every delivery: no write for it
+		return known, nil // as for nearly every delivery: no write for it
 	}
 	err = s.writeSoon(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, `INSERT INTO repo (id, owner, name, installation, default_branch, first_seen_at)
@@ -78,7 +80,8 @@ func (s *Store) SeeRepository(ctx context.Context, r ledger.Repository) (ledger.
 	return r, nil
 }
 
-// saysNothingNew tells whether noting r would leave what is known as it is.
+// saysNothingNew reports whether noting r would leave what is known as it is. It must
+// agree with the UPDATE of SeeRepository.
 func saysNothingNew(known, r ledger.Repository) bool {
 	return known.Gone == "" && known.Owner == r.Owner && known.Name == r.Name &&
 		(r.Installation == 0 || r.Installation == known.Installation) &&
@@ -95,6 +98,7 @@ func (s *Reader) Repository(ctx context.Context, id int64) (r ledger.Repository,
 	return r, err
 }
 
+// repository is Repository in a transaction.
 func repository(ctx context.Context, t *tx, id int64) (ledger.Repository, error) {
 	r := ledger.Repository{ID: id}
 	var seen, compared int64

@@ -10,9 +10,9 @@ import (
 	"github.com/purgebot/purgebot/internal/store"
 )
 
-// What must outlive the machine's power is on disk when it returns; what is
-// done again otherwise, and River's own, does not wait. A write that fails or
-// whose time is over leaves no other behaviour behind.
+// What must survive a loss of the machine's power is on disk when the write returns. What
+// would otherwise be done again, and River's own writes, do not wait. A write that fails,
+// or whose time is over, leaves the connection as it was.
 func TestWhichCommitsWaitForTheDisk(t *testing.T) {
 	want := map[string][4]string{
 		"sqlite":   {"2", "2", "1", "1"}, // FULL, FULL, NORMAL, NORMAL

@@ -10,6 +10,7 @@ import (
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
+// environmentColumns are the columns that scanEnvironment reads.
 const environmentColumns = `id, repo_id, name, live_sha, live_deploy, live_status, live_began, live_at,
 	desired_sha, desired_deploy, desired_status, desired_began, desired_at, due_at, fault, seq`
 
@@ -34,8 +35,8 @@ func (s *Reader) Environment(ctx context.Context, id string) (e ledger.Environme
 	return e, nil
 }
 
-// FindEnvironment reads an environment by its name, which compares without
-// case. ErrNotFound: nothing was ever heard of it.
+// FindEnvironment reads an environment by its name, which compares without case.
+// ErrNotFound: nothing was ever heard of it.
 func (s *Reader) FindEnvironment(ctx context.Context, repo int64, name string) (e ledger.Environment, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		e, err = findEnvironment(ctx, t, repo, name)
@@ -49,9 +50,13 @@ func findEnvironment(ctx context.Context, t *tx, repo int64, name string) (ledge
 		WHERE repo_id = $1 AND name_folded = $2`, repo, fold(name)))
 }
 
+// fold gives the spelling by which names without case are compared, as stored in
+// name_folded.
 func fold(name string) string { return strings.ToLower(name) }
 
-// ensureEnvironment finds or makes an environment and locks its row.
+// ensureEnvironment finds or makes an environment and locks its row until the transaction
+// ends: DO UPDATE locks it even where the name is the same. So two facts about one
+// environment are weighed one after the other.
 func (s *Store) ensureEnvironment(ctx context.Context, t *tx, repo int64, name string) (ledger.Environment, error) {
 	_, err := t.exec(ctx, `INSERT INTO environment (id, repo_id, name, name_folded) VALUES ($1,$2,$3,$4)
 		ON CONFLICT (repo_id, name_folded) DO UPDATE SET name = excluded.name`,
@@ -62,11 +67,11 @@ func (s *Store) ensureEnvironment(ctx context.Context, t *tx, repo int64, name s
 	return findEnvironment(ctx, t, repo, name)
 }
 
-// Desire notes a deployment status and, if it is a success that GitHub
-// recorded after the one desired so far, moves desired to it, not to be
-// planned before due. It reports whether desired moved; a fact that is known
-// already moves nothing. A success that another overtakes before it is planned
-// is noted: see Overtaken.
+// Desire notes a deployment status. If it is a success that GitHub recorded after the one
+// desired so far, desired moves to it and is not planned before due. Desire reports
+// whether desired moved. A fact that is known already moves nothing, so a webhook that
+// comes twice is harmless. A success that another one overtakes before it is planned is
+// noted: see Overtaken.
 func (s *Store) Desire(ctx context.Context, repo int64, name string, d ledger.Deploy, due time.Time) (e ledger.Environment, moved bool, err error) {
 	return s.desire(ctx, repo, name, d, due, func(t *tx, env string) error {
 		t.enqueue(ReconcileJob{EnvID: env})
@@ -74,21 +79,24 @@ func (s *Store) Desire(ctx context.Context, repo int64, name string, d ledger.De
 	})
 }
 
-// DesireHere is Desire where the caller reconciles what moved: nobody else is
-// woken. If the caller dies first, the sweep wakes it, 15 s later.
+// DesireHere is Desire for a caller that reconciles at once: no job is enqueued. If the
+// caller dies first, the sweep wakes the environment 15 s later.
 func (s *Store) DesireHere(ctx context.Context, repo int64, name string, d ledger.Deploy, due time.Time) (e ledger.Environment, moved bool, err error) {
 	return s.desire(ctx, repo, name, d, due, func(t *tx, env string) error {
+		// The sweep wakes a row once rung_at lies wakeAgain in the past: here that is in
+		// 15 s.
 		const mine = 15 * time.Second
 		_, err := t.exec(ctx, `UPDATE environment SET rung_at = $2 WHERE id = $1`, env, ms(s.now().Add(mine-wakeAgain)))
 		return err
 	})
 }
 
-// desire is Desire; hear has whoever is to reconcile hear of it. A status that is
-// known already counts anew where GitHub recorded it later: a run may be run again
+// desire is Desire. hear wakes the job that reconciles. A status that is known already
+// counts as new if GitHub recorded it later than the known one: a run can be run again
 // under its id.
 func (s *Store) desire(ctx context.Context, repo int64, name string, d ledger.Deploy, due time.Time, hear func(t *tx, env string) error) (e ledger.Environment, moved bool, err error) {
 	err = s.write(ctx, func(t *tx) error {
+		// Set anew: the transaction may run more than once.
 		moved = false
 		if e, err = s.ensureEnvironment(ctx, t, repo, name); err != nil {
 			return err
@@ -105,6 +113,7 @@ func (s *Store) desire(ctx context.Context, repo int64, name string, d ledger.De
 			}
 			fresh = n == 1
 		}
+		// Other states are only noted: closeCarried reads them.
 		if d.State != "success" {
 			return nil
 		}
@@ -134,8 +143,8 @@ func (s *Store) desire(ctx context.Context, repo int64, name string, d ledger.De
 	return e, moved, nil
 }
 
-// Creator is the login of whoever made a deployment status in an environment;
-// "" if the ledger does not know the status.
+// Creator is the login of the author of a deployment status in an environment; "" if the
+// ledger does not know the status.
 func (s *Reader) Creator(ctx context.Context, env string, status int64) (login string, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return missing(t.row(ctx, `SELECT creator FROM deploy WHERE env_id = $1 AND status_id = $2`, env, status).Scan(&login))
@@ -146,6 +155,8 @@ func (s *Reader) Creator(ctx context.Context, env string, status int64) (login s
 	return login, err
 }
 
+// saveEnvironment writes an environment whose row the transaction has locked. It clears
+// the backing off. woken becomes rung_at: freshWake where a job is enqueued with it.
 func saveEnvironment(ctx context.Context, t *tx, e ledger.Environment, woken int64) error {
 	return affected(t.exec(ctx, `UPDATE environment SET live_sha = $2, live_deploy = $3, live_status = $4, live_at = $5,
 		desired_sha = $6, desired_deploy = $7, desired_status = $8, desired_at = $9, due_at = $10, fault = $11, seq = $12,
@@ -160,9 +171,9 @@ func (s *Reader) Lived(ctx context.Context, env, sha string) (lived bool, err er
 	return s.has(ctx, `SELECT 1 FROM lived WHERE env_id = $1 AND sha = $2`, env, sha)
 }
 
-// Tree reads the listing that was remembered last for an environment, of its
-// live commit or of one before: any is a shortcut to what changed since.
-// ErrNotFound: none is remembered.
+// Tree reads the listing that was remembered last for an environment: of its live commit
+// or of an earlier one. Either serves as a shortcut to what changed since. ErrNotFound:
+// none is remembered.
 func (s *Reader) Tree(ctx context.Context, env string) (listing []byte, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return missing(t.row(ctx, `SELECT listing FROM tree WHERE env_id = $1`, env).Scan(&listing))
@@ -172,14 +183,14 @@ func (s *Reader) Tree(ctx context.Context, env string) (listing []byte, err erro
 
 // Rules is the rules file of one commit.
 type Rules struct {
-	SHA    string
+	SHA    string // the commit
 	Path   string // "": the commit has none
-	Source []byte
+	Source []byte // as it is in the repository
 }
 
-// LiveRules reads the rules file that was remembered of a live commit: that of
-// an environment, or, if env is empty, of the one in the repository that moved
-// last. ErrNotFound: none is remembered of what is live.
+// LiveRules reads the rules file that was remembered of a live commit: that of an
+// environment, or, if env is "", of the environment in the repository whose live commit
+// is the newest. ErrNotFound: none is remembered of a commit that is live now.
 func (s *Reader) LiveRules(ctx context.Context, repo int64, env string) (r Rules, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		var packed []byte
@@ -193,8 +204,9 @@ func (s *Reader) LiveRules(ctx context.Context, repo int64, env string) (r Rules
 	return r, err
 }
 
-// Authority reads the last good rules file of a repository's default branch.
-// ErrNotFound: none was seen.
+// Authority reads the last good rules file of a repository's default branch: while a
+// broken one is there, who may deploy and what triggers stay as they were. ErrNotFound:
+// no good one was seen.
 func (s *Store) Authority(ctx context.Context, repo int64) (r Rules, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		var packed []byte
@@ -217,6 +229,7 @@ func (s *Store) RememberAuthority(ctx context.Context, repo int64, r Rules) erro
 	})
 }
 
+// rememberRules notes the rules file of a commit that goes live; nil changes nothing.
 func (s *Store) rememberRules(ctx context.Context, t *tx, env string, r *Rules) error {
 	if r == nil {
 		return nil
@@ -227,11 +240,14 @@ func (s *Store) rememberRules(ctx context.Context, t *tx, env string, r *Rules) 
 	return err
 }
 
-// SeePush notes that a branch moved. It reports false for a push that another
-// delivery told before: the same fact under another id changes nothing.
+// SeePush notes that a branch moved. It reports false for a push that another delivery
+// told before: the same fact under another delivery id changes nothing. For the same
+// delivery, handled again, it reports true again.
 func (s *Store) SeePush(ctx context.Context, p ledger.Push) (fresh bool, err error) {
 	err = s.writeSoon(ctx, func(t *tx) error {
 		var first string
+		// The update sets guid to itself: RETURNING gives nothing for a row that DO
+		// NOTHING skips.
 		err := t.row(ctx, `INSERT INTO push (repo_id, branch, before_sha, after_sha, at, guid) VALUES ($1,$2,$3,$4,$5,$6)
 			ON CONFLICT (repo_id, branch, before_sha, after_sha, at) DO UPDATE SET guid = push.guid RETURNING guid`,
 			p.RepoID, p.Branch, p.Before, p.After, ms(p.At), p.Delivery).Scan(&first)
@@ -241,9 +257,9 @@ func (s *Store) SeePush(ctx context.Context, p ledger.Push) (fresh bool, err err
 	return fresh, err
 }
 
-// PushOf reads the push that brought a commit: the last one to a branch, else
-// the last one to any. A branch that was made from the commit brought nothing,
-// and counts only where no other push did.
+// PushOf reads the push that brought a commit: the last one to the given branch, else the
+// last one to any branch. A branch that was created from the commit brought nothing. It
+// counts only if there is no other push.
 func (s *Reader) PushOf(ctx context.Context, repo int64, sha, branch string) (p ledger.Push, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		p, err = pushOf(ctx, t, repo, sha, branch)
@@ -252,6 +268,7 @@ func (s *Reader) PushOf(ctx context.Context, repo int64, sha, branch string) (p 
 	return p, err
 }
 
+// pushOf is PushOf in a transaction.
 func pushOf(ctx context.Context, t *tx, repo int64, sha, branch string) (ledger.Push, error) {
 	all, err := pushesOf(ctx, t, repo, sha, branch)
 	if err == nil && len(all) == 0 {
@@ -263,8 +280,8 @@ func pushOf(ctx context.Context, t *tx, repo int64, sha, branch string) (ledger.
 	return all[0], nil
 }
 
-// pushesOf lists the pushes that moved a branch to a commit, the one that
-// brought it first: see PushOf.
+// pushesOf lists the pushes that moved a branch to a commit, in the order of PushOf. A
+// push that creates a branch has a "before" of zeros only, and comes last.
 func pushesOf(ctx context.Context, t *tx, repo int64, sha, branch string) (all []ledger.Push, err error) {
 	err = t.each(ctx, func(r row) error {
 		p := ledger.Push{RepoID: repo, After: sha}
@@ -279,13 +296,16 @@ func pushesOf(ctx context.Context, t *tx, repo int64, sha, branch string) (all [
 	return all, err
 }
 
-// SetFault makes an environment's planning wait: words says why, in public,
-// and becomes the pending status of the desired commit. A newer desired
-// commit, or the operator's mending, plans anew.
+// SetFault makes an environment's planning wait. words says why, in public words, and
+// becomes the pending status of the desired commit. A newer desired commit plans again,
+// and so does a fix of the operator's. If the environment moved since e was read,
+// SetFault changes nothing.
+//
+// seq stays as it is: a fault does not make another plan invalid.
 func (s *Store) SetFault(ctx context.Context, e ledger.Environment, context, words string) error {
 	err := s.write(ctx, func(t *tx) error {
 		n, err := t.exec(ctx, `UPDATE environment SET fault = $3 WHERE id = $1 AND seq = $2`, e.ID, e.Seq, words)
-		if err != nil || n == 0 { // moved on meanwhile: its own job speaks
+		if err != nil || n == 0 { // it moved on meanwhile: the job of that move speaks
 			return err
 		}
 		return s.announce(ctx, t, Announcement{
@@ -299,10 +319,11 @@ func (s *Store) SetFault(ctx context.Context, e ledger.Environment, context, wor
 	return nil
 }
 
-// AnyRepository stands for all of them.
+// AnyRepository stands for all repositories, in Faulty.
 const AnyRepository = 0
 
-// Faulty lists the environments of a repository whose planning waits.
+// Faulty lists the ids of a repository's environments whose planning waits because of a
+// fault.
 func (s *Reader) Faulty(ctx context.Context, repo int64) (envs []string, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		envs, err = t.texts(ctx, `SELECT id FROM environment WHERE ($1 = 0 OR repo_id = $1) AND fault <> ''`, repo)
@@ -311,7 +332,7 @@ func (s *Reader) Faulty(ctx context.Context, repo int64) (envs []string, err err
 	return envs, err
 }
 
-// Wake enqueues the jobs of environments.
+// Wake enqueues the reconcile jobs of environments.
 func (s *Store) Wake(ctx context.Context, envs ...string) error {
 	return s.write(ctx, func(t *tx) error {
 		for _, id := range envs {
@@ -331,7 +352,8 @@ func (s *Store) EnsureEnvironment(ctx context.Context, repo int64, name string) 
 	return e, err
 }
 
-// RepositoryOf gives the repository of an environment; 0: there is none.
+// RepositoryOf gives the id of an environment's repository; 0: there is no such
+// environment.
 func (s *Store) RepositoryOf(ctx context.Context, env string) (repo int64, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error { return r.Scan(&repo) }, `SELECT repo_id FROM environment WHERE id = $1`, env)

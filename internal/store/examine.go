@@ -15,9 +15,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Examine looks, without changing anything, at whether purgebot can work with
-// a database, and tells what it found in public words. The error is in public
-// words too, with what to do, and holds no part of a password.
+// Examine looks, without changing anything, at whether purgebot can work with a database.
+// It says what it found in public words. The error is in public words too, says what to
+// do, and holds no part of a password.
 func Examine(ctx context.Context, address string) (found string, err error) {
 	if path, ok := strings.CutPrefix(address, "sqlite:"); ok {
 		return examineFile(ctx, strings.TrimPrefix(path, "//"))
@@ -25,9 +25,9 @@ func Examine(ctx context.Context, address string) (found string, err error) {
 	return examinePostgres(ctx, address)
 }
 
-// examineFile reads a SQLite file as one that nobody changes: otherwise SQLite
-// would make files beside it. One that a server has open is changed, and has
-// them already.
+// examineFile opens a SQLite file as immutable: otherwise SQLite would make files beside
+// it. A file that a server has open does change, so it is opened as read-only; the files
+// beside it are there already (FILE-shm shows that).
 func examineFile(ctx context.Context, path string) (string, error) {
 	folder := filepath.Dir(path)
 	switch info, err := os.Stat(folder); {
@@ -66,10 +66,11 @@ func examineFile(ctx context.Context, path string) (string, error) {
 	})
 }
 
+// schemaVersion reads how many steps a schema has, and how many a program must know for
+// it.
 const schemaVersion = `SELECT COUNT(*), COALESCE(MAX(works), 0) FROM schema_version`
 
-// examined puts into words which schema a database has. version reads how many
-// steps it has and how many a program must know.
+// examined says in words which schema a database has. version reads schemaVersion.
 func examined(engine string, made bool, version func(...any) error) (string, error) {
 	if !made {
 		return engine + ", its tables are made at the first start", nil
@@ -87,9 +88,9 @@ func examined(engine string, made bool, version func(...any) error) (string, err
 	return fmt.Sprintf("%s, schema %d", engine, have), nil
 }
 
-// examinePostgres looks for what would stop the first start, and writes nothing:
-// a standby, a read-only session, no schema, or none that the user may make tables
-// in. Each is told with the statement that mends it.
+// examinePostgres looks for what would stop the first start, and writes nothing: a
+// standby, a read-only connection, no schema, or no schema in which the user may make
+// tables. Each is told with the statement that fixes it.
 func examinePostgres(ctx context.Context, address string) (string, error) {
 	cfg, err := postgresConfig(address)
 	if err != nil {
@@ -120,13 +121,13 @@ func examinePostgres(ctx context.Context, address string) (string, error) {
 	return examined("postgres", made, func(into ...any) error { return conn.QueryRow(ctx, schemaVersion).Scan(into...) })
 }
 
-// place is a database's address without user and password.
+// place is a database's address without the user and the password.
 func place(cfg *pgx.ConnConfig) string {
 	return fmt.Sprintf("PostgreSQL at %s, database %s", net.JoinHostPort(cfg.Host, fmt.Sprint(cfg.Port)), cfg.Database)
 }
 
-// Explain puts an error of a database that can't be opened into public words,
-// with what to do. What the driver says is left out: it may quote the address.
+// Explain says in public words why a database can't be opened, and what to do. It leaves
+// out what the driver says, because that may quote the address with the password.
 func Explain(address string, err error) error {
 	if e, ok := errors.AsType[*SchemaError](err); ok {
 		return e
@@ -142,7 +143,7 @@ func Explain(address string, err error) error {
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return postgresWords(at, user, e)
 	}
-	words := strings.ToLower(err.Error()) // read, never shown
+	words := strings.ToLower(err.Error()) // matched below, never shown
 	var dns *net.DNSError
 	switch {
 	case errors.As(err, &dns):
@@ -159,7 +160,7 @@ func Explain(address string, err error) error {
 	return fmt.Errorf("%s does not answer: check host, port and network", at)
 }
 
-// postgresWords goes by the SQLSTATE:
+// postgresWords explains a SQLSTATE:
 // https://www.postgresql.org/docs/current/errcodes-appendix.html
 func postgresWords(at, user string, e *pgconn.PgError) error {
 	switch e.Code {
@@ -187,6 +188,7 @@ func postgresWords(at, user string, e *pgconn.PgError) error {
 	return fmt.Errorf("%s refuses what purgebot asks of it (SQLSTATE %s): PostgreSQL's log says why", at, e.Code)
 }
 
+// fileWords explains why a SQLite file can't be used.
 func fileWords(path string, err error) error {
 	switch why := unavailable(err); why {
 	case whyDamaged:

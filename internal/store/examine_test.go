@@ -11,7 +11,7 @@ import (
 	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
-// Whoever looks changes nothing: no file, no table.
+// Examine changes nothing: it makes no file and no table.
 func TestExamineChangesNothing(t *testing.T) {
 	names := func(folder string) (all []string) {
 		entries, err := os.ReadDir(folder)
@@ -34,7 +34,7 @@ func TestExamineChangesNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		examine(t, address, "sqlite, schema ") // beside a server
+		examine(t, address, "sqlite, schema ") // while a server has the file open
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -62,7 +62,8 @@ func examine(t *testing.T, address, want string) {
 	}
 }
 
-// What hinders is said in our words, with what to do, and no password.
+// What would stop a start is told in our own words, with what to do and without the
+// password.
 func TestExamineSaysWhatToDo(t *testing.T) {
 	folder := t.TempDir()
 	text := filepath.Join(folder, "text")

@@ -59,8 +59,8 @@ func (r recording) row(ctx context.Context, query string, args ...any) row {
 	return r.querier.row(ctx, query, args...)
 }
 
-// queueQueries lets a queue go through everything that can happen to it, and
-// gives every query that this took.
+// queueQueries takes a queue through everything that can happen to it, and returns every
+// query that this took.
 func queueQueries(t *testing.T, s *Store, now *time.Time) map[string]bool {
 	t.Helper()
 	ctx := t.Context()
@@ -83,7 +83,7 @@ func queueQueries(t *testing.T, s *Store, now *time.Time) map[string]bool {
 		return p
 	}
 	claim := func() *Request {
-		for range 5 { // requests of which nothing is left come to nothing
+		for range 5 { // a request with nothing left sends nothing
 			if r, _, err := s.Claim(ctx, "", purger.URL); err != nil {
 				t.Fatal(err)
 			} else if r != nil {
@@ -163,8 +163,8 @@ func queueQueries(t *testing.T, s *Store, now *time.Time) map[string]bool {
 	return rec.queries
 }
 
-// No query of the queue reads a whole table of targets or requests, and no
-// pruning any large table, however many rows there are.
+// No query of the queue reads a whole table of targets or requests, and no pruning reads
+// any large table as a whole, however many rows there are.
 func TestQueriesUseIndexes(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
 		now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
@@ -199,6 +199,8 @@ func TestQueriesUseIndexes(t *testing.T) {
 	})
 }
 
+// explainPostgres has PostgreSQL explain every query of the queue on a database of its
+// own, and fails for each that reads a large table as a whole.
 func explainPostgres(t *testing.T, server string) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	ctx := t.Context()
@@ -224,8 +226,8 @@ func explainPostgres(t *testing.T, server string) {
 		t.Fatal(err)
 	}
 	defer mine.Close(context.Background())
-	// With sequential scans as dear as can be, one in the plan means that no
-	// index serves: whatever the statistics are, with a million rows too.
+	// With sequential scans made as expensive as possible, one in the plan means that no
+	// index serves, whatever the statistics are. The same then holds for a million rows.
 	if _, err := mine.Exec(ctx, "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan"); err != nil {
 		t.Fatal(err)
 	}

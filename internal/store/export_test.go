@@ -22,7 +22,7 @@ func openFile(t *testing.T, now func() time.Time) *Store {
 	return s
 }
 
-// Unavailable is trouble, for the tests outside.
+// Unavailable is unavailable, for the tests outside the package.
 func Unavailable(err error) string { return unavailable(err) }
 
 // Jobs counts the jobs of a kind that were ever enqueued.
@@ -33,9 +33,8 @@ func (s *Store) Jobs(ctx context.Context, kind string) (n int, err error) {
 	return n, err
 }
 
-// Waits tells whether a write's commit waits for the disk, as the database
-// itself says within the transaction: by write, writeFirst and writeSoon, and
-// last by what River does on its own.
+// Waits tells whether a commit waits for the disk, as the database itself says within the
+// transaction: for write, writeFirst, writeSoon, and last for what River does on its own.
 func (s *Store) Waits(ctx context.Context) (all [4]string, err error) {
 	setting := map[string]string{"sqlite": `SELECT CAST(synchronous AS TEXT) FROM pragma_synchronous`, "postgres": `SELECT current_setting('synchronous_commit')`}[s.name()]
 	for i, write := range []func(context.Context, func(*tx) error) error{s.write, s.writeFirst, s.writeSoon} {
@@ -52,7 +51,7 @@ func (s *Store) Waits(ctx context.Context) (all [4]string, err error) {
 	return all, err
 }
 
-// Write is a write in whose midst something happens.
+// Write is a write in the middle of which something happens.
 func (s *Store) Write(ctx context.Context, midst func()) error {
 	return s.write(ctx, func(t *tx) error {
 		midst()
@@ -61,8 +60,8 @@ func (s *Store) Write(ctx context.Context, midst func()) error {
 	})
 }
 
-// Measured is an engine that knows how many rows one write touched at most,
-// and how long one took.
+// Measured is an engine that keeps the most rows that one write touched, and the longest
+// time that one took.
 type Measured struct {
 	engine
 	mu      sync.Mutex
@@ -77,7 +76,7 @@ func Measure(s *Store) *Measured {
 	return m
 }
 
-// Reset forgets what was Measured, and gives it.
+// Reset returns what was Measured, and forgets it.
 func (m *Measured) Reset() (rows int64, longest time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -107,7 +106,7 @@ func (m *Measured) writeSoon(ctx context.Context, f func(*tx) error) error {
 	return m.engine.writeSoon(ctx, m.around(f))
 }
 
-// counted counts the rows that changes touch and that queries give.
+// counted counts the rows that changes touch and that queries return.
 type counted struct {
 	querier
 	rows int64
@@ -123,7 +122,7 @@ func (c *counted) each(ctx context.Context, f func(row) error, query string, arg
 	return c.querier.each(ctx, func(r row) error { c.rows++; return f(r) }, query, args...)
 }
 
-// failing is an engine whose writes fail after some.
+// failing is an engine whose writes fail after a number of them.
 type failing struct {
 	engine
 	after int
@@ -137,7 +136,7 @@ func (f *failing) write(ctx context.Context, do func(*tx) error) error {
 	return f.engine.write(ctx, do)
 }
 
-// Break lets all writes fail but the next few. What it gives mends that.
+// Break lets all writes fail except the next few. The function that it returns ends that.
 func (s *Store) Break(after int, err error) (mend func()) {
 	f := &failing{engine: s.engine, after: after, err: err}
 	s.engine = f
@@ -157,14 +156,14 @@ func (s *Store) Leftovers(ctx context.Context) (waiting, planned int, err error)
 	return waiting, planned, err
 }
 
-// Bounds of one write, for the tests outside.
+// Bounds of one write, for the tests outside the package.
 const (
 	Chunk         = chunk
 	RejudgeAtOnce = rejudgeAtOnce
 	MarkedAtOnce  = markedAtOnce
 )
 
-// Between runs something once, before the first statement that has some text.
+// Between runs something once, before the first statement that contains a text.
 func (s *Store) Between(text string, do func()) {
 	s.engine = &between{engine: s.engine, text: text, do: do}
 }
@@ -192,8 +191,8 @@ func (b betweening) each(ctx context.Context, f func(row) error, query string, a
 	return b.querier.each(ctx, f, query, args...)
 }
 
-// Used is how many bytes of a SQLite file hold anything, as if the words had been
-// written and the jobs done that wait for a runner.
+// Used is how many bytes of a SQLite file hold anything. It counts as if the words had
+// been written and the jobs done that wait for a runner.
 func (s *Store) Used(ctx context.Context) (n int64, err error) {
 	err = s.write(ctx, func(t *tx) error {
 		return t.execs(ctx, `DELETE FROM river_job`, `DELETE FROM river_notification`,
@@ -208,8 +207,8 @@ func (s *Store) Used(ctx context.Context) (n int64, err error) {
 	return n, err
 }
 
-// TellPauses tells of many pauses in one transaction: for each that it began
-// and that it is over.
+// TellPauses tells of many pauses in one transaction, for each that it began and that it
+// ended.
 func (s *Store) TellPauses(ctx context.Context, from, to int64) error {
 	return s.write(ctx, func(t *tx) error {
 		for id := from; id < to; id++ {

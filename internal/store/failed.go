@@ -14,9 +14,9 @@ type FailedPurge struct {
 	Repository string // OWNER/NAME, as last heard of
 }
 
-// Failed lists purges that a retry may free targets of, by their ids, those
-// after one: such as are still open, or ended at a time or later. A target that
-// was refused since that time is of one of them.
+// Failed lists purges that a retry may free targets of, in the order of their ids, those
+// after an id, at most limit of them. They are still open, or ended at since or later. A
+// target that was refused since then belongs to one of them.
 func (s *Reader) Failed(ctx context.Context, since time.Time, after string, limit int) (purges []FailedPurge, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
@@ -35,9 +35,10 @@ func (s *Reader) Failed(ctx context.Context, since time.Time, after string, limi
 	return purges, nil
 }
 
-// Refused tells for what reasons targets of a purge were refused, each as the
-// target keeps it, and how many for each, in no order. Akamai's reasons name an
-// object, so that there may be as many as targets.
+// Refused calls tell with each reason for which targets of a purge were refused, as the
+// targets keep it, and with how many they are. The order is undefined. Akamai's reasons
+// name an object, so there may be as many reasons as targets: that is why it does not
+// return them all.
 func (s *Reader) Refused(ctx context.Context, purge string, tell func(reason string, n int)) error {
 	err := s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {

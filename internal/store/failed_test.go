@@ -14,7 +14,7 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// names gives of each purge what it was planned as, and its repository.
+// names gives, for each purge, what it was planned as, and its repository.
 func names(failed []store.FailedPurge, as map[string]string) (got []string) {
 	for _, p := range failed {
 		got = append(got, as[p.ID]+" "+p.Repository)
@@ -79,8 +79,8 @@ func TestFailedListsWhatWasRefusedSince(t *testing.T) {
 	})
 }
 
-// A retry for a reason frees what was refused for it and nothing else, of more
-// targets than one transaction judges.
+// A retry for a reason frees what was refused for that reason and nothing else, also when
+// there are more targets than one transaction judges.
 func TestRetryForAReason(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()

@@ -9,10 +9,10 @@ import (
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
-// overtake closes the held purges of deployments that a move leaves behind.
-// One whose every object goes out with the move's own purge is cancelled:
-// nothing of it is left to do. Any other stays held, since what it holds is as
-// stale as before, and is waited for no longer.
+// overtake closes the held purges of deployments that a move leaves behind. A purge whose
+// every object goes out with the move's own purge is cancelled: nothing of it is left to
+// do. Any other one stays held, because what it holds is as stale as before; only its
+// status waits no longer.
 func (s *Store) overtake(ctx context.Context, t *tx, m Move, covered []string) error {
 	held, err := t.texts(ctx, heldBefore, m.Env.ID, m.To.SHA, string(ledger.CauseComment))
 	if err != nil {
@@ -31,11 +31,15 @@ func (s *Store) overtake(ctx context.Context, t *tx, m Move, covered []string) e
 	return nil
 }
 
+// heldBefore lists the held purges of an environment that deployments of other commits
+// made, in the order in which they are locked. A person's purge is not overtaken.
 const heldBefore = `SELECT id FROM purge WHERE env_id = $1 AND state = 'held' AND cause <> $3 AND to_sha <> $2 ORDER BY id`
 
-// covered lists the held purges of which a move's purge sends all that they
-// would. What a purge that is planned or held has to send changes only by
-// what makes it another: this is read before the move, some targets at a time.
+// covered lists the held purges that a move's purge covers: it sends all that they would
+// send. It runs before the move's transaction, a part at a time, because it may compare
+// very many targets. The result stays true: the targets of a purge that is planned or
+// held change only by an act that is about to open or end it. A move's purge that is
+// itself held sends nothing yet and covers none.
 func (s *Store) covered(ctx context.Context, m Move) (covered []string, err error) {
 	if m.Purge == nil || m.Hold {
 		return nil, nil
@@ -57,10 +61,11 @@ func (s *Store) covered(ctx context.Context, m Move) (covered []string, err erro
 	return covered, err
 }
 
-// comparedAtOnce bounds one comparison of the targets of two purges.
+// comparedAtOnce is how many targets one query of covers compares.
 const comparedAtOnce = 5000
 
-// covers reports whether a purge sends all that a held one would.
+// covers reports whether a purge sends all that a held one would. A delete covers an
+// invalidation of the same object; only a delete covers a delete.
 func (s *Store) covers(ctx context.Context, planned, held string) (covers bool, err error) {
 	for next := int64(0); next >= 0 && err == nil; {
 		err = s.read(ctx, func(t *tx) error {
@@ -73,6 +78,7 @@ func (s *Store) covers(ctx context.Context, planned, held string) (covers bool, 
 				planned, held, from, comparedAtOnce).Scan(&rows, &next, &missed); err != nil {
 				return err
 			}
+			// One object that is not covered settles it; so does the last page.
 			if covers = missed == 0; !covers || rows < comparedAtOnce {
 				next = -1
 			}
@@ -82,6 +88,8 @@ func (s *Store) covers(ctx context.Context, planned, held string) (covers bool, 
 	return covers, err
 }
 
+// cover cancels a held purge that another one covers. If it was released meanwhile, it
+// stays as it is.
 func (s *Store) cover(ctx context.Context, t *tx, id, words string) error {
 	n, err := t.exec(ctx, purgeState().change(ledger.Covered, `closed = $2, done_at = $3`, `id = $1`), id, words, ms(s.now()))
 	if err != nil || n == 0 { // released meanwhile
@@ -90,9 +98,9 @@ func (s *Store) cover(ctx context.Context, t *tx, id, words string) error {
 	return s.turned(ctx, t, id)
 }
 
-// closeHeld closes a held purge. One that waits for its origin goes out by
-// itself, whatever is deployed meanwhile: what it purges is in no other's
-// difference.
+// closeHeld ends the waiting of a held purge's status; the purge stays held. A purge that
+// waits for its origin is left alone: it goes out by itself, whatever is deployed
+// meanwhile, because what it purges is in no other purge's difference.
 func (s *Store) closeHeld(ctx context.Context, t *tx, id, words string) error {
 	n, err := t.exec(ctx, `UPDATE purge SET closed = $2, version = version + 1 WHERE id = $1 AND state = 'held'
 		AND NOT EXISTS (SELECT 1 FROM proof WHERE purge_id = $1 AND state = 'origin')`, id, words)
@@ -102,8 +110,8 @@ func (s *Store) closeHeld(ctx context.Context, t *tx, id, words string) error {
 	return s.changed(ctx, t, id)
 }
 
-// CloseHeld closes the held purges that were planned before a moment: they
-// stay held, and their statuses wait no longer. words says why, in public.
+// CloseHeld ends the waiting of the statuses of held purges that were planned before a
+// moment. The purges stay held. words says why, in public words.
 func (s *Store) CloseHeld(ctx context.Context, before time.Time, words string) error {
 	err := s.write(ctx, func(t *tx) error {
 		held, err := t.texts(ctx, `SELECT id FROM purge WHERE state = 'held' AND closed = '' AND created_at < $1 ORDER BY id`, ms(before))

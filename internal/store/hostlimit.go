@@ -10,10 +10,12 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// untried begins the reason of a target that was not tried.
+// untried begins the reason of a target that was not tried. act.go finds these targets by
+// it.
 const untried = "not tried"
 
-// host is what is known of an object's host in the purge that it is of.
+// host is what is known of the host of an object that Akamai named, in one of the purges
+// that want the object: the first by id.
 func (x *settling) host(ctx context.Context, named string) (purger.Host, error) {
 	var purge string
 	err := missing(x.t.row(ctx, `SELECT purge_id FROM target WHERE `+ofRequest+` AND state = 'claimed' AND object = $2
@@ -24,8 +26,10 @@ func (x *settling) host(ctx context.Context, named string) (purger.Host, error) 
 	return x.hostOf(ctx, purge, named)
 }
 
-// hostOf counts what became of a purge's objects of one host. A retry counts
-// anew: it takes the request away from what it frees.
+// hostOf counts what became of one purge's objects of one host. A retry begins the count
+// anew: it clears request_id of the targets that it frees, and only targets with a
+// request are counted. Refusals of another account do not count, since each account may
+// purge other hosts.
 func (x *settling) hostOf(ctx context.Context, purge, named string) (h purger.Host, err error) {
 	if x.r.Kind != purger.URL {
 		return h, nil
@@ -35,7 +39,7 @@ func (x *settling) hostOf(ctx context.Context, purge, named string) (h purger.Ho
 		return h, nil //nolint:nilerr // nothing is known of it
 	}
 	if its, err := x.t.has(ctx, `SELECT 1 FROM purge WHERE id = $1 AND account = $2`, purge, x.r.Account); err != nil || !its {
-		return h, err // it moved: the other account may well purge this
+		return h, err // the purge moved: the other account may be allowed to purge this host
 	}
 	starts := object.Beginnings(named)
 	args := append([]any{purge, x.r.Account}, anys(starts)...)
@@ -48,12 +52,15 @@ func (x *settling) hostOf(ctx context.Context, purge, named string) (h purger.Ho
 		args...).Scan(&h.Alone); err != nil {
 		return h, err
 	}
+	// An acceptance since the purge was opened counts, in any purge of the account. skew
+	// allows for another replica's clock.
 	h.Accepted, err = x.t.has(ctx, `SELECT 1 FROM host WHERE name = $2
 		AND accepted_at >= (SELECT opened_at FROM purge WHERE id = $1) - $3`, purge, own(host, x.r.Account), skew.Milliseconds())
 	return h, err
 }
 
-// welcome notes the hosts of what was accepted.
+// welcome notes when the hosts of accepted objects were last accepted, in sorted order so
+// that two settlings can't deadlock.
 func (x *settling) welcome(ctx context.Context) error {
 	if x.r.Kind != purger.URL {
 		return nil
@@ -73,9 +80,10 @@ func (x *settling) welcome(ctx context.Context) error {
 	return nil
 }
 
-// limitHost fails what a purge still has of an object's host that is over its
-// limit: in chunks, each a transaction, which are looked for before. Where that breaks
-// off, the next refusal of the host goes on.
+// limitHost fails what a purge still has of a host that is over its limit. It works in
+// chunks: it looks for targets in a read, outside the lock, and fails them in a
+// transaction, which checks the limit again. If it breaks off, the next refusal of the
+// host goes on.
 func (s *Store) limitHost(ctx context.Context, r *Request, purge, named, reason string) error {
 	x := settling{Store: s, r: r}
 	starts := object.Beginnings(named)
@@ -92,6 +100,8 @@ func (s *Store) limitHost(ctx context.Context, r *Request, purge, named, reason 
 		if err != nil || len(seqs) == 0 {
 			return err
 		}
+		// The next look starts behind this chunk: a target that is being sent stays as it
+		// is, and would be found for ever.
 		from++
 		overLimit := false
 		err = s.writeSoon(ctx, func(t *tx) (err error) {
@@ -108,8 +118,9 @@ func (s *Store) limitHost(ctx context.Context, r *Request, purge, named, reason 
 	}
 }
 
-// setAside fails those of some targets of a host that are not being sent, if
-// the host is over its limit, and reports whether it is.
+// setAside fails those of the given targets that are not being sent, if the host is over
+// its limit, and reports whether it is. A target in a request that is being sent is left
+// to Akamai's answer.
 func (x *settling) setAside(ctx context.Context, purge, named, reason string, seqs []any) (overLimit bool, err error) {
 	h, err := x.hostOf(ctx, purge, named)
 	if err != nil || !h.OverLimit() {
@@ -136,8 +147,8 @@ func (x *settling) setAside(ctx context.Context, purge, named, reason string, se
 	return true, x.progress(ctx, x.t, purge, ended{failed: failed, untried: failed, reason: reason, done: x.b.now})
 }
 
-// begins is the condition that an object, in lower case, begins with one of n
-// parameters. A "/" is thought behind it: a host may stand alone.
+// begins is the condition that an object, in lower case, begins with one of n parameters.
+// A "/" is added to the object, because a host may stand alone.
 func begins(from, n int) string {
 	var b strings.Builder
 	for i := range n {

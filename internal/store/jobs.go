@@ -26,10 +26,10 @@ type ReconcileJob struct {
 // Kind names the job in River.
 func (ReconcileJob) Kind() string { return "reconcile" }
 
-// PurgeJob sends the next request of an account, of a kind of object.
+// PurgeJob sends the next request of an account and a kind of object.
 type PurgeJob struct {
-	Objects string `json:"objects"`           // url, tag or cpcode
-	Account string `json:"account,omitempty"` // as stored
+	Objects string `json:"objects"`           // the kind: url, tag or cpcode
+	Account string `json:"account,omitempty"` // as stored: "" is the default one
 }
 
 // Kind names the job in River.
@@ -43,9 +43,9 @@ type ReportJob struct {
 // Kind names the job in River.
 func (ReportJob) Kind() string { return "report" }
 
-// maxAttempts bounds River's own retries, of jobs that could not even reach
-// the database. What GitHub or Akamai hold up is put off on its own row, and
-// the sweep wakes it: no job's end is the end of what it was enqueued for.
+// maxAttempts is how often River tries a job that could not even reach the database. What
+// GitHub or Akamai hold up is put off on its own row, and the sweep wakes it. So the end
+// of a job is never the end of what it was enqueued for.
 const maxAttempts = 25
 
 // Enqueue enqueues one job.

@@ -7,15 +7,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// statementTime bounds one statement. The slowest takes far less; what takes
-// this long waits for a server or a network that is gone.
+// statementTime is how long one statement may take. Even the slowest takes far less. A
+// statement that takes this long waits for a server or a network that is gone.
 const statementTime = 10 * time.Second
 
-// limit ends every statement that takes too long, River's too, which sets no
-// time: without it, a connection that some firewall has forgotten keeps its
-// caller for ever. It is a tracer because that alone sees them all.
+// limit ends every statement that takes longer than statementTime. That includes River's,
+// which sets no time. Without it, a connection that a firewall has forgotten keeps its
+// caller for ever. It is a tracer because only a tracer sees all statements.
 type limit struct{}
 
+// limitKey is the key of the function that ends a statement's context.
 type limitKey struct{}
 
 // TraceQueryStart implements pgx.QueryTracer.

@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// A replica that froze in the middle of a transaction, as a paused virtual
-// machine does, gives its locks up in time for the others to go on within the
-// 15 s that are promised.
+// A replica that freezes in the middle of a transaction, as a paused virtual machine
+// does, loses its locks in time for the others to go on within the promised 15 s.
 func TestFrozenReplicaGivesItsLocksUp(t *testing.T) {
 	server := os.Getenv("PURGEBOT_TEST_POSTGRES")
 	if server == "" {

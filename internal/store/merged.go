@@ -13,12 +13,12 @@ import (
 type Merged struct {
 	RepoID int64
 	Number int
-	Branch string // that it was merged into
-	SHA    string // that it was merged as
-	At     time.Time
+	Branch string    // the branch that it was merged into
+	SHA    string    // the commit as which it was merged
+	At     time.Time // when the merge was noted
 }
 
-// SeeMerged notes a pull request that was merged.
+// SeeMerged notes a merged pull request. Told again, it keeps the first time.
 func (s *Store) SeeMerged(ctx context.Context, m Merged) error {
 	err := s.writeSoon(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, `INSERT INTO merged (repo_id, number, branch, sha, at) VALUES ($1,$2,$3,$4,$5)
@@ -32,8 +32,8 @@ func (s *Store) SeeMerged(ctx context.Context, m Merged) error {
 	return nil
 }
 
-// NotLive lists the pull requests that were merged into a branch since a
-// moment and were not announced in an environment, the newest first.
+// NotLive lists the pull requests that were merged into a branch at or after a moment and
+// were not announced in an environment, the newest first, at most limit of them.
 func (s *Reader) NotLive(ctx context.Context, e ledger.Environment, branch string, since time.Time, limit int) (all []Merged, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
@@ -51,11 +51,13 @@ func (s *Reader) NotLive(ctx context.Context, e ledger.Environment, branch strin
 	return all, err
 }
 
+// livePrefix begins the names of the comments that say that a pull request is live. The
+// number and the environment's id follow.
 func livePrefix(repo int64) string { return fmt.Sprintf("%s/%d/", LivePost, repo) }
 
-// tellPulls has the comments speak for a purge that say of pull requests that
-// they are live: of those that it carries, and of those that went live with
-// its commit before.
+// tellPulls gives comments on merged pull requests to a purge, which they say is live:
+// those of the pull requests that it carries, and those that went live earlier with the
+// same commit. One that is new has version 0, so that the update below makes it due once.
 func (s *Store) tellPulls(ctx context.Context, t *tx, e ledger.Environment, sha string, numbers []int, purge string) error {
 	for _, number := range numbers {
 		name := livePrefix(e.RepoID) + strconv.Itoa(number) + "/" + e.ID

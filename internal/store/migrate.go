@@ -21,22 +21,26 @@ var schema1 string
 //go:embed schema2.sql
 var schema2 string
 
-// step is one step of the schema. A released step is never changed.
+// step is one step of the schema. A released step is never changed: databases have it
+// already.
 type step struct {
 	statements string
-	// works is how many steps a program has to know at least to work with the
-	// schema after this one: those of the release before. That one runs beside
-	// a new one while replicas are replaced, and one may go back to it. So a
-	// step only adds: tables, indexes, columns with a default.
+	// works is how many steps a program must know at least to work with the schema after
+	// this step. It is the number of steps of the release before, because that release
+	// runs beside the new one while replicas are replaced, and an operator may go back to
+	// it. So a step only adds: tables, indexes, and columns with a default.
 	works int
 }
 
+// migrations are the steps in order. A new one is added at the end.
 func migrations() []step { return []step{{schema1, 1}, {schema2, 1}} }
 
-// migrateLock is the key of PostgreSQL's advisory lock: replicas that start
+// migrateLock is the key of PostgreSQL's advisory lock. By it, replicas that start
 // together migrate one after the other.
 const migrateLock = 7_382_044_911
 
+// migrate brings the file's schema up to date. A second process that starts waits at the
+// first statement: the transaction is immediate.
 func (e *sqliteEngine) migrate(ctx context.Context) error {
 	// modernc's transactions are immediate: a second starter waits here.
 	if err := e.write(ctx, func(t *tx) error { return applySchema(ctx, t, migrations()) }); err != nil {
@@ -45,12 +49,13 @@ func (e *sqliteEngine) migrate(ctx context.Context) error {
 	return migrateJobs[*sql.Tx](ctx, riversqlite.New(e.db))
 }
 
-// migrate takes turns with other replicas that start at the same moment, by a lock
-// that ends with its session. No statement of it has a deadline: on a large
-// database a step may take minutes, and half of it would help nobody.
+// migrate takes turns with other replicas that start at the same moment, by a lock that
+// ends with the database connection that holds it. None of its statements has a deadline:
+// on a large database a step may take minutes, and half of a step helps nobody. That is
+// why it uses a pool of its own.
 func (e *postgresEngine) migrate(ctx context.Context) error {
 	cfg := e.pool.Config()
-	cfg.ConnConfig.Tracer = nil // a step, or another's, may take its time
+	cfg.ConnConfig.Tracer = nil // the tracer ends slow statements, see limit; a step, or another replica's, may take its time
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return err
@@ -72,12 +77,12 @@ func (e *postgresEngine) migrate(ctx context.Context) error {
 	return migrateJobs[pgx.Tx](ctx, riverpgxv5.New(pool))
 }
 
-// SchemaError says that a newer release made the schema, and that this program
-// can't work with it.
+// SchemaError says that a newer release made the schema, and that this program can't work
+// with it.
 type SchemaError struct {
 	Have  int // steps that the schema has
-	Works int // steps that a program has to know for it
-	Known int // steps that this one knows
+	Works int // steps that a program must know to work with it
+	Known int // steps that this program knows
 }
 
 func (e *SchemaError) Error() string {
@@ -85,9 +90,10 @@ func (e *SchemaError) Error() string {
 		"start the newer release again, or the one before it, or go back to a backup", e.Have, e.Works, e.Known)
 }
 
-// applySchema makes the steps that a database lacks, all of them or none. It needs
-// no way back: the release before works on what the new one made, as each step
-// says by what it takes to work.
+// applySchema makes the steps that a database lacks, all of them or none: the caller's
+// transaction covers them. There is no way back and none is needed, because the release
+// before works on what the new one made (see step.works). A statement ends with ";" at
+// the end of a line, so the schema files have no such ending inside a statement.
 func applySchema(ctx context.Context, t *tx, steps []step) error {
 	if _, err := t.exec(ctx, `CREATE TABLE IF NOT EXISTS schema_version (version BIGINT PRIMARY KEY, works BIGINT NOT NULL)`); err != nil {
 		return err
@@ -115,6 +121,7 @@ func applySchema(ctx context.Context, t *tx, steps []step) error {
 	return nil
 }
 
+// migrateJobs brings River's own tables up to date.
 func migrateJobs[T any](ctx context.Context, driver riverdriver.Driver[T]) error {
 	m, err := rivermigrate.New(driver, nil)
 	if err != nil {

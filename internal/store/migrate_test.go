@@ -18,8 +18,8 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// databases runs a test on a database of each engine, with a way to do to it
-// what another release would.
+// databases runs a test on a database of each engine. exec does to the database what
+// another release would do.
 func databases(t *testing.T, test func(t *testing.T, url string, exec func(statements ...string))) {
 	t.Parallel()
 	t.Run("sqlite", func(t *testing.T) {
@@ -73,8 +73,8 @@ func nextRelease() []string {
 	}
 }
 
-// A program works on the schema of the release after its own, which may come
-// while it runs, and says no to the one after that.
+// A program works on the schema of the release after its own, even if that comes while it
+// runs. It refuses the schema of the release after that one.
 func TestTheNextReleasesSchema(t *testing.T) {
 	databases(t, func(t *testing.T, url string, exec func(...string)) {
 		running := open(t, url, nil)
@@ -97,7 +97,7 @@ func TestTheNextReleasesSchema(t *testing.T) {
 	})
 }
 
-// use does with a store what the whole trunk does.
+// use does with a store everything that a purge needs.
 func use(t *testing.T, s *store.Store, name string) {
 	t.Helper()
 	ctx := t.Context()

@@ -12,7 +12,7 @@ import (
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
-// NotifyJob tells a receiver the next thing.
+// NotifyJob tells one receiver its next event.
 type NotifyJob struct {
 	Receiver string `json:"receiver"`
 }
@@ -21,26 +21,27 @@ type NotifyJob struct {
 func (NotifyJob) Kind() string { return "notify" }
 
 const (
-	// noticeKept is how long a receiver is tried for, and noticesMost how much
-	// waits for one: then the oldest are dropped, and counted.
+	// noticeKept is how long a receiver is tried, and noticesMost is how many events wait
+	// for one. Beyond that the oldest are dropped and counted.
 	noticeKept  = 24 * time.Hour
 	noticesMost = 1000
 )
 
-// Notice is an event that one receiver is to be told, claimed.
+// Notice is an event that one receiver is to be told, and that this process has claimed.
 type Notice struct {
 	ledger.Event
 	Receiver string
-	Attempt  int           // above 1: the receiver may know it already
-	Missed   int           // events before it that the receiver was not told
-	Failures int           // in a row, to tell this receiver anything
+	Attempt  int           // from 1; above 1 the receiver may know the event already
+	Missed   int           // earlier events that this receiver was not told
+	Failures int           // attempts in a row that failed to tell this receiver anything
 	Wait     time.Duration // above 0: it is too early, and nothing is claimed
 
 	fence int64
 }
 
-// tell writes an event down for each receiver that hears it, in the transaction
-// that makes it true. Events of one subject are told in the order of place.
+// tell writes an event down for each receiver that hears it, in the transaction that
+// makes it true. If it were told after that, a process that dies between would lose it.
+// Events of one subject are told in the order of place.
 func (s *Store) tell(ctx context.Context, t *tx, e ledger.Event, subject string, place int64) error {
 	var hear []string
 	for _, r := range s.receivers() {
@@ -51,6 +52,7 @@ func (s *Store) tell(ctx context.Context, t *tx, e ledger.Event, subject string,
 	if len(hear) == 0 {
 		return nil
 	}
+	// Every transaction locks receivers in one order.
 	slices.Sort(hear)
 	now := s.now()
 	e.ID, e.At = s.ids.new(now), when(ms(now))
@@ -74,8 +76,8 @@ func (s *Store) tell(ctx context.Context, t *tx, e ledger.Event, subject string,
 	return nil
 }
 
-// boundNotices drops the oldest of what waits for a receiver where that is too
-// much. The receiver's row is locked first here as by who claims.
+// boundNotices drops the oldest events that wait for a receiver if there are too many.
+// The receiver's row is locked first, here by counting up "dropped", as ClaimNotice does.
 func boundNotices(ctx context.Context, t *tx, receiver string) error {
 	var waiting int
 	if err := t.row(ctx, `SELECT COUNT(*) FROM notice WHERE receiver = $1`, receiver).Scan(&waiting); err != nil || waiting <= noticesMost {
@@ -89,7 +91,8 @@ func boundNotices(ctx context.Context, t *tx, receiver string) error {
 	return err
 }
 
-// tellPurge tells what has come of a purge, if there is something to be told.
+// tellPurge writes down the event that a purge calls for, if any. Callers may ask after
+// any change: what was told is noted in the purge's own row, in the same transaction.
 func (s *Store) tellPurge(ctx context.Context, t *tx, id string) error {
 	if len(s.receivers()) == 0 {
 		return nil
@@ -110,8 +113,8 @@ func (s *Store) tellPurge(ctx context.Context, t *tx, id string) error {
 	return s.tellFresh(ctx, t, p, about)
 }
 
-// toldPurge reads a purge with the last event that was told of it, and the
-// name of its repository.
+// toldPurge reads a purge, the last event that was told of it, and the name of its
+// repository; about is nil if the repository is not known.
 func toldPurge(ctx context.Context, t *tx, id string) (p ledger.Purge, told ledger.EventKind, about []string, err error) {
 	var owner, name string
 	p, err = scanPurge(withMore{t.row(ctx, `SELECT `+purgeColumns+`, told,
@@ -124,8 +127,9 @@ func toldPurge(ctx context.Context, t *tx, id string) (p ledger.Purge, told ledg
 	return p, told, about, err
 }
 
-// tellFresh tells that pages are fresh again where earlier purges of the
-// environment had left some stale.
+// tellFresh tells that pages are fresh again, where an earlier purge of the environment
+// left some stale. Several such purges are one event, of the last that the update
+// returns.
 func (s *Store) tellFresh(ctx context.Context, t *tx, p ledger.Purge, about []string) error {
 	subject, place := "", int64(0)
 	if err := t.each(ctx, func(r row) error { return r.Scan(&subject, &place) },
@@ -136,8 +140,9 @@ func (s *Store) tellFresh(ctx context.Context, t *tx, p ledger.Purge, about []st
 	return s.tell(ctx, t, ledger.Event{Kind: ledger.EventMended, Repositories: about, Purge: &p}, subject, place)
 }
 
-// tellPause tells that a pause began, or ended by somebody's word or since its
-// time was over.
+// tellPause tells that a pause began or ended. by is who resumed; "": its time was over.
+// The event names the repositories that the pause's glob matches, and the glob itself: it
+// may match a repository that is not known yet.
 func (s *Store) tellPause(ctx context.Context, t *tx, kind ledger.EventKind, p Paused, by string) error {
 	if len(s.receivers()) == 0 {
 		return nil
@@ -156,6 +161,7 @@ func (s *Store) tellPause(ctx context.Context, t *tx, kind ledger.EventKind, p P
 			return err
 		}
 	}
+	// A pause ends after it began, so its two events have the places 0 and 1.
 	place := int64(0)
 	if kind == ledger.EventResumed {
 		place = 1
@@ -165,12 +171,15 @@ func (s *Store) tellPause(ctx context.Context, t *tx, kind ledger.EventKind, p P
 	}, "pause/"+strconv.FormatInt(p.ID, 10), place)
 }
 
-// ClaimNotice takes what a receiver is to be told next, for the length of a
-// lease: of each subject the first, and of those what was tried least.
-// ErrNotFound: there is nothing, or somebody else tells this receiver.
+// ClaimNotice takes what a receiver is to be told next, for the length of a lease. Only
+// the first event of each subject can be told; of those it takes the one with the fewest
+// tries, so that an event that the receiver does not take does not hold up the others.
+// ErrNotFound: there is nothing to tell, or another process tells this receiver. Events
+// that are too old are dropped and counted first.
 func (s *Store) ClaimNotice(ctx context.Context, receiver string, lease time.Duration) (n Notice, err error) {
 	none := false
 	err = s.write(ctx, func(t *tx) error {
+		// Set anew: the transaction may run more than once.
 		n, none = Notice{Receiver: receiver}, false
 		if err := s.lockRow(ctx, t, "receiver", "id", receiver); err != nil {
 			return err
@@ -198,6 +207,8 @@ func (s *Store) ClaimNotice(ctx context.Context, receiver string, lease time.Dur
 		if err != nil {
 			return err
 		}
+		// Too early: the receiver's row says until when, so that the sweep wakes it then
+		// and not before.
 		if next = max(next, own); next > ms(now) {
 			n.Wait = time.Duration(next-ms(now)) * time.Millisecond
 			_, err := t.exec(ctx, `UPDATE receiver SET next_at = $2 WHERE id = $1`, receiver, next)
@@ -206,6 +217,8 @@ func (s *Store) ClaimNotice(ctx context.Context, receiver string, lease time.Dur
 		if _, err := t.exec(ctx, `UPDATE receiver SET lease_until = $2, fence = $3 WHERE id = $1`, receiver, ms(now.Add(lease)), n.fence); err != nil {
 			return err
 		}
+		// The try counts from the claim on: if the process dies after the POST, the next
+		// attempt says that the receiver may know the event already.
 		if _, err := t.exec(ctx, `UPDATE notice SET tries = $3 WHERE receiver = $1 AND id = $2`, receiver, n.ID, n.Attempt); err != nil {
 			return err
 		}
@@ -220,7 +233,8 @@ func (s *Store) ClaimNotice(ctx context.Context, receiver string, lease time.Dur
 	return n, nil
 }
 
-// Told settles a claimed notice that its receiver took.
+// Told settles a claimed notice that its receiver took. It subtracts what this notice
+// told of missed events, not all: more may have been dropped since the claim.
 func (s *Store) Told(ctx context.Context, n Notice) error {
 	return s.settleNotice(ctx, n, `next_at = 0, tries = 0, dropped = dropped - $3`, int64(n.Missed), func(t *tx) error {
 		_, err := t.exec(ctx, `DELETE FROM notice WHERE receiver = $1 AND id = $2`, n.Receiver, n.ID)
@@ -229,8 +243,8 @@ func (s *Store) Told(ctx context.Context, n Notice) error {
 	})
 }
 
-// NotTold gives a claimed notice back, to be tried again after a time. Until then
-// the receiver is told nothing else.
+// NotTold gives a claimed notice back, to be tried again after a time. Until then the
+// receiver is told nothing else.
 func (s *Store) NotTold(ctx context.Context, n Notice, after time.Duration) error {
 	next := s.later(after)
 	return s.settleNotice(ctx, n, `tries = tries + 1, next_at = $3`, next, func(t *tx) error {
@@ -239,6 +253,8 @@ func (s *Store) NotTold(ctx context.Context, n Notice, after time.Duration) erro
 	})
 }
 
+// settleNotice ends a claim if it is still ours, by the fence, and then does the rest.
+// set may use $3, which is arg.
 func (s *Store) settleNotice(ctx context.Context, n Notice, set string, arg int64, then func(*tx) error) error {
 	err := s.writeSoon(ctx, func(t *tx) error {
 		ours, err := t.exec(ctx, `UPDATE receiver SET lease_until = 0, rung_at = 0, `+set+` WHERE id = $1 AND fence = $2`, n.Receiver, n.fence, arg)
@@ -253,7 +269,8 @@ func (s *Store) settleNotice(ctx context.Context, n Notice, set string, arg int6
 	return nil
 }
 
-// Hearings tells what is known of each installation's webhooks.
+// Hearings tells what is known of each installation's webhooks, by the deliveries that
+// Prune has kept. LAG gives the gap to the delivery before, for the longest silence.
 func (s *Reader) Hearings(ctx context.Context) (all []ledger.Hearing, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		all = nil
@@ -277,15 +294,14 @@ func (s *Reader) Hearings(ctx context.Context) (all []ledger.Hearing, err error)
 	return all, nil
 }
 
-// Silent notes whether an installation's webhooks stay away, and tells it where
-// that is new.
+// Silent notes whether an installation's webhooks stay away, and tells it if that is new.
 func (s *Store) Silent(ctx context.Context, silence ledger.Silence, silent bool) error {
 	return s.write(ctx, func(t *tx) error { return s.tellHearing(ctx, t, "silent", silence, silent) })
 }
 
-// Failing notes for which installations GitHub's list shows webhooks that did
-// not arrive, and how many, and tells it where that is new. It is over with the
-// next webhook that comes.
+// Failing notes for which installations GitHub's list shows webhooks that did not arrive,
+// and how many, and tells it if that is new. It is over when the installation has no such
+// webhook in the list and a webhook has arrived since.
 func (s *Store) Failing(ctx context.Context, failing map[int64]int) error {
 	if len(s.receivers()) == 0 {
 		return nil
@@ -317,9 +333,10 @@ func (s *Store) Failing(ctx context.Context, failing map[int64]int) error {
 	})
 }
 
-// tellHearing notes since when an installation's webhooks are silent or fail, and
-// tells it: once when that begins and once when it ends, by whichever replica
-// changes the row.
+// tellHearing notes since when an installation's webhooks are silent or failing, in the
+// column of that name. It tells it once when that begins and once when it ends: only the
+// replica whose UPDATE changes the row tells it. CAST gives PostgreSQL the parameter's
+// type.
 func (s *Store) tellHearing(ctx context.Context, t *tx, column string, silence ledger.Silence, unheard bool) error {
 	if len(s.receivers()) == 0 {
 		return nil

@@ -17,8 +17,8 @@ import (
 	"github.com/purgebot/purgebot/verify"
 )
 
-// told runs a test on each engine with a receiver that hears everything, and
-// one that hears only what fails of another repository.
+// told runs a test on each engine with two receivers: one hears everything, and one hears
+// only what fails in another repository.
 func told(t *testing.T, test func(t *testing.T, s *store.Store, c *clock)) {
 	t.Parallel()
 	for engine, url := range map[string]func(testing.TB) string{"sqlite": storetest.SQLite, "postgres": storetest.Postgres} {
@@ -41,7 +41,7 @@ func told(t *testing.T, test func(t *testing.T, s *store.Store, c *clock)) {
 	}
 }
 
-// noticed claims the next of what a receiver is to be told.
+// noticed claims the next event that a receiver is to be told.
 func noticed(t *testing.T, s *store.Store, receiver string) store.Notice {
 	t.Helper()
 	n, err := s.ClaimNotice(t.Context(), receiver, time.Minute)
@@ -51,7 +51,7 @@ func noticed(t *testing.T, s *store.Store, receiver string) store.Notice {
 	return n
 }
 
-// hears takes all that a receiver is to be told, a line each.
+// hears takes everything that a receiver is to be told, one line each.
 func hears(t *testing.T, s *store.Store, receiver string) (all []string) {
 	t.Helper()
 	for {
@@ -83,7 +83,8 @@ func wantHeard(t *testing.T, s *store.Store, want ...string) {
 	}
 }
 
-// Each event is written with what makes it true, once, and for whom it is.
+// Each event is written once, together with what makes it true, for those whom it
+// concerns.
 func TestEventsOfAPurge(t *testing.T) {
 	told(t, func(t *testing.T, s *store.Store, c *clock) {
 		e := environment(t, s, c.Now(), "a", 1, 10)
@@ -101,7 +102,7 @@ func TestEventsOfAPurge(t *testing.T) {
 		}
 		wantHeard(t, s, "failed acme/Site 2/1/0", "mended acme/Site 3/0/0")
 
-		// Held, refused by policy when it is released, and all of it.
+		// Held, and when it is released policy refuses all of it.
 		held := planFor(t, s, named(t, s, "staging", "b", 2, c.Now()), urls(2), ledger.CauseDeploy)
 		commit(t, s, store.Move{Env: named(t, s, "staging", "b", 2, c.Now()), To: ledger.Point{SHA: "b", Deploy: 2, Status: 2, At: c.Now()}, Purge: held, Hold: true, Context: "purge/staging"})
 		wantHeard(t, s, "held acme/Site 0/0/0")
@@ -136,8 +137,8 @@ func looked(t *testing.T, s *store.Store, c *clock, purge string, verdict verify
 	settleProof(t, s, store.ProofStep{Proof: p})
 }
 
-// Stale pages are told once, and that a later purge of the environment left
-// none stale.
+// Stale pages are told once. It is told as well that a later purge of the environment
+// left no page stale.
 func TestEventsOfAProof(t *testing.T) {
 	told(t, func(t *testing.T, s *store.Store, c *clock) {
 		proved := func(verdict verify.Verdict) {
@@ -170,7 +171,7 @@ func TestEventsOfAPause(t *testing.T) {
 	told(t, func(t *testing.T, s *store.Store, c *clock) {
 		pause(t, s, ledger.Pause{Scope: ledger.Scope{Repositories: "acme/b*"}})
 		wantHeard(t, s, "paused acme/b*,acme/blog")
-		pause(t, s, ledger.Pause{Scope: ledger.Scope{Repositories: "ACME/b*"}, All: true}) // takes the place of the first
+		pause(t, s, ledger.Pause{Scope: ledger.Scope{Repositories: "ACME/b*"}, All: true}) // the same scope in another spelling: takes the place of the first
 		resume(t, s, ledger.Scope{Repositories: "acme/b*"})
 		wantHeard(t, s, "paused ACME/b*,acme/blog", "resumed ACME/b*,acme/blog")
 		pause(t, s, ledger.Pause{Until: c.Now().Add(time.Hour)})
@@ -182,8 +183,8 @@ func TestEventsOfAPause(t *testing.T) {
 	})
 }
 
-// Events of one purge keep their order, whatever the clocks, and what a
-// receiver can't be told holds up no other purge's.
+// Events of one purge keep their order, whatever the clocks show. An event that a
+// receiver does not take holds up no other purge's events.
 func TestNoticesKeepTheirOrder(t *testing.T) {
 	told(t, func(t *testing.T, s *store.Store, c *clock) {
 		may := func(mapping.Target) string { return "" }
@@ -216,7 +217,7 @@ func TestNoticesKeepTheirOrder(t *testing.T) {
 		} else if err := s.Told(t.Context(), n); err != nil {
 			t.Fatal(err)
 		}
-		// Its process died after it was sent: it is sent once more, and says so.
+		// Its process died after the event was sent: it is sent once more, and says so.
 		again := noticed(t, s, "all")
 		if again.ID != first.ID || again.Attempt != 2 || again.Failures != 0 {
 			t.Errorf("%+v", again)
@@ -226,7 +227,7 @@ func TestNoticesKeepTheirOrder(t *testing.T) {
 		if third.ID != first.ID || third.Attempt != 3 {
 			t.Errorf("%+v", third)
 		}
-		if err := s.Told(t.Context(), again); err != nil { // it lost its claim
+		if err := s.Told(t.Context(), again); err != nil { // this process lost its claim
 			t.Fatal(err)
 		}
 		if err := s.NotTold(t.Context(), third, 0); err != nil {
@@ -236,8 +237,8 @@ func TestNoticesKeepTheirOrder(t *testing.T) {
 	})
 }
 
-// What a receiver is not told for a day, or what is more than it may have
-// waiting, is dropped, and the next that it is told says how much.
+// An event that a receiver was not told for a day is dropped, and so is what exceeds the
+// number that may wait for it. The next event that it is told says how many were dropped.
 func TestNoticesAreBounded(t *testing.T) {
 	told(t, func(t *testing.T, s *store.Store, c *clock) {
 		err := s.TellPauses(t.Context(), 0, 501)
@@ -261,7 +262,7 @@ func TestNoticesAreBounded(t *testing.T) {
 			t.Errorf("%d wait, %v", q.Notices, err)
 		}
 
-		pause(t, s, ledger.Pause{}) // and of a receiver that is gone
+		pause(t, s, ledger.Pause{}) // an event for a receiver that is gone as well
 		c.Advance(26 * time.Hour)
 		if err := s.Prune(t.Context(), time.Time{}, time.Time{}); err != nil {
 			t.Fatal(err)
@@ -272,7 +273,7 @@ func TestNoticesAreBounded(t *testing.T) {
 	})
 }
 
-// Installations are told unheard and heard again, once each, for either reason.
+// An installation is told as unheard, and as heard again, once each for either reason.
 func TestHearing(t *testing.T) {
 	told(t, func(t *testing.T, s *store.Store, c *clock) {
 		if _, err := s.SeeRepository(t.Context(), ledger.Repository{ID: repoID, Owner: "acme", Name: "Site", Installation: 5, FirstSeen: time.Unix(1, 0)}); err != nil {

@@ -20,15 +20,14 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// Place is an environment with the repository that it is of.
+// Place is an environment with its repository's name.
 type Place struct {
 	ledger.Environment
 	Repository string // OWNER/NAME, as last heard of
 }
 
-// Places lists the environments that anything was heard of, by the names of
-// repository and environment, at most limit of them. An empty name is any;
-// names compare without case.
+// Places lists the known environments by the names of repository and environment, at most
+// limit of them. An empty name matches any; names compare without case.
 func (s *Reader) Places(ctx context.Context, repository, environment string, limit int) (places []Place, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
@@ -47,12 +46,13 @@ func (s *Reader) Places(ctx context.Context, repository, environment string, lim
 	return places, nil
 }
 
-// withMore scans further columns behind those that a scan function knows.
+// withMore scans further columns that come after those that a scan function knows.
 type withMore struct {
 	row
 	more []any
 }
 
+// Scan implements row.
 func (a withMore) Scan(dest ...any) error { return a.row.Scan(append(dest, a.more...)...) }
 
 // prefixed puts a table's name before each of a list of columns.
@@ -69,10 +69,11 @@ func (s *Reader) PurgesOf(ctx context.Context, env string, limit int) ([]ledger.
 	return s.purges(ctx, `env_id = $1 AND state <> 'planning' ORDER BY seq DESC, id DESC LIMIT $2`, env, limit)
 }
 
-// heldForApproval is where a purge waits for a person, not for its origin.
+// heldForApproval is the condition of a purge that waits for a person, not for its
+// origin.
 const heldForApproval = `state = 'held' AND NOT EXISTS (SELECT 1 FROM proof WHERE proof.purge_id = purge.id AND proof.state = 'origin')`
 
-// HeldOf counts what needs approval in an environment, in all its purges.
+// HeldOf counts the targets that need approval in an environment, in all its purges.
 func (s *Reader) HeldOf(ctx context.Context, env string) (c ledger.Counts, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.row(ctx, `SELECT CAST(COALESCE(SUM(urls), 0) AS BIGINT), CAST(COALESCE(SUM(tags), 0) AS BIGINT), CAST(COALESCE(SUM(cpcodes), 0) AS BIGINT)
@@ -84,12 +85,12 @@ func (s *Reader) HeldOf(ctx context.Context, env string) (c ledger.Counts, err e
 	return c, nil
 }
 
-// Unended lists the purges that are open or held, in the order in which they
-// are served: people's first, then the oldest.
+// Unended lists the purges that are open or held: people's first, then the oldest.
 func (s *Reader) Unended(ctx context.Context, limit int) ([]ledger.Purge, error) {
 	return s.purges(ctx, `state IN ('open', 'held') ORDER BY lane, id LIMIT $1`, limit)
 }
 
+// purges lists the purges that where, with its ORDER BY and LIMIT, chooses.
 func (s *Reader) purges(ctx context.Context, where string, args ...any) (purges []ledger.Purge, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
@@ -104,7 +105,7 @@ func (s *Reader) purges(ctx context.Context, where string, args ...any) (purges 
 	return purges, nil
 }
 
-// Backlog is what waits to go to Akamai, and what it waits for.
+// Backlog is what waits to be sent to Akamai, and what it waits for.
 type Backlog struct {
 	Waiting  []Waiting
 	Requests []Flying
@@ -112,7 +113,7 @@ type Backlog struct {
 	Held        int // purges that wait for a person
 	HeldTargets int // their targets
 
-	Budget []Bucket // as modelled at the moment of reading; of each account that of the requests first
+	Budget []Bucket // as modelled at the moment of reading; for each account the requests' bucket first
 }
 
 // Bucket is one of an account's token buckets.
@@ -131,7 +132,7 @@ type Waiting struct {
 	Since   time.Time // when the first of their purges was opened
 }
 
-// Flying counts requests that wait to be sent again, or that are being sent.
+// Flying counts requests that wait to be sent again or that are being sent.
 type Flying struct {
 	Account  string
 	Kind     mapping.Kind
@@ -140,8 +141,8 @@ type Flying struct {
 	Objects  int
 }
 
-// Backlog reads it. Its parts are read one after the other, so that they may
-// differ by what happened meanwhile.
+// Backlog reads what waits. Its parts are read one after the other, so what happens
+// meanwhile may make them differ.
 func (s *Reader) Backlog(ctx context.Context) (Backlog, error) {
 	var b Backlog
 	err := s.read(ctx, func(t *tx) error {
@@ -178,7 +179,9 @@ func (s *Reader) Backlog(ctx context.Context) (Backlog, error) {
 	return b, nil
 }
 
-// readBudget reads the shared budgets and lets time pass, without a lock.
+// readBudget reads the shared budgets without a lock and lets time pass, in memory only:
+// the rows are changed by claims and settlings alone. A bucket without a row has its
+// defaults.
 func (s *Reader) readBudget(ctx context.Context, t *tx, b *Backlog) error {
 	now := s.now()
 	read := map[string]purger.Bucket{}
@@ -203,16 +206,15 @@ func (s *Reader) readBudget(ctx context.Context, t *tx, b *Backlog) error {
 	return err
 }
 
-// Schema is what the database's tables are at: the version of ours, and of
-// the job queue's. 0: there are none.
+// Schema is the version of the database's tables: ours, and the job queue's. 0: there are
+// none.
 type Schema struct {
 	Tables int
 	Jobs   int
 }
 
-// Migrate opens the database, brings its schema up to date and closes it
-// again. It tells what the schema was and what it is; on an error, as far as
-// that was read.
+// Migrate opens the database, brings its schema up to date and closes it again. It
+// returns the schema's versions before and after; on an error, as far as they were read.
 func Migrate(ctx context.Context, cfg Config) (from, to Schema, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -234,6 +236,7 @@ func Migrate(ctx context.Context, cfg Config) (from, to Schema, err error) {
 	return from, to, nil
 }
 
+// schemaOf reads the versions of an engine's tables.
 func schemaOf(ctx context.Context, eng engine) (Schema, error) {
 	switch e := eng.(type) {
 	case *sqliteEngine:
@@ -244,6 +247,7 @@ func schemaOf(ctx context.Context, eng engine) (Schema, error) {
 	return Schema{}, fmt.Errorf("unknown engine %s", eng.name())
 }
 
+// schemaBy is schemaOf with River's driver of the engine.
 func schemaBy[T any](ctx context.Context, eng engine, driver riverdriver.Driver[T]) (s Schema, err error) {
 	made, err := driver.GetExecutor().TableExists(ctx, &riverdriver.TableExistsParams{Table: "schema_version"})
 	if err != nil {

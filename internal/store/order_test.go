@@ -34,7 +34,7 @@ func committed(t *testing.T, s *store.Store, e ledger.Environment, p ledger.Purg
 	}
 }
 
-// surfaces of the commit "a": its status, and its check run.
+// surfaces are the surfaces of the commit "a": its status and its check run.
 func surfaces() []string {
 	return []string{"status/77/a/purge/production", store.CheckSurface(repoID, "a", "Purge production")}
 }
@@ -49,8 +49,8 @@ func speaker(t *testing.T, s *store.Store, surface string) string {
 	return p.PurgeID
 }
 
-// The clock is set back between two purges of one commit, and their ids are
-// the other way round. The later one speaks, and is the last.
+// The clock is set back between two purges of one commit, so their ids are in the wrong
+// order. The later one speaks all the same, and is the last.
 func TestLaterPurgeSpeaksWhateverTheClock(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -85,8 +85,8 @@ func TestLaterPurgeSpeaksWhateverTheClock(t *testing.T) {
 	})
 }
 
-// A purge that was begun first and is committed last takes no surface from
-// the one that was begun after it.
+// A purge that was begun first and is committed last takes no surface from the one that
+// was begun after it.
 func TestEarlierPurgeTakesNoSurface(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -106,8 +106,8 @@ func TestEarlierPurgeTakesNoSurface(t *testing.T) {
 	})
 }
 
-// What an overtaken commit served, and what a person asked for, were not for
-// the deployment of that commit.
+// A purge of what an overtaken commit served, and a purge that a person asked for, were
+// not for the deployment of that commit.
 func TestLastPurgeIsOfADeployment(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -131,8 +131,8 @@ func TestLastPurgeIsOfADeployment(t *testing.T) {
 	})
 }
 
-// A purge of several requests left with the first of them: a success that GitHub
-// records between two has them all sent once more.
+// A purge of several requests counts as sent with the first of them. A success that
+// GitHub records between two requests has all of them sent once more.
 func TestFirstSentIsOfTheFirstRequest(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -152,8 +152,8 @@ func TestFirstSentIsOfTheFirstRequest(t *testing.T) {
 	})
 }
 
-// A request that waits to be sent again keeps its place: behind people's purges,
-// and before those of its own kind that were not tried yet.
+// A request that waits to be sent again keeps its place: behind people's purges, and
+// before those of its own lane that were not tried yet.
 func TestReadyRequestKeepsItsLane(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()

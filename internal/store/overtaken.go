@@ -8,8 +8,8 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// noteOvertaken notes a success that another one overtook before its purge was
-// planned.
+// noteOvertaken notes a success that another one overtook before its purge was planned.
+// Of one commit's successes the latest counts.
 func (s *Store) noteOvertaken(ctx context.Context, t *tx, env string, p ledger.Point) error {
 	_, err := t.exec(ctx, `INSERT INTO served (env_id, sha, deploy_id, status_id, at) VALUES ($1,$2,$3,$4,$5)
 		ON CONFLICT (env_id, sha) DO UPDATE SET deploy_id = excluded.deploy_id, status_id = excluded.status_id, at = excluded.at
@@ -18,10 +18,9 @@ func (s *Store) noteOvertaken(ctx context.Context, t *tx, env string, p ledger.P
 	return err
 }
 
-// Overtaken reads a commit that was deployed to an environment and overtaken
-// before its purge was planned, the oldest first. Caches may hold what it
-// served even where the commits before and after it are the same. ErrNotFound:
-// there is none.
+// Overtaken reads a commit that was deployed to an environment and overtaken before its
+// purge was planned; of several, the oldest. Caches may hold what it served, even where
+// the commits before and after it are the same. ErrNotFound: there is none.
 func (s *Reader) Overtaken(ctx context.Context, env string) (p ledger.Point, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		var at int64
@@ -33,8 +32,9 @@ func (s *Reader) Overtaken(ctx context.Context, env string) (p ledger.Point, err
 	return p, err
 }
 
-// forgetOvertaken forgets the commit that a move is about, unless it was noted
-// meanwhile that the commit served once more, and wakes what is left.
+// forgetOvertaken forgets the overtaken commit that a move is about, unless it was noted
+// meanwhile that the commit served once more. It also forgets the commit that is live
+// now: its own difference is planned. If others are left, it wakes the next plan.
 func (s *Store) forgetOvertaken(ctx context.Context, t *tx, m Move) error {
 	_, err := t.exec(ctx, `DELETE FROM served WHERE env_id = $1 AND (sha = $5
 		OR (sha = $2 AND (at < $3 OR (at = $3 AND status_id <= $4))))`,
@@ -49,13 +49,16 @@ func (s *Store) forgetOvertaken(ctx context.Context, t *tx, m Move) error {
 	return err
 }
 
-// Purged are objects that were purged, by hashes: a million in 24 MiB. That
-// one counts as purged which was not takes two hashes of 64 bits that agree.
+// Purged is a set of objects that were purged. It keeps two 64-bit hashes of each: a
+// million objects take 24 MiB. To count an object as purged that was not, both hashes
+// must agree with those of another.
 type Purged struct {
 	seeds [2]maphash.Seed
 	set   map[[2]uint64]struct{}
 }
 
+// hash gives the two hashes of an object with an action. The seeds are random, so nobody
+// can choose objects that collide.
 func (p *Purged) hash(kind mapping.Kind, object string, action mapping.Action) (sum [2]uint64) {
 	for i, seed := range p.seeds {
 		sum[i] = maphash.String(seed, string(kind)+" "+string(action)+" "+object)
@@ -63,15 +66,15 @@ func (p *Purged) hash(kind mapping.Kind, object string, action mapping.Action) (
 	return sum
 }
 
-// Has reports whether an object was purged that way, or deleted.
+// Has reports whether an object was purged by an action, or by a delete, which does more.
 func (p *Purged) Has(kind mapping.Kind, object string, action mapping.Action) bool {
 	_, as := p.set[p.hash(kind, object, action)]
 	_, deleted := p.set[p.hash(kind, object, mapping.Delete)]
 	return as || deleted
 }
 
-// PurgedSince reads the objects of an environment's purges for what GitHub
-// recorded after a point, whatever became of them.
+// PurgedSince reads the objects of an environment's purges for what GitHub recorded after
+// a point, whatever became of these purges. People's purges do not count.
 func (s *Reader) PurgedSince(ctx context.Context, env string, since ledger.Point) (*Purged, error) {
 	p := &Purged{seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, set: map[[2]uint64]struct{}{}}
 	err := s.read(ctx, func(t *tx) error {
@@ -89,5 +92,5 @@ func (s *Reader) PurgedSince(ctx context.Context, env string, since ledger.Point
 	return p, err
 }
 
-// Len counts them.
+// Len is how many objects are in the set.
 func (p *Purged) Len() int { return len(p.set) }

@@ -10,8 +10,8 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// A commit that serves once more while the purge of what it served before is
-// planned is not forgotten with it.
+// While the purge of what a commit served is planned, the commit serves once more. It is
+// not forgotten with that purge.
 func TestServedOnceMoreMeanwhile(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -51,9 +51,8 @@ func TestServedOnceMoreMeanwhile(t *testing.T) {
 	})
 }
 
-// Of pushes within one of GitHub's seconds the ledger can't tell which served
-// first, once they are overtaken: what one of them purged may have been before
-// the other.
+// Of pushes within one of GitHub's seconds, once they are overtaken, the ledger can't
+// tell which served first. What one of them purged may have been before the other.
 func TestServedInTheSecondOfAnotherPush(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -95,8 +94,8 @@ func TestServedInTheSecondOfAnotherPush(t *testing.T) {
 	})
 }
 
-// A commit that was noted as overtaken and goes live after all is purged by
-// what makes it live, and owes nothing more.
+// A commit that was noted as overtaken and goes live after all is purged by the move that
+// makes it live. Nothing more is owed for it.
 func TestOvertakenGoesLive(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -114,8 +113,8 @@ func TestOvertakenGoesLive(t *testing.T) {
 	})
 }
 
-// An object that was deleted since needs no invalidation, and one that was
-// invalidated may need a delete.
+// An object that was deleted since then needs no invalidation. One that was invalidated
+// may still need a delete.
 func TestPurgedSinceByAction(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -143,8 +142,8 @@ func TestPurgedSinceByAction(t *testing.T) {
 	})
 }
 
-// A branch that is made of a commit does not hide the push that brought it,
-// and those before it.
+// A branch that is created from a commit does not hide the push that brought the commit,
+// nor earlier pushes.
 func TestPushOf(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -172,7 +171,7 @@ func TestPushOf(t *testing.T) {
 	})
 }
 
-// A commit that serves twice within GitHub's second is noted with the later of
+// A commit that serves twice within one of GitHub's seconds is noted with the later of
 // the two: what was purged in between was before it.
 func TestServedTwiceInASecond(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {

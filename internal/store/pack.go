@@ -7,20 +7,22 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// openPurge is a purge with targets that wait.
+// openPurge is a purge with waiting targets of the claim's kind.
 type openPurge struct {
 	id      string
 	network purger.Network
 	lane    int
 }
 
-// purgesAtOnce bounds how many purges one request looks through.
+// purgesAtOnce is how many purges one request looks through at most. It is below
+// markedAtOnce, so that all of them have been held against the pauses.
 const purgesAtOnce = 400
 
-// line is the order of purges p: people's first, then small ones.
+// line is the ORDER BY of purges p: people's first, then small ones, then the oldest. It
+// is the order of the index purge_line_of, so that no sort is needed.
 const line = `p.lane, (p.urls + p.tags + p.cpcodes), p.id`
 
-// open lists the purges in line.
+// open lists the purges in line that have targets of the claim's kind.
 func (c *claim) open(ctx context.Context) (open []openPurge, err error) {
 	err = c.t.each(ctx, func(r row) error {
 		var p openPurge
@@ -33,8 +35,8 @@ func (c *claim) open(ctx context.Context) (open []openPurge, err error) {
 	return open, err
 }
 
-// pack packs a new request. The first purge in line decides the network and
-// the action; the others fill it up.
+// pack packs a new request. The first purge in line decides the network and the action.
+// The others fill the request up.
 func (c *claim) pack(ctx context.Context, open []openPurge) (*Request, time.Duration, error) {
 	b := c.budget
 	avail := b.Available(c.kind, b.now)
@@ -45,13 +47,13 @@ func (c *claim) pack(ctx context.Context, open []openPurge) (*Request, time.Dura
 	if err != nil {
 		return nil, 0, err
 	}
-	// It waits until the first in line can go with all that it has for this
-	// request: less would only make more requests of it.
+	// It waits until the first purge in line can go with all that it has for this
+	// request: to send less would only make more requests.
 	if fit, wait := b.Fit(c.kind, g.own, b.now); fit == 0 {
 		return nil, wait, nil
 	}
 	most, _ := b.Fit(c.kind, len(g.r.Objects), b.now)
-	if most == 0 { // the others would be waited for
+	if most == 0 { // with the others it would have to wait
 		most = avail
 	}
 	if len(g.r.Objects) > most {
@@ -64,22 +66,22 @@ const (
 	// pageRows is how many targets are read at once: about a full request.
 	pageRows = 800
 
-	// misfits is how many objects that are too long for the rest of a body
-	// are passed over in search of shorter ones.
+	// misfits is how many objects that are too long for the rest of the body are passed
+	// over in search of shorter ones.
 	misfits = 50
 )
 
-// gathering is a request in the making.
+// gathering is a request that is being put together.
 type gathering struct {
 	*claim
 	r      *Request
 	packer *purger.Packer
-	seen   map[string]bool
+	seen   map[string]bool // objects that are in the request
 
 	own    int  // objects of the first purge in line
-	misfit int  // objects that did not fit
-	full   bool // nothing more fits
-	more   bool // something waits that is not in it
+	misfit int  // objects that did not fit so far
+	full   bool // nothing more is tried
+	more   bool // something waits that is not in the request: another claim must follow
 }
 
 // candidate is a target that waits.
@@ -89,14 +91,14 @@ type candidate struct {
 	action purger.Action
 }
 
-// gather fills a request: the first purge in line decides its network, the first
-// target its action, and every purge behind may fill it up. So small purges ride
-// along with a large one, and cost no request of their own.
+// gather fills a request. The first purge in line decides its network, and the first
+// target decides its action. Every purge behind may fill it up, so that small purges ride
+// along with a large one and need no request of their own.
 func (c *claim) gather(ctx context.Context, open []openPurge) (*gathering, error) {
 	g := &gathering{
 		claim: c, seen: map[string]bool{},
 		r:      &Request{Lane: open[0].lane},
-		packer: purger.NewPacker(c.kind, max(1, int(c.budget.Objects(c.kind).Capacity))),
+		packer: purger.NewPacker(c.kind, max(1, int(c.budget.Objects(c.kind).Capacity))), // a smaller capacity would never let anything go
 	}
 	g.r.Kind, g.r.Network = c.kind, open[0].network
 	g.more = len(open) == purgesAtOnce
@@ -123,7 +125,8 @@ func (c *claim) gather(ctx context.Context, open []openPurge) (*gathering, error
 	return g, nil
 }
 
-// purge takes what one purge has for this request.
+// purge adds what one purge has for this request. While the request has no action yet,
+// page reads without regard to "after", and the first target then fixes the action.
 func (g *gathering) purge(ctx context.Context, id string, deletes bool) error {
 	for after := int64(-1); !g.full; {
 		page, err := g.page(ctx, id, after)
@@ -146,8 +149,10 @@ func (g *gathering) purge(ctx context.Context, id string, deletes bool) error {
 	return nil
 }
 
-// page reads the next targets of a purge: of the request's action, or where
-// that is not decided yet of any, deletes first.
+// page reads the next waiting targets of a purge. Once the request has an action, it
+// reads only targets of that action, from the sequence number "after" on. Before that it
+// reads any, deletes first ("delete" sorts before "invalidate"). Both follow the index
+// target_queue.
 func (g *gathering) page(ctx context.Context, id string, after int64) (page []candidate, err error) {
 	scan := func(r row) error {
 		var t candidate
@@ -167,9 +172,9 @@ func (g *gathering) page(ctx context.Context, id string, after int64) (page []ca
 	return page, err
 }
 
-// add takes a target, if it fits. What is longer than the rest of the body is
-// passed over for shorter ones, a few times: to look through all that waits for
-// the last half percent would cost more than it saves.
+// add takes a target if it fits. A target that is longer than the rest of the body is
+// passed over for shorter ones, a few times only: to read all that waits in order to fill
+// the last half percent costs more than it saves.
 func (g *gathering) add(t candidate) {
 	if g.r.Action == "" {
 		g.r.Action = t.action
@@ -188,15 +193,16 @@ func (g *gathering) add(t candidate) {
 	}
 }
 
-// deletesWait reports whether any delete waits at all, which is rare.
+// deletesWait reports whether any delete of the claim's kind waits on a network. That is
+// rare, and the index target_delete answers it; only then is absorb worth its queries.
 func (c *claim) deletesWait(ctx context.Context, network purger.Network) (bool, error) {
 	return c.t.has(ctx, `SELECT 1 FROM target WHERE kind = $1 AND network = $2 AND state = 'waiting' AND action = 'delete'`,
 		string(c.kind), string(network))
 }
 
-// absorb turns the invalidations of objects that an open purge wants deleted
-// into deletes: a delete does all that an invalidation would, and whoever
-// stands first in line does not wait for the other's turn.
+// absorb turns an invalidation into a delete where an open purge wants the same object
+// deleted. A delete does all that an invalidation does. So the purge that is first in
+// line need not wait until the other purge's turn comes.
 func (g *gathering) absorb(ctx context.Context, page []candidate) error {
 	deletes := map[string]bool{}
 	for part := range chunks(page, rowsAtOnce) {

@@ -14,16 +14,18 @@ import (
 // Paused is an active pause with what it holds back.
 type Paused struct {
 	ledger.Pause
-	Purges  int // open ones
-	Objects int // of those, neither accepted nor failed
+	Purges  int // open ones that it covers
+	Objects int // targets of these that are neither accepted nor failed
 }
 
-// Pause begins a pause: no claim of any replica takes what it covers from then
-// on. An active one of the same scope ends, and this one takes its place.
+// Pause begins a pause: from then on no claim of any replica takes what it covers. An
+// active pause of the same scope ends, and this one takes its place.
 //
-// One write begins it. Its purges are marked in chunks after that, which what
-// claims doesn't wait for; where that breaks off, claims and the sweep go on.
+// One write begins the pause. Its purges are marked after that, in chunks, and claims do
+// not wait for the marking. If the marking breaks off, claims and the sweep do the rest.
 func (s *Store) Pause(ctx context.Context, p ledger.Pause) (begun Paused, err error) {
+	// For the event and the answer. It is read before the lock is taken: it looks at
+	// every open purge.
 	if begun, err = s.wouldHold(ctx, p); err != nil {
 		return begun, fmt.Errorf("pause: %w", err)
 	}
@@ -53,7 +55,9 @@ func (s *Store) Pause(ctx context.Context, p ledger.Pause) (begun Paused, err er
 	return begun, nil
 }
 
-// wouldHold says what a pause would hold back that began now.
+// wouldHold says what a pause would hold back if it began now. Purges that an older pause
+// covers are not counted: the first pause that covers a purge holds it. It tells the new
+// pause from the older ones by the id of p, which no active pause has.
 func (s *Store) wouldHold(ctx context.Context, p ledger.Pause) (c Paused, err error) {
 	c.Pause = p
 	err = s.read(ctx, func(t *tx) error {
@@ -61,6 +65,8 @@ func (s *Store) wouldHold(ctx context.Context, p ledger.Pause) (c Paused, err er
 		if err != nil {
 			return err
 		}
+		// A pause of the same scope will be replaced, so it holds nothing back in this
+		// comparison.
 		older := slices.DeleteFunc(all, func(old Paused) bool { return old.Same(p.Scope) })
 		_, err = eachCovered(ctx, t, append(older, c), func(_ string, by *Paused, objects int) {
 			if by != nil && by.ID == p.ID {
@@ -73,8 +79,8 @@ func (s *Store) wouldHold(ctx context.Context, p ledger.Pause) (c Paused, err er
 	return c, err
 }
 
-// Resume ends the pauses of a scope, and gives them with what they held back:
-// it goes out from then on, chunk by chunk. ErrNothing: there is none.
+// Resume ends the pauses of a scope and returns them with what they held back. That is
+// sent from then on, chunk by chunk. ErrNothing: the scope has no pause.
 func (s *Store) Resume(ctx context.Context, scope ledger.Scope, by string) (ended []Paused, err error) {
 	err = s.whileNothingIsClaimed(ctx, func(t *tx) (err error) {
 		ended, err = s.endPauses(ctx, t, by, func(p ledger.Pause) bool { return p.Same(scope) })
@@ -105,6 +111,7 @@ func (s *Reader) Pauses(ctx context.Context) (all []Paused, err error) {
 	return all, nil
 }
 
+// pauses reads the active pauses in the order of their ids, with what each holds back.
 func pauses(ctx context.Context, t *tx) (all []Paused, err error) {
 	err = t.each(ctx, func(r row) error {
 		var p Paused
@@ -120,9 +127,10 @@ func pauses(ctx context.Context, t *tx) (all []Paused, err error) {
 	return all, err
 }
 
-// whileNothingIsClaimed changes pauses while nobody claims or settles: the
-// budget rows of all accounts, locked first as the claim does, take turns. A claim that comes
-// after sees the change, on any replica.
+// whileNothingIsClaimed changes pauses while nobody claims or settles. It locks the
+// budget rows of all accounts, as a claim locks its own: the default account's first,
+// then the others in the order of their names. A claim that comes after it sees the
+// change, on any replica.
 func (s *Store) whileNothingIsClaimed(ctx context.Context, change func(*tx) error) error {
 	return s.write(ctx, func(t *tx) error {
 		if _, err := s.loadBudget(ctx, t, "", purger.URL); err != nil {
@@ -135,8 +143,8 @@ func (s *Store) whileNothingIsClaimed(ctx context.Context, change func(*tx) erro
 	})
 }
 
-// endPauses ends the active pauses that fit, and gives them with what they held
-// back until now: markPaused lets that go.
+// endPauses ends the active pauses that fit, and returns them with what they held back
+// until now. Their purges still carry the pause's id: markPaused lets them go.
 func (s *Store) endPauses(ctx context.Context, t *tx, by string, fit func(ledger.Pause) bool) (ended []Paused, err error) {
 	all, err := pauses(ctx, t)
 	if err != nil {
@@ -154,6 +162,7 @@ func (s *Store) endPauses(ctx context.Context, t *tx, by string, fit func(ledger
 	return ended, nil
 }
 
+// tellResumed tells that pauses ended; by is "" where their time was over.
 func (s *Store) tellResumed(ctx context.Context, t *tx, ended []Paused, by string) error {
 	for _, p := range ended {
 		if err := s.tellPause(ctx, t, ledger.EventResumed, p, by); err != nil {
@@ -163,23 +172,25 @@ func (s *Store) tellResumed(ctx context.Context, t *tx, ended []Paused, by strin
 	return nil
 }
 
-// everyAccount stands for all: no account has such a name.
+// everyAccount stands for all accounts in a query. No account has such a name.
 const everyAccount = "*"
 
-// markedAtOnce bounds how many purges one write marks as paused or as not. It is
-// more than what one request looks through.
+// markedAtOnce is how many purges one write marks at most, as paused or as not paused. It
+// is more than purgesAtOnce: what a claim looks through is all judged by its own
+// applyPauses.
 const markedAtOnce = 500
 
-// markSoon marks purges after their pause has begun or ended, which stands
-// whatever becomes of this.
+// markSoon marks purges after their pause has begun or ended. Its failure is only logged:
+// the pause itself stands, and the sweep marks the rest.
 func (s *Store) markSoon(ctx context.Context) {
 	if err := s.markPaused(ctx); err != nil {
 		s.log.WarnContext(ctx, "purges don't say yet that they are paused, or no more: the sweep goes on with that", "error", err)
 	}
 }
 
-// markPaused has each purge say which active pause covers it. What an ended
-// pause covered is held against the others, since one of them may cover it too.
+// markPaused makes each open purge say which active pause covers it. A purge that an
+// ended pause covered is first let go and then held against the other pauses, because one
+// of them may cover it too.
 func (s *Store) markPaused(ctx context.Context) error {
 	for more := true; more; {
 		err := s.whileNothingIsClaimed(ctx, func(t *tx) (err error) {
@@ -196,11 +207,12 @@ func (s *Store) markPaused(ctx context.Context) error {
 	return nil
 }
 
-// ofEndedPause is the condition of a purge that a pause covered which ended.
+// ofEndedPause is the condition of a purge that an ended pause still covers.
 const ofEndedPause = isPaused + ` AND pause_id NOT IN (SELECT id FROM pause WHERE ended_at = 0)`
 
-// letGo lets some purges go that an ended pause covered, and says whether there
-// may be more.
+// letGo lets some purges go that an ended pause covered, and reports whether there may be
+// more. judged = 0 has them held against all active pauses again before a claim takes
+// them.
 func (s *Store) letGo(ctx context.Context, t *tx) (more bool, err error) {
 	ids, err := t.texts(ctx, `UPDATE purge SET pause_id = 0, judged = 0
 		WHERE id IN (SELECT id FROM purge WHERE `+ofEndedPause+` LIMIT $1) RETURNING id`, markedAtOnce)
@@ -213,21 +225,26 @@ func (s *Store) letGo(ctx context.Context, t *tx) (more bool, err error) {
 	return len(ids) == markedAtOnce, s.rewordPurges(ctx, t, ids)
 }
 
-// unjudged is the condition of an open purge p that was not held against all
-// pauses yet, where $1 is the latest that is active.
+// unjudged is the condition of an open purge p that was not held against all active
+// pauses yet. $1 is the id of the latest active pause: ids rise, so one number says how
+// far a purge was judged.
 const unjudged = `p.state = 'open' AND p.pause_id = 0 AND p.judged < $1`
 
-// applyPauses notes of the first open purges of an account which active pause covers
-// them, if any, as ledger.Pause says, and gives the latest pause and whether more
-// purges may wait for this: those are behind in line. Each purge is held against a
-// pause once: SQL knows no globs. Every claim does this first, so that a purge which
-// was opened while a pause began is never taken.
+// applyPauses notes for the first open purges of an account which active pause covers
+// them, if any (see ledger.Pause). It returns the id of the latest active pause, and
+// whether more purges may wait for this; those are further back in line.
+//
+// Each purge is held against a pause once, in Go, because SQL has no globs. Every claim
+// does this first, under the budget's lock. So a purge that was opened while a pause
+// began is never sent against it.
 func (s *Store) applyPauses(ctx context.Context, t *tx, account string) (latest int64, more bool, err error) {
 	all, err := pauses(ctx, t)
 	if err != nil || len(all) == 0 {
 		return 0, false, err
 	}
 	latest = all[len(all)-1].ID
+	// By pause, so that one statement marks many purges; 0 is for those that no pause
+	// covers, which are marked as judged all the same.
 	covered := map[int64][]string{}
 	n, err := eachCovered(ctx, t, all, func(id string, by *Paused, _ int) {
 		pause := int64(0)
@@ -256,8 +273,8 @@ func (s *Store) applyPauses(ctx context.Context, t *tx, account string) (latest 
 	return latest, n == markedAtOnce, nil
 }
 
-// eachCovered gives each purge p of a condition with the first of some pauses
-// that covers it, nil if none does, and how many objects of it are to be sent.
+// eachCovered calls give for each purge p of a condition, with the first of the pauses
+// that covers it (nil: none does) and with how many of its targets are still to be sent.
 func eachCovered(ctx context.Context, t *tx, pauses []Paused, give func(id string, by *Paused, objects int), where string, args ...any) (n int, err error) {
 	err = t.each(ctx, func(r row) error {
 		var id, owner, name, environment, account string
@@ -281,8 +298,8 @@ func eachCovered(ctx context.Context, t *tx, pauses []Paused, give func(id strin
 	return n, err
 }
 
-// rewordPurges has the surfaces of purges written anew. It wakes some of them;
-// the sweep wakes the others, a few at a time.
+// rewordPurges has the surfaces of purges written again. It wakes only some of them: a
+// pause may cover thousands, and the sweep wakes the others, a few at a time.
 func (s *Store) rewordPurges(ctx context.Context, t *tx, purges []string) error {
 	for part := range chunks(purges, rowsAtOnce) {
 		names, err := s.touch(ctx, t, `version = version + 1, rung_at = 0`, `purge_id IN `+list(1, len(part)), anys(part)...)
@@ -297,16 +314,18 @@ func (s *Store) rewordPurges(ctx context.Context, t *tx, purges []string) error 
 	return nil
 }
 
-// putBack takes out of a request that waits to be sent again what a pause
-// covers meanwhile, or what has another account: it waits for another.
+// putBack takes targets out of a request that waits to be sent again: those that a pause
+// covers by now, and those whose purge has another account. They wait for a new request.
 func (c *claim) putBack(ctx context.Context, request string) error {
 	_, err := c.t.exec(ctx, targetState().change(ledger.PutBack, `request_id = ''`, ofRequest+`
 		AND EXISTS (SELECT 1 FROM purge p WHERE p.id = target.purge_id AND (p.pause_id > 0 OR p.account <> $2))`), request, c.account)
 	return err
 }
 
-// sweepPauses ends the pauses whose time is over, and marks purges where whoever
-// paused or resumed did not come to it.
+// sweepPauses ends the pauses whose time is over. It also marks purges if the process
+// that paused or resumed did not get to it.
+//
+// The looks before the writes are reads: a sweep that has nothing to do locks nothing.
 func (s *Store) sweepPauses(ctx context.Context, now time.Time) error {
 	over, err := s.has(ctx, `SELECT 1 FROM pause WHERE ended_at = 0 AND until > 0 AND until <= $1`, ms(now))
 	if err == nil && over {

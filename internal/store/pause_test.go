@@ -23,6 +23,7 @@ func deployed(t testing.TB, s *store.Store, repo int64, environment string, urls
 	return opens(t, s, ledger.Purge{RepoID: repo, Environment: environment, Cause: ledger.CauseDeploy, Network: mapping.Production, Lane: ledger.LaneDeploy}, urls...)
 }
 
+// opens plans a purge of URLs and opens it.
 func opens(t testing.TB, s *store.Store, p ledger.Purge, urls ...string) ledger.Purge {
 	t.Helper()
 	p, err := s.Begin(t.Context(), p)
@@ -70,12 +71,12 @@ func resume(t *testing.T, s *store.Store, scope ledger.Scope) []store.Paused {
 	return ended
 }
 
-// wantSent claims until nothing is left, accepts it, and wants exactly these
+// wantSent claims until nothing is left, accepts all of it, and wants exactly these
 // objects, each once.
 func wantSent(t *testing.T, s *store.Store, c *clock, want ...string) {
 	t.Helper()
 	var got []string
-	for vain := 0; vain < 3; { // one that is empty is only put away
+	for vain := 0; vain < 3; { // a request that turned out empty is only put away
 		r, _, err := s.Claim(t.Context(), "", purger.URL)
 		if err != nil {
 			t.Fatal(err)
@@ -112,7 +113,7 @@ func TestPauseHoldsBackWhatItCovers(t *testing.T) {
 	person := ledger.Purge{RepoID: repoID, Environment: "production", Cause: ledger.CauseComment, Network: mapping.Production, Lane: ledger.LanePeople}
 	for name, test := range map[string]struct {
 		pause ledger.Pause
-		sent  []string // while it lasts
+		sent  []string // while the pause lasts
 	}{
 		"everything":                    {ledger.Pause{}, []string{pageC}},
 		"people's too":                  {ledger.Pause{All: true}, nil},
@@ -177,7 +178,7 @@ func TestPausedObjectsGoOnceAfterwards(t *testing.T) {
 	})
 }
 
-// What Akamai did not take, and what a dead replica had claimed, waits as well.
+// A pause also holds what Akamai did not take, and what a dead replica had claimed.
 func TestPausedRequestsAreNotSentAgain(t *testing.T) {
 	t.Parallel()
 	for name, leave := range map[string]func(*testing.T, *store.Store, *clock, *store.Request){
@@ -251,7 +252,7 @@ func TestPauseTakesThePlaceOfOneOfItsScope(t *testing.T) {
 	})
 }
 
-// The pause is one write: whoever began or ended it may die after that.
+// A pause is one write. The process that began or ended it may die after that.
 func TestPauseThatBreaksOff(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -320,7 +321,7 @@ func TestPauseOfManyPurgesGoesInChunks(t *testing.T) {
 	}
 	opens(t, s, ledger.Purge{RepoID: repoID, Environment: "production", Cause: ledger.CauseComment, Network: mapping.Production, Lane: ledger.LanePeople}, pageA)
 	var first *store.Request
-	for first == nil { // each claim holds some of them against the pause
+	for first == nil { // each claim holds some of the purges against the pause
 		var err error
 		if first, _, err = s.Claim(t.Context(), "", purger.URL); err != nil {
 			t.Fatal(err)
@@ -334,8 +335,8 @@ func TestPauseOfManyPurgesGoesInChunks(t *testing.T) {
 	wantSent(t, s, c, rest...)
 }
 
-// Once a pause has begun no replica claims what it covers, however many claim
-// and open at that moment.
+// Once a pause has begun, no replica claims what it covers, however many claim and open
+// purges at that moment.
 func TestNoReplicaClaimsAfterAPause(t *testing.T) {
 	url := storetest.Postgres(t)
 	c := newClock()

@@ -15,12 +15,16 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// chunk is how many targets one transaction writes: small enough that nobody
-// waits long for the write lock, large enough that 100,000 are quick.
+// chunk is how many targets one transaction writes. It is small enough that nobody waits
+// long for the write lock, and large enough that 100,000 targets are written quickly.
 const chunk = 500
 
-// Begin writes a purge in state planning: its targets may now be added, and
-// nobody sees or sends them until Commit or Open. Its ID and Key are made here.
+// Begin writes a purge in state planning and makes its ID and Key. Its targets may then
+// be added. Nobody sees or sends them until Commit, OpenPurge or OpenManual.
+//
+// If the process dies before that, the purge stays in planning, and Prune deletes it
+// after an hour; the plan is made anew. That is why losing this write with the machine's
+// power does no harm, and writeSoon is enough.
 func (s *Store) Begin(ctx context.Context, p ledger.Purge) (ledger.Purge, error) {
 	p.ID, p.Key, p.State, p.CreatedAt = s.ids.new(s.now()), newKey(), ledger.Planning, s.now()
 	unmatched, err := json.Marshal(p.Unmatched)
@@ -28,6 +32,8 @@ func (s *Store) Begin(ctx context.Context, p ledger.Purge) (ledger.Purge, error)
 		return p, err
 	}
 	err = s.writeSoon(ctx, func(t *tx) error {
+		// seq gives the order in which purges were begun. Ids do not: they come from a
+		// replica's clock, which may be set back.
 		var seq int64
 		if err := t.row(ctx, `UPDATE counter SET n = n + 1 WHERE name = 'purge' RETURNING n`).Scan(&seq); err != nil {
 			return err
@@ -46,14 +52,16 @@ func (s *Store) Begin(ctx context.Context, p ledger.Purge) (ledger.Purge, error)
 	return p, nil
 }
 
-// AddTargets writes the targets of a purge that is being planned, in chunks,
-// and counts them. It is called once for a purge. Those that the judge refuses
-// are failed ones.
+// AddTargets writes the targets of a purge that is being planned, in chunks, and counts
+// them. Call it once for a purge: it numbers the targets from 0. A target that the judge
+// refuses is written as failed, with the judge's words.
 func (s *Store) AddTargets(ctx context.Context, p ledger.Purge, targets iter.Seq[mapping.Target], judge Judge) error {
 	seq := 0
 	part := make([]mapping.Target, 0, chunk)
 	write := func() error {
 		err := s.writeSoon(ctx, func(t *tx) error {
+			// Targets and counts change together: a chunk that is rolled back is counted
+			// nowhere.
 			if err := s.insertTargets(ctx, t, p, seq, part); err != nil {
 				return err
 			}
@@ -77,7 +85,8 @@ func (s *Store) AddTargets(ctx context.Context, p ledger.Purge, targets iter.Seq
 	return nil
 }
 
-// countTargets adds new targets to the counts of the purge that is being planned.
+// countTargets adds new targets to the counts of a purge that is being planned. It fails
+// with ErrNotFound where the purge is not in planning any more.
 func countTargets(ctx context.Context, t *tx, purge string, targets []mapping.Target) error {
 	var c ledger.Counts
 	reason := ""
@@ -92,14 +101,13 @@ func countTargets(ctx context.Context, t *tx, purge string, targets []mapping.Ta
 		purge, c.URLs, c.Tags, c.CPCodes, c.Failed, reason))
 }
 
-// rowsAtOnce bounds a statement that lists the values of one column.
-// SQLite's driver takes time for a statement that grows with the square of
-// its parameters.
+// rowsAtOnce is how many values of one column a statement lists at most. SQLite's driver
+// takes time that grows with the square of a statement's parameters.
 const rowsAtOnce = 100
 
-// insertAtOnce bounds a statement that has whole rows. On SQLite 400 cost a
-// hundred times as much for each row as 16; on PostgreSQL each statement is a
-// round trip.
+// insertAtOnce is how many whole rows one INSERT has at most. On SQLite a row costs a
+// hundred times as much in a statement of 400 rows as in one of 16. On PostgreSQL each
+// statement is a round trip, so there it is more.
 func (s *Store) insertAtOnce() int {
 	if s.name() == "sqlite" {
 		return 16
@@ -107,6 +115,8 @@ func (s *Store) insertAtOnce() int {
 	return 400
 }
 
+// insertTargets writes targets with the sequence numbers from seq on. 10 is the number of
+// columns.
 func (s *Store) insertTargets(ctx context.Context, t *tx, p ledger.Purge, seq int, targets []mapping.Target) error {
 	for len(targets) > 0 {
 		n := min(s.insertAtOnce(), len(targets))
@@ -134,37 +144,43 @@ func (s *Store) insertTargets(ctx context.Context, t *tx, p ledger.Purge, seq in
 	return nil
 }
 
-// Move is what moves an environment: the plan of a purge, or of none.
+// Move is what moves an environment: the plan with its purge, or a plan that needs no
+// purge.
 type Move struct {
-	Env     ledger.Environment // as it was read when planning began
-	To      ledger.Point
-	Purge   *ledger.Purge  // planned, its targets written; nil: live moves on without one
-	Hold    bool           // the purge waits for a person
-	Asks    ledger.Asks    // what is to be looked at around the purge
-	Words   string         // without a purge: the status of the commit; "" says nothing
-	Context string         // of the commit status
-	Tree    []byte         // the listing of To, to be remembered; nil: none
-	Rules   *Rules         // of To, to be remembered; nil: none
-	Pulls   []int          // merged pull requests that it carried and that want to hear of it
-	Carried []string       // further commits that this move carried
-	Served  []ledger.Point // successes that this one overtook and nothing told of
+	Env     ledger.Environment // as planning read it: Commit compares its Seq
+	To      ledger.Point       // becomes live
+	Purge   *ledger.Purge      // in planning, with its targets written; nil: live moves on without a purge
+	Hold    bool               // the purge waits for a person
+	Asks    ledger.Asks        // what to look at around the purge
+	Words   string             // without a purge: the words of the commit's status; "": nothing is said
+	Context string             // of the commit status; "": the environment has none
+	Tree    []byte             // the listing of To, to remember; nil: none
+	Rules   *Rules             // the rules file of To, to remember; nil: none
+	Pulls   []int              // numbers of merged pull requests that To carried and that get a comment
+	Carried []string           // SHAs of further commits that this move carried
+	Served  []ledger.Point     // successes that To overtook and that no webhook told of
 
-	// Overtaken is a commit that was overtaken, where this move is not of the live
-	// commit but of the purge of what that one served: its status speaks. Without
-	// a purge it was carried.
+	// Overtaken is set where this move does not change the live commit, but purges what
+	// an overtaken commit served. Then that commit's status speaks for the purge. Without
+	// a purge its status says that it was carried.
 	Overtaken ledger.Point
 
-	// Carries is what is said of a commit, and of a held purge, that this
-	// move's purge covers; Overtakes why a held one that it does not cover is
-	// waited for no longer. Both in public words.
+	// Carries is said of a commit, and of a held purge, that this move's purge covers.
+	// Overtakes says why nobody waits any longer for a held purge that it does not cover.
+	// Both are public words.
 	Carries, Overtakes string
 }
 
-// Commit moves an environment's live commit by compare-and-set and opens the
-// purge that it planned, in one transaction. It reports false where another
-// worker or a newer fact moved the environment meanwhile: then the planned
-// purge is thrown away and the environment must be reconciled again.
+// Commit moves an environment's live commit by compare-and-set and opens the planned
+// purge, in one transaction. It reports false where another worker or a newer fact moved
+// the environment meanwhile. Then it has thrown the planned purge away, and the caller
+// must reconcile the environment again.
+//
+// It is on disk when it returns: from then on live counts as purged, and only the purge's
+// own rows can still send those targets.
 func (s *Store) Commit(ctx context.Context, m Move) (ok bool, err error) {
+	// Read before the transaction: the comparison may take long, and what it compares
+	// does not change while both purges stay as they are.
 	covered, err := s.covered(ctx, m)
 	if err == nil {
 		err = s.write(ctx, func(t *tx) (err error) {
@@ -181,9 +197,10 @@ func (s *Store) Commit(ctx context.Context, m Move) (ok bool, err error) {
 	return ok, nil
 }
 
-// commit is Commit's transaction. Its first statement is the compare-and-set:
-// whoever comes second changes nothing. What it remembers of the commit, its words,
-// its purge and the end of others' words go with it or not at all.
+// commit is Commit's transaction. Its first statement is the compare-and-set: the second
+// worker changes no row and stops there. Everything else depends on it and is committed
+// with it or not at all: what is remembered of the commit, its words, its purge, and the
+// end of other commits' words.
 func (s *Store) commit(ctx context.Context, t *tx, m Move, covered []string) (ok bool, err error) {
 	e := m.Env
 	before := e.Live
@@ -194,6 +211,7 @@ func (s *Store) commit(ctx context.Context, t *tx, m Move, covered []string) (ok
 	if err != nil || n == 0 {
 		return false, err
 	}
+	// The last time counts, not the first: Prune forgets commits by it.
 	if _, err := t.exec(ctx, `INSERT INTO lived (env_id, sha, at) VALUES ($1,$2,$3)
 		ON CONFLICT (env_id, sha) DO UPDATE SET at = excluded.at`, e.ID, m.To.SHA, ms(s.now())); err != nil {
 		return false, err
@@ -224,8 +242,8 @@ func (s *Store) commit(ctx context.Context, t *tx, m Move, covered []string) (ok
 	return true, s.closeCarried(ctx, t, m, before)
 }
 
-// discard deletes a purge that is still being planned. One that this does not
-// reach any more is pruned: nobody sees it.
+// discard deletes a purge that is still in planning, targets first, in chunks. If it
+// breaks off, Prune deletes the rest after an hour. Nobody sees the purge meanwhile.
 func (s *Store) discard(ctx context.Context, purge string) error {
 	const planned = `SELECT id FROM purge WHERE id = $1 AND state = 'planning'`
 	if err := s.pruneAll(ctx, `DELETE FROM target WHERE (purge_id, seq) IN (SELECT purge_id, seq FROM target
@@ -235,8 +253,8 @@ func (s *Store) discard(ctx context.Context, purge string) error {
 	return s.pruneAll(ctx, `DELETE FROM purge WHERE id IN (`+planned+` LIMIT $2)`, purge)
 }
 
-// openAndAnnounce opens a move's purge, whose words its status has from then on, or
-// says of the commit why there is none.
+// openAndAnnounce opens a move's purge and gives the commit's status to it. Without a
+// purge the status says why there is none.
 func (s *Store) openAndAnnounce(ctx context.Context, t *tx, m Move, e ledger.Environment) error {
 	switch {
 	case m.Purge != nil:
@@ -260,8 +278,9 @@ func (s *Store) openAndAnnounce(ctx context.Context, t *tx, m Move, e ledger.Env
 	}
 }
 
-// openAsked opens a planned purge or, where its rules ask to look first, holds
-// it until somebody did.
+// openAsked opens a planned purge. Where its rules ask to look at the origin first, it
+// holds the purge until a look lets it go. A purge that waits for a person does not wait
+// for the origin as well.
 func (s *Store) openAsked(ctx context.Context, t *tx, p ledger.Purge, hold bool, asks ledger.Asks) error {
 	state := ledger.ProofPurged
 	if asks.Verify != nil && !hold {
@@ -273,7 +292,8 @@ func (s *Store) openAsked(ctx context.Context, t *tx, p ledger.Purge, hold bool,
 	return s.prove(ctx, t, p, asks, state)
 }
 
-// open lets a planned purge go, or holds it.
+// open takes a purge out of planning: it is open, held, or done at once where the judge
+// refused every target. Only an open purge wakes the jobs that send it.
 func (s *Store) open(ctx context.Context, t *tx, id string, hold bool) error {
 	var left int
 	if err := t.row(ctx, `SELECT urls + tags + cpcodes - failed FROM purge WHERE id = $1 AND state = 'planning'`, id).
@@ -297,7 +317,7 @@ func (s *Store) open(ctx context.Context, t *tx, id string, hold bool) error {
 	return wakeKinds(ctx, t, id)
 }
 
-// wakeKinds wakes the job of each kind of object that a purge has waiting.
+// wakeKinds enqueues the purge job of each kind of object that a purge has waiting.
 func wakeKinds(ctx context.Context, t *tx, purge string) error {
 	var account string
 	if err := t.row(ctx, `SELECT account FROM purge WHERE id = $1`, purge).Scan(&account); err != nil {
@@ -315,9 +335,9 @@ func wakeKinds(ctx context.Context, t *tx, purge string) error {
 	return nil
 }
 
-// closeCarried ends the words of every commit that this move is about: the
-// deployments recorded since the last live one, and the pushes that led to
-// the commit that is live now.
+// closeCarried ends the words of every commit that this move is about: the deployments
+// that GitHub recorded after the last live one and before this one, the pushes that led
+// to the commit that is live now, and those that the move names.
 func (s *Store) closeCarried(ctx context.Context, t *tx, m Move, before ledger.Point) error {
 	shas := map[string]bool{}
 	add := func(r row) error {
@@ -352,23 +372,23 @@ func (s *Store) closeCarried(ctx context.Context, t *tx, m Move, before ledger.P
 	return nil
 }
 
-// closeSpoken ends what was said of a commit that a move is about, whatever
-// today's rules call the environment, or whether they name it at all. Of the
-// commit that is live now it is what still waits: the move's own words replace
-// the rest.
+// closeSpoken ends what was said of one commit that a move is about. It finds the
+// contexts by what was said, not by today's rules: these may have renamed the
+// environment, or may no longer name it. Of the commit that is live now it ends only what
+// still waits, because the move's own words replace the rest.
 func (s *Store) closeSpoken(ctx context.Context, t *tx, m Move, sha string) error {
 	contexts, err := spoken(ctx, t, m.Env.ID, sha, sha == m.To.SHA)
 	if err != nil {
 		return err
 	}
 	if m.Context != "" && sha != m.To.SHA && !slices.Contains(contexts, m.Context) {
-		contexts = append(contexts, m.Context) // nothing was said yet
+		contexts = append(contexts, m.Context) // nothing was said of this commit yet
 	}
 	for _, context := range contexts {
 		if err := s.announce(ctx, t, Announcement{
 			RepoID: m.Env.RepoID, EnvID: m.Env.ID, SHA: sha, Context: context,
 			State: "success", Words: m.Carries, Ends: true,
-			At: m.To.At.Add(time.Millisecond), // after all that happened within GitHub's second
+			At: m.To.At.Add(time.Millisecond), // later than any fact that GitHub recorded within the same second
 		}); err != nil {
 			return err
 		}
@@ -376,19 +396,21 @@ func (s *Store) closeSpoken(ctx context.Context, t *tx, m Move, sha string) erro
 	return nil
 }
 
-// pushesBefore lists the commits with words of their own that were pushed
-// before the one that is live now, without those that an earlier one carried.
-// GitHub tells whole seconds: of those within one, only what a push says that it
-// moved from came before it.
+// pushesBefore lists the commits that have words of their own and were pushed before the
+// commit that is live now. Commits whose words have ended are left out.
+//
+// GitHub records whole seconds. Of pushes within one second only the chain of "before"
+// commits says which came first, so the loop follows that chain from push to push, and
+// stops where the time, the branch or the chain ends.
 func (s *Store) pushesBefore(ctx context.Context, t *tx, m Move, add func(row) error) error {
 	const spoken = `SELECT p.after_sha FROM push p JOIN post o ON o.repo_id = p.repo_id AND o.sha = p.after_sha
 		WHERE p.repo_id = $1 AND p.branch = $2 AND o.env_id = $3 AND o.purge_id = '' AND o.ended = 0 AND `
 	pushes, err := pushesOf(ctx, t, m.Env.RepoID, m.To.SHA, "")
-	for _, push := range pushes { // to several branches, each with what it brought
+	for _, push := range pushes { // one for each branch that moved to the commit
 		if err == nil {
 			err = t.each(ctx, add, spoken+`p.at < $4`, m.Env.RepoID, push.Branch, m.Env.ID, ms(push.At))
 		}
-		seen := map[string]bool{push.After: true} // a branch may move to and fro
+		seen := map[string]bool{push.After: true} // a branch may move back and forth: without this the loop would not end
 		for earlier := push; err == nil; {
 			earlier, err = pushOf(ctx, t, m.Env.RepoID, earlier.Before, push.Branch)
 			if errors.Is(err, ErrNotFound) || err == nil && (seen[earlier.After] || !earlier.At.Equal(push.At) || earlier.Branch != push.Branch) {
@@ -404,16 +426,21 @@ func (s *Store) pushesBefore(ctx context.Context, t *tx, m Move, add func(row) e
 	return err
 }
 
-// Last is what an environment's purges for a commit say of it.
+// Last is what an environment's purges for one commit say of it.
 type Last struct {
-	Live      time.Time // when GitHub recorded that it went live
-	Rollback  bool      // it did so by a rollback
+	Live      time.Time // when GitHub recorded that the commit went live
+	Rollback  bool      // it went live by a rollback
 	ID        string    // of the last purge of its own targets; "": there is none
-	FirstSent time.Time // when the first of them left, by GitHub's clock at the earliest; zero: none has
+	FirstSent time.Time // when the first of these targets was sent, by GitHub's clock at the earliest; zero: none was sent
 }
 
-// LastPurge reads what is known of a commit that is live in an environment.
-// ErrNotFound: it had no purge.
+// LastPurge reads what is known of a commit that is live in an environment. ErrNotFound:
+// it had no purge.
+//
+// It goes from the newest purge back to the one that brought the commit live. Purges of
+// causes rebuilt and "deployed again" lie between: they are of the same commit, but they
+// did not bring it live. A rebuild's purge does not count for ID, because its targets are
+// not those of the commit's own difference.
 func (s *Reader) LastPurge(ctx context.Context, env, sha string) (l Last, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		found := false
@@ -444,12 +471,13 @@ func (s *Reader) LastPurge(ctx context.Context, env, sha string) (l Last, err er
 	return l, err
 }
 
-// errEnough ends a reading before its end.
+// errEnough makes each stop before the last row. It never leaves this file.
 var errEnough = errors.New("enough")
 
-// Sent gives the targets of a purge that were sent or would be, without what
-// was dropped and without reasons. They are read a chunk at a time, each time
-// anew; failure says afterwards whether that went wrong.
+// Sent yields the targets of a purge that were sent or will be, without their reasons and
+// without those that were dropped. It reads a chunk at a time, each in a read of its own.
+// Call failure after the loop: it returns the error that ended the loop, if any. The
+// sequence can be used more than once.
 func (s *Reader) Sent(ctx context.Context, purge string) (targets iter.Seq[mapping.Target], failure func() error) {
 	var failed error
 	page := func(from int64) (all []mapping.Target, next int64) {
@@ -482,13 +510,13 @@ func (s *Reader) Sent(ctx context.Context, purge string) (targets iter.Seq[mappi
 	}, func() error { return failed }
 }
 
-// OpenPurge opens a planned purge that moves no environment: one that a
-// person asked for.
+// OpenPurge opens a planned purge that moves no environment, such as one that a person
+// asked for.
 func (s *Store) OpenPurge(ctx context.Context, id string, hold bool) error {
 	return s.write(ctx, func(t *tx) error { return s.openTold(ctx, t, id, hold) })
 }
 
-// openTold opens a purge and tells what came of it.
+// openTold opens a purge and tells the receivers if that is an event.
 func (s *Store) openTold(ctx context.Context, t *tx, id string, hold bool) error {
 	if err := s.open(ctx, t, id, hold); err != nil {
 		return err

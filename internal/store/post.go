@@ -23,28 +23,28 @@ const (
 	LivePost     PostKind = "live"     // a comment of ours on a merged pull request that is live
 )
 
-// A Post is one surface on GitHub.
+// A Post is one surface on GitHub: one row that one job writes.
 type Post struct {
-	Surface string
+	Surface string // its name, which begins with its kind
 	RepoID  int64
 	EnvID   string
 	SHA     string
 	Context string
-	PurgeID string // its words are rendered when they are posted; "": State and Words say it
+	PurgeID string // the purge whose words it shows, rendered when they are posted; "": State and Words are shown
 	State   string
 	Words   string
-	Version int64
-	Posted  string        // the words on GitHub now, as posted
+	Version int64         // as claimed; it rises with each change of what is to be shown
+	Posted  string        // the words that GitHub shows now
 	Wait    time.Duration // above 0: it is too early, and the surface is not claimed
-	Tries   int
+	Tries   int           // failed writes in a row
 
-	Number   int    // of the pull request that a reply is on
-	Comment  int64  // that is reacted or replied to
+	Number   int    // of the pull request that a reply is on; 0: none
+	Comment  int64  // id of the comment that is reacted or replied to
 	RemoteID int64  // GitHub's id of what was written last; 0: none is known
-	Pressed  string // of a check run: the delivery of the button that its words answer
-	Trouble  string // why GitHub did not take it last; "": it did, or may
-	// Claims counts how often somebody set out to write this since it was last
-	// settled, this time included: above 1, what is to be made may be there.
+	Pressed  string // of a check run: the delivery that told of the button that its words answer
+	Trouble  string // why GitHub did not take the last write; "": it did, or may
+	// Claims counts how often a worker set out to write this since it was last settled,
+	// this time included. Above 1, what is to be created may exist on GitHub already.
 	Claims int
 }
 
@@ -54,17 +54,16 @@ func (p Post) Kind() PostKind {
 	return PostKind(kind)
 }
 
-// Refuses reports whether this answers somebody who may not ask: nobody waits
-// for it.
+// Refuses reports whether this answers a person who may not ask: nobody waits for it.
 func (p Post) Refuses() bool {
 	return strings.HasPrefix(p.Surface[strings.LastIndexByte(p.Surface, '/')+1:], denied)
 }
 
-// denied begins the last word of the name of a surface that refuses.
+// denied begins the last part of the name of a surface that refuses.
 const denied = "denied"
 
-// An Announcement is a commit status that no purge speaks for: what waits,
-// what a push was carried by, why planning waits.
+// An Announcement is a commit status that no purge speaks for: what waits, which later
+// commit carried a push, why planning waits.
 type Announcement struct {
 	RepoID  int64
 	EnvID   string
@@ -74,16 +73,17 @@ type Announcement struct {
 	Words   string
 	At      time.Time // of the fact behind it: an older fact never overwrites a newer one
 	Ends    bool      // a later commit's purge carried this one: nothing waits for it any more
-	Lapse   string    // what a pending state ends in when nothing comes of it; "": failure
+	Lapse   string    // the state that a pending status ends in if nothing comes of it; "": failure
 }
 
-// surface names the commit status of a context. GitHub compares contexts without
-// case: two spellings are one status.
+// surface names the commit status of a context. GitHub compares contexts without case, so
+// two spellings are one status.
 func surface(repo int64, sha, context string) string {
 	return "status/" + strconv.FormatInt(repo, 10) + "/" + sha + "/" + fold(context)
 }
 
-// Announce wants a commit status. A purge's own words are never overwritten.
+// Announce notes that a commit status is to be shown. It never overwrites a purge's
+// words.
 func (s *Store) Announce(ctx context.Context, a Announcement) error {
 	err := s.write(ctx, func(t *tx) error { return s.announce(ctx, t, a) })
 	if err != nil {
@@ -92,8 +92,10 @@ func (s *Store) Announce(ctx context.Context, a Announcement) error {
 	return nil
 }
 
-// announce wants a status, unless a purge speaks there or a later fact has spoken.
-// What it says already costs no write at GitHub.
+// announce notes a status that is to be shown, unless a purge speaks there or a later
+// fact has spoken. A status that says the same already costs no write at GitHub: the
+// WHERE leaves its row as it is. It also leaves a status that has lapsed with the same
+// words.
 func (s *Store) announce(ctx context.Context, t *tx, a Announcement) error {
 	name := surface(a.RepoID, a.SHA, a.Context)
 	ended := 0
@@ -116,12 +118,14 @@ func (s *Store) announce(ctx context.Context, t *tx, a Announcement) error {
 	return nil
 }
 
-// Explain says on a commit, wherever it was announced that something waits, what
-// somebody has to mend before that can go on.
+// Explain tells on a commit what a person has to fix before planning can go on. It writes
+// it to every status that says that something waits there.
 func (s *Store) Explain(ctx context.Context, repo int64, sha, words string) error {
 	if sha == "" {
 		return nil
 	}
+	// The name with an empty context is the prefix of all names, so the primary key finds
+	// them.
 	all := surface(repo, sha, "")
 	err := s.write(ctx, func(t *tx) error {
 		var told []Announcement
@@ -149,8 +153,8 @@ func (s *Store) Explain(ctx context.Context, repo int64, sha, words string) erro
 	return nil
 }
 
-// Announced lists the commits whose status in an environment still says that
-// something waits, the newest facts first, at most limit of them.
+// Announced lists the commits whose status in an environment says that something waits,
+// those of the newest facts first, at most limit of them.
 func (s *Reader) Announced(ctx context.Context, env string, limit int) (shas []string, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		shas, err = t.texts(ctx, `SELECT sha FROM post WHERE env_id = $1 AND purge_id = '' AND ended = 0
@@ -160,8 +164,8 @@ func (s *Reader) Announced(ctx context.Context, env string, limit int) (shas []s
 	return shas, err
 }
 
-// Lapse ends the commit statuses that have waited since before a moment for
-// what never came: what they say stands, and nobody waits for it any more.
+// Lapse ends the commit statuses that have been pending since before a moment, because
+// what they wait for never came. Their words stay, and nobody waits for them any more.
 func (s *Store) Lapse(ctx context.Context, before time.Time) error {
 	err := s.write(ctx, func(t *tx) error {
 		return s.wakePosts(ctx, t, `state = lapse, version = version + 1`,
@@ -173,7 +177,7 @@ func (s *Store) Lapse(ctx context.Context, before time.Time) error {
 	return nil
 }
 
-// wakePosts changes surfaces, and wakes each.
+// wakePosts changes surfaces and enqueues the job of each.
 func (s *Store) wakePosts(ctx context.Context, t *tx, set, where string, args ...any) error {
 	names, err := s.touch(ctx, t, set, where, args...)
 	for _, name := range names {
@@ -182,14 +186,16 @@ func (s *Store) wakePosts(ctx context.Context, t *tx, set, where string, args ..
 	return err
 }
 
-// spoken lists the contexts of the statuses that a commit has of an environment,
-// all or those that wait, in which no purge speaks.
+// spoken lists the contexts of the statuses that a commit has in an environment and in
+// which no purge speaks: all of them, or, with waiting, those that are pending.
 func spoken(ctx context.Context, t *tx, env, sha string, waiting bool) ([]string, error) {
 	return t.texts(ctx, `SELECT context FROM post WHERE env_id = $1 AND sha = $2 AND purge_id = '' AND surface LIKE 'status/%'
 		AND (state = 'pending' OR NOT $3)`, env, sha, waiting)
 }
 
-// bindStatus gives a surface to a purge: from now on its words are the purge's.
+// bindStatus gives a surface to a purge: from now on it shows the purge's words. A purge
+// that was begun earlier does not take it from a later one, whatever order they commit
+// in.
 func (s *Store) bindStatus(ctx context.Context, t *tx, e ledger.Environment, sha, context, purge string) error {
 	name := surface(e.RepoID, sha, context)
 	_, err := t.exec(ctx, `INSERT INTO post (surface, repo_id, env_id, sha, context, purge_id, state, words, at, version)
@@ -204,16 +210,17 @@ func (s *Store) bindStatus(ctx context.Context, t *tx, e ledger.Environment, sha
 	return s.bindCheck(ctx, t, e, sha, checkName(context), purge)
 }
 
-// checkName names the check run of a purge by the context of its status, and
-// checkOf its surface.
+// checkName names the check run of a purge by the context of its status.
 func checkName(context string) string { return "Purge " + strings.TrimPrefix(context, "purge/") }
 
+// checkOf names the surface of the check run that goes with the status of a context.
 func checkOf(repo int64, sha, context string) string {
 	return CheckSurface(repo, sha, checkName(context))
 }
 
-// begunBefore is the condition that one purge was not begun after another, by
-// the store's own count; one that was pruned, or none at all, was not.
+// begunBefore is the condition that one purge was not begun after another, by the store's
+// own count (seq). A purge that was pruned, or none at all, counts as begun before any
+// other.
 func begunBefore(id, other string) string {
 	return `COALESCE((SELECT p.seq FROM purge p WHERE p.id = ` + id + `), -1) <= COALESCE((SELECT p.seq FROM purge p WHERE p.id = ` + other + `), 0)`
 }
@@ -223,23 +230,27 @@ func (s *Store) changed(ctx context.Context, t *tx, purge string) error {
 	return s.wakePosts(ctx, t, `version = version + 1`, `purge_id = $1`, purge)
 }
 
-// touch changes surfaces, and gives them. Whoever changes several locks them in
-// one order, or two would wait for each other; where PostgreSQL must look again
-// at rows that changed meanwhile, the order is lost, and transact begins anew.
+// touch changes surfaces and returns their names. It locks them in the order of their
+// names: two transactions that change several would otherwise wait for each other. Where
+// PostgreSQL must look again at rows that changed meanwhile, that order is lost and it
+// may break one of them off; transact then begins it anew.
 func (s *Store) touch(ctx context.Context, t *tx, set, where string, args ...any) ([]string, error) {
 	return t.texts(ctx, `UPDATE post SET `+set+` WHERE surface IN
 		(SELECT surface FROM post WHERE `+where+` ORDER BY surface`+s.forUpdate()+`) RETURNING surface`, args...)
 }
 
-// ClaimPost takes the surface to post for the length of a lease. It returns
-// ErrNotFound when there is nothing to say or somebody else is saying it; with
-// a Wait it is too early, and nothing was taken.
+// ClaimPost takes the surface to post, for the length of a lease. It returns ErrNotFound
+// when there is nothing to say or another process is saying it. With a Wait it is too
+// early, and nothing was taken.
+//
+// The row is locked before the clock is read. The claim has no fence, unlike a request's:
+// see Posted.
 func (s *Store) ClaimPost(ctx context.Context, name string, lease time.Duration) (p Post, err error) {
 	err = s.write(ctx, func(t *tx) error {
 		if err := s.lockRow(ctx, t, "post", "surface", name); err != nil {
 			return err
 		}
-		now := s.now() // the lease begins when it is taken, however long that had to wait
+		now := s.now() // the lease begins when it is taken, however long the lock took
 		var next int64
 		err := t.row(ctx, `UPDATE post SET lease_until = CASE WHEN next_at > $2 THEN lease_until ELSE $3 END,
 				claims = CASE WHEN next_at > $2 THEN claims ELSE claims + 1 END
@@ -255,9 +266,13 @@ func (s *Store) ClaimPost(ctx context.Context, name string, lease time.Duration)
 	return p, err
 }
 
-// Posted settles a claimed surface: what GitHub shows now, its RemoteID, and
-// after what time it may be written again. With final false the same version is
-// posted again then, since its words change with the clock.
+// Posted settles a claimed surface: what GitHub shows now, its RemoteID, and after which
+// time it may be written again. With final false the same version is posted again then,
+// because its words change with the clock.
+//
+// A worker whose lease is over settles all the same. If another one has posted a later
+// version meanwhile, posted_version falls back, so the surface is due again and its
+// latest words are posted once more.
 func (s *Store) Posted(ctx context.Context, p Post, shows string, final bool, after time.Duration) error {
 	return s.write(ctx, func(t *tx) error {
 		version := p.Version
@@ -270,6 +285,7 @@ func (s *Store) Posted(ctx context.Context, p Post, shows string, final bool, af
 		if err != nil {
 			return missing(err)
 		}
+		// The words changed while they were being posted, or are not final.
 		if now > version {
 			t.enqueue(ReportJob{Surface: p.Surface})
 		}
@@ -278,9 +294,9 @@ func (s *Store) Posted(ctx context.Context, p Post, shows string, final bool, af
 }
 
 // NotPosted gives a claimed surface back, to be tried again after a time. GitHub's
-// trouble holds up nothing but its own words. trouble says, in public, what
-// somebody has to mend before they can be shown; "": only time is needed. What a
-// status can't show, the check run of its purge says.
+// trouble holds up nothing but these words. trouble says in public words what a person
+// has to fix before they can be shown; "": only time is needed. The check run of the
+// purge says what its status can't show, so it is reworded when trouble changes.
 func (s *Store) NotPosted(ctx context.Context, p Post, after time.Duration, trouble string) error {
 	return s.write(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, `UPDATE post SET next_at = $2, lease_until = 0, tries = tries + 1, rung_at = 0, trouble = $3 WHERE surface = $1`,
@@ -293,7 +309,8 @@ func (s *Store) NotPosted(ctx context.Context, p Post, after time.Duration, trou
 	})
 }
 
-// GiveUpPost ends a surface that can never be written, and says why.
+// GiveUpPost ends a surface that can never be written, and notes why. It is due again
+// when its version rises.
 func (s *Store) GiveUpPost(ctx context.Context, p Post, trouble string) error {
 	return s.write(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, `UPDATE post SET posted_version = version, lease_until = 0, trouble = $2 WHERE surface = $1`, p.Surface, trouble)
@@ -301,8 +318,8 @@ func (s *Store) GiveUpPost(ctx context.Context, p Post, trouble string) error {
 	})
 }
 
-// Untold says why GitHub does not show the status of a purge's commit, whose
-// check run p is; "": it does, or will.
+// Untold says why GitHub does not show the status of the commit whose check run p is; "":
+// it does, or will.
 func (s *Store) Untold(ctx context.Context, p Post) (trouble string, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		all, err := t.texts(ctx, `SELECT trouble FROM post WHERE purge_id = $1 AND trouble <> '' AND surface LIKE 'status/%' LIMIT 1`, p.PurgeID)

@@ -15,12 +15,13 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 )
 
-// postgresEngine is one ledger for several replicas.
+// postgresEngine is one PostgreSQL database that several replicas work on.
 type postgresEngine struct {
 	pool *pgxpool.Pool
 	jobs *pgJobs
 }
 
+// openPostgres opens a database and checks that it answers.
 func openPostgres(ctx context.Context, url string, log *slog.Logger) (*postgresEngine, error) {
 	cfg, err := postgresConfig(url)
 	if err != nil {
@@ -48,7 +49,8 @@ func (e *postgresEngine) lock() error  { return nil }
 func (e *postgresEngine) forUpdate() string  { return " FOR UPDATE" }
 func (e *postgresEngine) skipLocked() string { return " FOR UPDATE SKIP LOCKED" }
 
-// While one waits for the disk, others get their rows there.
+// intakes is more than one: while one transaction waits for the disk, others write their
+// rows there.
 func (e *postgresEngine) intakes() int { return 4 }
 
 func (e *postgresEngine) close() error {
@@ -60,11 +62,12 @@ func (e *postgresEngine) write(ctx context.Context, f func(*tx) error) error {
 	return e.transact(ctx, pgx.TxOptions{BeginQuery: durable}, f)
 }
 
-// durable begins a transaction that is on disk when it returns, and on a
-// standby where the server is set so; with it all that was committed before:
+// durable begins a transaction that is on disk when it returns, and on a standby too if
+// the server is set so. With it, all that was committed before is on disk:
 // https://www.postgresql.org/docs/current/wal-async-commit.html
 const durable = "BEGIN; SET LOCAL synchronous_commit TO DEFAULT"
 
+// writeFirst is a write: each has a connection of its own, so there is no line.
 func (e *postgresEngine) writeFirst(ctx context.Context, f func(*tx) error) error {
 	return e.write(ctx, f)
 }
@@ -73,14 +76,15 @@ func (e *postgresEngine) writeSoon(ctx context.Context, f func(*tx) error) error
 	return e.transact(ctx, pgx.TxOptions{}, f)
 }
 
-// deadlocks is how often a transaction is begun again that PostgreSQL broke off
-// because it and another waited for each other. Rows are locked in one order
-// where we can (see touch), and where many surfaces change at once we can't:
+// deadlocks is how often a transaction is begun anew that PostgreSQL broke off because it
+// and another waited for each other. We lock rows in one order where we can (see touch).
+// Where many surfaces change at once, we can't:
 // https://www.postgresql.org/docs/current/explicit-locking.html#LOCKING-DEADLOCKS
 const deadlocks = 5
 
-// transact does a transaction. Nothing of one that failed is left, so f may run
-// more than once, and sets anew whatever it gives.
+// transact runs a transaction, and again if it was broken off (40P01, deadlock_detected).
+// Nothing of a failed one is left in the database, so f may run more than once. f must
+// therefore set anew whatever it gives to its caller, and must not add to it.
 func (e *postgresEngine) transact(ctx context.Context, options pgx.TxOptions, f func(*tx) error) error {
 	for again := 0; ; again++ {
 		err := e.once(ctx, options, f)
@@ -90,12 +94,12 @@ func (e *postgresEngine) transact(ctx context.Context, options pgx.TxOptions, f 
 	}
 }
 
-// once is one try of a transaction. Its jobs are inserted at its end, so that
-// nobody is woken before there is something to see.
+// once is one try of a transaction. Its jobs are inserted at its end, so that nobody is
+// woken before there is something to see.
 func (e *postgresEngine) once(ctx context.Context, options pgx.TxOptions, f func(*tx) error) (err error) {
 	defer func() {
-		// A session stays with the server, and the settings, that it began
-		// with: after a failover only new ones may write.
+		// A connection stays with the server, and the settings, with which it began.
+		// After a failover only new connections can write.
 		if unavailable(err) == whyReadOnly {
 			e.pool.Reset()
 		}
@@ -118,6 +122,7 @@ func (e *postgresEngine) once(ctx context.Context, options pgx.TxOptions, f func
 	return t.Commit(ctx)
 }
 
+// read takes a connection for each query.
 func (e *postgresEngine) read(ctx context.Context, f func(*tx) error) error {
 	return f(&tx{querier: pgQuerier{e.pool}})
 }
@@ -126,21 +131,24 @@ func (e *postgresEngine) runner(cfg *river.Config) (Runner, error) {
 	return river.NewClient(riverpgxv5.New(e.pool), cfg)
 }
 
-// connectTime bounds a connection's making, unless the address says otherwise
-// (connect_timeout).
+// connectTime is how long it may take to make a connection, unless the address says
+// otherwise (connect_timeout).
 const connectTime = 5 * time.Second
 
-// connections is how many a replica holds at most, unless the address says
-// otherwise (pool_max_conns): pgx's own few are all in the hands of jobs under
-// load, and a webhook would wait for one.
+// connections is how many connections a replica holds at most, unless the address says
+// otherwise (pool_max_conns). pgx's own default is so small that under load jobs hold all
+// of them, and a webhook would wait.
 const connections = 16
 
-// session has PostgreSQL end what a client leaves behind that froze or whose
-// machine is gone: an open transaction keeps the budget's rows locked, and
-// with them every other replica. It is below what a lease holds up. Who does
-// not ask for it does not wait for the disk: see durable. What takes turns by
-// a row's lock reads what the one before wrote, whatever the server's own
-// isolation is.
+// session sets what every connection needs:
+//
+//   - synchronous_commit off: a commit that does not ask for the disk does not wait for it, see
+//     durable.
+//   - read committed: a transaction that waited for a row's lock must read what the one before
+//     it wrote, whatever the server's default isolation is.
+//   - Timeouts: PostgreSQL ends what is left by a client that froze or whose machine is gone.
+//     An open transaction keeps the budget's rows locked, and that stops every other replica.
+//     They are shorter than a lease.
 const session = `SELECT
 	set_config('synchronous_commit', 'off', false),
 	set_config('default_transaction_isolation', 'read committed', false),
@@ -150,7 +158,8 @@ const session = `SELECT
 	set_config('tcp_keepalives_count', '3', false),
 	set_config('tcp_user_timeout', '10s', false)`
 
-// postgresConfig reads an address and sets what an outage needs.
+// postgresConfig reads an address and sets what an outage needs. Its error may hold the
+// password: do not show it.
 func postgresConfig(url string) (*pgxpool.Config, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {

@@ -5,18 +5,16 @@ import (
 	"fmt"
 )
 
-// The room that kept listings of previews have in one repository. What is
-// more makes the oldest go: whoever opens pull requests decides how much there
-// is.
+// The room for kept listings of previews in one repository. Beyond it the oldest go:
+// people who open pull requests decide how much there is, so it must be bounded.
 const (
 	mostPreviews = 50
 	previewBytes = 16 << 20 // compressed
 )
 
-// KeepPreview keeps the whole listing of a preview whose check run can't hold
-// it, and gives the unguessable part of its page's address: the same for each
-// listing of one pull request, of which the last is kept, or of one commit of a
-// merge queue, whose number is 0.
+// KeepPreview keeps the whole listing of a preview whose check run can't hold it, and
+// returns the unguessable part of its page's address. One pull request has one listing,
+// the last, and one address. A commit of a merge queue, whose number is 0, has its own.
 func (s *Store) KeepPreview(ctx context.Context, repo int64, number int, sha string, listing []byte) (key string, err error) {
 	name := PreviewSurface(repo, sha)
 	if number > 0 {
@@ -37,7 +35,8 @@ func (s *Store) KeepPreview(ctx context.Context, repo int64, number int, sha str
 	return key, nil
 }
 
-// boundPreviews drops the oldest listings beyond a repository's room.
+// boundPreviews drops the oldest listings beyond a repository's room. The newest stays,
+// whatever its size.
 func boundPreviews(ctx context.Context, t *tx, repo int64) error {
 	kept, size := 0, int64(0)
 	var over []string
@@ -72,8 +71,8 @@ func (s *Store) ClosePreview(ctx context.Context, repo int64, number int) error 
 	return nil
 }
 
-// dropPreviewPosts forgets the previews of a pull request's commits that GitHub
-// shows as they are, but for that of one commit.
+// dropPreviewPosts forgets the preview posts of a pull request's commits, except one
+// surface. It keeps those that GitHub does not show yet in their latest version.
 func dropPreviewPosts(ctx context.Context, t *tx, repo int64, number int, but string) error {
 	_, err := t.exec(ctx, `DELETE FROM post WHERE repo_id = $1 AND number = $2 AND number > 0 AND purge_id = '' AND surface LIKE $3
 		AND surface <> $4 AND version = posted_version`, repo, number, string(CheckPost)+"/%", but)

@@ -11,7 +11,7 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// ProveJob looks whether a purge took effect.
+// ProveJob looks at pages to see whether a purge took effect.
 type ProveJob struct {
 	PurgeID string `json:"purge_id"`
 }
@@ -19,28 +19,29 @@ type ProveJob struct {
 // Kind names the job in River.
 func (ProveJob) Kind() string { return "prove" }
 
-// Proof is a claimed proof.
+// Proof is a proof that this process has claimed, with its pages.
 type Proof struct {
 	PurgeID   string
 	RepoID    int64
 	State     ledger.ProofState
 	Asks      ledger.Asks
 	Words     string
-	Confirmed bool   // the origin was seen to serve what was deployed
-	Again     string // id of the purge that sends stale pages once more
-	Warmed    int
-	WarmRule  int // warming goes on with this rule of Asks, from WarmSeq on
-	WarmSeq   int64
-	Began     time.Time
-	Done      time.Time // when the pages were told
-	Tries     int
+	Confirmed bool      // the origin was seen to serve what was deployed
+	Again     string    // id of the purge that sends stale pages once more; "": there is none
+	Warmed    int       // pages warmed so far
+	WarmRule  int       // warming goes on with this rule of Asks, as an index among those with URLs in the purge
+	WarmSeq   int64     // the sequence number of the target to go on from; 0: the rule's first
+	Began     time.Time // when the purge was opened or held
+	Done      time.Time // when the pages' verdicts were told; zero: not yet
+	Tries     int       // as the caller counts them
 	Pages     []ledger.Page
 
-	fence int64
+	fence int64 // of this claim: SettleProof changes nothing if another claim was made since
 }
 
-// prove keeps what a purge asks for, in the transaction that opens or holds
-// it. Nothing is kept where nothing is asked for, or nothing can be sent.
+// prove keeps what a purge asks for, in the transaction that opens or holds the purge. It
+// keeps nothing if nothing is asked for, or if the purge is done already because nothing
+// of it may be sent.
 func (s *Store) prove(ctx context.Context, t *tx, p ledger.Purge, asks ledger.Asks, state ledger.ProofState) error {
 	ended, err := t.has(ctx, `SELECT 1 FROM purge WHERE id = $1 AND state = 'done'`, p.ID)
 	if err != nil || ended || !asks.Any() {
@@ -59,10 +60,12 @@ func (s *Store) prove(ctx context.Context, t *tx, p ledger.Purge, asks ledger.As
 	return nil
 }
 
-// proofColumn is what a purge's words need of its proof, as one text: a purge
-// without one has an empty text, where many columns would be NULL.
+// proofColumn is what a purge's words need of its proof, as one text. A purge without a
+// proof has an empty text, where separate columns would be NULL. The words come last,
+// since they hold blanks.
 const proofColumn = `state || ' ' || checked || ' ' || fresh || ' ' || stale || ' ' || warmed || ' ' || done_at || ' ' || words`
 
+// scanProof reads the text of proofColumn; "" is the zero Proof.
 func scanProof(text string) (p ledger.Proof, err error) {
 	parts := strings.SplitN(text, " ", 7)
 	if len(parts) < 7 {
@@ -76,7 +79,7 @@ func scanProof(text string) (p ledger.Proof, err error) {
 	return p, nil
 }
 
-// rouse lets the proof of a purge that somebody released go on.
+// rouse lets the proof of a purge go on that a person released: its next look is due now.
 func (s *Store) rouse(ctx context.Context, t *tx, purge string) error {
 	n, err := t.exec(ctx, `UPDATE proof SET next_at = 0, rung_at = $2 WHERE purge_id = $1 AND state <> 'done'`, purge, freshWake(s.now()))
 	if n > 0 {
@@ -85,8 +88,8 @@ func (s *Store) rouse(ctx context.Context, t *tx, purge string) error {
 	return err
 }
 
-// proveAgain has the pages of a purge looked at once more, some of which are sent
-// again. Whoever looks at them now looks in vain.
+// proveAgain has the pages of a purge looked at once more, because some targets are sent
+// again. It moves the fence, so that a look that is under way settles nothing.
 func (s *Store) proveAgain(ctx context.Context, t *tx, purge string) error {
 	n, err := t.exec(ctx, proofState().change(ledger.Retry, `words = '', checked = 0, fresh = 0, stale = 0, again_id = '', done_at = 0, tries = 0,
 		next_at = 0, rung_at = $2, lease_until = 0, fence = fence + 1`, `purge_id = $1`), purge, freshWake(s.now()))
@@ -96,9 +99,10 @@ func (s *Store) proveAgain(ctx context.Context, t *tx, purge string) error {
 	return err
 }
 
-// ClaimProof takes a proof for the length of a lease, the first one where its
-// purge waits for the origin. ErrNotFound: there is nothing to do, or not yet,
-// or somebody else does it.
+// ClaimProof takes a proof for the length of a lease: waiting where the purge waits for
+// its origin, else lease. ErrNotFound: there is nothing to do, it is too early, or
+// another process does it. The lock comes first, so that the lease is counted from when
+// it is taken.
 func (s *Store) ClaimProof(ctx context.Context, purge string, waiting, lease time.Duration) (p Proof, err error) {
 	err = s.writeSoon(ctx, func(t *tx) error {
 		if err := s.lockRow(ctx, t, "proof", "purge_id", purge); err != nil {
@@ -134,6 +138,7 @@ func (s *Reader) Pages(ctx context.Context, purge string) (pages []ledger.Page, 
 	return pages, err
 }
 
+// pagesOf reads the pages in the order of their numbers; keepPages numbers them by it.
 func pagesOf(ctx context.Context, t *tx, purge string) (pages []ledger.Page, err error) {
 	err = t.each(ctx, func(r row) error {
 		var p ledger.Page
@@ -152,25 +157,32 @@ func pagesOf(ctx context.Context, t *tx, purge string) (pages []ledger.Page, err
 	return pages, err
 }
 
-// ProofStep is what one look came to.
+// ProofStep is the result of one look.
 type ProofStep struct {
 	Proof
-	After time.Duration // when to go on
-	Open  bool          // the purge that waits for its origin goes out
-	Close string        // it does not, and why, in public words
-	Begun string        // id of a planned purge that goes out: stale pages, once more
+	After time.Duration // when the next look is due, from now
+	Open  bool          // the purge that waits for its origin may go out
+	Close string        // it does not go out: why, in public words; "": not so
+	Begun string        // id of a planned purge that sends stale pages once more; "": none
 }
 
-// SettleProof settles a claimed proof in one transaction. It reports false
-// when the claim was lost: then nothing is changed.
+// SettleProof settles a claimed proof in one transaction. It reports false when the claim
+// was lost: then nothing is changed.
+//
+// Where the step opens a purge, the proof and the purge change together. If they did not,
+// a process that dies between the two would leave a held purge that nobody opens.
 func (s *Store) SettleProof(ctx context.Context, step ProofStep) (ok bool, err error) {
 	p := step.Proof
 	err = s.write(ctx, func(t *tx) error {
-		purge, err := s.lockPurge(ctx, t, p.PurgeID) // opening takes turns with who claims and acts
+		// Opening a purge takes turns with claims and acts: the budget's lock comes
+		// first.
+		purge, err := s.lockPurge(ctx, t, p.PurgeID)
 		if err != nil {
 			return err
 		}
 		sum := ledger.Count(p.Pages)
+		// Read before the update, to see whether this step changes what the purge's words
+		// say.
 		same, err := t.has(ctx, `SELECT 1 FROM proof WHERE purge_id = $1 AND state = $2 AND words = $3 AND checked = $4 AND warmed = $5`,
 			p.PurgeID, string(p.State), p.Words, sum.Checked, p.Warmed)
 		if err != nil {
@@ -203,7 +215,7 @@ func (s *Store) SettleProof(ctx context.Context, step ProofStep) (ok bool, err e
 			if err := s.open(ctx, t, step.Begun, false); err != nil {
 				return err
 			}
-		case same: // nothing new to tell; a release beside this one might say it in other words each time
+		case same: // nothing new to tell; a release at the same moment might say it in other words each time
 			return nil
 		}
 		if err := s.turned(ctx, t, p.PurgeID); err != nil {
@@ -217,6 +229,7 @@ func (s *Store) SettleProof(ctx context.Context, step ProofStep) (ok bool, err e
 	return ok, nil
 }
 
+// number is a truth value as a column has it.
 func number(yes bool) int {
 	if yes {
 		return 1
@@ -224,6 +237,8 @@ func number(yes bool) int {
 	return 0
 }
 
+// keepPages writes the pages with what was seen of them. The pages are chosen once: the
+// address and how it was purged never change, so that all looks are at the same pages.
 func keepPages(ctx context.Context, t *tx, p Proof) error {
 	for i, page := range p.Pages {
 		before := ""
@@ -244,15 +259,15 @@ func keepPages(ctx context.Context, t *tx, p Proof) error {
 	return nil
 }
 
-// URLSpan is where the URLs of one rule lie in a purge.
+// URLSpan is where the URLs of one rule are in a purge.
 type URLSpan struct {
 	Rule     string
-	URLs     int
+	URLs     int   // how many; the span may hold targets of other rules too
 	From, To int64 // sequence numbers of the first and the last
 }
 
-// URLSpans tells how many URLs each rule has in a purge, but for those that
-// were refused.
+// URLSpans tells for each rule of a purge how many URLs it has and where they are,
+// without those that were refused.
 func (s *Reader) URLSpans(ctx context.Context, purge string) (spans []URLSpan, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
@@ -266,7 +281,8 @@ func (s *Reader) URLSpans(ctx context.Context, purge string) (spans []URLSpan, e
 	return spans, err
 }
 
-// URLsFrom lists URLs of a rule in a purge, from a sequence number on.
+// URLsFrom lists URLs of one rule in a purge, from a sequence number on, at most limit of
+// them and without those that were refused.
 func (s *Reader) URLsFrom(ctx context.Context, purge, rule string, seq int64, limit int) (targets []ledger.Target, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
@@ -281,7 +297,7 @@ func (s *Reader) URLsFrom(ctx context.Context, purge, rule string, seq int64, li
 	return targets, err
 }
 
-// RefusedURLs tells which of some URLs a purge did not send, since policy or Akamai
+// RefusedURLs tells which of the given URLs a purge did not send because policy or Akamai
 // refused them.
 func (s *Reader) RefusedURLs(ctx context.Context, purge string, urls []string) (refused []string, err error) {
 	err = s.read(ctx, func(t *tx) error {
@@ -299,8 +315,8 @@ func (s *Reader) RefusedURLs(ctx context.Context, purge string, urls []string) (
 	return refused, err
 }
 
-// Tags lists tags that a purge sent; none where it sent CP codes too, which
-// reach pages whatever their tags.
+// Tags lists tags that a purge sent, at most limit of them. It gives none if the purge
+// sent CP codes too: these reach pages whatever their tags are.
 func (s *Reader) Tags(ctx context.Context, purge string, limit int) (tags []string, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		tags, err = t.texts(ctx, `SELECT object FROM target WHERE purge_id = $1 AND kind = 'tag' AND state <> 'failed'
@@ -310,7 +326,7 @@ func (s *Reader) Tags(ctx context.Context, purge string, limit int) (tags []stri
 	return tags, err
 }
 
-// Deletes reports whether a purge has a delete to send.
+// Deletes reports whether a purge has a delete that was not refused.
 func (s *Reader) Deletes(ctx context.Context, purge string) (deletes bool, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		deletes, err = t.has(ctx, `SELECT 1 FROM target WHERE purge_id = $1 AND action = 'delete' AND state <> 'failed'`, purge)
@@ -319,9 +335,9 @@ func (s *Reader) Deletes(ctx context.Context, purge string) (deletes bool, err e
 	return deletes, err
 }
 
-// LaterShas are the commits of an environment that were deployed with a purge
-// or after it, the newest first, at most limit of them; and whether a later
-// purge has not ended.
+// LaterShas lists the commits of the purges of p's environment that were begun after p,
+// the newest first, at most limit of them. underWay reports whether such a purge has not
+// ended, or has ended by a moment that still lies ahead.
 func (s *Reader) LaterShas(ctx context.Context, p ledger.Purge, limit int) (shas []string, underWay bool, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		if shas, err = t.texts(ctx, `SELECT to_sha FROM purge WHERE env_id = $1 AND to_sha <> '' AND seq > (SELECT seq FROM purge WHERE id = $2)

@@ -43,8 +43,8 @@ func settleProof(t *testing.T, s *store.Store, step store.ProofStep) bool {
 	return ok
 }
 
-// A purge waits for its origin and goes out with the step that saw it; pages
-// are kept, and what they come to stands in the purge.
+// A purge waits for its origin and goes out with the step that saw it ready. Its pages
+// are kept, and their result is shown with the purge.
 func TestProof(t *testing.T) {
 	engines(t, func(t *testing.T, open func(now func() time.Time) *store.Store) {
 		c := newClock()
@@ -100,7 +100,7 @@ func TestProof(t *testing.T) {
 	})
 }
 
-// Who was too slow settles nothing: neither pages nor the purge.
+// A process that was too slow settles nothing: neither the pages nor the purge.
 func TestLeaseFencesTheProof(t *testing.T) {
 	engines(t, func(t *testing.T, open func(now func() time.Time) *store.Store) {
 		c := newClock()
@@ -128,9 +128,9 @@ func TestLeaseFencesTheProof(t *testing.T) {
 	})
 }
 
-// A newer deployment whose purge covers all of a waiting one cancels it; any
-// other leaves it waiting, since it goes out by itself. One that a person
-// cancels stays so, whatever the origin comes to serve.
+// If a newer deployment's purge covers all of a waiting one, the waiting one is
+// cancelled. Any other leaves it waiting, because it goes out by itself. A purge that a
+// person cancelled stays cancelled, whatever the origin comes to serve.
 func TestWaitingForTheOriginIsOvertaken(t *testing.T) {
 	engines(t, func(t *testing.T, open func(now func() time.Time) *store.Store) {
 		c := newClock()

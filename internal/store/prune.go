@@ -8,17 +8,19 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// pruneAtOnce bounds one transaction of Prune, in rows: deliveries that come
-// in meanwhile wait for one at most.
+// pruneAtOnce is how many rows one transaction of Prune deletes. Deliveries that come in
+// meanwhile wait for one such transaction at most.
 const pruneAtOnce = 250
 
-// Prune deletes what is done and older than it is kept: handled deliveries,
-// ended purges with their targets, plans that were left half done, kept
-// previews, the requests with their answers, commands and statuses that nothing refers to any
-// more, pushes, deployments, the commits that were live, and environments for
-// which nothing was deployed in all that time. Of a repository's environments
-// so many keep the listing of their commit. SQLite takes the room that this
-// makes for what comes next; its file does not shrink.
+// Prune deletes what is done and older than it is kept: handled deliveries, ended purges
+// with their targets, plans that were left unfinished, kept previews, requests with their
+// answers, commands and statuses that nothing refers to any more, pushes, deployments,
+// commits that were live, and environments to which nothing was deployed in all that
+// time. Only mostTrees of a repository's environments keep the listing of their commit.
+//
+// Purges go first: their requests, proofs, commands and statuses can only go when they
+// have gone. Every step may break off or run in two replicas at once; the next run
+// deletes the rest. SQLite uses the freed room for new rows; its file does not shrink.
 func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
 	if err := s.prunePurges(ctx, `'done', 'cancelled'`, purges); err != nil {
 		return err
@@ -28,7 +30,7 @@ func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
 	}
 	old := firstID(purges)
 	for _, q := range []struct {
-		query string // $1 is the bound of what is kept, the last one how many
+		query string // $1 is the bound of what is kept; the last parameter is how many rows to delete
 		args  []any
 	}{
 		{`DELETE FROM delivery WHERE guid IN (SELECT guid FROM delivery
@@ -74,10 +76,13 @@ func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
 	return s.pruneTrees(ctx)
 }
 
-// pruneEnvironments forgets the environments that nothing was deployed to for
-// as long as purges are kept, such as a pull request's, and those of
-// repositories that are gone. If one is deployed to again, it starts from what
-// GitHub knows of it.
+// pruneEnvironments forgets environments to which nothing was deployed for as long as
+// purges are kept, such as a pull request's, and those of repositories that are gone. If
+// there is a new deployment, the environment starts from what GitHub knows of it.
+//
+// The environment's row goes last, after its other rows: if this breaks off, the row is
+// found again. It goes only if it is still old, since it may have been deployed to
+// meanwhile.
 func (s *Store) pruneEnvironments(ctx context.Context, before time.Time) error {
 	for {
 		var ids []string
@@ -108,29 +113,32 @@ func (s *Store) pruneEnvironments(ctx context.Context, before time.Time) error {
 	}
 }
 
-// ofEnvironment lists the tables of what is kept of an environment, and what
-// tells their rows apart.
+// ofEnvironment lists the tables that keep something of an environment, with the column
+// that tells its rows apart.
 func ofEnvironment() map[string]string {
 	return map[string]string{"deploy": "status_id", "lived": "sha", "served": "sha", "tree": "env_id", "live_rules": "env_id"}
 }
 
-// mostTrees is how many environments of one repository keep the listing of
-// their live commit, those first that were deployed to most often: it is needed
-// only where GitHub has forgotten that commit.
+// mostTrees is how many environments of one repository keep the listing of their live
+// commit, first those that were deployed to most often. A listing is needed only if
+// GitHub has forgotten that commit.
 const mostTrees = 50
 
+// pruneTrees deletes the listings beyond mostTrees. seq counts an environment's changes,
+// so it stands for how often it was deployed to.
 func (s *Store) pruneTrees(ctx context.Context) error {
 	return s.pruneAll(ctx, `DELETE FROM tree WHERE env_id IN (SELECT id FROM
 		(SELECT e.id, ROW_NUMBER() OVER (PARTITION BY e.repo_id ORDER BY e.seq DESC, e.live_at DESC, e.id) AS place
 			FROM environment e JOIN tree ON tree.env_id = e.id) ranked WHERE place > $1 LIMIT $2)`, mostTrees)
 }
 
-// abandoned is the age of a plan that nobody works on any more: its process
-// died, or the database was away when it came to nothing. It is planned anew.
+// abandoned is the age at which nobody works on a plan any more: its process died, or the
+// database was away when the plan came to nothing. It is planned anew.
 const abandoned = time.Hour
 
-// prunePurges deletes purges in some states, some at a time: first their
-// targets, of which one may have very many.
+// prunePurges deletes purges in some states that are older than before, some at a time:
+// first their targets, because one purge may have very many, then the purges. The state
+// is checked again in each deletion, since a purge may have been retried meanwhile.
 func (s *Store) prunePurges(ctx context.Context, states string, before time.Time) error {
 	for {
 		var ids []string
@@ -158,8 +166,8 @@ func (s *Store) prunePurges(ctx context.Context, states string, before time.Time
 	}
 }
 
-// pruneJobs deletes the jobs that are done, which nobody asks for: left to
-// River they would go ten thousand at a time, and all else would wait.
+// pruneJobs deletes the jobs that are done; nobody asks for them. Left to River, ten
+// thousand would go at a time, and all other writes would wait.
 func (s *Store) pruneJobs(ctx context.Context) error {
 	done, err := s.has(ctx, `SELECT 1 FROM river_job WHERE state = 'completed'`)
 	if err != nil || !done {
@@ -168,8 +176,8 @@ func (s *Store) pruneJobs(ctx context.Context) error {
 	return s.pruneAll(ctx, `DELETE FROM river_job WHERE id IN (SELECT id FROM river_job WHERE state = 'completed' ORDER BY id LIMIT $1)`)
 }
 
-// pruneAll runs a deletion, whose last argument is how many rows it takes,
-// until there are fewer.
+// pruneAll repeats a deletion, whose last parameter is how many rows it deletes, until it
+// deletes fewer than that.
 func (s *Store) pruneAll(ctx context.Context, query string, args ...any) error {
 	for n := int64(pruneAtOnce); n == pruneAtOnce; {
 		err := s.writeSoon(ctx, func(t *tx) (err error) {
@@ -183,8 +191,8 @@ func (s *Store) pruneAll(ctx context.Context, query string, args ...any) error {
 	return nil
 }
 
-// firstID is the least id that ids may have made at that time or later: the
-// ids themselves are in the order of time, and need no other index for it.
+// firstID is the least id that may have been made at that time or later. Ids sort by
+// time, so the primary key serves as the index.
 func firstID(at time.Time) string {
 	var id ulid.ULID
 	_ = id.SetTime(uint64(max(ms(at), 0)))

@@ -14,7 +14,7 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// counter is an engine that keeps how many rows the largest change took.
+// counter is an engine that keeps the number of rows that the largest change touched.
 type counter struct {
 	engine
 	most int64
@@ -73,7 +73,7 @@ func count(t *testing.T, s *Store, query string) (n int) {
 	return n
 }
 
-// However much there is to prune, others wait for a small change at most.
+// However much there is to prune, other writes wait for one small change at most.
 func TestPruneIsBounded(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	s := openFile(t, func() time.Time { return now })
@@ -115,7 +115,7 @@ func TestPruneIsBounded(t *testing.T) {
 	}
 }
 
-// The room of what was pruned is taken by what comes next.
+// New rows take the room of what was pruned, and the file stays as large as it is.
 func TestPruneLetsTheFileBe(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	s := openFile(t, func() time.Time { return now })
@@ -136,7 +136,8 @@ func TestPruneLetsTheFileBe(t *testing.T) {
 	}
 }
 
-// A status that waits is kept however short that is: somebody has to end it.
+// A status that waits is kept even if everything else is deleted at once: it still has to
+// be ended.
 func TestPruneKeepsWhatWaits(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	s := openFile(t, func() time.Time { return now })
@@ -172,7 +173,7 @@ func TestPruneKeepsWhatWaits(t *testing.T) {
 	prune()
 }
 
-// Jobs that are done don't stay.
+// Jobs that are done do not stay.
 func TestSweepDropsDoneJobs(t *testing.T) {
 	s := openFile(t, nil)
 	for _, guid := range []string{"done", "waiting"} {

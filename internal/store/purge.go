@@ -9,6 +9,10 @@ import (
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
+// purgeColumns are the columns that scanPurge reads, of a table that is called purge. The
+// subqueries read what the purge's words need from the account's circuit, the pause that
+// covers it and its proof. COALESCE gives the empty text where there is none, since the
+// Go side scans no NULL.
 const purgeColumns = `id, key, repo_id, env_id, environment, cause, caused_by, from_sha, to_sha, to_deploy, to_status, to_at,
 	network, start, note, unmatched, lane, version, state, urls, tags, cpcodes, accepted, failed, untried, reason,
 	created_at, opened_at, done_at, ended_by, closed, account,
@@ -16,6 +20,8 @@ const purgeColumns = `id, key, repo_id, env_id, environment, cause, caused_by, f
 	COALESCE((SELECT paused_by || ': ' || pause.reason FROM pause WHERE pause.id = purge.pause_id AND purge.pause_id > 0), ''),
 	COALESCE((SELECT ` + proofColumn + ` FROM proof WHERE proof.purge_id = purge.id), '')`
 
+// scanPurge reads a row of purgeColumns; ErrNotFound if there is none. Only an open purge
+// says that it is paused: nothing of the others would be sent anyway.
 func scanPurge(r row) (p ledger.Purge, err error) {
 	var unmatched, proof string
 	var toAt, created, opened, done int64
@@ -37,16 +43,18 @@ func scanPurge(r row) (p ledger.Purge, err error) {
 	return p, json.Unmarshal([]byte(unmatched), &p.Unmatched)
 }
 
-// Purge reads a purge by its id.
+// Purge reads a purge by its id. A purge in state planning is not found.
 func (s *Reader) Purge(ctx context.Context, id string) (p ledger.Purge, err error) {
 	return s.findPurge(ctx, "id", id)
 }
 
-// PurgeByKey reads a purge by the unguessable part of its page's address.
+// PurgeByKey reads a purge by the unguessable part of its page's address. A purge in
+// state planning is not found.
 func (s *Reader) PurgeByKey(ctx context.Context, key string) (p ledger.Purge, err error) {
 	return s.findPurge(ctx, "key", key)
 }
 
+// findPurge reads the purge with a value in a unique column.
 func (s *Reader) findPurge(ctx context.Context, column, value string) (p ledger.Purge, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		p, err = scanPurge(t.row(ctx, `SELECT `+purgeColumns+` FROM purge WHERE `+column+` = $1 AND state <> 'planning'`, value))
@@ -58,11 +66,12 @@ func (s *Reader) findPurge(ctx context.Context, column, value string) (p ledger.
 	return p, nil
 }
 
-// fate is what became of a target t of a purge p: what waited when that was
-// cancelled is dropped.
+// fate is the SQL for the fate of a target t of a purge p. What was waiting when its
+// purge was cancelled is dropped, though its row may still say "waiting".
 const fate = `CASE WHEN t.state = 'waiting' AND p.state = 'cancelled' THEN 'dropped' ELSE t.state END`
 
-// Targets reads a purge's targets in order, from a sequence number on.
+// Targets reads a purge's targets in order, from a sequence number on, at most limit of
+// them.
 func (s *Reader) Targets(ctx context.Context, purge string, from, limit int64) (lines []ledger.Target, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
@@ -86,26 +95,26 @@ func (s *Reader) Targets(ctx context.Context, purge string, from, limit int64) (
 	return lines, nil
 }
 
-// Account is one of Akamai's with what waits for it.
+// Account is one Akamai account with what waits for it.
 type Account struct {
 	Name    string
 	Targets int       // of open purges, neither accepted nor failed
-	Paused  bool      // nothing is sent
-	Until   time.Time // before, or until the answer of the one request that probes
-	Words   string    // why, or why it last was
+	Paused  bool      // nothing is sent, except one request that probes
+	Until   time.Time // the pause lasts until then, or until the answer of the request that probes
+	Words   string    // why it is paused, or why it last was
 }
 
 // Queue counts what waits.
 type Queue struct {
 	Deliveries   int           // not handled yet
-	Environments int           // where another commit is desired than is live, and nothing is at fault; none of a repository that is gone
+	Environments int           // with another commit desired than live, and without a fault; none of a repository that is gone
 	Targets      int           // of open purges, neither accepted nor failed
 	Held         int           // targets of purges that need approval
-	Posts        int           // words that GitHub does not show yet; none of a repository that is gone
-	Notices      int           // events that a receiver was not told yet
-	Refused      int           // words that GitHub does not take, since somebody has to mend something or for ever
+	Posts        int           // surfaces whose words GitHub does not show yet; none of a repository that is gone
+	Notices      int           // events that a receiver is still to be told
+	Refused      int           // surfaces that GitHub does not take, for ever or until a person fixes something
 	Accounts     []Account     // the default one first
-	PausedFor    time.Duration // since the oldest pause that operators made; 0: there is none
+	PausedFor    time.Duration // since the oldest active pause of the operators; 0: there is none
 }
 
 // Queue reads how much waits.
@@ -113,7 +122,8 @@ func (s *Reader) Queue(ctx context.Context) (q Queue, err error) {
 	now := ms(s.now())
 	err = s.read(ctx, func(t *tx) error {
 		var oldest int64
-		// In one statement: work that moves from one to the next meanwhile would be in none.
+		// One statement sees one moment: in several, work that moves from one table to
+		// the next would be counted nowhere.
 		if err := t.row(ctx, `SELECT (SELECT COUNT(*) FROM delivery WHERE handled_at = 0),
 			(SELECT COUNT(*) FROM environment WHERE `+owed+`),
 			(SELECT CAST(COALESCE(SUM(urls + tags + cpcodes - accepted - failed), 0) AS BIGINT) FROM purge WHERE state = 'open'),
@@ -135,7 +145,9 @@ func (s *Reader) Queue(ctx context.Context) (q Queue, err error) {
 				Scan(&a.Targets, &until, &a.Words); err != nil {
 				return err
 			}
-			// While one request probes, or nobody has yet, it is still paused.
+			// The circuit's words go away only with an answer. Until then the account
+			// counts as paused, even after paused_until: one request probes, or none has
+			// yet.
 			a.Paused, a.Until = a.Words != "" && (until > now || a.Targets > 0), when(until)
 			q.Accounts = append(q.Accounts, a)
 		}
@@ -144,7 +156,7 @@ func (s *Reader) Queue(ctx context.Context) (q Queue, err error) {
 	return q, err
 }
 
-// Account is one of the accounts, by its name.
+// Account gives the account of a name; one without anything if the name is not known.
 func (q Queue) Account(name string) Account {
 	for _, a := range q.Accounts {
 		if a.Name == name {
@@ -154,7 +166,8 @@ func (q Queue) Account(name string) Account {
 	return Account{Name: name}
 }
 
-// Recent lists the last purges, newest first.
+// Recent lists the last purges that were planned, the newest first, at most limit of
+// them.
 func (s *Reader) Recent(ctx context.Context, limit int) (purges []ledger.Purge, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {

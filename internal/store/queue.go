@@ -11,15 +11,15 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// Request is one request to Akamai that this process has claimed. The claim
-// holds until LeaseUntil; the attempt's Number fences the settling, so that
-// whoever lost the claim settles nothing.
+// Request is one request to Akamai that this process has claimed. The claim holds until
+// LeaseUntil. The attempt's Number is the fence: a process that lost the claim has an
+// older number, and its settling changes nothing.
 type Request struct {
 	ID         string
-	Account    string // as stored
+	Account    string // as stored: "" is the default one
 	Lane       int
-	LeaseUntil time.Time
-	Limit      time.Duration // how long the attempt may take
+	LeaseUntil time.Time     // from then on another process may claim the request and send it again
+	Limit      time.Duration // how long the attempt may take; the caller must end the call by then
 
 	purger.Attempt
 }
@@ -27,15 +27,19 @@ type Request struct {
 // AccountName is the account's name as people know it.
 func (r *Request) AccountName() string { return accountName(r.Account) }
 
-// Claim takes the next request of an account, of one kind, that may be sent
-// now: one that is ready or whose lease is over, else a new one packed from the
-// waiting targets. People's purges come first, then small ones, and every
-// waiting target of the same object joins. What an operator paused is left out.
-// The tokens are taken from the account's shared budget in the same
-// transaction. No account has to do with another's rows or locks.
+// Claim takes the next request of one account and one kind that may be sent now: one that
+// is ready or whose lease is over, else a new one that it packs from the waiting targets.
+// People's purges come first, then small ones. Every waiting target of the same object
+// joins the request, whichever purge it belongs to. What an operator paused is left out.
 //
-// A nil request means that nothing may be sent now; wait says when to look
-// again, 0 that nothing waits.
+// The same transaction takes the tokens from the account's shared budget and is on disk
+// before anything is sent. If the process dies after that, the lease runs out and the
+// request is sent again; no target is lost. Accounts share no rows and no locks here, so
+// one account's trouble does not hold up another.
+//
+// A nil request means that nothing may be sent now. Then wait says when to look again; 0:
+// nothing waits, or the next job is enqueued already. An account that this process has no
+// credentials for has nothing to claim.
 func (s *Store) Claim(ctx context.Context, account string, kind purger.Kind) (r *Request, wait time.Duration, err error) {
 	if account = accountColumn(account); !slices.Contains(s.allAccounts(), account) {
 		return nil, 0, nil
@@ -51,29 +55,37 @@ func (s *Store) Claim(ctx context.Context, account string, kind purger.Kind) (r 
 	return r, wait, nil
 }
 
-// claim is the state of one Claim.
+// claim is the state of one Claim, within its transaction.
 type claim struct {
 	*Store
 	t       *tx
 	account string // as stored
 	kind    purger.Kind
-	now     time.Time // once its turn has come
-	budget  *budget
-	pause   int64 // the latest that is active; 0: there is none
+	now     time.Time // read once the budget's lock is held
+	budget  *budget   // locked for the whole transaction
+	pause   int64     // id of the latest active pause; 0: there is none
 }
 
-// sendable is the condition of a purge p that may be sent now, where one
-// parameter is the claim's account and the next one its pause. One that was
-// opened since the pauses were applied is not held against them yet, and waits
-// for the next claim.
+// sendable is the SQL condition of a purge p that may be sent now. Parameter "from" is
+// the claim's account, and the next one is the claim's pause. A purge that was opened
+// after this claim applied the pauses has a smaller "judged" than the pause: it waits for
+// the next claim, because nobody knows yet whether the pause covers it.
 func sendable(from int) string {
 	return fmt.Sprintf(`p.state = 'open' AND p.account = $%d AND p.pause_id = 0 AND p.judged >= $%d`, from, from+1)
 }
 
-// take claims what is next. The budget's row comes first: claims of all replicas
-// for one account take turns by it, so that none counts on a token that another
-// takes. What waits to be sent again goes before what is new of the same lane: it
-// was in line before.
+// take claims what is next. The order of its steps matters:
+//
+//   - The budget's row is locked first. By it the claims of all replicas for one account take
+//     turns, so that no two count on the same token.
+//   - The clock is read after that: a lease that began while waiting for the lock would be
+//     too short.
+//   - The pauses are applied before anything is chosen.
+//   - Of one lane, a request that waits to be sent again goes before a new one: it was in
+//     line earlier.
+//
+// A paused account (its circuit) is looked at only when there is something to send, so
+// that wait is 0 when nothing waits.
 func (c *claim) take(ctx context.Context) (*Request, time.Duration, error) {
 	var err error
 	if c.budget, err = c.loadBudget(ctx, c.t, c.account, c.kind); err != nil {
@@ -84,7 +96,9 @@ func (c *claim) take(ctx context.Context) (*Request, time.Duration, error) {
 	if c.pause, more, err = c.applyPauses(ctx, c.t, c.account); err != nil {
 		return nil, 0, err
 	}
-	if more { // what was held against the pauses may all be covered
+	// There may be purges behind those that were judged now. If all that were judged are
+	// covered, this claim finds nothing, and the next one must look further.
+	if more {
 		c.again()
 	}
 	ready, err := c.ready(ctx)
@@ -107,7 +121,8 @@ func (c *claim) take(ctx context.Context) (*Request, time.Duration, error) {
 	return c.pack(ctx, open)
 }
 
-// ready finds a request that waits to be sent again.
+// ready finds the first request that waits to be sent again, or whose lease is over; nil
+// if there is none.
 func (c *claim) ready(ctx context.Context) (*Request, error) {
 	r := &Request{Account: c.account}
 	r.Kind = c.kind
@@ -122,17 +137,20 @@ func (c *claim) ready(ctx context.Context) (*Request, error) {
 	return r, err
 }
 
-// requestDue is the condition of a request that may be sent again, where $2 is
-// now, and $3 and $4 are as far ahead as next_at and a lease ever lie: what
-// lies further was written by a clock that was wrong.
+// requestDue is the condition of a request that may be sent again. $2 is now. $3 and $4
+// are the latest moments that next_at and a lease can hold: a later one was written by a
+// wrong clock, and counts as over.
 const requestDue = `((state = 'ready' AND (next_at <= $2 OR next_at > $3)) OR (state = 'sending' AND (lease_until <= $2 OR lease_until > $4)))`
 
+// dueTimes gives the arguments $2 to $4 of requestDue.
 func dueTimes(now time.Time) []any {
 	return []any{ms(now), ms(now.Add(purger.MaxWait + skew)), ms(now.Add(purger.MaxSendTime + leaseMargin + skew))}
 }
 
-// nextReady is how long it is until a request that backs off, or whose lease
-// runs, may be looked at; 0 if there is none.
+// nextReady is how long it takes until the first request that backs off, or whose lease
+// runs, may be looked at; 0 if there is none. It is at least 10 ms, so that a job that
+// comes a little early does not spin. An error counts as "none": the sweep wakes the job
+// later.
 func (c *claim) nextReady(ctx context.Context) time.Duration {
 	var at int64
 	err := c.t.row(ctx, `SELECT COALESCE(MIN(CASE state WHEN 'ready' THEN next_at ELSE lease_until END), 0)
@@ -143,8 +161,12 @@ func (c *claim) nextReady(ctx context.Context) time.Duration {
 	return max(when(at).Sub(c.now), 10*time.Millisecond)
 }
 
-// resume sends a request again, with what is left of it. It is not filled up: what
-// Akamai answered is about these objects, and is remembered with them.
+// resume sends a request again with what is left of it. It does not fill the request up:
+// Akamai's earlier answer is about these objects and is remembered with them.
+//
+// There may be tokens for a part only, while to wait for the rest would take long, or for
+// ever because the account's bucket is smaller. Then the request is split and nothing is
+// sent: the next claim takes the part that fits.
 func (c *claim) resume(ctx context.Context, r *Request) (*Request, time.Duration, error) {
 	objects, err := c.left(ctx, r.ID)
 	if err != nil {
@@ -160,7 +182,7 @@ func (c *claim) resume(ctx context.Context, r *Request) (*Request, time.Duration
 	if fit == 0 {
 		return nil, wait, nil
 	}
-	if fit < n { // of all of it that would take long, or for ever: the account's bucket is smaller
+	if fit < n {
 		c.again()
 		if _, err := c.t.exec(ctx, requestState().change(ledger.Split, `next_at = 0`, `id = $1`), r.ID); err != nil {
 			return nil, 0, err
@@ -177,7 +199,9 @@ func (c *claim) resume(ctx context.Context, r *Request) (*Request, time.Duration
 	return r, 0, err
 }
 
-// charge takes a request's tokens, which are there, and begins its lease.
+// charge takes a request's tokens and begins its lease. The caller has checked that the
+// tokens are there, under the same lock. When the circuit was open, this request is the
+// one that probes Akamai.
 func (c *claim) charge(ctx context.Context, r *Request) error {
 	b := c.budget
 	if !b.Take(c.kind, len(r.Objects), b.now) {
@@ -188,12 +212,12 @@ func (c *claim) charge(ctx context.Context, r *Request) error {
 	return c.saveBudget(ctx, c.t, b)
 }
 
-// again wakes the next of the same.
+// again wakes the next claim of the same account and kind, at the commit.
 func (c *claim) again() { c.t.enqueue(PurgeJob{Objects: string(c.kind), Account: c.account}) }
 
-// left gives the objects of a request that is to be sent again, without what
-// was cancelled, paused or moved to another account meanwhile. One that none
-// are left of ends.
+// left gives the objects of a request that is to be sent again, without what was
+// cancelled, paused or moved to another account since. If none are left, the request
+// ends.
 func (c *claim) left(ctx context.Context, request string) (objects []string, err error) {
 	if err := c.dropCancelled(ctx, c.t, request); err != nil {
 		return nil, err
@@ -208,8 +232,8 @@ func (c *claim) left(ctx context.Context, request string) (objects []string, err
 	return objects, err
 }
 
-// dropCancelled takes out of a request what belongs to purges that were
-// cancelled while it was under way.
+// dropCancelled takes out of a request the targets of purges that were cancelled while
+// the request was under way.
 func (s *Store) dropCancelled(ctx context.Context, t *tx, request string) error {
 	dropped := map[string]int{}
 	err := t.each(ctx, countPurges(dropped), targetState().change(ledger.Drop, "", ofRequest+`
@@ -225,8 +249,10 @@ func (s *Store) dropCancelled(ctx context.Context, t *tx, request string) error 
 	return nil
 }
 
-// start writes a new request as one that is being sent, and lets every
-// waiting target of its objects join.
+// start writes a new request as one that is being sent, and lets every waiting target of
+// its objects join, in any purge that may be sent. So an object that several purges want
+// is sent once. A request that deletes takes invalidations of the same object along,
+// since a delete does all that an invalidation does.
 func (c *claim) start(ctx context.Context, r *Request, more bool) (*Request, time.Duration, error) {
 	if err := c.charge(ctx, r); err != nil {
 		return nil, 0, err
@@ -248,6 +274,8 @@ func (c *claim) start(ctx context.Context, r *Request, more bool) (*Request, tim
 		}
 	}
 	for _, purge := range inOrder(joined) {
+		// In GitHub's time: it is compared with when GitHub recorded a deployment, see
+		// ledger.Resend.
 		if _, err := c.t.exec(ctx, `UPDATE purge SET first_sent_at = $2 WHERE id = $1 AND first_sent_at = 0`,
 			purge, ms(c.now.Add(c.ahead(c.now)))); err != nil {
 			return nil, 0, err
@@ -259,6 +287,7 @@ func (c *claim) start(ctx context.Context, r *Request, more bool) (*Request, tim
 	return r, 0, nil
 }
 
+// anys turns texts into arguments of a query.
 func anys(ss []string) []any {
 	out := make([]any, len(ss))
 	for i, s := range ss {

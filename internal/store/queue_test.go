@@ -22,6 +22,7 @@ func asked(t *testing.T, s *store.Store, targets ...mapping.Target) ledger.Purge
 	return opened(t, s, ledger.LanePeople, targets)
 }
 
+// opened opens a purge of targets in a lane.
 func opened(t *testing.T, s *store.Store, lane int, targets []mapping.Target) ledger.Purge {
 	t.Helper()
 	p, err := s.Begin(t.Context(), ledger.Purge{RepoID: repoID, Environment: "production", Cause: ledger.CauseComment, Network: mapping.Production, Lane: lane})
@@ -41,7 +42,7 @@ func target(object string, action mapping.Action) mapping.Target {
 	return mapping.Target{Kind: mapping.URL, Object: object, Action: action}
 }
 
-// nothing claims in vain and gives how long to wait.
+// nothing wants a claim to find nothing, and returns how long to wait.
 func nothing(t *testing.T, s *store.Store) time.Duration {
 	t.Helper()
 	r, wait, err := s.Claim(t.Context(), "", purger.URL)
@@ -91,7 +92,7 @@ func TestPersonsURLGoesInTheNextRequestFromAnEmptyBucket(t *testing.T) {
 
 func TestRequestsAreFullWhereEnoughWaits(t *testing.T) {
 	t.Parallel()
-	long := make([]mapping.Target, 400) // every third a long one, that often does not fit any more
+	long := make([]mapping.Target, 400) // every third one is so long that it often does not fit into the rest
 	for i := range long {
 		pad := 40
 		if i%3 == 0 {
@@ -118,8 +119,8 @@ func TestRequestsAreFullWhereEnoughWaits(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		fill  func(*testing.T, *store.Store)
-		empty bool // the bucket
-		full  int  // so many requests are
+		empty bool // the bucket is empty
+		full  int  // so many requests are full
 	}{
 		"one purge":                   {one(urls(4000)), false, 2},
 		"an empty bucket":             {one(urls(9000)), true, 3},
@@ -134,7 +135,7 @@ func TestRequestsAreFullWhereEnoughWaits(t *testing.T) {
 				test.fill(t, s)
 				for i := range test.full {
 					if test.empty && i > 0 {
-						c.Advance(nothing(t, s)) // until there is a token at all
+						c.Advance(nothing(t, s)) // until there is a single token
 						c.Advance(nothing(t, s))
 					}
 					r := claim(t, s)
@@ -153,7 +154,7 @@ func TestRequestsAreFullWhereEnoughWaits(t *testing.T) {
 	}
 }
 
-// Small purges first in line don't wait for the tokens of a full request.
+// Small purges that are first in line do not wait for the tokens of a full request.
 func TestSmallPurgeDoesNotWaitForAFullRequest(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -167,15 +168,15 @@ func TestSmallPurgeDoesNotWaitForAFullRequest(t *testing.T) {
 	})
 }
 
-// What Akamai says of the account's buckets holds for every replica and the
-// next start, and tokens that the model lost come back.
+// What Akamai says of the account's buckets holds for every replica and for the next
+// start. Tokens that the model lost come back.
 func TestBudgetFollowsTheAnswers(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
 		s, replica := open(c.Now), open(c.Now)
 		opened(t, s, ledger.LaneLarge, urls(9000))
 
-		settle(t, s, claim(t, s), answered(300, 10, 5)) // a smaller account, which others use too
+		settle(t, s, claim(t, s), answered(300, 10, 5)) // a smaller account, which other clients use too
 		wait := nothing(t, replica)
 		if wait < 19*time.Second || wait > 20*time.Second {
 			t.Errorf("200 objects at 10 a second, 5 are there: wait %v", wait)
@@ -186,7 +187,7 @@ func TestBudgetFollowsTheAnswers(t *testing.T) {
 			t.Errorf("%d objects after %v", len(r.Objects), wait)
 		}
 
-		settle(t, replica, r, answered(20_000, 400, 15_000)) // raised
+		settle(t, replica, r, answered(20_000, 400, 15_000)) // Akamai has raised the limit
 		first := claim(t, s)
 		if len(first.Objects) < 1000 {
 			t.Errorf("%d objects of 15,000 tokens", len(first.Objects))
@@ -202,8 +203,8 @@ func TestBudgetFollowsTheAnswers(t *testing.T) {
 	})
 }
 
-// A claim that died with its process took tokens that Akamai never saw. The
-// next answer brings them back.
+// A claim that died with its process took tokens that Akamai never saw used. The next
+// answer brings them back.
 func TestTokensOfADeadClaimComeBack(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -220,8 +221,8 @@ func TestTokensOfADeadClaimComeBack(t *testing.T) {
 	})
 }
 
-// An answer is settled when its turn comes, which may be late: it knows
-// nothing of what was sent since, and the buckets filled since.
+// An answer is settled when its turn comes, which may be late. Its figures say nothing of
+// what was sent since, nor of what the buckets gained since.
 func TestFiguresOfALateAnswer(t *testing.T) {
 	t.Parallel()
 	t.Run("do not bring back what others took since", func(t *testing.T) {
@@ -232,7 +233,7 @@ func TestFiguresOfALateAnswer(t *testing.T) {
 			slow := claim(t, s)
 			quick := claim(t, s)
 			settle(t, s, quick, answered(2000, 0.1, 100))
-			settle(t, s, slow, answered(2000, 0.1, 1400)) // was accepted before
+			settle(t, s, slow, answered(2000, 0.1, 1400)) // accepted before that
 			if r := claim(t, s); len(r.Objects) != 100 {
 				t.Errorf("%d objects; 100 tokens are left", len(r.Objects))
 			}
@@ -260,7 +261,7 @@ func TestLimitedAnswers(t *testing.T) {
 	for name, test := range map[string]struct {
 		limits purger.Limits
 		after  time.Duration
-		want   int // objects of the next new request
+		want   int // objects in the next new request
 	}{
 		"nothing said: wait for the tokens":  {purger.Limits{}, 10 * time.Second, 20},
 		"what is left counts":                {purger.Limits{Objects: purger.Level{Remaining: new(400.0)}}, 0, 400},
@@ -281,7 +282,7 @@ func TestLimitedAnswers(t *testing.T) {
 				}
 				c.Advance(test.after)
 				var again *store.Request
-				for range 3 { // to split what does not fit is a turn of its own
+				for range 3 { // to split what does not fit takes a turn of its own
 					if again, _, _ = s.Claim(t.Context(), "", purger.URL); again != nil {
 						break
 					}
@@ -297,8 +298,8 @@ func TestLimitedAnswers(t *testing.T) {
 	}
 }
 
-// What is left in a bucket that was denied just before is not counted on: others
-// take it meanwhile.
+// What is left in a bucket that was just denied is not counted on: other clients take it
+// meanwhile.
 func TestDeniedTwiceRests(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -328,7 +329,7 @@ func TestDeniedTwiceRests(t *testing.T) {
 	})
 }
 
-// Replicas whose clocks differ don't refill the buckets at each turn.
+// Replicas whose clocks differ do not refill the buckets at each turn.
 func TestSkewedClocksShareOneBudget(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -346,7 +347,7 @@ func TestSkewedClocksShareOneBudget(t *testing.T) {
 				total += len(r.Objects)
 			}
 		}
-		if total > 14_000+1 { // a full bucket and 20 s
+		if total > 14_000+1 { // a full bucket and what 20 s add
 			t.Errorf("%d objects of a bucket of 10,000, within 20 s", total)
 		}
 	})
@@ -378,18 +379,18 @@ func TestReplicasShareOneBudget(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if total > 5000 || total < 3500 { // less than a full request may stay
+		if total > 5000 || total < 3500 { // less than a full request may be left
 			t.Errorf("%d objects claimed of 5,000 tokens", total)
 		}
 	})
 }
 
-// After a pause one request probes; the others wait for its answer.
+// After a pause one request probes, and the others wait for its answer.
 func TestOneRequestProbesAfterAPause(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		probe store.Reply
-		next  bool // others may go at once
+		next  bool // others may be sent at once
 	}{
 		"accepted":                  {accepted, true},
 		"refused an object":         {offends("https://www.example.com/00000/", "unauthorized arl"), true},
@@ -428,7 +429,7 @@ func TestOneRequestProbesAfterAPause(t *testing.T) {
 	}
 }
 
-// Straggling answers of requests that went out before a pause don't end it.
+// Late answers to requests that were sent before a pause do not end it.
 func TestStragglersDoNotEndAPause(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -451,8 +452,8 @@ func TestStragglersDoNotEndAPause(t *testing.T) {
 	})
 }
 
-// Whoever is first in line does not wait for the turn of a purge that wants
-// the same object deleted: the delete goes now, for both.
+// A purge that is first in line does not wait for the turn of another one that wants the
+// same object deleted: the delete goes now, for both.
 func TestDeleteOfALaterPurgeGoesWithTheFirst(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -476,8 +477,8 @@ func TestDeleteOfALaterPurgeGoesWithTheFirst(t *testing.T) {
 	})
 }
 
-// A held purge's deletes absorb nothing, and a delete that comes while the
-// invalidation is under way goes out on its own.
+// A held purge's deletes absorb nothing. A delete that comes while the invalidation is
+// under way goes out on its own.
 func TestDeletesThatAbsorbNothing(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -528,8 +529,9 @@ func TestCancelledWhileUnderWay(t *testing.T) {
 	})
 }
 
-// A host of which much is refused, also alone, and nothing is accepted, is not
-// tried any more: not under either scheme, and in no ARL. A retry tries it.
+// If many objects of a host are refused, some of them alone in their request, and none is
+// accepted, the host is not tried any more: under neither scheme, and in no ARL. A retry
+// tries it.
 func TestHostIsSetAsideAfterItsRefusals(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -570,12 +572,12 @@ func TestHostIsSetAsideAfterItsRefusals(t *testing.T) {
 	})
 }
 
-// refuse lets Akamai name, one answer each, the objects that are bad, and
-// accept what has none, until nothing is left. It gives how many it named.
+// refuse lets Akamai name the bad objects, one in each answer, and accept requests
+// without any, until nothing is left. It returns how many objects were named.
 func refuse(t testing.TB, s *store.Store, bad func(string) bool, title string) (refused int) {
 	t.Helper()
 	empty := 0
-	for empty < 100 { // a request of which nothing is left comes to nothing
+	for empty < 100 { // a request with nothing left sends nothing
 		r, _, err := s.Claim(t.Context(), "", purger.URL)
 		if err != nil {
 			t.Fatal(err)
@@ -595,8 +597,8 @@ func refuse(t testing.TB, s *store.Store, bad func(string) bool, title string) (
 	return refused
 }
 
-// A host that is set aside while the process stops is set aside by the next
-// refusal; the answers themselves count.
+// A host that could not be set aside because the process was stopping is set aside by the
+// next refusal. The answers themselves count.
 func TestHostIsSetAsideLater(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		s := open(newClock().Now)
@@ -626,7 +628,7 @@ func TestHostIsSetAsideLater(t *testing.T) {
 	})
 }
 
-// Of a host of which anything is accepted, only what Akamai names is refused.
+// If Akamai accepts anything of a host, only the objects that it names are refused.
 func TestGoodOnesOfAHostAreAccepted(t *testing.T) {
 	t.Parallel()
 	for name, bad := range map[string]func(int) bool{
@@ -653,9 +655,8 @@ func TestGoodOnesOfAHostAreAccepted(t *testing.T) {
 	}
 }
 
-// A refusal that names nothing is asked about by halves: the second half is
-// heard before both are believed, and others that are accepted count for a
-// minute.
+// A refusal that names nothing is examined by halves. The answer to the second half is
+// heard before either is believed. Acceptances of other requests count for a minute.
 func TestRefusalsRemember(t *testing.T) {
 	decide := func(t *testing.T, s *store.Store, r *store.Request, a store.Reply) purger.Decision {
 		t.Helper()
@@ -686,7 +687,7 @@ func TestRefusalsRemember(t *testing.T) {
 			t.Errorf("both halves alike: %+v", d)
 		}
 		asked(t, s, target("https://www.example.com/other", mapping.Invalidate))
-		c.Advance(15 * time.Second) // the other one, before the halves
+		c.Advance(15 * time.Second) // the other request comes before the halves
 		settle(t, s, claim(t, s), accepted)
 		c.Advance(61 * time.Second)
 		if d := decide(t, s, claim(t, s), refusesAll); d.Pause == 0 {

@@ -13,12 +13,12 @@ import (
 	"time"
 )
 
-// watched is an engine that counts transactions of deliveries and fails those
-// that a rule spoils.
+// watched is an engine that counts transactions of deliveries, and fails those that a
+// rule names.
 type watched struct {
 	engine
 	mu    sync.Mutex
-	sizes []int // deliveries of each transaction tried
+	sizes []int // deliveries in each transaction that was tried
 	spoil func(guid string) error
 }
 
@@ -44,7 +44,7 @@ func (q watching) each(ctx context.Context, f func(row) error, query string, arg
 	return q.querier.each(ctx, f, query, args...)
 }
 
-// crowd is a store at which deliveries wait for their turn.
+// crowd is a store in which deliveries wait for their turn.
 type crowd struct {
 	*Store
 	t     *testing.T
@@ -59,11 +59,11 @@ func newCrowd(t *testing.T) *crowd {
 	s := openFile(t, nil)
 	w := &watched{engine: s.engine}
 	s.engine = w
-	s.intake.turns <- struct{}{} // somebody stores
+	s.intake.turns <- struct{}{} // another caller is storing
 	return &crowd{Store: s, t: t, w: w, got: map[string]string{}}
 }
 
-// receive lets a delivery arrive, and waits until it stands in line.
+// receive lets a delivery arrive, and waits until it is in line.
 func (c *crowd) receive(ctx context.Context, name, guid string) {
 	c.t.Helper()
 	c.wg.Go(func() {
@@ -78,6 +78,7 @@ func (c *crowd) receive(ctx context.Context, name, guid string) {
 	c.waits(c.count)
 }
 
+// waits waits until n deliveries are in line.
 func (c *crowd) waits(n int) {
 	c.t.Helper()
 	tick := time.NewTicker(time.Millisecond)
@@ -95,13 +96,15 @@ func (c *crowd) waits(n int) {
 	}
 }
 
-// served lets them, and gives what became of each.
+// served lets the deliveries be stored, and returns what became of each.
 func (c *crowd) served() map[string]string {
 	<-c.intake.turns
 	c.wg.Wait()
 	return c.got
 }
 
+// want lets the deliveries be stored, and compares what became of each by a part of the
+// text.
 func (c *crowd) want(want map[string]string) {
 	c.t.Helper()
 	for name, answer := range c.served() {
@@ -114,6 +117,7 @@ func (c *crowd) want(want map[string]string) {
 	}
 }
 
+// stored lists the deliveries that are stored with their jobs.
 func (c *crowd) stored() string {
 	c.t.Helper()
 	var guids []string
@@ -154,7 +158,7 @@ func TestReceiveTogether(t *testing.T) {
 	}
 }
 
-// What spoils one delivery is that one's alone.
+// What is wrong with one delivery fails only that one.
 func TestReceiveOneBad(t *testing.T) {
 	c := newCrowd(t)
 	c.w.spoil = func(guid string) error {
@@ -172,7 +176,7 @@ func TestReceiveOneBad(t *testing.T) {
 	}
 }
 
-// A database that takes nothing is asked once for all, not once for each.
+// A database that takes nothing is asked once for all deliveries, not once for each.
 func TestReceiveDatabaseAway(t *testing.T) {
 	c := newCrowd(t)
 	c.w.spoil = func(string) error { return fmt.Errorf("write: %w", errMoved) }
@@ -185,7 +189,7 @@ func TestReceiveDatabaseAway(t *testing.T) {
 	}
 }
 
-// Whose time ends while it waits goes alone.
+// A caller whose time ends while it waits leaves alone.
 func TestReceiveTimeEndsInLine(t *testing.T) {
 	c := newCrowd(t)
 	ctx, giveUp := context.WithCancel(t.Context())
@@ -199,7 +203,7 @@ func TestReceiveTimeEndsInLine(t *testing.T) {
 	}
 }
 
-// Whose time ends while it stores for all takes nobody with it.
+// A caller whose time ends while it stores for all takes no other with it.
 func TestReceiveTimeEndsAtTheTurn(t *testing.T) {
 	c := newCrowd(t)
 	for _, guid := range []string{"a", "b", "c"} {
@@ -261,8 +265,8 @@ func (g *gated) writeFirst(ctx context.Context, f func(*tx) error) error {
 	return g.engine.writeFirst(ctx, f)
 }
 
-// With two turns, what comes while one transaction waits for the disk goes to
-// the disk meanwhile, and whoever is in that one takes no more turns.
+// With two turns, what comes while one transaction waits for the disk goes to the disk
+// meanwhile. A caller whose delivery is in the first transaction takes no other turn.
 func TestReceiveInTwoTurns(t *testing.T) {
 	c := newCrowd(t)
 	g := &gated{engine: c.engine, entered: make(chan struct{}), open: make(chan struct{})}

@@ -9,26 +9,26 @@ import (
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
-// Chore is something that one process does for all from time to time, and has
-// claimed.
+// Chore is something that one process does for all from time to time, and that this
+// process has claimed.
 type Chore struct {
 	Name  string
-	Last  time.Time // when the last one that got through began; zero: never
+	Last  time.Time // when the last one that finished began; zero: never
 	fence int
 }
 
-// Hasten makes chores due now.
+// Hasten makes chores due now. One that is under way is due again as soon as it ends.
 func (s *Store) Hasten(ctx context.Context, names ...string) error {
 	return s.hasten(ctx, math.MaxInt64, names)
 }
 
-// HastenIdle makes chores due now, but for those that somebody does at this
-// moment.
+// HastenIdle makes chores due now, except those that a process is doing at this moment.
 func (s *Store) HastenIdle(ctx context.Context, names ...string) error {
 	return s.hasten(ctx, ms(s.now()), names)
 }
 
-// hasten makes those chores due that nobody has claimed for longer than until.
+// hasten makes those chores due whose claim, if any, ends no later than until
+// (milliseconds).
 func (s *Store) hasten(ctx context.Context, until int64, names []string) error {
 	err := s.write(ctx, func(t *tx) error {
 		for _, name := range names {
@@ -45,8 +45,9 @@ func (s *Store) hasten(ctx context.Context, until int64, names []string) error {
 	return nil
 }
 
-// ClaimChore takes a chore that is due and that nobody does, for the length
-// of a lease. ok is false if there is nothing to do.
+// ClaimChore takes a chore that is due and that nobody is doing, for the length of a
+// lease. ok is false if there is nothing to do. Most calls find nothing, so it looks with
+// a read first.
 func (s *Store) ClaimChore(ctx context.Context, name string, lease time.Duration) (c Chore, ok bool, err error) {
 	c.Name = name
 	ok, err = s.has(ctx, `SELECT 1 FROM chore WHERE name = $1 AND next_at <= $2 AND lease_until <= $2`, name, ms(s.now()))
@@ -72,7 +73,8 @@ func (s *Store) ClaimChore(ctx context.Context, name string, lease time.Duration
 	return c, ok, nil
 }
 
-// RenewChore lengthens a claim. ErrNotFound: somebody else has it now.
+// RenewChore lengthens a claim. ErrNotFound: another process has the chore now, and the
+// caller must stop.
 func (s *Store) RenewChore(ctx context.Context, c Chore, lease time.Duration) error {
 	err := s.write(ctx, func(t *tx) error {
 		if err := s.lockRow(ctx, t, "chore", "name", c.Name); err != nil {
@@ -87,9 +89,9 @@ func (s *Store) RenewChore(ctx context.Context, c Chore, lease time.Duration) er
 	return nil
 }
 
-// ChoreDone ends a claim; the next one may be taken after a time. began is what
-// Last is to be then; zero leaves it as it was, since there is more to do. Whoever
-// lost the claim ends nothing.
+// ChoreDone ends a claim; the chore may be claimed again after a time. began becomes
+// Last; zero leaves Last as it was, because there is more to do. If the claim was lost,
+// nothing changes. If the chore was hastened meanwhile (next_at is 0), it stays due.
 func (s *Store) ChoreDone(ctx context.Context, c Chore, began time.Time, after time.Duration) error {
 	if began.IsZero() {
 		began = c.Last
@@ -106,9 +108,8 @@ func (s *Store) ChoreDone(ctx context.Context, c Chore, began time.Time, after t
 	return nil
 }
 
-// Repositories lists the repositories that are not gone: first those with an
-// environment, of them first the one whose deployments were compared longest
-// ago.
+// Repositories lists the repositories that are not gone: first those with an environment,
+// among them first the one that was compared with GitHub longest ago.
 func (s *Reader) Repositories(ctx context.Context) (repos []ledger.Repository, err error) {
 	return s.repositories(ctx, `WHERE gone = ''
 		ORDER BY CASE WHEN EXISTS (SELECT 1 FROM environment e WHERE e.repo_id = repo.id) THEN 0 ELSE 1 END, compared_at, id`)
@@ -119,6 +120,7 @@ func (s *Reader) AllRepositories(ctx context.Context) (repos []ledger.Repository
 	return s.repositories(ctx, `ORDER BY id`)
 }
 
+// repositories lists the repositories that where, with its ORDER BY, chooses.
 func (s *Reader) repositories(ctx context.Context, where string) (repos []ledger.Repository, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error {
@@ -136,9 +138,9 @@ func (s *Reader) repositories(ctx context.Context, where string) (repos []ledger
 	return repos, nil
 }
 
-// Gone notes that repositories can't be read or written any more, and why, in
-// public words: their work waits until they come back. It gives those that
-// were not gone before.
+// Gone notes that repositories can't be read or written any more, and why, in public
+// words. Their work waits until they come back. It returns those that were not gone
+// before.
 func (s *Store) Gone(ctx context.Context, why string, ids ...int64) (gone []int64, err error) {
 	err = s.write(ctx, func(t *tx) error {
 		gone = nil
@@ -159,8 +161,8 @@ func (s *Store) Gone(ctx context.Context, why string, ids ...int64) (gone []int6
 	return gone, nil
 }
 
-// Back notes that repositories are there again, and makes the work that waited
-// for them due. It gives those that were gone.
+// Back notes that repositories are there again, and makes the work due that waited for
+// them. It returns those that were gone.
 func (s *Store) Back(ctx context.Context, ids ...int64) (back []int64, err error) {
 	err = s.write(ctx, func(t *tx) error {
 		back = nil
@@ -207,7 +209,8 @@ func (s *Reader) RepositoriesOf(ctx context.Context, installation int64) (ids []
 	return ids, nil
 }
 
-// Compared notes up to when a repository's deployments were compared.
+// Compared notes up to when a repository's deployments were compared with GitHub's. It
+// never moves that moment back.
 func (s *Store) Compared(ctx context.Context, repo int64, began time.Time) error {
 	return s.write(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, `UPDATE repo SET compared_at = $2 WHERE id = $1 AND compared_at < $2`, repo, ms(began))
@@ -215,15 +218,16 @@ func (s *Store) Compared(ctx context.Context, repo int64, began time.Time) error
 	})
 }
 
-// KnownStatus reports whether the ledger has a deployment status of a
-// repository.
+// KnownStatus reports whether the ledger has a deployment status of a repository. Ids of
+// other triggers are numbers of their own, so deploy_id tells them apart.
 func (s *Reader) KnownStatus(ctx context.Context, repo, id int64) (known bool, err error) {
 	return s.has(ctx, `SELECT 1 FROM environment e JOIN deploy d ON d.env_id = e.id
 		WHERE e.repo_id = $1 AND d.status_id = $2 AND d.deploy_id <> 0`, repo, id)
 }
 
-// SeenDeployments gives, for each deployment of a repository since a moment
-// whose success the ledger has, when GitHub recorded that.
+// SeenDeployments gives, for each deployment of a repository whose success GitHub
+// recorded at or after a moment and the ledger has, when GitHub recorded it last. The key
+// is GitHub's deployment id.
 func (s *Reader) SeenDeployments(ctx context.Context, repo int64, since time.Time) (seen map[int64]time.Time, err error) {
 	seen = map[int64]time.Time{}
 	err = s.read(ctx, func(t *tx) error {
@@ -250,13 +254,13 @@ func (s *Reader) Environments(ctx context.Context, repo int64) (envs []ledger.En
 	return envs, err
 }
 
-// Spoken reports whether a commit has, or will have, a status of a context.
+// Spoken reports whether a commit has a status of a context, or will have one.
 func (s *Reader) Spoken(ctx context.Context, repo int64, sha, context string) (spoken bool, err error) {
 	return s.has(ctx, `SELECT 1 FROM post WHERE surface = $1`, surface(repo, sha, context))
 }
 
-// Covered reports whether a repository was compared with GitHub since a
-// moment, or is not there to be compared.
+// Covered reports whether a repository was compared with GitHub up to later than a
+// moment, or is gone and can't be compared.
 func (s *Reader) Covered(ctx context.Context, repo int64, at time.Time) (covered bool, err error) {
 	return s.has(ctx, `SELECT 1 FROM repo WHERE id = $1 AND (compared_at > $2 OR gone <> '')`, repo, ms(at))
 }
@@ -266,8 +270,8 @@ func (s *Reader) Arrived(ctx context.Context, guid string) (arrived bool, err er
 	return s.has(ctx, `SELECT 1 FROM delivery WHERE guid = $1`, guid)
 }
 
-// Asked reports which attempt of a delivery GitHub was asked last to repeat,
-// and how often it was asked; zeros: never.
+// Asked gives the attempt of a delivery that GitHub was asked last to repeat, and how
+// often it was asked; zeros: never.
 func (s *Reader) Asked(ctx context.Context, guid string) (attempt int64, times int, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error { return r.Scan(&attempt, &times) },
@@ -276,7 +280,7 @@ func (s *Reader) Asked(ctx context.Context, guid string) (attempt int64, times i
 	return attempt, times, err
 }
 
-// Ask notes that GitHub is asked to repeat an attempt, and forgets what was
+// Ask notes that GitHub is asked to repeat an attempt of a delivery, and forgets what was
 // asked before a moment.
 func (s *Store) Ask(ctx context.Context, guid string, attempt int64, forget time.Time) error {
 	err := s.write(ctx, func(t *tx) error {

@@ -13,8 +13,8 @@ import (
 	"github.com/purgebot/purgebot/internal/store"
 )
 
-// One replica does a chore at a time; one that dies is followed by another,
-// and settles nothing that is not its own any more.
+// One replica does a chore at a time. If it dies, another one follows, and the dead one
+// settles nothing that is not its own any more.
 func TestChore(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		clock := newClock()
@@ -72,7 +72,7 @@ func TestChore(t *testing.T) {
 		if c, ok = claim(one); !ok || !c.Last.Equal(began) {
 			t.Fatalf("when due: %v, last %v, want %v", ok, c.Last, began)
 		}
-		if err := other.Hasten(ctx, "compare"); err != nil { // something came up meanwhile
+		if err := other.Hasten(ctx, "compare"); err != nil { // a reason to do it again came up meanwhile
 			t.Fatal(err)
 		}
 		if err := one.ChoreDone(ctx, c, time.Time{}, time.Hour); err != nil {
@@ -81,7 +81,7 @@ func TestChore(t *testing.T) {
 		if c, ok = claim(one); !ok || !c.Last.Equal(began) {
 			t.Errorf("after it was hastened at work: %v, last %v, want %v", ok, c.Last, began)
 		}
-		// A start hastens what nobody is at.
+		// A start hastens only chores that nobody is doing.
 		if err := other.HastenIdle(ctx, "compare", "new"); err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +103,8 @@ func TestChore(t *testing.T) {
 	})
 }
 
-// What is to be reconciled here wakes nobody else, unless it is not done.
+// An environment that its caller reconciles wakes nobody else, unless the caller does not
+// finish.
 func TestDesireHere(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		clock := newClock()

@@ -8,23 +8,22 @@ import (
 	"time"
 )
 
-// silence is how long a replica's heart may stand still before the others wake
-// again what it had taken: with the sweep's interval, shorter than
-// a lease.
+// silence is how long a replica's beat may stand still before the others wake again what
+// it had taken. With the sweep's interval added it is shorter than a lease.
 const silence = 9 * time.Second
 
-// replicas is what this process knows of those beside it.
+// replicas is what this process knows of the processes beside it.
 type replicas struct {
-	id   string       // this one's
-	lead atomic.Int64 // see follow
+	id   string       // this process's own
+	lead atomic.Int64 // milliseconds that the time of all replicas is ahead of this process's clock, see follow
 
 	mu   sync.Mutex
-	seen map[string]heart
+	seen map[string]heart // by id; guarded by mu
 }
 
-// follow notes how far the clocks of the replicas are ahead of the database's:
-// all go by the one that is ahead, as far as clocks may differ. A lease that one
-// of them took would be over at once by the clock of another.
+// follow takes how far the replicas' clocks are ahead of the database's, in milliseconds.
+// All replicas go by the clock that is furthest ahead, within skew. Otherwise a lease
+// that one of them took could be over at once by another's clock.
 func (r *replicas) follow(ahead map[string]int64) {
 	lead := int64(0)
 	for _, other := range ahead {
@@ -38,14 +37,15 @@ func (r *replicas) follow(ahead map[string]int64) {
 // Now is the time by which all replicas go.
 func (s *Store) Now() time.Time { return s.now() }
 
-// heart is the beat of another replica, and since when it stands still by this
-// one's clock: theirs may differ.
+// heart is the beat of another replica, and since when it has stood still by this
+// process's own clock: the other's clock may differ.
 type heart struct {
 	beat  int64
 	since time.Time
 }
 
-// still notes the beats of this moment, and gives the replicas that fell silent.
+// still notes the current beats and returns the replicas that fell silent. It needs two
+// calls at least to find one: the first only begins to count.
 func (r *replicas) still(beats map[string]int64, now time.Time) (silent []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -64,13 +64,14 @@ func (r *replicas) still(beats map[string]int64, now time.Time) (silent []string
 	return silent
 }
 
-// sweepReplicas tells the other replicas that this one lives. Where one of them
-// died, the jobs that it took with it are forgotten, so that the sweep
-// wakes all that is due. It passes over rows that others hold, and so waits for
-// nobody while it holds some: two replicas that took each other for dead would
-// wait for each other. A row passed over is being changed, which wakes its job;
-// if not, its job counts as lost after wakeAgain.
-// A SQLite file has one process, see Takeover.
+// sweepReplicas tells the other replicas that this one lives. When one of them has died,
+// it forgets the jobs that it took along (rung_at = 0), so that the sweep wakes all that
+// is due.
+//
+// It passes over rows that others have locked, and so waits for nobody while it holds
+// locks: two replicas that took each other for dead would otherwise wait for each other.
+// A row that is passed over is being changed, which wakes its job; if not, its job counts
+// as lost after wakeAgain. A SQLite file has one process, see Takeover.
 func (s *Store) sweepReplicas(ctx context.Context) error {
 	if s.name() == "sqlite" {
 		return nil
@@ -99,7 +100,7 @@ func (s *Store) sweepReplicas(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			dead += n // 0: somebody else saw it first
+			dead += n // 0: another replica saw it first, or its beat moved
 		}
 		if dead == 0 {
 			return nil

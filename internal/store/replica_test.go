@@ -11,8 +11,8 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// What a replica took with it when it died is woken again within the time of
-// a lease, not of a job; a living one is left alone.
+// What a replica took along when it died is woken again within the time of a lease, not
+// of a job. A living replica is left alone.
 func TestBellsOfADeadReplica(t *testing.T) {
 	url := storetest.Postgres(t)
 	c := newClock()
@@ -60,9 +60,8 @@ func jobCount(t *testing.T, s *store.Store) int {
 	return n
 }
 
-// Two replicas whose clocks are as far apart as they may be: what the slow one
-// has taken is not over by the other's clock. A clock that is wrong by more
-// leads nobody.
+// Two replicas have clocks that are as far apart as they may be. What the slow one has
+// taken is not over by the other's clock. A clock that is wrong by more leads nobody.
 func TestReplicasGoByOneClock(t *testing.T) {
 	url := storetest.Postgres(t)
 	clock := func(ahead time.Duration) func() time.Time {

@@ -11,13 +11,13 @@ import (
 	"github.com/riverqueue/river/rivertype"
 )
 
-// jobsAtOnce bounds the jobs that River settles in one transaction on SQLite,
-// where it does so one by one while all others wait.
+// jobsAtOnce is how many jobs River ends in one transaction on SQLite. It ends them one
+// by one there, while all other writes wait.
 const jobsAtOnce = 4
 
-// inProcessDriver is River's driver for SQLite as one process needs it. Its
-// transactions are short: River keeps the ends of jobs for a quarter of a second,
-// and then writes all of them at once. And jobs are heard of by the doorbell.
+// inProcessDriver is River's driver for SQLite, changed for one process. Its transactions
+// are short: River itself collects the ends of jobs for a quarter of a second and then
+// writes all of them at once. And jobs are heard of by the doorbell.
 type inProcessDriver struct {
 	*riversqlite.Driver
 	bell *doorbell
@@ -37,23 +37,27 @@ func (d inProcessDriver) GetListener(*riverdriver.GetListenenerParams) riverdriv
 	return d.bell
 }
 
-// SupportsListenNotify implements riverdriver.Driver: nothing is told by way of
-// the database.
+// SupportsListenNotify implements riverdriver.Driver: nothing is told through the
+// database.
 func (inProcessDriver) SupportsListenNotify() bool { return false }
 
-// doorbell tells the runner which queues have new jobs, once these are committed.
-// River's own way on SQLite is a row for each and a look for new rows every 50 ms:
-// a deployment would wait for three such looks, one after the other.
+// doorbell tells the runner which queues have new jobs, once these are committed. River's
+// own way on SQLite is a row for each job and a look for new rows every 50 ms: a
+// deployment would wait for three such looks, one after the other. It may be in memory
+// because only this process writes the file. If it is lost with the process, Takeover and
+// the sweep find the jobs.
 type doorbell struct {
 	mu    sync.Mutex
-	queue map[string]bool // that the runner was not told of yet
-	rung  chan struct{}
+	queue map[string]bool // names that the runner was not told of yet; guarded by mu
+	rung  chan struct{}   // holds one: something is in queue
 }
 
 func newDoorbell() *doorbell {
 	return &doorbell{queue: map[string]bool{}, rung: make(chan struct{}, 1)}
 }
 
+// ring marks a queue first and signals then, so that a waiter that sees the signal sees
+// the queue. One signal is enough for several queues: the waiter empties the map.
 func (b *doorbell) ring(queue string) {
 	b.mu.Lock()
 	b.queue[queue] = true
@@ -64,6 +68,7 @@ func (b *doorbell) ring(queue string) {
 	}
 }
 
+// next takes one queue out, in no order.
 func (b *doorbell) next() (queue string, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -74,8 +79,8 @@ func (b *doorbell) next() (queue string, ok bool) {
 	return "", false
 }
 
-// WaitForNotification implements riverdriver.Listener, with what River's clients
-// say of jobs that they insert.
+// WaitForNotification implements riverdriver.Listener. It says what River's own clients
+// say when they insert jobs.
 func (b *doorbell) WaitForNotification(ctx context.Context) (*riverdriver.Notification, error) {
 	for {
 		if queue, ok := b.next(); ok {
@@ -99,11 +104,12 @@ func (*doorbell) Ping(context.Context) error             { return nil }
 func (*doorbell) Schema() string                         { return "" }
 func (*doorbell) SetAfterConnectExec(string)             {}
 
+// smallBatchExecutor ends jobs in small transactions.
 type smallBatchExecutor struct{ riverdriver.Executor }
 
-// JobSetStateIfRunningMany implements riverdriver.Executor. Where one part
-// fails, River comes with all of them again; those that are settled by then
-// are left as they are.
+// JobSetStateIfRunningMany implements riverdriver.Executor. If one part fails, River
+// comes again with all of them. Those that have ended by then are not running, so they
+// stay as they are.
 func (e smallBatchExecutor) JobSetStateIfRunningMany(ctx context.Context, all *riverdriver.JobSetStateIfRunningManyParams) ([]*rivertype.JobRow, error) {
 	settled := make([]*rivertype.JobRow, 0, len(all.ID))
 	for from := 0; from < len(all.ID); from += jobsAtOnce {

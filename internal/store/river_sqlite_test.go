@@ -21,8 +21,8 @@ func (w *jobsWorked) Work(_ context.Context, job *river.Job[HandleJob]) error {
 	return nil
 }
 
-// On SQLite a job is worked once it is committed, though nobody looks for it,
-// and one whose transaction fails is not.
+// On SQLite a job is worked once it is committed, though nobody polls for it. A job whose
+// transaction fails is not worked.
 func TestJobsAreHeardOfWithoutALook(t *testing.T) {
 	s := openFile(t, nil)
 	worked := &jobsWorked{guids: make(chan string)}
@@ -67,8 +67,8 @@ func TestJobsAreHeardOfWithoutALook(t *testing.T) {
 	}
 }
 
-// River settles jobs on SQLite a few at a time: one that can't be settled
-// holds up those of its own few alone, and all can be tried again.
+// On SQLite River settles jobs a few at a time. A job that can't be settled holds up only
+// its own few, and all can be tried again.
 func TestRiverSettlesAFewAtATime(t *testing.T) {
 	s := openFile(t, nil)
 	e := s.engine.(*sqliteEngine)

@@ -16,13 +16,13 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// BenchmarkMillion claims and settles requests while a million targets wait,
-// in 10 purges of 100,000 and in one of a comment at a time:
+// BenchmarkMillion claims and settles requests while a million targets wait: first in 10
+// purges of 100,000 each, then with one purge of a comment at a time as well.
 //
 //	go test ./internal/store -run '^$' -bench Million -benchtime 200x -timeout 30m
 //
-// One operation is a claim and a settling of a full request. heap-MiB is the
-// most that the heap held meanwhile, rss-MiB the process's peak.
+// One operation is a claim and a settling of a full request. heap-MiB is the most that
+// the heap held meanwhile, and rss-MiB is the process's peak.
 func BenchmarkMillion(b *testing.B) {
 	for _, waiting := range []int{10_000, 1_000_000} {
 		b.Run(strconv.Itoa(waiting), func(b *testing.B) {
@@ -45,7 +45,7 @@ func BenchmarkMillion(b *testing.B) {
 				}
 				slowest = max(slowest, time.Since(start))
 				if r == nil {
-					if waiting < 1_000_000 && wait == 0 { // all sent: once more
+					if waiting < 1_000_000 && wait == 0 { // all were sent: fill it once more
 						b.StopTimer()
 						fill(b, s, waiting)
 						b.StartTimer()
@@ -67,7 +67,7 @@ func BenchmarkMillion(b *testing.B) {
 	}
 }
 
-// fill lets n targets of about 80 bytes wait, in 10 purges.
+// fill makes n targets of about 80 bytes wait, in 10 purges.
 func fill(tb testing.TB, s *store.Store, n int) {
 	tb.Helper()
 	for i := range 10 {

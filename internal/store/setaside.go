@@ -6,23 +6,23 @@ import (
 	"time"
 )
 
-// SetAside is a delivery whose handling failed in a way that may come from the
-// delivery itself, too often: nobody works on it until it is replayed.
+// SetAside is a delivery that nobody handles until it is replayed: its handling failed
+// too often, in a way that the delivery itself may cause.
 type SetAside struct {
 	GUID       string
 	Event      string
-	Repository string // OWNER/NAME; "": of none, or one that nothing else is known of
+	Repository string // OWNER/NAME; "": it is of no repository, or of an unknown one
 	ReceivedAt time.Time
-	Reason     string
+	Reason     string // why it was set aside
 }
 
-// OutcomeSetAside is the outcome of such a delivery, and of the command that
-// it asked for.
+// OutcomeSetAside is the outcome of a delivery that was set aside, and of the command
+// that it asked for.
 const OutcomeSetAside = "set aside"
 
-// Whose gives whom a delivery is from: the repository, and the person where it
-// asks for something; 0 is nobody. lost is as in [Attempts]. One that is not
-// there is nobody's.
+// Whose says whom a delivery is from: the repository, and the person if it asks for
+// something; 0 is nobody. lost is as in [Attempts]. A delivery that is not there is
+// nobody's, without an error.
 func (s *Reader) Whose(ctx context.Context, guid string) (repo, person int64, lost int, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		return t.each(ctx, func(r row) error { return r.Scan(&repo, &person, &lost) }, `SELECT repo_id, person, begun FROM delivery WHERE guid = $1`, guid)
@@ -33,17 +33,17 @@ func (s *Reader) Whose(ctx context.Context, guid string) (repo, person int64, lo
 	return repo, person, lost, nil
 }
 
-// Attempts are the handlings of a delivery that may have gone wrong because of
-// the delivery itself.
+// Attempts counts the handlings of a delivery that may have gone wrong because of the
+// delivery itself.
 type Attempts struct {
-	Failed int // ran out of time, or panicked
-	Lost   int // began and did not come back: the process ended meanwhile
+	Failed int // they ran out of time or panicked
+	Lost   int // they began and did not come back, because the process ended
 }
 
-// TakeDelivery reads a delivery that is to be handled, and notes beforehand that a
-// handling begins: what ends the process leaves no other trace. back is how many
-// handlings came back that could not be put back. ErrNotFound: it is not there, or
-// handled already.
+// TakeDelivery reads a delivery that is to be handled. It notes beforehand that a
+// handling begins: a delivery that ends the process leaves no other trace. back is how
+// many handlings came back but could not be put back, because the database was away; they
+// are not lost. ErrNotFound: the delivery is not there, or is handled already.
 func (s *Store) TakeDelivery(ctx context.Context, guid string, back int) (d Delivery, before Attempts, err error) {
 	d.GUID = guid
 	err = s.writeSoon(ctx, func(t *tx) error {
@@ -64,8 +64,8 @@ func (s *Store) TakeDelivery(ctx context.Context, guid string, back int) (d Deli
 	return d, before, nil
 }
 
-// PutBack notes that a handling came back without an end, and gives how many
-// went wrong by now.
+// PutBack notes that a handling came back without an end, failed or not. It returns how
+// many handlings went wrong by now.
 func (s *Store) PutBack(ctx context.Context, guid string, failed bool) (a Attempts, err error) {
 	err = s.writeSoon(ctx, func(t *tx) error {
 		return missing(t.row(ctx, `UPDATE delivery SET begun = begun - 1, timeouts = timeouts + $2 WHERE guid = $1 AND begun > 0
@@ -77,7 +77,8 @@ func (s *Store) PutBack(ctx context.Context, guid string, failed bool) (a Attemp
 	return a, nil
 }
 
-// SetAside closes a delivery that can't be handled in any sane time.
+// SetAside closes a delivery that can't be handled in reasonable time. A delivery that
+// was handled meanwhile stays as it is.
 func (s *Store) SetAside(ctx context.Context, guid, reason string) error {
 	err := s.write(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, `UPDATE delivery SET handled_at = $2, outcome = $3, set_aside = $4 WHERE guid = $1 AND handled_at = 0`,
@@ -90,13 +91,13 @@ func (s *Store) SetAside(ctx context.Context, guid, reason string) error {
 	return nil
 }
 
-// anew has a delivery that was set aside handled again, where $1 is now and $2
-// what freshWake says.
+// anew makes deliveries that were set aside unhandled again; what follows it chooses
+// them. $1 is now, and $2 is freshWake.
 const anew = `UPDATE delivery SET handled_at = 0, outcome = '', set_aside = '', timeouts = 0, begun = 0, tries = 0, next_at = $1, rung_at = $2
 	WHERE set_aside <> '' AND guid `
 
-// Replay has a delivery that was set aside handled anew; a command that it
-// asked for may be answered once more. ErrNothing: it is not set aside.
+// Replay has a delivery that was set aside handled again. A command that it asked for may
+// be answered once more. ErrNothing: it is not set aside.
 func (s *Store) Replay(ctx context.Context, guid string) error {
 	err := s.write(ctx, func(t *tx) error {
 		n, err := t.exec(ctx, anew+`= $3`, ms(s.now()), freshWake(s.now()), guid)
@@ -112,8 +113,8 @@ func (s *Store) Replay(ctx context.Context, guid string) error {
 	return nil
 }
 
-// DeliveriesSetAside lists them, the newest first, at most so many, and gives
-// how many there are.
+// DeliveriesSetAside lists the deliveries that are set aside, the newest first, at most
+// "most" of them, and returns how many there are in all.
 func (s *Reader) DeliveriesSetAside(ctx context.Context, most int) (all []SetAside, count int, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		if err := t.row(ctx, `SELECT COUNT(*) FROM delivery WHERE set_aside <> ''`).Scan(&count); err != nil || count == 0 || most == 0 {

@@ -16,23 +16,30 @@ import (
 // Reply is Akamai's answer to a claimed request.
 type Reply struct {
 	purger.Answer
-	At   time.Time     // when it came, by the clock of this process: its figures are of then; zero: now
-	Took time.Duration // from sending on
+	At   time.Time     // when it came, by this process's clock: Akamai's figures are of that moment; zero: now
+	Took time.Duration // since the request was sent
 }
 
-// Settle does what purger.Decide says about the answer to a request, in one
-// transaction, also where ctx has ended. It reports false when the claim was
-// lost: somebody else has the request, and nothing is changed. What is not tried
-// any more is then set aside.
+// Settle does what purger.Decide says about the answer to a request, in one transaction.
+// It does so even if ctx has ended: the answer is known, and if it were lost, the request
+// would be sent a second time. It reports false when the claim was lost: another process
+// has the request, and nothing is changed.
+//
+// After the transaction it sets aside the targets that are not tried any more because
+// their host is over its limit. That may break off: the next refusal of the host does it
+// again.
 func (s *Store) Settle(ctx context.Context, r *Request, a Reply) (d purger.Decision, ok bool, err error) {
 	var overLimit []string
 	stopping := ctx
 	ctx = context.WithoutCancel(ctx)
 	err = s.write(ctx, func(t *tx) error {
-		b, err := s.loadBudget(ctx, t, r.Account, r.Kind) // its lock comes first here as in Claim
+		// The budget's lock comes first here, as in Claim.
+		b, err := s.loadBudget(ctx, t, r.Account, r.Kind)
 		if err != nil {
 			return err
 		}
+		// The fence: only the last claim has this attempt number, and only while nobody
+		// settled it.
 		n, err := t.exec(ctx, `UPDATE request SET settled_at = $3, support_id = $4 WHERE id = $1 AND attempt = $2 AND state = 'sending'`,
 			r.ID, r.Number, ms(b.now), a.SupportID)
 		if err != nil {
@@ -60,7 +67,7 @@ func (s *Store) Settle(ctx context.Context, r *Request, a Reply) (d purger.Decis
 	return d, ok, nil
 }
 
-// settling is the state of one Settle.
+// settling is the state of one Settle, within its transaction.
 type settling struct {
 	*Store
 	t *tx
@@ -70,11 +77,13 @@ type settling struct {
 	d purger.Decision
 }
 
-// decide reads what the decision needs to know, and decides.
+// decide reads what the decision needs, and decides. The decision itself is pure, in
+// package purger.
 func (x *settling) decide(ctx context.Context) (err error) {
 	attempt := x.r.Attempt
 	attempt.Denied = x.b.Objects(x.r.Kind).Denied > 0
 	var host purger.Host
+	// Only these decisions need the extra reads.
 	if x.a.Verdict == purger.Refused {
 		if attempt.Doubt, err = x.doubt(ctx); err != nil {
 			return err
@@ -89,7 +98,8 @@ func (x *settling) decide(ctx context.Context) (err error) {
 	return nil
 }
 
-// doubt reads what is known of the refusal that a request was part of.
+// doubt reads what is known of a refusal that names no object. Akamai refused a request
+// as a whole, so it was split; the other half of the split tells more.
 func (x *settling) doubt(ctx context.Context) (d purger.Doubt, err error) {
 	var since, last int64
 	var parent string
@@ -101,6 +111,7 @@ func (x *settling) doubt(ctx context.Context) (d purger.Doubt, err error) {
 		return d, err
 	}
 	d.Since, d.LastAccepted = when(since), when(last)
+	// Without a split there is no other half to ask about.
 	if since == 0 || parent == "" {
 		return d, nil
 	}
@@ -114,8 +125,8 @@ func (x *settling) doubt(ctx context.Context) (d purger.Doubt, err error) {
 	return d, err
 }
 
-// settle does what was decided, and gives the purges in which the host of what
-// failed is over its limit.
+// settle does what was decided. It returns the purges in which the host of the refused
+// object is over its limit.
 func (x *settling) settle(ctx context.Context) (overLimit []string, err error) {
 	if err := x.keep(ctx); err != nil {
 		return nil, err
@@ -145,12 +156,16 @@ func (x *settling) settle(ctx context.Context) (overLimit []string, err error) {
 	return overLimit, nil
 }
 
-// correctBudget corrects the account's budget. Where that begins or ends a pause, the
-// words of every open purge of the account change; the sweep wakes them, a few at a time.
+// correctBudget corrects the account's budget by the answer. If that begins or ends a
+// pause, the words of every open purge of the account change. The sweep wakes them, a few
+// at a time: to wake all of them here would flood the queue.
 func (x *settling) correctBudget(ctx context.Context) error {
 	r, t, b := x.r, x.t, x.b
 	var f inFlight
 	var sending int
+	// Requests that were claimed later have a later lease, or the same and a later id.
+	// Their tokens are taken from the model, but the answer's figures do not show them
+	// yet.
 	if err := t.row(ctx, `SELECT COUNT(*), CAST(COALESCE(SUM(CASE WHEN lease_until > $3 OR (lease_until = $3 AND id > $2) THEN objects ELSE 0 END), 0) AS BIGINT)
 		FROM request WHERE `+unsettled+` AND state = 'sending' AND kind = $1 AND id <> $2 AND account = $4`,
 		string(r.Kind), r.ID, ms(r.LeaseUntil), r.Account).Scan(&sending, &f.later); err != nil {
@@ -163,7 +178,7 @@ func (x *settling) correctBudget(ctx context.Context) error {
 	}
 	f.alone = sending == 0 && !since
 	if !x.a.At.IsZero() {
-		f.age = x.now().Sub(x.a.At) // by one clock: the model's may be another replica's
+		f.age = x.now().Sub(x.a.At) // from one clock: the budget's time may come from another replica
 	}
 	before := b.circuit.Words
 	b.correct(r, x.a.Answer, x.d, f)
@@ -175,8 +190,8 @@ func (x *settling) correctBudget(ctx context.Context) error {
 	return err
 }
 
-// accept ends the targets of a request. One object may be wanted by many purges,
-// each of which counts its own.
+// accept ends the targets of an accepted request. Several purges may want one object;
+// each counts its own targets.
 func (x *settling) accept(ctx context.Context) error {
 	if _, err := x.t.exec(ctx, requestState().change(ledger.Accept, `akamai_id = $2`, `id = $1`), x.r.ID, x.a.PurgeID); err != nil {
 		return err
@@ -196,6 +211,7 @@ func (x *settling) accept(ctx context.Context) error {
 	return nil
 }
 
+// countPurges counts the rows of a RETURNING purge_id by purge.
 func countPurges(counts map[string]int) func(row) error {
 	return func(r row) error {
 		var purge string
@@ -205,20 +221,24 @@ func countPurges(counts map[string]int) func(row) error {
 	}
 }
 
-// inOrder lists purges in one order everywhere: PostgreSQL's row locks are
-// taken one by one.
+// inOrder sorts purges by id. Every transaction changes purges in that order: PostgreSQL
+// locks rows one by one, and two orders would deadlock.
 func inOrder(counts map[string]int) []string { return slices.Sorted(maps.Keys(counts)) }
 
-// ended counts targets of a purge that ended.
+// ended counts targets of one purge that ended.
 type ended struct {
 	accepted, failed int
-	untried          int       // of the failed ones
-	reason           string    // of the failed ones
-	done             time.Time // when the edge will have done what was accepted, by Akamai's own estimate
+	untried          int       // how many of the failed ones were not tried
+	reason           string    // of the failed ones, in public words
+	done             time.Time // when the edge will have done what was accepted, by Akamai's own estimate; a refusal: now
 }
 
-// progress counts ended targets of a purge, and ends it with the last one. It
-// is done when the latest of Akamai's estimates has passed.
+// progress adds ended targets to a purge's counts, and ends the purge with its last one.
+// The purge is done when the latest of Akamai's estimates has passed: done_at only grows.
+// The first reason stays.
+//
+// Counts and state change in one statement, so that of two requests that settle one after
+// the other exactly the last ends the purge.
 func (s *Store) progress(ctx context.Context, t *tx, purge string, e ended) error {
 	states, err := t.texts(ctx, `UPDATE purge SET accepted = accepted + $2, failed = failed + $3, untried = untried + $6,
 			reason = CASE WHEN reason = '' THEN $4 ELSE reason END,
@@ -238,8 +258,7 @@ func (s *Store) progress(ctx context.Context, t *tx, purge string, e ended) erro
 	return s.changed(ctx, t, purge)
 }
 
-// fail ends the targets of the objects that are refused, and gives their
-// purges.
+// fail ends the targets of the refused objects, and gives their purges.
 func (x *settling) fail(ctx context.Context) ([]string, error) {
 	counts := map[string]int{}
 	for part := range chunks(x.d.Refused, rowsAtOnce) {
@@ -258,8 +277,9 @@ func (x *settling) fail(ctx context.Context) ([]string, error) {
 	return purges, nil
 }
 
-// goOn leaves what is neither accepted nor refused to be sent again, in two
-// parts where that was decided.
+// goOn leaves what is neither accepted nor refused to be sent again, in two parts if that
+// was decided. Cancelled targets are dropped first: they must not be sent again. If
+// nothing is left, the request is refused.
 func (x *settling) goOn(ctx context.Context) error {
 	r, d := x.r, x.d
 	if err := x.dropCancelled(ctx, x.t, r.ID); err != nil {
@@ -274,6 +294,7 @@ func (x *settling) goOn(ctx context.Context) error {
 	case len(rest) > 0 && len(d.Part) > 0:
 		how = ledger.Split
 	}
+	// refused_at keeps the latest "since": the halves of a split inherit it.
 	if _, err := x.t.exec(ctx, requestState().change(how, `next_at = $2, objects = $3, refusal = $4,
 			refused_at = CASE WHEN refused_at > $5 THEN refused_at ELSE $5 END`, `id = $1`),
 		r.ID, ms(x.b.now.Add(d.Wait)), left, d.Unnamed, ms(d.Since)); err != nil {
@@ -289,7 +310,9 @@ func (x *settling) goOn(ctx context.Context) error {
 	return nil
 }
 
-// split makes two requests of one. Each remembers what is known of it.
+// split makes two requests of one and moves the claimed targets to them. Each half
+// inherits what is known of the whole: the parent, since when it is refused, and when it
+// may be sent.
 func (s *Store) split(ctx context.Context, t *tx, id string, part, rest []string, cut bool) error {
 	isCut := 0
 	if cut {

@@ -20,6 +20,8 @@ import (
 // inProcess answers without a socket: in a bubble, waiting costs nothing.
 type inProcess struct{ http.Handler }
 
+// RoundTrip implements http.RoundTripper. It ends with the request's context, though the
+// handler goes on, as a real server would.
 func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	in := r.Clone(r.Context())
 	in.RequestURI, in.Host, in.RemoteAddr = r.URL.RequestURI(), r.URL.Host, "192.0.2.1:1234"
@@ -37,9 +39,9 @@ func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 }
 
-// An Akamai that is slower than an attempt may usually take, for every request,
-// is sent each object a few times at most: a queue that gave up each time would
-// send them for ever. Once it is quick again, an attempt takes no longer than usual.
+// Akamai is slower, for every request, than an attempt may usually take. Each object is
+// sent only a few times: a queue that gave up each time would send it for ever. Once
+// Akamai is quick again, an attempt takes no longer than usual.
 func TestSlowAkamaiIsNotSentForEver(t *testing.T) {
 	url := storetest.SQLite(t)
 	synctest.Test(t, func(t *testing.T) {

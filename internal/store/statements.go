@@ -12,15 +12,16 @@ import (
 	"modernc.org/sqlite"
 )
 
-// statementsKept bounds the statements that a connection keeps ready.
+// statementsKept is how many statements a connection keeps ready.
 const statementsKept = 256
 
-// openStatements opens a SQLite database whose connections keep the statements
-// they have run ready for the next time: SQLite takes longer to read most of
-// ours, and nearly all of River's, than to run them, and what writes makes all
-// others wait. (PostgreSQL's driver does so by itself.)
+// openStatements opens a SQLite database whose connections keep the statements that they
+// have run, ready for the next time. SQLite takes longer to parse most of our statements,
+// and nearly all of River's, than to run them, and a write makes all others wait.
+// (PostgreSQL's driver keeps statements by itself.)
 func openStatements(dsn string) *sql.DB { return sql.OpenDB(connector{dsn}) }
 
+// connector makes the connections of one database.
 type connector struct{ dsn string }
 
 // Connect implements driver.Connector.
@@ -51,26 +52,27 @@ type sqliteConn interface {
 	driver.Validator
 }
 
-// conn is a connection with its statements. As every driver's connection, it
-// is used by one goroutine at a time.
+// conn is a connection with its statements. As with every driver's connection, one
+// goroutine uses it at a time.
 type conn struct {
 	sqliteConn
-	ready map[string]*statement
+	ready map[string]*statement // by the query as it was written
 }
 
+// statement is a statement that is kept ready.
 type statement struct {
 	driver.Stmt
-	order []int // which argument each of its parameters is; nil: the first is the first
-	busy  bool  // somebody reads its rows
+	order []int // which argument each of its parameters takes, from 1; nil: they take them in order
+	busy  bool  // its rows are being read: it can't run again before that ends
 }
 
-// positional writes a query's parameters $1, $2 … as ?, and says which argument
-// each of these is. The driver looks a parameter with a number up among all
-// arguments: the time that a list of them takes would grow with its square.
+// positional writes a query's parameters $1, $2 … as ?, and returns which argument each
+// of them takes. The driver looks up a numbered parameter among all arguments, so that
+// the time for a list of them grows with its square.
 func positional(query string) (plain string, order []int) {
 	plain = parameter.ReplaceAllStringFunc(query, func(found string) string {
 		n, err := strconv.Atoi(found[1:])
-		if err != nil { // a text
+		if err != nil { // it is a text literal, not a parameter
 			return found
 		}
 		order = append(order, n)
@@ -79,10 +81,10 @@ func positional(query string) (plain string, order []int) {
 	return plain, order
 }
 
-// parameter finds a text too, in which there is none.
+// parameter finds text literals too, so that a $1 inside one is left alone.
 var parameter = regexp.MustCompile(`'[^']*'|\$[0-9]+`)
 
-// arrange gives the arguments as the statement takes them.
+// arrange gives the arguments in the order in which the statement takes them.
 func (s *statement) arrange(args []driver.NamedValue) []driver.NamedValue {
 	if s.order == nil {
 		return args
@@ -97,7 +99,8 @@ func (s *statement) arrange(args []driver.NamedValue) []driver.NamedValue {
 	return all
 }
 
-// ExecContext implements driver.ExecerContext.
+// ExecContext implements driver.ExecerContext. A statement whose rows are being read is
+// run without a kept one.
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	s, err := c.statement(ctx, query)
 	if err != nil {
@@ -110,7 +113,8 @@ func (c *conn) ExecContext(ctx context.Context, query string, args []driver.Name
 	return exec.ExecContext(ctx, s.arrange(args))
 }
 
-// QueryContext implements driver.QueryerContext.
+// QueryContext implements driver.QueryerContext. The statement stays busy until its rows
+// are closed.
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	s, err := c.statement(ctx, query)
 	if err != nil {
@@ -128,7 +132,7 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 	return &busyRows{rows, s}, nil
 }
 
-// busyRows gives its statement back when it is closed.
+// busyRows are rows that give their statement back when they are closed.
 type busyRows struct {
 	driver.Rows
 	s *statement
@@ -140,8 +144,8 @@ func (r *busyRows) Close() error {
 	return r.Rows.Close()
 }
 
-// synchronous sets when a connection's commits are on disk. SQLite does so as
-// it reads the statement, so none that is kept will do.
+// synchronous sets when a connection's commits are on disk. SQLite applies this pragma
+// when it parses the statement, so a kept statement would have no effect.
 func synchronous(ctx context.Context, c *sql.Conn, when string) error {
 	return c.Raw(func(under any) error {
 		kept, ok := under.(*conn)
@@ -155,7 +159,8 @@ func synchronous(ctx context.Context, c *sql.Conn, when string) error {
 	})
 }
 
-// statement gives the statement of a query, from before if there is one.
+// statement gives the statement of a query, and prepares it if there is none. When there
+// are statementsKept, all that are not busy are dropped first.
 func (c *conn) statement(ctx context.Context, query string) (*statement, error) {
 	if s, ok := c.ready[query]; ok {
 		return s, nil
@@ -175,7 +180,7 @@ func (c *conn) statement(ctx context.Context, query string) (*statement, error) 
 	return s, nil
 }
 
-// forget drops the statements that nobody reads.
+// forget drops the statements that are not busy.
 func (c *conn) forget() error {
 	var errs []error
 	for query, s := range c.ready {

@@ -6,9 +6,9 @@ import (
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
-// states is a table whose rows have a state, with the changes that they may go
-// through. SQL that writes a state is made here and nowhere else, so that no
-// statement does what the ledger's transitions don't say.
+// states is a table whose rows have a state, with the changes that they may go through.
+// All SQL that writes a state is made here, so that no statement does what the ledger's
+// transitions do not allow.
 type states[S ~string] struct {
 	table string
 	ledger.Transitions[S]
@@ -24,19 +24,21 @@ func proofState() states[ledger.ProofState] {
 	return states[ledger.ProofState]{"proof", ledger.Proofs()}
 }
 
-// change is the statement that makes a change: to those rows alone that are in
-// a state in which it can come. set is what else it sets, if anything.
+// change is the statement that makes a change. It touches only rows in a state in which
+// the change can come: that condition is what makes a repeated or late change harmless.
+// set is what else it sets; "": nothing.
 func (s states[S]) change(on ledger.Change, set, where string) string {
 	from, to := s.By(on)
 	return s.write(from, to, set, where)
 }
 
-// reach is change where any change that leads to a state will do, or none: the
-// row may have the state already.
+// reach is like change, for any change that leads to a state. A row that has the state
+// already also matches.
 func (s states[S]) reach(to S, set, where string) string {
 	return s.write(append(s.To(to), to), to, set, where)
 }
 
+// write is the UPDATE of change and reach.
 func (s states[S]) write(from []S, to S, set, where string) string {
 	if set != "" {
 		set = ", " + set
@@ -44,7 +46,7 @@ func (s states[S]) write(from []S, to S, set, where string) string {
 	return `UPDATE ` + s.table + ` SET state = ` + quote(to) + set + ` WHERE ` + isOne(from) + ` AND ` + where
 }
 
-// to is the state that a change leads to.
+// to is the state to which a change leads, as SQL.
 func (s states[S]) to(on ledger.Change) string {
 	_, to := s.By(on)
 	return quote(to)
@@ -60,21 +62,22 @@ func (s states[S]) open(on ledger.Change) string {
 func isOne[S ~string](of []S) string {
 	var all []string
 	for _, state := range of {
-		if state != "" { // is no row's
+		if state != "" { // the state of what is not there yet: no row has it
 			all = append(all, quote(state))
 		}
 	}
-	if len(all) == 1 { // as the conditions of partial indexes are written
+	if len(all) == 1 { // in the form that the conditions of the partial indexes have
 		return `state = ` + all[0]
 	}
 	return `state IN (` + strings.Join(all, ", ") + `)`
 }
 
+// quote is a state as an SQL text. States hold no quotation marks.
 func quote[S ~string](state S) string { return "'" + string(state) + "'" }
 
-// Some conditions add nothing to what is beside them. They are for the
-// planners, which use a partial index only for a statement that repeats the
-// index's own condition.
+// These conditions have a second term that adds nothing to the first, or repeat what
+// stands beside them. They are for the query planners: these use a partial index only for
+// a statement that repeats the index's own condition.
 const (
 	ofRequest = `request_id = $1 AND request_id <> ''`
 	unsettled = `state IN ('ready', 'sending')`

@@ -11,7 +11,7 @@ import (
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
-// sources are the store's own files but for states.go, and its schema's.
+// sources are the store's own files without states.go, and its schema's.
 func sources(t *testing.T) map[string]string {
 	t.Helper()
 	texts := map[string]string{}
@@ -36,8 +36,8 @@ func sources(t *testing.T) map[string]string {
 	return texts
 }
 
-// writesState finds a statement that sets a state by itself. What follows
-// CASE WHEN `+ is made of a change.
+// writesState finds a statement that sets a state by itself. What follows CASE WHEN `+ is
+// made by a change.
 var writesState = regexp.MustCompile("UPDATE (purge|target|request|proof) SET(?:(?:[^;W]|W[^H]|WHEN)*?,)?\\s+state = (?:'|\\$|CASE WHEN [^`])")
 
 func TestStatesAreWrittenByTransitionsAlone(t *testing.T) {
@@ -59,7 +59,7 @@ func TestStatesAreWrittenByTransitionsAlone(t *testing.T) {
 	}
 }
 
-// A state that SQL asks for is one that rows can have.
+// Every state that SQL asks for is one that rows can have.
 func TestStatesThatAreAskedForExist(t *testing.T) {
 	known := []string{
 		"success", "failure", "error", "pending", // GitHub's

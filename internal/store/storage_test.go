@@ -16,8 +16,8 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// Whoever opens pull requests fills no disk: the last listing of each is kept,
-// so many in a repository, none once it is closed.
+// People who open pull requests can't fill the disk: of each pull request the last
+// listing is kept, up to a number in a repository, and none after it is closed.
 func TestPreviewsHaveTheirShare(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -68,7 +68,7 @@ func TestPreviewsHaveTheirShare(t *testing.T) {
 	})
 }
 
-// deployment takes a deployment the whole way: live moves, a purge of some
+// deployment takes a deployment through all its steps: live moves, and a purge of some
 // pages is sent and ends.
 func deployment(t testing.TB, s *store.Store, repo int64, environment string, n int, at time.Time) {
 	t.Helper()
@@ -104,8 +104,8 @@ func deployment(t testing.TB, s *store.Store, repo int64, environment string, n 
 	}
 }
 
-// What nobody deploys to any more is forgotten with all that was kept of it,
-// and what is live stays.
+// An environment to which nobody deploys any more is forgotten with everything that was
+// kept of it. What is live stays.
 func TestPruneForgetsEnvironments(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -144,18 +144,18 @@ func TestPruneForgetsEnvironments(t *testing.T) {
 		if tree, err := s.Tree(t.Context(), env.ID); err != nil || len(tree) == 0 {
 			t.Errorf("the live commit's listing: %d bytes, %v", len(tree), err)
 		}
-		deploy("pr-3") // it begins anew
+		deploy("pr-3") // the environment begins anew
 	})
 }
 
-// BenchmarkStorage deploys to a hundred repositories in turn, and tells how
-// large the database gets: an operation is a deployment with ten pages, with a
-// webhook's delivery of 10 KB that compresses to a quarter.
+// BenchmarkStorage deploys to a hundred repositories in turn, and reports how large the
+// database gets. One operation is a deployment with ten pages and a webhook's delivery of
+// 10 KB, which compresses to a quarter.
 //
 //	go test ./internal/store -run '^$' -bench Storage -benchtime 100000x -timeout 60m
 //
-// bytes/op is what a deployment takes as long as it is kept; pruned-MiB is what
-// the database takes once all but the last hundred are older than it is kept.
+// bytes/op is what a deployment takes as long as it is kept. pruned-MiB is what the
+// database takes after all but the last hundred deployments are pruned.
 func BenchmarkStorage(b *testing.B) {
 	c := newClock()
 	s, err := store.Open(b.Context(), store.Config{URL: "sqlite:" + b.TempDir() + "/purgebot.db", Now: c.Now})
@@ -188,7 +188,7 @@ func BenchmarkStorage(b *testing.B) {
 		}
 		deployment(b, s, int64(n%100)+1, "production", n, c.Now())
 		if n++; n%1000 == 0 {
-			used() // the jobs would be done
+			used() // so that the jobs count as done
 		}
 	}
 	full := used()
@@ -202,7 +202,7 @@ func BenchmarkStorage(b *testing.B) {
 	b.ReportMetric(float64(used())/(1<<20), "pruned-MiB")
 }
 
-// body is 10 KB that compress as a delivery's JSON does, to a quarter.
+// body is 10 KB that compress to a quarter, as a delivery's JSON does.
 func body(n int) []byte {
 	var b strings.Builder
 	for range 100 {

@@ -1,23 +1,26 @@
-// Package store keeps the ledger and the jobs, on SQLite or PostgreSQL. It
-// alone knows SQL; with package pipeline it alone knows River.
+// Package store keeps the ledger and the jobs, on SQLite or PostgreSQL. No other package
+// knows SQL; only this one and package pipeline know River.
 //
-// Every exported method that changes something is one transaction, and
-// enqueues the jobs that the change calls for in that same transaction: what is
-// stored is never forgotten, and what rolls back wakes nobody. What may be about
-// very many rows is the exception: it goes in chunks, each a transaction after
-// which all that the package promises holds, and whoever finds the rest goes on.
+// Every exported method that changes something is one transaction. It enqueues the jobs
+// that the change calls for in that same transaction. So what is stored is never
+// forgotten, and what is rolled back wakes nobody. A change of very many rows is the
+// exception: it runs in chunks, each a transaction. After each chunk all that the package
+// promises holds, and if the change breaks off, the next call or the sweep finishes it.
 //
-// To read it: schema.sql has the tables; states.go says who may change a state and
-// to what, by the tables of package ledger; plan.go moves an environment; queue.go,
-// pack.go and settle.go are the way of a request to Akamai and back; post.go is
-// what GitHub is to show; sweep.go finds what nobody took.
+// To read the package: schema.sql has the tables. states.go says by which change a state
+// may be written, from the tables of package ledger. plan.go moves an environment.
+// queue.go, pack.go and settle.go are the way of a request to Akamai and back. post.go is
+// what GitHub is to show. sweep.go finds work that nobody took.
 //
-// Three rules hold all over it. A transaction that needs a budget's row takes it
-// first, then a purge's, then others in the order of their ids: so two never wait
-// for each other. A claim is given back by the number that it was given with, not
-// by who holds it: whoever was too slow changes nothing any more. And a stored
-// moment that lies further ahead than what is put off ever does was written by a
-// wrong clock, and counts as over.
+// Three rules hold everywhere:
+//
+//   - Lock order. A transaction that needs a budget's row locks it first, then a purge's,
+//     then others in the order of their ids. So no two transactions wait for each other.
+//   - Fences. A claim is settled by the number that it was given (an attempt or a fence), not
+//     by who holds it. A worker that was too slow has an older number and changes nothing.
+//     Surfaces have no such number: see Store.Posted.
+//   - Wrong clocks. A stored moment that lies further ahead than anything is ever put off was
+//     written by a wrong clock, and counts as over.
 package store
 
 import (
@@ -41,22 +44,23 @@ import (
 // Config opens a store.
 type Config struct {
 	URL string           // sqlite:PATH, sqlite:///PATH or postgres://…
-	Now func() time.Time // nil: time.Now
+	Now func() time.Time // this process's clock; nil: time.Now
 	Log *slog.Logger     // nil: none
 
-	// Ahead is how far GitHub's clock is ahead of one that shows now, at the
-	// least: what is stored to be compared with GitHub's facts is stored in its
-	// time. nil: not at all.
+	// Ahead is the least by which GitHub's clock is ahead of a clock that shows now. What
+	// is stored to be compared with GitHub's facts is stored in GitHub's time. nil: not
+	// ahead.
 	Ahead func(now time.Time) time.Duration
 
-	// Receivers are told of events, as they are now; nil: nobody is.
+	// Receivers gives those who are told of events, as they are configured at that
+	// moment; nil: nobody is told.
 	Receivers func() []ledger.Receiver
 }
 
-// Reader reads the ledger and changes nothing: pages and the API have no more.
+// Reader reads the ledger and changes nothing. Pages and the API get no more than this.
 // It is safe for concurrent use.
 type Reader struct {
-	now func() time.Time
+	now func() time.Time // the time by which all replicas go, see replicas.follow
 	log *slog.Logger
 	engine
 
@@ -65,27 +69,27 @@ type Reader struct {
 	accounts accounts
 }
 
-// Store is the ledger on disk: what its Reader reads, and every change. It is
-// safe for concurrent use.
+// Store is the ledger on disk: its Reader reads it, and the Store's own methods change
+// it. It is safe for concurrent use.
 type Store struct {
 	Reader
-	own       func() time.Time // this process's clock, and nobody else's
-	ahead     func(now time.Time) time.Duration
-	receivers func() []ledger.Receiver
+	own       func() time.Time                  // this process's own clock, which other replicas do not move
+	ahead     func(now time.Time) time.Duration // never nil
+	receivers func() []ledger.Receiver          // never nil
 
 	ids    ids
 	probe  probe
 	intake intake
 
-	noted    atomic.Int64 // see noteTime
+	noted    atomic.Int64 // milliseconds: the last time that this process noted, see noteTime
 	replicas replicas
 }
 
-// ErrNotFound is returned by reads of something that isn't there.
+// ErrNotFound is returned by reads of something that is not there.
 var ErrNotFound = errors.New("not found")
 
-// Open opens the database and brings its schema up to date. It starts
-// nothing; Close releases it.
+// Open opens the database and brings its schema up to date. It starts nothing. Close
+// releases it. On SQLite, call Takeover before any job is worked.
 func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -112,6 +116,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		Reader: Reader{log: cfg.Log, engine: eng, zstd: zstd},
 		ahead:  cfg.Ahead, receivers: cfg.Receivers, intake: newIntake(eng.intakes()),
 	}
+	// All leases and moments that are stored are of this clock: the replica whose clock
+	// is ahead gives it, see replicas.follow.
 	s.now = func() time.Time { return s.own().Add(time.Duration(s.replicas.lead.Load()) * time.Millisecond) }
 	s.replicas.id = s.ids.new(s.now())
 	if err := eng.migrate(ctx); err != nil {
@@ -123,34 +129,37 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 // Close releases the database.
 func (s *Store) Close() error { return errors.Join(s.close(), s.zstd.close()) }
 
-// An engine is a database that purgebot runs on. Both take the same text of
-// each query.
+// An engine is a database that purgebot runs on. Both engines take the same text of each
+// query.
 type engine interface {
 	name() string
-	// write is one transaction, which is on disk when it returns.
+	// write is one transaction, which is on disk when it returns. An engine may run f
+	// again after it has rolled back.
 	write(ctx context.Context, f func(*tx) error) error
-	// writeFirst is a write that others make way for, where they would wait
-	// in one line.
+	// writeFirst is a write that others make way for, where all writes wait in one line.
 	writeFirst(ctx context.Context, f func(*tx) error) error
-	// writeSoon is a write that is on disk soon after, and before whatever is
-	// written later: of a machine that loses its power, the last moments may
-	// be gone. It is for what is then done once more.
+	// writeSoon is a write that is on disk soon after it returns, and before whatever is
+	// written later. If the machine loses its power, the last moments may be gone. It is
+	// for what is then done once more.
 	writeSoon(ctx context.Context, f func(*tx) error) error
+	// read is no transaction: its queries may see different moments.
 	read(ctx context.Context, f func(*tx) error) error
 	migrate(ctx context.Context) error
 	runner(cfg *river.Config) (Runner, error)
-	// forUpdate ends a SELECT that locks the rows it finds, where others may
-	// write at the same time; skipLocked leaves out those that others lock.
+	// forUpdate ends a SELECT that locks the rows that it finds. skipLocked does the same
+	// but leaves out rows that others lock. Both are "" where only one can write at a
+	// time.
 	forUpdate() string
 	skipLocked() string
-	// intakes is how many transactions take deliveries at the same time.
+	// intakes is how many transactions store deliveries at the same time.
 	intakes() int
+	// lock keeps other processes off the database, where it takes only one.
 	lock() error
 	close() error
 }
 
-// Runner runs the jobs. Start returns at once; Stop waits for the jobs at
-// work to end, StopAndCancel cancels them first.
+// Runner runs the jobs. Start returns at once. Stop waits until the jobs at work end;
+// StopAndCancel cancels them first.
 type Runner interface {
 	Start(ctx context.Context) error
 	Stop(ctx context.Context) error
@@ -158,6 +167,7 @@ type Runner interface {
 	Queues() *river.QueueBundle
 }
 
+// openEngine opens the engine that an address names.
 func openEngine(ctx context.Context, url string, log *slog.Logger) (engine, error) {
 	path, sqlite := strings.CutPrefix(url, "sqlite:")
 	path = strings.TrimPrefix(path, "//")
@@ -173,15 +183,14 @@ func openEngine(ctx context.Context, url string, log *slog.Logger) (engine, erro
 	}
 }
 
-// inserter configures the client that only inserts jobs. It announces each of
-// them: River leaves out announcements within FetchCooldown of another, and
-// such a job would wait for the next poll.
+// inserter configures the client that only inserts jobs. With the default FetchCooldown
+// River leaves out an announcement that comes soon after another, and such a job would
+// wait for the next poll. So the cooldown is 1 ms here.
 func inserter(log *slog.Logger) *river.Config {
 	return &river.Config{Logger: quiet(log), FetchCooldown: time.Millisecond, FetchPollInterval: time.Second}
 }
 
-// quiet keeps River's own chatter to warnings: what a job did is logged once,
-// by the pipeline.
+// quiet lets only River's warnings through: the pipeline logs once what a job did.
 func quiet(log *slog.Logger) *slog.Logger {
 	return slog.New(levelHandler{log.Handler(), slog.LevelWarn})
 }
@@ -195,13 +204,15 @@ func (h levelHandler) Enabled(ctx context.Context, l slog.Level) bool {
 	return l >= h.least && h.Handler.Enabled(ctx, l)
 }
 
-// ids makes ids that sort by the time they were made, also within one
+// ids makes ids that sort by the time at which they were made, even within one
 // millisecond of one process.
 type ids struct {
 	mu   sync.Mutex
 	mono *ulid.MonotonicEntropy
 }
 
+// new makes an id. Within one millisecond the random part of each id is higher than that
+// of the one before. Ids of two replicas sort only as well as their clocks agree.
 func (g *ids) new(now time.Time) string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -211,14 +222,15 @@ func (g *ids) new(now time.Time) string {
 	return ulid.MustNew(ulid.Timestamp(now), g.mono).String()
 }
 
-// newKey is the unguessable part of a page's address: 130 bits.
+// newKey is the unguessable part of a page's address: 26 characters of base32, 130 bits.
 func newKey() string {
 	b := make([]byte, 20)
 	rand.Read(b)
 	return strings.ToLower(base32.StdEncoding.EncodeToString(b))[:26]
 }
 
-// ms and when turn times into columns and back; 0 is the zero time.
+// ms turns a time into a column's value, and when turns it back: milliseconds since 1970,
+// 0 for the zero time.
 func ms(t time.Time) int64 {
 	if t.IsZero() {
 		return 0

@@ -18,7 +18,7 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// clock is a clock that a test moves.
+// clock is a clock that the test moves.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time
@@ -85,7 +85,7 @@ func urls(n int) []mapping.Target {
 	return out
 }
 
-// deploy moves the environment to a commit with a purge of targets.
+// deploy moves the environment to a commit, with a purge of targets.
 func deploy(t *testing.T, s *store.Store, e ledger.Environment, targets []mapping.Target) ledger.Purge {
 	t.Helper()
 	p, err := s.Begin(t.Context(), ledger.Purge{
@@ -146,13 +146,13 @@ var (
 	refusesAll     = reply(purger.Answer{Verdict: purger.Refused, Title: "bad request"})
 )
 
-// Public words of what pauses.
+// Public words of what pauses an account.
 const (
 	noCredentials = "Akamai does not accept purgebot's credentials"
 	noAnswer      = "Akamai does not answer"
 )
 
-// offends names one object as the reason of a refusal.
+// offends is an answer that names one object as the reason of a refusal.
 func offends(object, title string) store.Reply {
 	return reply(purger.Answer{Verdict: purger.Refused, Offender: object, Title: title, Detail: object})
 }
@@ -274,9 +274,9 @@ func TestClaimAndSettle(t *testing.T) {
 	})
 }
 
-// A process that dies between Akamai's answer and the settling: after the
-// lease the same objects are claimed again, and the dead one's settling, if
-// it comes after all, changes nothing.
+// A process dies between Akamai's answer and the settling. After the lease the same
+// objects are claimed again. If the dead process's settling comes after all, it changes
+// nothing.
 func TestLeaseFencesTheSettling(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -305,7 +305,7 @@ func TestVerdicts(t *testing.T) {
 	words := "unauthorized arl: https://www.example.com/00001/"
 	for name, test := range map[string]struct {
 		reply    func(r *store.Request) store.Reply
-		accepted int // after everything claimable was accepted
+		accepted int // after everything that can be claimed was accepted
 		failed   int
 		requests int
 	}{
@@ -380,7 +380,7 @@ func TestCoalescing(t *testing.T) {
 		if len(r.Objects) != 3 {
 			t.Fatalf("claimed %v", r.Objects)
 		}
-		// An object that is on its way is sent again for a newer deploy.
+		// An object that is on its way is sent again for a newer deployment.
 		third := deploy(t, s, environment(t, s, c.Now().Add(2*time.Second), "c", 3, 3), urls(1))
 		settle(t, s, r, accepted)
 		if a, b := reread(t, s, first.ID), reread(t, s, second.ID); a.Counts.Accepted != 2 || b.Counts.Accepted != 3 {
@@ -466,8 +466,8 @@ func TestPolicyFailuresEndAPurgeAtOnce(t *testing.T) {
 	})
 }
 
-// Two claimers at once never take the same object, and together no more than
-// the budget holds.
+// Claims at the same time never take the same object twice, and together take no more
+// than the budget holds.
 func TestConcurrentClaims(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()

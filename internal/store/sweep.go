@@ -12,9 +12,12 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// Takeover makes this process the one that works on a SQLite file, and frees
-// what an earlier one left claimed. It fails if another process works on the
-// file. On PostgreSQL it does nothing: there are replicas, and leases run out.
+// Takeover makes this process the one that works on a SQLite file, and frees what an
+// earlier process left claimed. It fails if another process works on the file. On
+// PostgreSQL it does nothing: there are other replicas, whose claims must stand, and
+// leases run out.
+//
+// Call it before jobs are worked: it frees this process's own claims as well.
 func (s *Store) Takeover(ctx context.Context) error {
 	if s.name() != "sqlite" {
 		return nil
@@ -42,40 +45,45 @@ func (s *Store) Takeover(ctx context.Context) error {
 }
 
 const (
-	// sweepAtOnce bounds what one sweep wakes.
+	// sweepAtOnce is how many rows of one table a sweep wakes at most.
 	sweepAtOnce = 500
 
-	// unheard is how long a job may stay untaken before it is enqueued again,
-	// and wakeAgain how long after that once more: jobs that wait in a long
-	// line must not multiply.
+	// unheard is how long a job may stay untaken before it is enqueued again. wakeAgain
+	// is how long after that it is enqueued once more: jobs that wait in a long line must
+	// not multiply.
 	unheard   = 8 * time.Second
 	wakeAgain = time.Minute
 )
 
-// freshWake is the rung_at of what was woken just now: what is not taken is
-// woken again after unheard.
+// freshWake is the rung_at of a row whose job was enqueued just now: if nobody takes the
+// job, the sweep wakes it again after unheard.
 func freshWake(now time.Time) int64 { return ms(now.Add(unheard - wakeAgain)) }
 
-// due is something that a job should have taken, as one query says it. In
-// each, $1 is now, $2 now less unheard, $3 now less wakeAgain.
+// due is one kind of work that a job should have taken. where is its condition: $1 is
+// now, $2 is now less unheard, $3 (which Sweep adds) is now less wakeAgain. Every
+// condition names $1 and $2, if only in a term that is always true: PostgreSQL must be
+// able to give each parameter a type.
 type due struct {
 	table, id, where string
 	job              func(id string) river.JobArgs
 }
 
-// present leaves out what is about a repository that is gone: it is taken up
-// again when that comes back.
+// present leaves out rows of repositories that are gone. Their work goes on when they
+// come back.
 const present = ` AND repo_id NOT IN (SELECT id FROM repo WHERE gone <> '')`
 
-// owed is where an environment's purge is still to be planned, and may be:
-// another commit or deployment is desired than is live, or an overtaken one
-// served what is not purged yet.
+// owed is the condition of an environment whose purge is still to be planned and may be:
+// the desired commit or deployment is not the live one, or an overtaken commit served
+// something that is not purged yet.
 const owed = `desired_sha <> '' AND fault = ''
 	AND (desired_sha <> live_sha OR desired_deploy <> live_deploy OR desired_status <> live_status OR desired_at <> live_at
 		OR EXISTS (SELECT 1 FROM served WHERE served.env_id = environment.id))` + present
 
-// dues lists them. ahead is how far GitHub's clock, by which environments are
-// due, is ahead of ours.
+// dues lists them. ahead is how far GitHub's clock, by which environments fall due, is
+// ahead of ours.
+//
+// Deliveries and environments have no lease that would show a job at work, so they are
+// due only unheard after next_at. The others have a lease, and are due at next_at.
 func dues(ahead time.Duration) []due {
 	return []due{
 		{
@@ -101,9 +109,11 @@ func dues(ahead time.Duration) []due {
 	}
 }
 
-// Sweep wakes whatever is due and whose job was lost, or was told to
-// come later. It costs a few indexed reads; where nothing is due it writes
-// nothing.
+// Sweep wakes whatever is due and whose job was lost, or was told to come later. Every
+// replica runs it. It costs a few indexed reads; where nothing is due, it writes nothing.
+//
+// The replicas come first, because a dead one frees what the rest then finds due. The
+// clock comes second, because a clock that was set back makes everything due.
 func (s *Store) Sweep(ctx context.Context) error {
 	if err := s.sweepReplicas(ctx); err != nil {
 		return err
@@ -115,6 +125,7 @@ func (s *Store) Sweep(ctx context.Context) error {
 	times := []any{ms(now), ms(now.Add(-unheard)), ms(now.Add(-wakeAgain))}
 	for _, d := range dues(s.ahead(now)) {
 		where := ` WHERE ` + d.where + ` AND rung_at <= $3`
+		// A read first: most sweeps find nothing and must not take the write lock.
 		found, err := s.has(ctx, `SELECT 1 FROM `+d.table+where, times...)
 		if err == nil && found {
 			err = s.writeSoon(ctx, func(t *tx) error {
@@ -146,9 +157,9 @@ func (s *Store) Sweep(ctx context.Context) error {
 	return s.pruneJobs(ctx)
 }
 
-// sweepCancelled drops, a chunk at a time, what still waits of a purge that
-// was cancelled. It counts as dropped already; but who looks for what waits
-// would have to pass it over.
+// sweepCancelled drops, a chunk at a time, the targets of cancelled purges that still
+// wait. They count as dropped already (see fate). But as long as they wait, every query
+// for waiting targets has to pass them over.
 func (s *Store) sweepCancelled(ctx context.Context) error {
 	var ids []string
 	err := s.read(ctx, func(t *tx) (err error) {
@@ -166,7 +177,9 @@ func (s *Store) sweepCancelled(ctx context.Context) error {
 	})
 }
 
-// sweepQueue wakes, of each account, each kind of object that may be sent now.
+// sweepQueue wakes, for each account, the job of each kind of object that may be sent
+// now. A paused account is left alone, unless its pause lies further ahead than one ever
+// may.
 func (s *Store) sweepQueue(ctx context.Context, now time.Time) error {
 	var jobs []PurgeJob
 	most := ms(now.Add(max(purger.MaxWait, purger.MaxSendTime+leaseMargin)))
@@ -201,8 +214,9 @@ func (s *Store) sweepQueue(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// Defer puts off a delivery or an environment that could not be worked on
-// now, by a growing pause; the sweep wakes it then. It gives the pause.
+// Defer puts off a delivery, an environment or a proof that could not be worked on now.
+// The pause grows with the row's number of tries; the sweep wakes the job then. Defer
+// returns the pause.
 func (s *Store) Defer(ctx context.Context, job river.JobArgs, pause func(tries int) time.Duration) (after time.Duration, err error) {
 	table, column, id := "", "", ""
 	switch job := job.(type) {
@@ -221,6 +235,8 @@ func (s *Store) Defer(ctx context.Context, job river.JobArgs, pause func(tries i
 			return missing(err)
 		}
 		after = pause(tries)
+		// The sweep wakes deliveries and environments when next_at is unheard ago, so
+		// that much is taken off.
 		_, err := t.exec(ctx, `UPDATE `+table+` SET next_at = $2, rung_at = 0 WHERE `+column+` = $1`, id, s.later(after-unheard))
 		return err
 	})

@@ -19,7 +19,7 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// connect is another session of a PostgreSQL database.
+// connect is another connection to a PostgreSQL database.
 func connect(t *testing.T, url string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
@@ -30,7 +30,7 @@ func connect(t *testing.T, url string) *pgx.Conn {
 	return conn
 }
 
-// waitsForLock returns once some session of the database waits for a row.
+// waitsForLock returns once a connection of the database waits for a row.
 func waitsForLock(t *testing.T, url string) {
 	t.Helper()
 	watcher := connect(t, url)
@@ -44,8 +44,7 @@ func waitsForLock(t *testing.T, url string) {
 	}
 }
 
-// locked runs something that has to wait for a row, and lets time pass while it
-// waits.
+// locked runs something that has to wait for a row, and lets time pass while it waits.
 func locked(t *testing.T, url, row string, c *clock, do func()) {
 	t.Helper()
 	holder := connect(t, url)
@@ -67,7 +66,8 @@ func locked(t *testing.T, url, row string, c *clock, do func()) {
 	<-done
 }
 
-// Who had to wait for a turn holds what it then takes for as long as anybody.
+// A process that had to wait for its turn holds what it then takes for as long as any
+// other.
 func TestLeasesBeginWhenTheyAreTaken(t *testing.T) {
 	t.Run("a request", func(t *testing.T) {
 		t.Parallel()
@@ -148,7 +148,7 @@ func nothingOfTags(t *testing.T, s *store.Store) {
 	}
 }
 
-// A server that isolates more by default is asked for what the turns need.
+// A server that isolates more by default is asked for the isolation that the turns need.
 func TestSessionSetsItsIsolation(t *testing.T) {
 	t.Parallel()
 	url := storetest.Postgres(t)
@@ -171,9 +171,8 @@ func TestSessionSetsItsIsolation(t *testing.T) {
 	wg.Wait()
 }
 
-// A person releases a held purge at the moment at which a deployment covers
-// it: either it goes out, or it is cancelled. It is never open with nothing
-// left in it.
+// A person releases a held purge at the moment at which a deployment covers it. Either it
+// goes out or it is cancelled. It is never open with nothing left in it.
 func TestReleaseBesideAnOvertakingDeployment(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -207,7 +206,7 @@ func TestReleaseBesideAnOvertakingDeployment(t *testing.T) {
 			default:
 				t.Fatalf("the held purge is %s", got)
 			}
-			if p.State == ledger.Open { // out of the way of the next one
+			if p.State == ledger.Open { // so that it does not get in the way of the next one
 				if err := s.Cancel(t.Context(), store.Act{Purge: held.ID, By: "ann"}); err != nil {
 					t.Fatal(err)
 				}
@@ -216,8 +215,8 @@ func TestReleaseBesideAnOvertakingDeployment(t *testing.T) {
 	})
 }
 
-// PostgreSQL breaks off one of two that wait for each other: it begins anew, and
-// gives what it did then.
+// PostgreSQL breaks off one of two transactions that wait for each other. That one begins
+// anew, and returns what its second run did.
 func TestDeadlock(t *testing.T) {
 	t.Parallel()
 	url, c := storetest.Postgres(t), newClock()
@@ -236,7 +235,7 @@ func TestDeadlock(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	do(`SET deadlock_timeout TO '1h'`) // the other one is broken off
+	do(`SET deadlock_timeout TO '1h'`) // so that the other one is broken off
 	do(`BEGIN`)
 	do(`SELECT 1 FROM repo WHERE id = 2 FOR UPDATE`)
 	var wg sync.WaitGroup
@@ -252,8 +251,8 @@ func TestDeadlock(t *testing.T) {
 	wg.Wait()
 }
 
-// Everything that changes what GitHub shows, at the same time: nobody waits
-// for somebody who waits for them.
+// Everything that changes what GitHub shows runs at the same time, and no two
+// transactions wait for each other.
 func TestSurfacesAreLockedInOneOrder(t *testing.T) {
 	t.Parallel()
 	url, c := storetest.Postgres(t), newClock()
@@ -268,7 +267,7 @@ func TestSurfacesAreLockedInOneOrder(t *testing.T) {
 	}
 	var wg sync.WaitGroup
 	for i, s := range stores {
-		wg.Go(func() { // pauses and goes on: every open purge says so
+		wg.Go(func() { // pauses and resumes: every open purge says so
 			for n := range 100 {
 				r, _, err := s.Claim(t.Context(), "", purger.URL)
 				if err != nil {
@@ -324,6 +323,7 @@ func environmentNamed(t *testing.T, s *store.Store, name string, at time.Time) l
 	return e
 }
 
+// begunWith begins a purge of an environment's desired commit and writes its targets.
 func begunWith(t *testing.T, s *store.Store, e ledger.Environment, targets []mapping.Target) ledger.Purge {
 	t.Helper()
 	p, err := s.Begin(t.Context(), ledger.Purge{
@@ -338,8 +338,8 @@ func begunWith(t *testing.T, s *store.Store, e ledger.Environment, targets []map
 	return p
 }
 
-// A purge is done when the latest of Akamai's estimates has passed, whichever
-// answer came last.
+// A purge is done when the latest of Akamai's estimates has passed, whichever answer came
+// last.
 func TestDoneWithTheLatestEstimate(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -358,7 +358,8 @@ func TestDoneWithTheLatestEstimate(t *testing.T) {
 	})
 }
 
-// What waits to be sent again, or is being sent, is not pruned, however old.
+// A request that waits to be sent again, or is being sent, is not pruned, however old it
+// is.
 func TestPruneLeavesRequestsThatAreNotDone(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()
@@ -370,7 +371,7 @@ func TestPruneLeavesRequestsThatAreNotDone(t *testing.T) {
 		settle(t, s, sending, unavailable)
 		ready := claim(t, s)
 		settle(t, s, ready, unavailable)
-		cancelled := claim(t, s) // of a purge that is cancelled, and pruned with its targets
+		cancelled := claim(t, s) // its purge is cancelled, and pruned with its targets
 		if err := s.Cancel(t.Context(), store.Act{Purge: gone.ID, By: "ann"}); err != nil {
 			t.Fatal(err)
 		}
@@ -389,8 +390,8 @@ func TestPruneLeavesRequestsThatAreNotDone(t *testing.T) {
 	})
 }
 
-// A purge that wants an object deleted opens at the moment at which an
-// invalidation of the object is claimed: the delete is not done with it.
+// A purge that wants an object deleted opens at the moment at which an invalidation of
+// the object is claimed. The invalidation does not count as the delete.
 func TestInvalidationTakesNoDeleteAlong(t *testing.T) {
 	t.Parallel()
 	url, c := storetest.Postgres(t), newClock()

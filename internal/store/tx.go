@@ -14,6 +14,7 @@ import (
 	"github.com/riverqueue/river"
 )
 
+// pgJobs inserts jobs on PostgreSQL.
 type pgJobs = river.Client[pgx.Tx]
 
 // rows and row are what database/sql and pgx have in common.
@@ -25,28 +26,31 @@ type rows interface {
 
 type row interface{ Scan(dest ...any) error }
 
+// querier runs queries on either engine. exec returns how many rows it changed. each
+// calls its function for every row, and stops at the first error.
 type querier interface {
 	exec(ctx context.Context, query string, args ...any) (int64, error)
 	each(ctx context.Context, f func(row) error, query string, args ...any) error
 	row(ctx context.Context, query string, args ...any) row
 }
 
-// tx is one transaction, or one read, on either engine.
+// tx is one transaction, or one read, on either engine. Jobs that are enqueued in a read
+// are lost: nothing inserts them.
 type tx struct {
 	querier
 	insert func(context.Context, []river.InsertManyParams) error
 	jobs   []river.JobArgs
 }
 
-// enqueue asks for a job when the transaction commits: the same one once a
-// transaction.
+// enqueue asks for a job, which is inserted with the transaction and so runs only after
+// the commit. The same job is inserted once in a transaction.
 func (t *tx) enqueue(args river.JobArgs) {
 	if !slices.Contains(t.jobs, args) {
 		t.jobs = append(t.jobs, args)
 	}
 }
 
-// do makes a change and inserts its jobs: all but the commit.
+// do makes a change and inserts its jobs: everything but the commit.
 func (t *tx) do(ctx context.Context, f func(*tx) error) error {
 	if err := f(t); err != nil {
 		return err
@@ -54,7 +58,7 @@ func (t *tx) do(ctx context.Context, f func(*tx) error) error {
 	return t.insertJobs(ctx)
 }
 
-// insertJobs writes the jobs that were asked for.
+// insertJobs inserts the jobs that were asked for, all at once.
 func (t *tx) insertJobs(ctx context.Context) error {
 	if len(t.jobs) == 0 {
 		return nil
@@ -85,8 +89,9 @@ func (t *tx) has(ctx context.Context, query string, args ...any) (found bool, er
 	return found, err
 }
 
-// lockRow takes the lock of a row, where others may write at the same time, so
-// that the clock is read once its turn has come.
+// lockRow locks a row until the transaction ends, where others may write at the same
+// time. Callers read the clock after it: while they wait for the lock, time passes. A row
+// that does not exist is not locked and is no error.
 func (s *Store) lockRow(ctx context.Context, t *tx, table, column, value string) error {
 	if s.forUpdate() == "" {
 		return nil
@@ -95,7 +100,7 @@ func (s *Store) lockRow(ctx context.Context, t *tx, table, column, value string)
 	return err
 }
 
-// texts reads the only column of a query, a text.
+// texts reads the only column of a query as texts.
 func (t *tx) texts(ctx context.Context, query string, args ...any) (all []string, err error) {
 	err = t.each(ctx, func(r row) error {
 		var one string
@@ -106,7 +111,7 @@ func (t *tx) texts(ctx context.Context, query string, args ...any) (all []string
 	return all, err
 }
 
-// affected fails with ErrNotFound where a change met no row.
+// affected turns a change that met no row into ErrNotFound.
 func affected(n int64, err error) error {
 	if err == nil && n == 0 {
 		return ErrNotFound
@@ -114,6 +119,7 @@ func affected(n int64, err error) error {
 	return err
 }
 
+// missing turns both engines' "no rows" into ErrNotFound.
 func missing(err error) error {
 	if errors.Is(err, sql.ErrNoRows) || errors.Is(err, pgx.ErrNoRows) {
 		return ErrNotFound
@@ -121,6 +127,7 @@ func missing(err error) error {
 	return err
 }
 
+// ignoreMissing turns ErrNotFound into no error.
 func ignoreMissing(err error) error {
 	if errors.Is(err, ErrNotFound) {
 		return nil
@@ -128,6 +135,7 @@ func ignoreMissing(err error) error {
 	return err
 }
 
+// sqlQuerier is a querier on a *sql.Tx or on a pool.
 type sqlQuerier struct {
 	q interface {
 		ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
@@ -157,6 +165,7 @@ func (s sqlQuerier) row(ctx context.Context, query string, args ...any) row {
 	return s.q.QueryRowContext(ctx, query, args...)
 }
 
+// pgQuerier is a querier on a pgx.Tx or on a pool.
 type pgQuerier struct {
 	q interface {
 		Exec(ctx context.Context, query string, args ...any) (pgconn.CommandTag, error)
@@ -183,6 +192,7 @@ func (p pgQuerier) row(ctx context.Context, query string, args ...any) row {
 	return p.q.QueryRow(ctx, query, args...)
 }
 
+// scanAll calls f for each row. The engines report a connection that breaks only in Err.
 func scanAll(rs rows, f func(row) error) error {
 	for rs.Next() {
 		if err := f(rs); err != nil {
@@ -192,7 +202,7 @@ func scanAll(rs rows, f func(row) error) error {
 	return rs.Err()
 }
 
-// list is "($from,$from+1,…)" for n parameters.
+// list is "($from,$from+1,…)" with n parameters, for IN and VALUES.
 func list(from, n int) string {
 	var b strings.Builder
 	b.WriteByte('(')

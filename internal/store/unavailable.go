@@ -16,8 +16,8 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 )
 
-// UnavailableError is the error of a database that can't be used now, whatever was
-// asked of it. The store logs it itself, once a minute.
+// UnavailableError says that the database can't be used now, whatever was asked of it.
+// The store logs it itself, each cause once a minute, so callers need not.
 type UnavailableError struct {
 	Why string // in public words: "the database is read-only"
 	Err error
@@ -43,7 +43,9 @@ const (
 
 var errMoved = errors.New("the path leads elsewhere now")
 
-// unavailable tells the database's trouble from every other error: "" is none.
+// unavailable tells the database's trouble from every other error; "": it is none. The
+// engines' own errors come first: they may wrap a network error or a deadline, and their
+// code says more.
 func unavailable(err error) (why string) {
 	if e, ok := errors.AsType[*sqlite.Error](err); ok {
 		return sqliteUnavailable(e.Code())
@@ -71,7 +73,7 @@ func unavailable(err error) (why string) {
 
 // sqliteUnavailable reads a result code: https://www.sqlite.org/rescode.html
 func sqliteUnavailable(code int) string {
-	const primary = 0xff // the rest says more of the same
+	const primary = 0xff // an extended code has the primary one in its low byte
 	switch code & primary {
 	case sqlite3.SQLITE_FULL:
 		return whyFull
@@ -121,25 +123,27 @@ func postgresUnavailable(code string) string {
 	return ""
 }
 
-// write is one transaction, on disk when it returns. Trouble of the database
-// is an *UnavailableError.
+// write is one transaction, on disk when it returns. Trouble of the database is an
+// *UnavailableError. f may run more than once (see postgresEngine.transact), so it must
+// set anew whatever it gives to its caller.
 func (s *Store) write(ctx context.Context, f func(*tx) error) error {
 	return s.written(ctx, s.engine.write, f)
 }
 
-// writeFirst is a write that others make way for.
+// writeFirst is a write that other writes make way for.
 func (s *Store) writeFirst(ctx context.Context, f func(*tx) error) error {
 	return s.written(ctx, s.engine.writeFirst, f)
 }
 
-// writeSoon is a write that the machine's loss of power may undo, with all
-// that was written later: for what is then done once more.
+// writeSoon is a write that a loss of the machine's power may undo, together with all
+// that was written later. It is for what is then done once more. The death of the process
+// alone undoes nothing.
 func (s *Store) writeSoon(ctx context.Context, f func(*tx) error) error {
 	return s.written(ctx, s.engine.writeSoon, f)
 }
 
-// written is any write. It notes the time in the same transaction, see noteTime, and
-// by its success ends what the log and the pages say of the database's trouble.
+// written is the common part of the writes. It notes the time in the same transaction
+// (see noteTime). Its success ends what the log says of the database's trouble.
 func (s *Store) written(ctx context.Context, write func(context.Context, func(*tx) error) error, f func(*tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -154,6 +158,7 @@ func (s *Store) written(ctx context.Context, write func(context.Context, func(*t
 	if err != nil {
 		return s.judge(ctx, err)
 	}
+	// Only after the commit: a time that was rolled back is noted by nobody.
 	s.noted.Store(noted)
 	s.health.mended(ctx, s.log, s.now())
 	return nil
@@ -179,10 +184,11 @@ func (s *Reader) has(ctx context.Context, query string, args ...any) (found bool
 	return found, err
 }
 
-// judge tells trouble of the database from what the caller did: it went away,
-// or asked for what is not there.
+// judge tells trouble of the database from the caller's own doing: that it went away, or
+// asked for what is not there.
 func (s *Reader) judge(ctx context.Context, err error) error {
 	why := unavailable(err)
+	// A caller that went away has made the query fail; that says nothing of the database.
 	if why == "" || errors.Is(ctx.Err(), context.Canceled) {
 		return err
 	}
@@ -190,19 +196,18 @@ func (s *Reader) judge(ctx context.Context, err error) error {
 	return &UnavailableError{Why: why, Err: err}
 }
 
-// sayEvery is how often the log says of one cause that the database can't be
-// used, for as long as that lasts.
+// sayEvery is how often the log repeats one cause while the database can't be used.
 const sayEvery = time.Minute
 
-// health is what the log was told of the database.
+// health is what the log has been told of the database.
 type health struct {
 	mu    sync.Mutex
-	since time.Time            // of the trouble that the log knows of; zero: none
-	said  map[string]time.Time // by cause
+	since time.Time            // begin of the trouble that the log knows of; zero: none
+	said  map[string]time.Time // when each cause was logged last
 }
 
-// ill tells the log of trouble, each cause once a minute: when the database is away
-// everything fails at once.
+// ill logs trouble, each cause once a minute: when the database is away, everything fails
+// at once.
 func (h *health) ill(ctx context.Context, log *slog.Logger, now time.Time, why string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -219,6 +224,7 @@ func (h *health) ill(ctx context.Context, log *slog.Logger, now time.Time, why s
 	log.LogAttrs(ctx, slog.LevelError, "the database can't be used", slog.String("why", why), slog.Any("err", err))
 }
 
+// mended logs that the trouble is over, once.
 func (h *health) mended(ctx context.Context, log *slog.Logger, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -230,28 +236,28 @@ func (h *health) mended(ctx context.Context, log *slog.Logger, now time.Time) {
 }
 
 const (
-	// probeTime is what a healthy database needs at most for a probe.
+	// probeTime is the most that a healthy database needs for a probe.
 	probeTime = 3 * time.Second
 
-	// probeFresh is how long a probe's result counts, so that whoever asks
-	// often does not keep the disk busy.
+	// probeFresh is how long a probe's result counts: a client that asks often must not
+	// keep the disk busy.
 	probeFresh = time.Second
 
-	// probeSize is what a probe writes: more than a usual webhook takes with
+	// probeSize is how many bytes a probe writes: more than a usual webhook takes with
 	// its job, so that a disk that is nearly full is found out.
 	probeSize = 64 << 10
 )
 
-// probe is the last answer to Ready.
+// probe is the last answer of Ready. Its lock makes concurrent callers share one probe.
 type probe struct {
 	mu  sync.Mutex
 	at  time.Time
 	err error
 }
 
-// Ready reports whether the database takes a webhook now, by writing as much
-// to the disk; if not, the error is most often an *UnavailableError. It answers
-// within three seconds, and at most a second late.
+// Ready reports whether the database takes a webhook now, by writing as much to the disk.
+// If not, the error is usually an *UnavailableError. It answers within three seconds, and
+// its answer is at most one second old.
 func (s *Store) Ready(ctx context.Context) error {
 	s.probe.mu.Lock()
 	defer s.probe.mu.Unlock()
@@ -261,7 +267,7 @@ func (s *Store) Ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTime)
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- s.writeProbe(ctx) }() // no context ends a system call that a disk holds up
+	go func() { done <- s.writeProbe(ctx) }() // no context ends a system call that a disk holds up: then this goroutine ends later
 	select {
 	case s.probe.err = <-done:
 	case <-ctx.Done():
@@ -271,9 +277,10 @@ func (s *Store) Ready(ctx context.Context) error {
 	return s.probe.err
 }
 
+// writeProbe overwrites one row with random bytes, on disk when it returns.
 func (s *Store) writeProbe(ctx context.Context) error {
 	filler := make([]byte, probeSize)
-	rand.Read(filler) // what compresses well takes no room
+	rand.Read(filler) // bytes that compress well would take no room
 	return s.write(ctx, func(t *tx) error {
 		_, err := t.exec(ctx, `INSERT INTO probe (id, filler) VALUES (1, $1)
 			ON CONFLICT (id) DO UPDATE SET filler = excluded.filler`, filler)

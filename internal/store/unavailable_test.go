@@ -22,7 +22,7 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// sqliteFault is an error as SQLite itself gives it.
+// sqliteFault is an error as SQLite itself returns it.
 func sqliteFault(t *testing.T, settings string, statements ...string) error {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "a.db")
@@ -53,8 +53,8 @@ func sqliteFault(t *testing.T, settings string, statements ...string) error {
 	return err
 }
 
-// A disk full, a lock, a failover and whatever else happens to a database is
-// told in words that people understand; what a query asked wrongly is not.
+// A full disk, a lock, a failover and whatever else happens to a database is told in
+// words that people understand. A wrong query is not such trouble.
 func TestTrouble(t *testing.T) {
 	const insert = `INSERT INTO a VALUES (randomblob(100000))`
 	pg := func(code string) error { return fmt.Errorf("commit: %w", &pgconn.PgError{Code: code}) }
@@ -90,8 +90,8 @@ func TestTrouble(t *testing.T) {
 	}
 }
 
-// The log says once a minute for each cause that the database can't be used,
-// and then that it is back.
+// The log says that the database can't be used once a minute for each cause, and then
+// that it works again.
 func TestTroubleIsSaidOnceAMinute(t *testing.T) {
 	var log bytes.Buffer
 	c := newClock()
@@ -138,8 +138,8 @@ func TestTroubleIsSaidOnceAMinute(t *testing.T) {
 	}
 }
 
-// Another file in the place of the one that is open is not written to, and
-// neither is the one that was moved away.
+// If another file takes the place of the open one, the store writes neither to it nor to
+// the one that was moved away.
 func TestReplacedFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "purgebot.db")
 	storetest.Migrated(t, path)
@@ -163,8 +163,8 @@ func TestReplacedFile(t *testing.T) {
 	}
 }
 
-// A plan whose process died is forgotten after an hour, with its targets; one
-// that is being made is not.
+// A plan whose process died is deleted after an hour, with its targets. A plan that is
+// being made is not.
 func TestPruneAbandonedPlans(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()

@@ -15,10 +15,10 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// OperatorToken derives the token that the API asks for from a webhook
-// secret: whoever has the server's configuration has it, and nothing more
-// needs to be kept or handed out. It can't be read off a webhook: GitHub
-// signs JSON, which this label is not.
+// OperatorToken derives the API's token from a webhook secret. An operator who has the
+// server's configuration has the token; no other secret must be stored or handed out.
+// Nobody can read the token off a webhook: GitHub signs JSON with the same secret, and
+// the label that is signed here is not JSON.
 func OperatorToken(secret string) string {
 	const label = "purgebot operator api v1"
 	mac := hmac.New(sha256.New, []byte(secret))
@@ -26,13 +26,14 @@ func OperatorToken(secret string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// operation is one of the API: it answers with a document, or an error.
+// operation is one operation of the API. do answers with a document or an error.
 type operation struct {
 	method, path string
 	do           func(*http.Request) (any, error)
 }
 
-// operations are all there are: JSON, described in docs/openapi.yaml.
+// operations are all operations of the API. docs/openapi.yaml describes each, and a test
+// compares the two.
 func (w *Web) operations() []operation {
 	return []operation{
 		{http.MethodGet, "/api/status", w.status},
@@ -49,8 +50,9 @@ func (w *Web) operations() []operation {
 	}
 }
 
-// admit lets the operator in, and nobody else: not even to learn which paths
-// there are.
+// admit lets only the operator in. It answers before the path is looked at, so that
+// nobody else learns which paths exist. It also refuses requests that a browser sends on
+// behalf of another site.
 func (w *Web) admit(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if !w.authentic(c.Request()) {
@@ -65,22 +67,26 @@ func (w *Web) admit(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// authentic compares with every token, in a time that tells nothing of them.
+// authentic compares a request's token with that of each secret. It compares with all of
+// them in constant time, so that the time taken tells nothing about a token.
 func (w *Web) authentic(r *http.Request) bool {
 	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	good := false
 	for _, secret := range w.Secrets() {
+		// "|| good" comes last: hmac.Equal must run for each secret, even after a match.
+		// An empty secret never matches.
 		good = secret != "" && hmac.Equal([]byte(strings.TrimSpace(token)), []byte(OperatorToken(secret))) || good
 	}
 	return good && strings.EqualFold(scheme, "Bearer")
 }
 
 const (
-	apiTime    = 30 * time.Second // for one answer
-	maxAskBody = 4 << 10          // bytes of a request's body
+	apiTime    = 30 * time.Second // for one answer; cmd/purgebot waits longer than that
+	maxAskBody = 4 << 10          // most bytes of a request's body
 )
 
-// answers makes a handler of what gives a document or an error.
+// answers turns a function that returns a document or an error into a handler. It bounds
+// the time and the size of the body.
 func (w *Web) answers(do func(*http.Request) (any, error)) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		ctx, cancel := context.WithTimeout(c.Request().Context(), apiTime)
@@ -97,13 +103,14 @@ func (w *Web) answers(do func(*http.Request) (any, error)) echo.HandlerFunc {
 	}
 }
 
-// refuse writes an error: its public words, or that the log has it.
+// refuse writes an error as JSON: its public words, or that the log has it.
 func (w *Web) refuse(c echo.Context, err error) error {
 	code, words := w.explain(c, err)
 	writeJSON(c.Response(), code, Problem{words})
 	return nil
 }
 
+// writeJSON writes a document, which no cache may keep.
 func writeJSON(w http.ResponseWriter, code int, doc any) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
@@ -112,14 +119,14 @@ func writeJSON(w http.ResponseWriter, code int, doc any) {
 	w.WriteHeader(code)
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
-	_ = e.Encode(doc) // who went away can't be told
+	_ = e.Encode(doc) // the client has gone: nobody is left to tell
 }
 
-// whoever is who acts where nobody is named.
+// whoever stands for the actor if a request names nobody.
 const whoever = "the operator"
 
-// readAsk reads who acts, and of a retry for what reason, out of a request's body;
-// there may be none.
+// readAsk reads the actor and, for a retry, the reason from a request's body. The body
+// may be empty.
 func readAsk(r *http.Request) (ask Ask, err error) {
 	if err := body(r, &ask, `{"by": "NAME"}, or of a retry {"by": "NAME", "reason": "WORDS"}`); err != nil {
 		return ask, err
@@ -128,13 +135,15 @@ func readAsk(r *http.Request) (ask Ask, err error) {
 	return ask, err
 }
 
-// body reads a request's body, if there is one, into a document of a form.
+// body decodes a request's body into a document. An empty body leaves it unchanged. A
+// body that does not fit is answered with the form that is wanted. An unknown field is a
+// fault: a misspelt one would widen what the request does.
 func body(r *http.Request, into any, form string) error {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
 	err := d.Decode(into)
 	if err == nil {
-		_, err = d.Token() // nothing may follow
+		_, err = d.Token() // io.EOF, or something follows the document
 	}
 	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return problem(http.StatusRequestEntityTooLarge, "the body has more than %d bytes", large.Limit)
@@ -145,7 +154,7 @@ func body(r *http.Request, into any, form string) error {
 	return nil
 }
 
-// nameOf checks a name that goes into statuses and pages.
+// nameOf checks a name that commit statuses and pages will show; "" becomes [whoever].
 func nameOf(by string) (string, error) {
 	const longest = 60
 	by = strings.TrimSpace(by)
@@ -158,7 +167,8 @@ func nameOf(by string) (string, error) {
 	return by, nil
 }
 
-// oneLine reports whether a text can stand in a status.
+// oneLine reports whether a text has no control characters and is valid UTF-8, so that a
+// commit status can show it.
 func oneLine(text string) bool {
 	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\uFFFD' })
 }

@@ -9,16 +9,17 @@ import (
 	"github.com/purgebot/purgebot/internal/store"
 )
 
-// retry lets the failed objects of a purge go once more.
+// retry sends the failed objects of a purge again.
 func (w *Web) retry(r *http.Request) (any, error) { return w.act(r, store.Retry) }
 
-// release lets a held purge go.
+// release sends a held purge.
 func (w *Web) release(r *http.Request) (any, error) { return w.act(r, store.Release) }
 
-// cancel drops what was not sent.
+// cancel drops the objects that were not sent.
 func (w *Web) cancel(r *http.Request) (any, error) { return w.act(r, store.Cancel) }
 
-// act does something with a purge and tells what it is then.
+// act applies a verb to a purge and answers with the purge as it is after that. If there
+// is nothing to do it answers 409 with the reason.
 func (w *Web) act(r *http.Request, verb store.Verb) (any, error) {
 	ctx := r.Context()
 	ask, err := readAsk(r)
@@ -45,7 +46,7 @@ func (w *Web) act(r *http.Request, verb store.Verb) (any, error) {
 	return Acted{Purge: w.purgeDoc(p, repo), Freed: freed, Refused: refused}, nil
 }
 
-// nothing says why an act found nothing to do.
+// nothing says why a verb found nothing to do. The purge is as it was before.
 func nothing(verb store.Verb, p ledger.Purge, words, refused string) string {
 	switch {
 	case verb == store.Retry && refused != "":

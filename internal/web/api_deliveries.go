@@ -8,10 +8,10 @@ import (
 	"github.com/purgebot/purgebot/internal/store"
 )
 
-// mostSetAside is how many deliveries that are set aside the queue lists.
+// mostSetAside is how many of the set-aside deliveries the queue lists.
 const mostSetAside = 20
 
-// setAside lists the deliveries that nobody works on.
+// setAside lists the newest deliveries that were set aside, and counts all of them.
 func (w *Web) setAside(ctx context.Context) (docs []SetAside, count int, err error) {
 	all, count, err := w.Ledger.DeliveriesSetAside(ctx, mostSetAside)
 	docs = []SetAside{}
@@ -21,7 +21,7 @@ func (w *Web) setAside(ctx context.Context) (docs []SetAside, count int, err err
 	return docs, count, err
 }
 
-// replay has a delivery that is set aside handled anew.
+// replay has a delivery that was set aside handled again.
 func (w *Web) replay(r *http.Request) (any, error) {
 	guid := r.PathValue("id")
 	err := w.Replay(r.Context(), guid)

@@ -7,10 +7,11 @@ import (
 	"github.com/purgebot/purgebot/internal/report"
 )
 
-// The documents of the API, as docs/openapi.yaml describes them. Times are
-// RFC 3339 in UTC; one that is left out has not come.
+// The documents of the API, as docs/openapi.yaml describes them. A test compares their
+// fields with it, so a change here needs one there. Times are RFC 3339 in UTC; a time
+// that is left out has not come.
 
-// Problem is the answer to what can't be done.
+// Problem is the answer to a request that can't be fulfilled.
 type Problem struct {
 	Error string `json:"error"`
 }
@@ -21,18 +22,18 @@ type Ask struct {
 	Reason string `json:"reason,omitzero"` // of a retry: only objects that were refused for a reason that contains it, in any case
 }
 
-// PauseAsk is the body of a pause. A name that is empty narrows nothing.
+// PauseAsk is the body of a pause. An empty name leaves the scope as wide as it is.
 type PauseAsk struct {
 	Repo    string `json:"repo,omitzero"`    // a glob of OWNER/NAME, in any case
 	Env     string `json:"env,omitzero"`     // in any case
 	Account string `json:"account,omitzero"` // of Akamai
 	All     bool   `json:"all,omitzero"`     // people's purges too
-	Seconds int64  `json:"seconds,omitzero"` // 0: until it is resumed
+	Seconds int64  `json:"seconds,omitzero"` // how long; 0: until it is resumed
 	Reason  string `json:"reason"`           // statuses show it
 	By      string `json:"by,omitzero"`      // and who wants it
 }
 
-// ResumeAsk is the body of a resume: what the pause was made for.
+// ResumeAsk is the body of a resume: the scope that the pause was made for.
 type ResumeAsk struct {
 	Repo    string `json:"repo,omitzero"`
 	Env     string `json:"env,omitzero"`
@@ -46,18 +47,18 @@ type Pauses struct {
 	Pauses []Paused  `json:"pauses"`
 }
 
-// Paused is a pause that an operator made, with what it holds back.
+// Paused is a pause that an operator made, with how much it holds back.
 type Paused struct {
 	ID           int64     `json:"id"`
 	Repositories string    `json:"repositories"` // a glob; "": all
 	Environment  string    `json:"environment"`  // "": all
 	Account      string    `json:"account"`      // "": all
 	All          bool      `json:"all"`          // people's purges too
-	Covers       string    `json:"covers"`       // all of that in words
+	Covers       string    `json:"covers"`       // the scope in words
 	By           string    `json:"by"`
 	Reason       string    `json:"reason"`
 	Since        time.Time `json:"since"`
-	Until        time.Time `json:"until,omitzero"` // it ends by itself then
+	Until        time.Time `json:"until,omitzero"` // when it ends by itself
 	Purges       int       `json:"purges"`
 	Objects      int       `json:"objects"` // of those purges, neither accepted nor failed
 }
@@ -66,7 +67,7 @@ type Paused struct {
 type Status struct {
 	At           time.Time     `json:"at"` // when this was read
 	Environments []Environment `json:"environments"`
-	More         bool          `json:"more"`  // there are further environments: ask for one repository
+	More         bool          `json:"more"`  // there are more environments: ask for one repository
 	Pause        *Pause        `json:"pause"` // of the first account that has one
 	Accounts     []Account     `json:"accounts"`
 	Pauses       []Paused      `json:"pauses"` // that operators made
@@ -79,7 +80,7 @@ type Environment struct {
 	Live        *Point    `json:"live"`    // null: nothing was purged for it yet
 	Desired     *Point    `json:"desired"` // null: no deployment succeeded yet
 	Reconciled  bool      `json:"reconciled"`
-	DueAt       time.Time `json:"due_at,omitzero"` // not planned before: the rules' settle
+	DueAt       time.Time `json:"due_at,omitzero"` // not planned before then, because the rules let it settle
 	Fault       string    `json:"fault"`           // why planning waits; "" if it does not
 	Held        string    `json:"held"`            // what needs approval, as "12 URLs"; "" if nothing does
 	Purges      []Purge   `json:"purges"`          // the last ones, the newest first
@@ -103,18 +104,18 @@ type Account struct {
 type Pause struct {
 	Account string `json:"account"`
 
-	Until time.Time `json:"until"` // then one request probes
+	Until time.Time `json:"until"` // one request is tried then
 	Words string    `json:"words"`
 }
 
 // Purge is one purge.
 type Purge struct {
 	ID          string    `json:"id"`
-	URL         string    `json:"url"` // its page; whoever has it can read it
+	URL         string    `json:"url"` // its page; everybody who has the address can read it
 	Repository  string    `json:"repository"`
 	Environment string    `json:"environment"`
 	Network     string    `json:"network"`
-	Account     string    `json:"account"` // of Akamai, that it is sent with
+	Account     string    `json:"account"` // of Akamai; it is sent with its credentials
 	Cause       string    `json:"cause"`
 	By          string    `json:"by"`
 	From        string    `json:"from"`
@@ -150,7 +151,7 @@ type Failed struct {
 	Next   string        `json:"next"` // ?from= of the next page; "": this was the last
 }
 
-// FailedPurge is a purge with refused objects that were asked for.
+// FailedPurge is a purge with refused objects that the query selects.
 type FailedPurge struct {
 	Purge   Purge    `json:"purge"`
 	Objects int      `json:"objects"` // that were refused for such a reason
@@ -163,7 +164,7 @@ type Reason struct {
 	Objects int    `json:"objects"`
 }
 
-// Object is one object of a purge and its fate.
+// Object is one object of a purge and what became of it.
 type Object struct {
 	Seq    int64  `json:"seq"`
 	Kind   string `json:"kind"`
@@ -175,7 +176,7 @@ type Object struct {
 	Reason string `json:"reason"` // why it failed
 
 	AkamaiID   string    `json:"akamai_id"`           // of the request that took it
-	SupportID  string    `json:"support_id,omitzero"` // of the answer that decided its fate, as are these:
+	SupportID  string    `json:"support_id,omitzero"` // of the answer that decided it, as are the next two
 	Status     int       `json:"status,omitzero"`     // of HTTP
 	AnsweredAt time.Time `json:"answered_at,omitzero"`
 }
@@ -184,25 +185,25 @@ type Object struct {
 type Queue struct {
 	At           time.Time  `json:"at"`
 	Deliveries   int        `json:"deliveries"`   // webhook deliveries to read
-	Environments int        `json:"environments"` // where another commit is desired than is live
+	Environments int        `json:"environments"` // where the desired commit is not live yet
 	Statuses     int        `json:"statuses"`     // statuses, replies and reactions that GitHub does not show yet
 	Waiting      []Waiting  `json:"waiting"`      // objects that no request has taken yet, by kind and lane
 	Requests     []Requests `json:"requests"`     // to Akamai, by kind
-	SetAside     []SetAside `json:"set_aside"`    // deliveries that nobody works on, the newest first
+	SetAside     []SetAside `json:"set_aside"`    // deliveries that no job works on, the newest first
 	SetAsideAll  int        `json:"set_aside_all"`
 	Held         Held       `json:"held"`
 	Budget       []Bucket   `json:"budget"`
 	Pause        *Pause     `json:"pause"` // of the first account that has one
 	Accounts     []Account  `json:"accounts"`
 	Pauses       []Paused   `json:"pauses"` // that operators made
-	Purges       []Purge    `json:"purges"` // open and held ones, in the order in which they are served
+	Purges       []Purge    `json:"purges"` // open and held ones, in the order in which they are sent
 }
 
-// SetAside is a delivery whose handling ran out of time too often.
+// SetAside is a delivery that was set aside because its handling failed too often.
 type SetAside struct {
 	Delivery   string    `json:"delivery"` // its id
 	Event      string    `json:"event"`
-	Repository string    `json:"repository"` // "": it is not known
+	Repository string    `json:"repository"` // "": not known
 	ReceivedAt time.Time `json:"received_at"`
 	Reason     string    `json:"reason"`
 }
@@ -230,7 +231,7 @@ type Requests struct {
 	Objects int    `json:"objects"` // in both
 }
 
-// Held counts what waits for a person.
+// Held counts what waits for a person's approval.
 type Held struct {
 	Purges  int `json:"purges"`
 	Objects int `json:"objects"`
@@ -253,6 +254,7 @@ type Acted struct {
 	Refused string `json:"refused,omitzero"` // why policy still refuses an object, of a retry and a release: the first reason
 }
 
+// pointDoc is nil for a point that is not set, which JSON writes as null.
 func pointDoc(p ledger.Point) *Point {
 	if p.IsZero() {
 		return nil
@@ -260,6 +262,8 @@ func pointDoc(p ledger.Point) *Point {
 	return &Point{SHA: p.SHA, Deployment: p.Deploy, Since: p.At.UTC()}
 }
 
+// purgeDoc is a purge as the API shows it. The status and its words are those that the
+// commit status has at this time.
 func (w *Web) purgeDoc(p ledger.Purge, repository string) Purge {
 	words := report.Purge(p, w.Now())
 	return Purge{
@@ -273,6 +277,7 @@ func (w *Web) purgeDoc(p ledger.Purge, repository string) Purge {
 	}
 }
 
+// laneName is a lane as the API names it.
 func laneName(lane int) string {
 	switch lane {
 	case ledger.LanePeople:

@@ -66,7 +66,7 @@ func TestAPIsPage(t *testing.T) {
 	for name, doc := range docs {
 		all, required := fieldsOf(doc)
 		if name == "Ask" {
-			required = nil // whoever asks may leave them out
+			required = nil // a client may leave all of them out
 		}
 		schema := page.Components.Schemas[name]
 		if diff := cmp.Diff(all, slices.Sorted(maps.Keys(schema.Properties))); diff != "" {
@@ -79,7 +79,7 @@ func TestAPIsPage(t *testing.T) {
 	}
 }
 
-// documents collects a document's type and those of its fields.
+// documents collects the type of a document and the types of its fields.
 func documents(doc reflect.Type, into map[string]reflect.Type) {
 	for doc.Kind() == reflect.Slice || doc.Kind() == reflect.Pointer {
 		doc = doc.Elem()
@@ -107,7 +107,7 @@ func fieldsOf(doc reflect.Type) (all, required []string) {
 	return all, required
 }
 
-// docs/operations.md speaks of metrics that there are.
+// docs/operations.md names only metrics that exist.
 func TestOperationsPageNamesMetrics(t *testing.T) {
 	text, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {

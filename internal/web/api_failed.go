@@ -13,11 +13,13 @@ import (
 )
 
 const (
-	pageFailed  = 50 // purges that one page looks at
-	mostReasons = 3  // of each
+	pageFailed  = 50 // purges that one page looks at; it may list fewer
+	mostReasons = 3  // reasons listed for each purge
 )
 
-// refused lists the purges with refused objects, for a retry of many.
+// refused lists the purges with refused objects, for a retry of many. A page looks at a
+// fixed number of purges and leaves out those that don't fit the query. So it may be
+// empty and still have a next page.
 func (w *Web) refused(r *http.Request) (any, error) {
 	ctx, query := r.Context(), r.URL.Query()
 	since, err := time.Parse(time.RFC3339, query.Get("since"))
@@ -51,7 +53,8 @@ func (w *Web) refused(r *http.Request) (any, error) {
 	return doc, nil
 }
 
-// reasons counts a purge's objects that were refused for such reasons.
+// reasons counts a purge's objects whose reason passes such, and lists the most frequent
+// reasons in the words that people read.
 func (w *Web) reasons(ctx context.Context, purge string, such func(reason string) bool) (objects int, first []Reason, err error) {
 	counts := map[string]int{}
 	err = w.Ledger.Refused(ctx, purge, func(reason string, n int) {
@@ -70,9 +73,9 @@ func (w *Web) reasons(ctx context.Context, purge string, such func(reason string
 	return objects, first[:min(len(first), mostReasons)], err
 }
 
-// about tells whether a reason contains words, in any case: as the purge's page
-// has it, or as statuses say it. What is counted and what is retried are the
-// same. Empty words are in every reason.
+// about returns a test of whether a reason contains words, in any case. It looks at the
+// reason as the purge's page shows it and as statuses say it. refused counts with it and
+// act retries with it, so that both mean the same objects. Empty words match all.
 func about(words string) func(reason string) bool {
 	words = strings.ToLower(words)
 	return func(reason string) bool {

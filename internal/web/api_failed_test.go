@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A page looks at a bounded number of purges, whether they are asked for or
-// not; all pages together have each that is, once.
+// A page looks at a bounded number of purges, selected or not. All pages together have
+// each selected purge once.
 func TestAPIFailedIsPaged(t *testing.T) {
 	s := serveAPI(t, apiSecret)
 	const all = pageFailed + 3

@@ -13,7 +13,7 @@ import (
 	"github.com/purgebot/purgebot/internal/store"
 )
 
-// pauses lists what operators hold back.
+// pauses lists the pauses that operators made.
 func (w *Web) pauses(r *http.Request) (any, error) {
 	docs, err := w.pauseDocs(r.Context())
 	return Pauses{At: w.Now().UTC(), Pauses: docs}, err
@@ -24,6 +24,7 @@ func (w *Web) pauseDocs(ctx context.Context) ([]Paused, error) {
 	return pausedDocs(all...), err
 }
 
+// pausedDocs never returns nil: the API's lists are never null.
 func pausedDocs(all ...store.Paused) []Paused {
 	docs := []Paused{}
 	for _, p := range all {
@@ -35,13 +36,15 @@ func pausedDocs(all ...store.Paused) []Paused {
 	return docs
 }
 
-// longest pause, as one that was mistyped would be; and reason, in bytes.
+// longestPause bounds a pause with an end; a longer one is most likely a mistyped number.
+// longestReason is in bytes.
 const (
 	longestPause  = 90 * 24 * time.Hour
 	longestReason = 200
 )
 
-// pause begins a pause.
+// pause begins a pause. It logs who made it and why, as a warning: purges wait from now
+// on.
 func (w *Web) pause(r *http.Request) (any, error) {
 	var ask PauseAsk
 	err := body(r, &ask, `{"reason": "TEXT", "by": "NAME", "repo": "GLOB", "env": "NAME", "account": "NAME", "seconds": NUMBER, "all": false}`)
@@ -71,7 +74,7 @@ func (w *Web) pause(r *http.Request) (any, error) {
 	return Pauses{At: w.Now().UTC(), Pauses: pausedDocs(begun)}, nil
 }
 
-// resume ends the pauses of a scope.
+// resume ends the pauses that were made for exactly this scope.
 func (w *Web) resume(r *http.Request) (any, error) {
 	var ask ResumeAsk
 	if err := body(r, &ask, `{"by": "NAME", "repo": "GLOB", "env": "NAME", "account": "NAME"}`); err != nil {

@@ -16,12 +16,14 @@ import (
 )
 
 const (
-	mostEnvironments = 200 // of one status
-	lastPurges       = 3   // of each environment
-	mostPurges       = 50  // of the queue
+	mostEnvironments = 200 // in one status
+	lastPurges       = 3   // listed for each environment
+	mostPurges       = 50  // listed in the queue
 )
 
-// status tells what is live, and what is desired.
+// status answers what is live and what is desired in each environment. It reads one row
+// more than it shows, to know whether there are more. A repository or an environment of
+// which nothing is known is a 404; no filter and nothing known is an empty list.
 func (w *Web) status(r *http.Request) (any, error) {
 	ctx := r.Context()
 	repo, env := r.URL.Query().Get("repo"), r.URL.Query().Get("env")
@@ -55,6 +57,7 @@ func (w *Web) status(r *http.Request) (any, error) {
 	return doc, err
 }
 
+// unheard says that nothing is known of what was asked for.
 func unheard(repo, env string) string {
 	switch {
 	case env == "":
@@ -66,6 +69,7 @@ func unheard(repo, env string) string {
 	}
 }
 
+// environment is one environment with its newest purges.
 func (w *Web) environment(ctx context.Context, p store.Place) (Environment, error) {
 	doc := Environment{
 		Repository: p.Repository, Environment: p.Name, Live: pointDoc(p.Live), Desired: pointDoc(p.Desired),
@@ -88,9 +92,10 @@ func (w *Web) environment(ctx context.Context, p store.Place) (Environment, erro
 	return doc, err
 }
 
-// urgency orders environments: those that need a person or wait come before
-// those that go on by themselves, and what is fine comes last.
+// urgency is the order of environments in a status: first those that wait for a person or
+// have failed, then those that go on by themselves, last those where all is well.
 func (e Environment) urgency() int {
+	// The empty purge stands for an environment without any.
 	newest := slices.Concat(e.Purges, []Purge{{}})[0]
 	switch {
 	case e.Fault != "", e.Held != "", newest.Failed > 0, newest.Result == "failure":
@@ -102,8 +107,8 @@ func (e Environment) urgency() int {
 	}
 }
 
-// accountDocs tells of the accounts, and of the first with which nothing is
-// sent.
+// accountDocs lists the accounts. first is the pause of the first account with which
+// nothing is sent, nil if there is none.
 func accountDocs(accounts []store.Account) (docs []Account, first *Pause) {
 	docs = []Account{}
 	for _, a := range accounts {
@@ -117,7 +122,7 @@ func accountDocs(accounts []store.Account) (docs []Account, first *Pause) {
 	return docs, first
 }
 
-// queue tells what waits and how full the budget is.
+// queue answers what waits and how full the budget is.
 func (w *Web) queue(r *http.Request) (any, error) {
 	ctx := r.Context()
 	counts, err := w.Ledger.Queue(ctx)
@@ -161,6 +166,8 @@ func (w *Web) queue(r *http.Request) (any, error) {
 	return doc, nil
 }
 
+// requestDocs adds up the requests of each account and kind. The rows come sorted by
+// account and kind, with one row for each state.
 func requestDocs(flying []store.Flying) []Requests {
 	docs := []Requests{}
 	for _, f := range flying { // sorted by account and kind
@@ -178,6 +185,7 @@ func requestDocs(flying []store.Flying) []Requests {
 	return docs
 }
 
+// budgetDocs are the token buckets as the server models them.
 func budgetDocs(budget []store.Bucket) []Bucket {
 	docs := make([]Bucket, len(budget))
 	for i, b := range budget {
@@ -186,7 +194,8 @@ func budgetDocs(budget []store.Bucket) []Bucket {
 	return docs
 }
 
-// purgeDetail tells of one purge, with a page of its objects.
+// purgeDetail answers with one purge and a page of its objects. It reads one object more
+// than it shows: that one is where the next page starts.
 func (w *Web) purgeDetail(r *http.Request) (any, error) {
 	p, repo, err := w.find(r)
 	if err != nil {
@@ -216,7 +225,7 @@ func (w *Web) purgeDetail(r *http.Request) (any, error) {
 	return doc, nil
 }
 
-// quotePath gives a path as Go writes it if it has what can't be printed.
+// quotePath quotes a path as Go does if it has characters that can't be printed.
 func quotePath(path string) string {
 	if printable.Text(path, "") == path {
 		return path
@@ -224,8 +233,8 @@ func quotePath(path string) string {
 	return strconv.Quote(path)
 }
 
-// find reads the purge that a request is about, by its id, in upper or lower
-// case, or by the key of its page.
+// find reads the purge that a request names: by its id, in upper or lower case, or by the
+// key of its page.
 func (w *Web) find(r *http.Request) (p ledger.Purge, repository string, err error) {
 	ctx, id := r.Context(), r.PathValue("id")
 	p, err = w.Ledger.Purge(ctx, strings.ToUpper(id))

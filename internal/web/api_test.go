@@ -67,7 +67,7 @@ type answer struct {
 	Header     http.Header
 }
 
-// call makes a request and gives the answer and its body.
+// call makes a request and returns the answer and its body.
 func (s *served) call(method, path, body string, header ...string) (answer, string) {
 	s.Helper()
 	req, err := http.NewRequestWithContext(s.Context(), method, s.http.URL+path, strings.NewReader(body))
@@ -93,7 +93,7 @@ func bearer(secret string) []string {
 	return []string{"Authorization", "Bearer " + OperatorToken(secret)}
 }
 
-// asked calls with the token, wants the status, and reads the document.
+// asked makes a request with the token, wants the status, and decodes the document.
 func (s *served) asked(code int, method, path, body string, into any) {
 	s.Helper()
 	res, text := s.call(method, path, body, bearer(apiSecret)...)

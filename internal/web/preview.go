@@ -10,8 +10,8 @@ import (
 	"github.com/purgebot/purgebot/internal/store"
 )
 
-// preview shows the whole listing of a preview to whoever has the link. It is
-// plain text: nothing that a file's name holds comes to life.
+// preview shows the whole listing of a preview to everybody who has the link. It is plain
+// text, so that a browser runs nothing that a file's name contains.
 func (w *Web) preview(c echo.Context) error {
 	listing, err := w.Ledger.Preview(c.Request().Context(), c.Param("key"))
 	if errors.Is(err, store.ErrNotFound) {

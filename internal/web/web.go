@@ -1,13 +1,12 @@
-// Package web is what people and platforms read over HTTP, and what the
-// operator tells a running server: pages, the API under /api/, health. All of
-// it goes by one router and one meaning of an error. The webhook is package
-// webhook's.
+// Package web is what people and platforms read over HTTP, and how an operator commands a
+// running server: pages, the API under /api/, and health. One router serves all of them,
+// and errors mean the same everywhere. The webhook belongs to package webhook.
 //
-// It has a store.Reader, and so can't change the ledger but by the few functions
-// that its Config hands in. There are three circles of readers. A purge's page is
-// for whoever has its address, which can't be guessed: statuses link to it. The API
-// is for who has a token that is made of the webhook's secret. Health is for all,
-// and says no more than whether the server works.
+// The package has only a store.Reader. It can change the ledger only through the few
+// functions of its Config. Readers fall into three groups. A purge's page is for
+// everybody who has its address: nobody can guess the address, and commit statuses link
+// to it. The API is for those with a token that is derived from the webhook's secret.
+// Health is for everybody, and tells only whether the server works.
 package web
 
 import (
@@ -34,30 +33,28 @@ import (
 //go:embed templates
 var templates embed.FS
 
-// Config is what the pages and the API need.
+// Config is what the pages and the API need. New sets Now and Log if they are nil.
 type Config struct {
 	Ledger  *store.Reader
-	Ready   func(context.Context) error // why webhooks can't be stored; see store.Store
-	Metrics http.Handler
+	Ready   func(context.Context) error // an error says why webhooks can't be stored, see store.Store
+	Metrics http.Handler                // answers /metrics
 	Version string
 
-	// Act does a verb with a purge of a repository, OWNER/NAME, for the
-	// operator, by the policy of this moment. It gives how many targets a retry
-	// freed, and why the first stays refused; its errors are the store's.
+	// Act applies a verb to a purge of a repository, OWNER/NAME, for the operator, under
+	// the policy in force. It returns how many targets a retry freed, and why the first
+	// of the others stays refused. Its errors are the store's.
 	Act func(ctx context.Context, repository string, verb store.Verb, p ledger.Purge, act store.Act) (freed int, refused string, err error)
 
-	// Replay has a delivery that is set aside handled anew; its errors are the
-	// store's.
+	// Replay has a delivery that was set aside handled again. Its errors are the store's.
 	Replay func(ctx context.Context, guid string) error
 
-	// Pause and Resume hold purges back and let them go; their errors are the
-	// store's.
+	// Pause holds purges back, Resume lets them go. Their errors are the store's.
 	Pause  func(context.Context, ledger.Pause) (store.Paused, error)
 	Resume func(ctx context.Context, scope ledger.Scope, by string) ([]store.Paused, error)
 
-	Secrets   func() []string // the webhook's of this moment; the API's token of each is good
-	PublicURL string          // of the pages that purges link to, without a slash at its end
-	GitHubURL string          // where people see repositories, without a slash at its end; "": nothing links there
+	Secrets   func() []string // the webhook's that are in force; the API accepts the token of each
+	PublicURL string          // starts the links to purges' pages; without a slash at its end
+	GitHubURL string          // where people see repositories, without a slash at its end; "": no links there
 	Now       func() time.Time
 	Log       *slog.Logger
 }
@@ -69,7 +66,7 @@ type Web struct {
 	origin *http.CrossOriginProtection
 }
 
-// New makes them. It starts nothing.
+// New parses the templates. It starts nothing.
 func New(cfg Config) (*Web, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -95,7 +92,8 @@ func New(cfg Config) (*Web, error) {
 	return &Web{Config: cfg, pages: pages, origin: http.NewCrossOriginProtection()}, nil
 }
 
-// Routes adds the pages and the API to a server.
+// Routes adds the pages and the API to a server. Every path below /api goes through
+// admit, so a stranger can't find out which paths exist.
 func (w *Web) Routes(e *echo.Echo) {
 	e.GET("/healthz", func(c echo.Context) error { return c.String(http.StatusOK, "ok\n") })
 	e.GET("/readyz", w.ready)
@@ -113,7 +111,7 @@ func (w *Web) Routes(e *echo.Echo) {
 	}))
 }
 
-// ready says whether webhooks can be stored, and if not, why.
+// ready answers whether webhooks can be stored and, if not, why.
 func (w *Web) ready(c echo.Context) error {
 	if err := w.Ready(c.Request().Context()); err != nil {
 		_, words := w.explain(c, err)
@@ -122,11 +120,12 @@ func (w *Web) ready(c echo.Context) error {
 	return c.String(http.StatusOK, "ready\n")
 }
 
-// unknown is the page of an address that there is none at.
+// unknown is the page for an address that does not exist.
 func (w *Web) unknown(c echo.Context) error {
 	return w.render(c, http.StatusNotFound, "unknown.html", nil)
 }
 
+// index is the root page: what waits, and which pauses are active.
 func (w *Web) index(c echo.Context) error {
 	queue, err := w.Ledger.Queue(c.Request().Context())
 	if err != nil {
@@ -161,29 +160,29 @@ func waiting(q store.Queue) string {
 	return "Waiting: " + strings.Join(parts, ", ") + "."
 }
 
-// pageTargets is how many targets a page shows; the next page has the rest.
+// pageTargets is how many targets one page shows. The rest is on the next pages.
 const pageTargets = 1000
 
 // purgePage is what a purge's page shows.
 type purgePage struct {
 	ledger.Purge
 	Repository  ledger.Repository
-	PullRequest int // whose comment asked for it, or that was merged as its commit; 0: none, or not known
+	PullRequest int // its comment asked for the purge, or it was merged as the purge's commit; 0: none, or unknown
 	GitHubURL   string
 	Status      report.Status
 	Targets     []ledger.Target
-	Next        int64 // sequence number that the next page starts with; 0: none
-	Missing     int   // unmatched files beyond the ones listed
+	Next        int64 // sequence number of the first target of the next page; 0: this is the last
+	Missing     int   // unmatched files beyond the listed ones
 	Pages       []ledger.Page
 
-	shown string // the id of the last row that showed one
+	shown string // id of the last answer that a row showed, see Answer
 }
 
-// link is words that lead somewhere, where To says where.
+// link is words that lead to the address To; templates make it with "link".
 type link struct{ To, Words string }
 
-// On is where GitHub shows a part of the repository, as "commit" and its SHA;
-// without a part, the repository. "" where GitHub's address is not known.
+// On is where GitHub shows a part of the repository, such as "commit" and its SHA;
+// without a part, the repository itself. "" if GitHub's address is not known.
 func (p *purgePage) On(part ...string) string {
 	if p.GitHubURL == "" {
 		return ""
@@ -196,8 +195,8 @@ func (p *purgePage) On(part ...string) string {
 	return at.String()
 }
 
-// Deployed is where GitHub shows the environment's deployments; "" where it
-// has none, since something else is the trigger.
+// Deployed is where GitHub shows the environment's deployments. It is "" if something
+// other than a deployment is the trigger, as GitHub has no such page then.
 func (p *purgePage) Deployed() string {
 	if p.To.Deploy == 0 {
 		return ""
@@ -205,11 +204,12 @@ func (p *purgePage) Deployed() string {
 	return p.On("deployments", p.Environment)
 }
 
-// Asked is where GitHub shows the pull request that asked for it.
+// Asked is where GitHub shows the pull request that asked for the purge.
 func (p *purgePage) Asked() string { return p.On("pull", strconv.Itoa(p.PullRequest)) }
 
-// Answer is Akamai's to a target; where the row before had the same, nothing:
-// one request carries hundreds of objects.
+// Answer is Akamai's answer to a target. It is empty if the row before had the same one,
+// because one request carries hundreds of objects. It depends on the order of calls: the
+// template calls it once per row, from top to bottom.
 func (p *purgePage) Answer(t ledger.Target) ledger.Answer {
 	id := t.Answer.PurgeID + t.Answer.SupportID
 	if id != "" && id == p.shown {
@@ -219,9 +219,9 @@ func (p *purgePage) Answer(t ledger.Target) ledger.Answer {
 	return t.Answer
 }
 
-// Accepted is how long it took from the deployment until Akamai had accepted
-// all, its estimate included, in words; "" where nothing was deployed, or not
-// all is accepted.
+// Accepted is how long it took, in words, from the deployment until Akamai had accepted
+// everything, Akamai's estimate included. It is "" if nothing was deployed or the purge
+// is not done.
 func (p purgePage) Accepted() string {
 	if p.State != ledger.Done || p.Counts.Accepted == 0 {
 		return ""
@@ -229,9 +229,12 @@ func (p purgePage) Accepted() string {
 	return sinceDeploy(p.Purge, p.DoneAt)
 }
 
-// Proved is how long it took from the deployment until the pages were told.
+// Proved is how long it took from the deployment until it was known whether the pages are
+// fresh.
 func (p purgePage) Proved() string { return sinceDeploy(p.Purge, p.Proof.DoneAt) }
 
+// sinceDeploy is the time since the deployment in whole seconds; "" without a deployment,
+// or if the clocks contradict each other.
 func sinceDeploy(p ledger.Purge, then time.Time) string {
 	if p.To.At.IsZero() || then.Before(p.To.At) {
 		return ""
@@ -239,8 +242,8 @@ func sinceDeploy(p ledger.Purge, then time.Time) string {
 	return then.Sub(p.To.At).Round(time.Second).String()
 }
 
-// purge shows one purge to whoever has the link: what caused it, and every
-// object with its rule, file and fate.
+// purge shows one purge to everybody who has the link: what caused it, and each object
+// with its rule, its file and what became of it.
 func (w *Web) purge(c echo.Context) error {
 	ctx := c.Request().Context()
 	p, err := w.Ledger.PurgeByKey(ctx, c.Param("key"))
@@ -276,8 +279,9 @@ func (w *Web) purge(c echo.Context) error {
 	return w.render(c, http.StatusOK, "purge.html", &page)
 }
 
-// guard lets nothing on a page come to life, and nothing but the browser that
-// asked for it know its address, which is the key.
+// guard sets headers for a page that holds texts from outside and whose address is the
+// key to it. No script or resource loads, no site can frame it, and the address does not
+// leave the browser in a referrer or a cache.
 func guard(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -286,6 +290,8 @@ func guard(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 }
 
+// render writes a page. The template is executed before anything is sent, so an error
+// still gets its own status.
 func (w *Web) render(c echo.Context, code int, name string, data any) error {
 	guard(c.Response().Header())
 	var b strings.Builder
@@ -295,13 +301,15 @@ func (w *Web) render(c echo.Context, code int, name string, data any) error {
 	return c.HTML(code, printable.Text(b.String(), "\n\t"))
 }
 
+// failed answers a page's request with an error as plain text.
 func (w *Web) failed(c echo.Context, err error) error {
 	code, words := w.explain(c, err)
 	return c.String(code, words+"\n")
 }
 
-// explain gives the status of an error and what people may read of it. The log
-// has the rest: of the database's trouble, by the store.
+// explain returns the status of an error and the words that people may read. It logs an
+// unexpected error, whose words may tell too much. The store logs trouble of the database
+// itself.
 func (w *Web) explain(c echo.Context, err error) (code int, words string) {
 	if p, ok := errors.AsType[*problemError](err); ok {
 		return p.code, p.words
@@ -321,6 +329,7 @@ type problemError struct {
 
 func (p *problemError) Error() string { return p.words }
 
+// problem makes a problemError. Its words go to the client as they are.
 func problem(code int, format string, args ...any) error {
 	return &problemError{code, fmt.Sprintf(format, args...)}
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// served is the pages over a real store, over real HTTP.
+// served is the pages on a real store, over real HTTP.
 type served struct {
 	*store.Store
 	url  string
@@ -68,8 +68,8 @@ func (s *served) get(path string) (int, http.Header, string) {
 
 const hostile = "a\n<script>alert(1)</script>\u202e\x1b.md"
 
-// purge makes a purge of n URLs and one that policy refused, whose file has a
-// hostile name, and has Akamai accept the first request.
+// purge makes a purge of n URLs and of one more that the policy refused, whose file has a
+// hostile name. Akamai accepts the first request.
 func (s *served) purge(n int) ledger.Purge {
 	s.t.Helper()
 	ctx := s.t.Context()
@@ -136,7 +136,7 @@ func TestPurgePage(t *testing.T) {
 	}
 }
 
-// A purge's page leads to what it is about on GitHub, where that is known.
+// A purge's page links to what it is about on GitHub, if that is known.
 func TestPurgePageLinks(t *testing.T) {
 	for gitHub, links := range map[string]bool{"https://github.com": true, "https://ghe.acme.com": true, "": false} {
 		s := serveOf(t, gitHub)
@@ -155,7 +155,7 @@ func TestPurgePageLinks(t *testing.T) {
 	}
 }
 
-// What a comment asked for leads to its pull request, and not to one whose
+// A purge that a comment asked for links to that pull request, and not to one whose
 // comment acted on it later.
 func TestPurgePageLinksToThePullRequest(t *testing.T) {
 	s := serve(t)
@@ -184,7 +184,7 @@ func TestPurgePageLinksToThePullRequest(t *testing.T) {
 		t.Error(body)
 	}
 
-	// What was deployed leads to the pull request that was merged as it.
+	// A deployed commit links to the pull request that was merged as it.
 	deployed := s.purge(1)
 	if _, _, body := s.get("/purges/" + deployed.Key); strings.Contains(body, "/pull/") {
 		t.Errorf("before any was merged: %s", body)
@@ -197,7 +197,7 @@ func TestPurgePageLinksToThePullRequest(t *testing.T) {
 	}
 }
 
-// An address that there is no page at is one all the same, for people.
+// An address without a page still answers with a page for people.
 func TestUnknownAddressesArePages(t *testing.T) {
 	s := serve(t)
 	for _, path := range []string{"/nothing", "/purges", "/purges/", "/favicon.ico"} {
@@ -268,8 +268,8 @@ func TestIndexTellsNoSecrets(t *testing.T) {
 	}
 }
 
-// Without a database the process still answers, and says what is wrong in
-// words that tell nobody where the database is.
+// Without a database the process still answers. Its words say what is wrong, and do not
+// reveal where the database is.
 func TestHealthWithoutADatabase(t *testing.T) {
 	s := serve(t)
 	if err := os.Rename(s.path, s.path+".away"); err != nil {

@@ -54,10 +54,7 @@ type Act struct {
 // Each chunk opens the purge and wakes the jobs of its own freed targets. So a retry that
 // breaks off leaves an open purge that is sent, not a done purge with waiting targets.
 func (s *Store) Retry(ctx context.Context, a Act, judge Judge) (freed int, err error) {
-	err = s.rejudge(ctx, a, ledger.Retry, []ledger.Fate{ledger.Failed}, judge, func(t *tx, n int) error {
-		if freed += n; n == 0 {
-			return nil
-		}
+	freed, err = s.rejudge(ctx, a, ledger.Retry, []ledger.Fate{ledger.Failed}, judge, func(t *tx) error {
 		now := ms(s.now())
 		// opened_at moves only for a purge that had ended: its time counts anew. done_at
 		// may lie ahead, when Akamai's estimate has not passed; then it stays, because
@@ -95,7 +92,7 @@ func (s *Store) Retry(ctx context.Context, a Act, judge Judge) (freed int, err e
 // target that is not judged yet. Only the last transaction opens the purge.
 func (s *Store) Release(ctx context.Context, a Act, judge Judge) error {
 	fates := []ledger.Fate{ledger.Failed, ledger.Waiting}
-	err := s.rejudge(ctx, a, ledger.Released, fates, judge, func(*tx, int) error { return nil })
+	_, err := s.rejudge(ctx, a, ledger.Released, fates, judge, func(*tx) error { return nil })
 	if err == nil {
 		err = s.act(ctx, a, func(t *tx, p ledger.Purge) error {
 			how, done, now := ledger.Released, int64(0), ms(s.now())
@@ -226,10 +223,14 @@ const rejudgeAtOnce = 500
 // rejudge judges anew the targets of a purge that have one of the given fates, in chunks.
 // The purge must be in a state in which the change "on" can come, else rejudge returns
 // ErrNothing. It checks that in every chunk, because the purge may end between two of
-// them. after runs at the end of each transaction, with the number of targets that were
-// freed.
-func (s *Store) rejudge(ctx context.Context, a Act, on ledger.Change, fates []ledger.Fate, judge Judge, after func(t *tx, freed int) error) error {
+// them. then runs at the end of each transaction that frees targets. rejudge returns how
+// many were freed.
+//
+// After a deadlock PostgreSQL has a transaction run again from its beginning. So nothing
+// outside it may count what it does until it has ended.
+func (s *Store) rejudge(ctx context.Context, a Act, on ledger.Change, fates []ledger.Fate, judge Judge, then func(*tx) error) (freed int, err error) {
 	for next := int64(0); next >= 0; {
+		goOn, free := int64(0), 0
 		err := s.write(ctx, func(t *tx) error {
 			p, err := s.lockPurge(ctx, t, a.Purge)
 			if err != nil {
@@ -250,22 +251,28 @@ func (s *Store) rejudge(ctx context.Context, a Act, on ledger.Change, fates []le
 				}
 			}
 			v := verdicts{only: a.Only, refused: map[string][]any{}}
-			if next, err = v.judge(ctx, t, a.Purge, next, fates, judge); err != nil {
+			if goOn, err = v.judge(ctx, t, a.Purge, next, fates, judge); err != nil {
 				return err
 			}
 			if err := v.store(ctx, t, a.Purge); err != nil {
 				return err
 			}
-			if err := after(t, len(v.free)); err != nil || len(v.free)+len(v.refused) == 0 {
-				return err
+			if free = len(v.free); free > 0 {
+				if err := then(t); err != nil {
+					return err
+				}
+			}
+			if free+len(v.refused) == 0 {
+				return nil
 			}
 			return s.turned(ctx, t, a.Purge)
 		})
 		if err != nil {
-			return err
+			return freed, err
 		}
+		next, freed = goOn, freed+free
 	}
-	return nil
+	return freed, nil
 }
 
 // verdicts is the result of judging some of a purge's targets anew.

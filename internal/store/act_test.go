@@ -97,6 +97,7 @@ func TestRetryFreesWhatPolicyLetsPass(t *testing.T) {
 		}
 		c.Advance(time.Hour)
 
+		s.Twice()
 		freed, err := s.Retry(t.Context(), store.Act{Purge: p.ID, By: "bob"}, func(g mapping.Target) string {
 			if g.Object == "bad-2" {
 				return "policy still says no"

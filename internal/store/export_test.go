@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -135,6 +137,23 @@ func (f *failing) write(ctx context.Context, do func(*tx) error) error {
 	}
 	return f.engine.write(ctx, do)
 }
+
+// twice is an engine that runs each transaction twice, as PostgreSQL's does after a
+// deadlock: the first time all that it did is undone.
+type twice struct{ engine }
+
+var errUndone = errors.New("undone")
+
+func (e twice) write(ctx context.Context, do func(*tx) error) error {
+	err := e.engine.write(ctx, func(t *tx) error { return cmp.Or(do(t), errUndone) })
+	if !errors.Is(err, errUndone) {
+		return err
+	}
+	return e.engine.write(ctx, do)
+}
+
+// Twice has all transactions run twice from now on.
+func (s *Store) Twice() { s.engine = twice{s.engine} }
 
 // Break lets all writes fail except the next few. The function that it returns ends that.
 func (s *Store) Break(after int, err error) (mend func()) {

@@ -13,39 +13,41 @@ import (
 	"github.com/purgebot/purgebot/internal/yaml"
 )
 
-// Bounds and defaults of what an environment asks for beside its purges.
+// Bounds and defaults of what an environment asks for besides its purges.
 const (
-	// DefaultWithin is what redeploy's within is where the rules say nothing.
+	// DefaultWithin is the default of redeploy's within.
 	DefaultWithin = time.Hour
 	maxWithin     = 7 * 24 * time.Hour
 
 	defaultWait   = 2 * time.Minute
 	maxWait       = 30 * time.Minute
-	defaultSample = 20
+	defaultSample = 20 // URLs
 	maxSample     = 200
-	maxVerified   = 100 // urls of verify
+	maxVerified   = 100 // urls of verify, before hosts multiply them
 
-	defaultWarmLimit       = 500
+	defaultWarmLimit       = 500 // URLs of one purge
 	maxWarmLimit           = 10_000
-	defaultWarmConcurrency = 4
+	defaultWarmConcurrency = 4 // requests at a time
 	maxWarmConcurrency     = 32
 )
 
-// after is what an environment asks for beside its purges, with templates
-// that know no file.
+// after is what an environment asks for besides its purges. Its templates have no changed
+// file: see noFile.
 type after struct {
-	rebuild objects // of redeploy: what a rebuild purges
-	verify  *verify
+	rebuild objects // purge of redeploy: what a rebuild purges
+	verify  *verify // nil: nothing is looked at
 
-	hostless bool // a fault tells already why it has no hosts
+	hostless bool // a fault about the hosts was reported, so checkHosts keeps silent
 }
 
+// verify is Verify with the templates that its Marker and URLs are made from.
 type verify struct {
 	Verify
 	marker, urls []objectTemplate
 }
 
-// readAfter reads redeploy, verify and warm.
+// readAfter reads redeploy, verify and warm. What has templates goes into r.environment,
+// the rest into e.
 func (r *reader) readAfter(got map[string]*yaml.Node, e *Environment) {
 	if n := got["redeploy"]; n != nil {
 		r.readRedeploy(n, e)
@@ -58,6 +60,8 @@ func (r *reader) readAfter(got map[string]*yaml.Node, e *Environment) {
 	}
 }
 
+// readRedeploy reads when another deployment of the live commit is a rebuild, and what
+// that purges.
 func (r *reader) readRedeploy(n *yaml.Node, e *Environment) {
 	got := r.fields(n, "redeploy", "within", "purge")
 	if n := got["within"]; n != nil {
@@ -73,6 +77,8 @@ func (r *reader) readRedeploy(n *yaml.Node, e *Environment) {
 	}
 }
 
+// readVerify reads verify. A key that only matters with an origin gets a warning without
+// one, since it does nothing.
 func (r *reader) readVerify(n *yaml.Node) *verify {
 	v := &verify{Verify: Verify{Wait: defaultWait, Late: LatePurge, Sample: defaultSample}}
 	got := r.fields(n, "verify", "origin", "marker", "wait", "late", "sample", "urls")
@@ -111,13 +117,16 @@ func (r *reader) readVerify(n *yaml.Node) *verify {
 	return v
 }
 
-// readOrigin reads HOST or HOST:PORT.
+// readOrigin reads HOST or HOST:PORT. The host becomes lower case and punycode. It
+// returns "" if there is a fault.
 func (r *reader) readOrigin(n *yaml.Node) string {
 	s, ok := r.str(n, "origin")
 	if !ok {
 		return ""
 	}
 	host, port := s, ""
+	// An error means that there is no port. What else is wrong shows below: ":" is no
+	// part of a host name.
 	if h, p, err := net.SplitHostPort(s); err == nil {
 		host, port = h, p
 	}
@@ -132,6 +141,8 @@ func (r *reader) readOrigin(n *yaml.Node) string {
 	return net.JoinHostPort(ascii, port)
 }
 
+// readWarm reads warm. Without the key an environment warms nothing; with it, missing
+// keys have their defaults.
 func (r *reader) readWarm(n *yaml.Node) Warm {
 	w := Warm{Limit: defaultWarmLimit, Concurrency: defaultWarmConcurrency}
 	got := r.fields(n, "warm", "limit", "concurrency")
@@ -149,7 +160,7 @@ func (r *reader) readWarm(n *yaml.Node) Warm {
 	return w
 }
 
-// upTo reads a whole number up to a bound.
+// upTo reads a whole number. One above most is an error and becomes most.
 func (r *reader) upTo(n *yaml.Node, what string, most int) int {
 	v, ok := r.whole(n, what)
 	if ok && v > most {
@@ -159,7 +170,7 @@ func (r *reader) upTo(n *yaml.Node, what string, most int) int {
 	return v
 }
 
-// yes reads true or false.
+// yes reads true or false. Anything else is an error and false.
 func (r *reader) yes(n *yaml.Node, what string) bool {
 	if n.Kind != yaml.Bool {
 		r.errorf(n, "%s must be true or false, not %s", what, n.Kind)
@@ -167,7 +178,8 @@ func (r *reader) yes(n *yaml.Node, what string) bool {
 	return n.Kind == yaml.Bool && strings.EqualFold(n.Text, "true")
 }
 
-// duration reads a time such as 30s.
+// duration reads a time such as 30s, from 0 to most. A plain number other than 0 is an
+// error, because its unit is not certain.
 func (r *reader) duration(n *yaml.Node, what string, most time.Duration) time.Duration {
 	if n.Kind == yaml.Number && n.Text != "0" {
 		r.errorf(n, "%s needs a unit: write %ss for seconds, or %sm for minutes", what, n.Text, n.Text)
@@ -187,7 +199,7 @@ func (r *reader) duration(n *yaml.Node, what string, most time.Duration) time.Du
 	return d
 }
 
-// units writes whole hours or minutes as a file does.
+// units writes a time of whole hours or minutes as a rules file does.
 func units(d time.Duration) string {
 	if d%time.Hour == 0 {
 		return fmt.Sprintf("%dh", d/time.Hour)
@@ -195,8 +207,8 @@ func units(d time.Duration) string {
 	return fmt.Sprintf("%dm", d/time.Minute)
 }
 
-// checkAfter finds placeholders that mean a file where there is none, and
-// {host} without hosts.
+// checkAfter finds placeholders of a changed file where there is none, and {host} without
+// hosts.
 func (r *reader) checkAfter() {
 	for i, a := range r.file.after {
 		only := []namePattern{r.file.keys[i]}
@@ -210,6 +222,7 @@ func (r *reader) checkAfter() {
 	}
 }
 
+// noFile reports the first placeholder of each template that comes from a changed file.
 func (r *reader) noFile(templates []objectTemplate, where string) {
 	for _, t := range templates {
 		for _, p := range t.pieces {
@@ -221,7 +234,7 @@ func (r *reader) noFile(templates []objectTemplate, where string) {
 	}
 }
 
-// ofFile reports whether the piece comes from a changed file's path.
+// ofFile reports whether the piece comes from the path of a changed file.
 func (p piece) ofFile() bool {
 	switch p.name {
 	case phPath, phDir, phFile, phName, phExt:
@@ -231,9 +244,9 @@ func (p piece) ofFile() bool {
 	return p.number > 0
 }
 
-// PlanRebuild is what a rebuild of the live commit purges: another deployment
-// of it, later than the environment's Redeploy. The query's changes don't
-// count.
+// PlanRebuild plans what a rebuild of the live commit purges: another deployment of it,
+// later than the environment's Redeploy. It ignores the changes and the rollback of the
+// query. Its errors are those of Plan.
 func (f *File) PlanRebuild(ctx context.Context, q Query) (Plan, error) {
 	i := f.find(q.Environment)
 	if i < 0 {
@@ -244,7 +257,8 @@ func (f *File) PlanRebuild(ctx context.Context, q Query) (Plan, error) {
 	return f.plan(q, &left, &f.after[i].rebuild)
 }
 
-// Verify is what the query's environment asks for; nil: nothing.
+// Verify returns what the environment of the query asks for, with its templates expanded
+// for each host; nil if it asks for nothing. A URL that can't be requested is left out.
 func (f *File) Verify(q Query) *Verify {
 	i := f.find(q.Environment)
 	if i < 0 || f.after[i].verify == nil {

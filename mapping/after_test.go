@@ -47,7 +47,7 @@ func TestRebuild(t *testing.T) {
 		environment string
 		want        []string
 	}{
-		{"production", []string{"tag:all", "tag:news"}}, // four URLs are over the limit
+		{"production", []string{"tag:all", "tag:news"}}, // four URLs exceed the limit
 		{"staging", nil},
 	} {
 		plan, err := file.PlanRebuild(t.Context(), Query{

@@ -19,7 +19,7 @@ func TestRulesPage(t *testing.T) {
 		t.Fatalf("%d examples", len(blocks))
 	}
 	for _, block := range blocks {
-		if !strings.Contains(block, "\nextends:") { // which needs the other file
+		if !strings.Contains(block, "\nextends:") { // such a file needs the one that it extends
 			checkRules(t, block)
 		}
 	}
@@ -103,7 +103,7 @@ func TestRulesPageFilters(t *testing.T) {
 		explained[name] = true
 		of, want := strings.ReplaceAll(code(row[2]), "é` in two", "e\u0301"), strings.ReplaceAll(code(row[3]), "é` in one", "é")
 		if name == string(encodeFilter) {
-			continue // see the templates
+			continue // those are checked with the templates
 		}
 		if got := filter(name).apply(of); got != want {
 			t.Errorf("%s of %q: %q, want %q", name, of, got, want)
@@ -128,7 +128,7 @@ func TestRulesPageFaults(t *testing.T) {
 	}
 }
 
-// The page explains each key that the parser knows.
+// The page explains every key that the parser knows.
 func TestRulesPageKeys(t *testing.T) {
 	page := readDoc(t, rulesPage)
 	for where, keys := range knownKeys(t) {
@@ -157,8 +157,8 @@ func TestCookbook(t *testing.T) {
 	}
 }
 
-// checkRules parses a complete rules file, runs its tests, and wants no
-// warning either.
+// checkRules parses a complete rules file and runs its tests. It accepts no fault, not
+// even a warning.
 func checkRules(t *testing.T, src string) {
 	t.Helper()
 	f, faults := Parse([]byte(src))
@@ -185,7 +185,7 @@ func readDoc(t *testing.T, file string) string {
 	return string(src)
 }
 
-// codeBlocks gives the fenced blocks of a language in a page.
+// codeBlocks returns the fenced blocks of a language in a page.
 func codeBlocks(page, language string) []string {
 	var blocks []string
 	for _, part := range strings.Split("\n"+page, "\n```"+language+"\n")[1:] {
@@ -195,8 +195,7 @@ func codeBlocks(page, language string) []string {
 	return blocks
 }
 
-// docTable gives the rows of the table in a page whose header begins with
-// these cells.
+// docTable returns the rows of a page's table whose header begins with these cells.
 func docTable(t *testing.T, file string, header ...string) [][]string {
 	t.Helper()
 	_, rest, ok := strings.Cut(readDoc(t, file), "\n| "+strings.Join(header, " | ")+" |")
@@ -208,7 +207,7 @@ func docTable(t *testing.T, file string, header ...string) [][]string {
 		if !strings.HasPrefix(line, "|") {
 			break
 		}
-		const bar = "\x00" // a "\|" is part of its cell
+		const bar = "\x00" // stands for "\|", which does not end a cell
 		cells := strings.Split(strings.Trim(strings.ReplaceAll(line, `\|`, bar), "|"), "|")
 		for i := range cells {
 			cells[i] = strings.ReplaceAll(strings.TrimSpace(cells[i]), bar, "|")
@@ -221,5 +220,5 @@ func docTable(t *testing.T, file string, header ...string) [][]string {
 	return rows
 }
 
-// code takes the backticks off.
+// code removes the backticks from a cell.
 func code(cell string) string { return strings.Trim(cell, "`") }

@@ -10,6 +10,7 @@ import (
 	"github.com/purgebot/purgebot/internal/yaml"
 )
 
+// readEnvironments reads the group of environments, by name.
 func (r *reader) readEnvironments(n *yaml.Node) {
 	if n.Kind != yaml.Mapping {
 		r.errorf(n, "environments must be a group of keys, not %s: write environments: {production: {hosts: [www.example.com]}}", n.Kind)
@@ -27,6 +28,9 @@ func (r *reader) readEnvironments(n *yaml.Node) {
 	}
 }
 
+// readEnvironment reads one environment and appends it to the file. environments, keys
+// and after of the file grow together: they have the same indexes. An environment whose
+// name is faulty is left out of all three.
 func (r *reader) readEnvironment(p yaml.Pair) {
 	key := strings.TrimSpace(p.Key.Text)
 	e := Environment{
@@ -65,8 +69,10 @@ func (r *reader) readEnvironment(p yaml.Pair) {
 	r.file.after = append(r.file.after, r.environment)
 }
 
-// misplaced says of a key of an environment that it stands beside the
-// environments, for lack of spaces in front of it.
+// misplaced reports whether a key of an environment stands where an environment's name
+// belongs, because it is indented too little, and adds an error then. With a group of
+// keys below it, it may be an environment that is really called that; for verify,
+// redeploy and trigger that is no excuse, since they take a group themselves.
 func (r *reader) misplaced(p yaml.Pair) bool {
 	if !slices.Contains(environmentKeys(), p.Key.Text) || p.Value.Kind == yaml.Mapping && p.Key.Text != "verify" && p.Key.Text != "redeploy" && p.Key.Text != "trigger" {
 		return false
@@ -74,12 +80,14 @@ func (r *reader) misplaced(p yaml.Pair) bool {
 	below := "the environment's name"
 	if n := len(r.file.environments); n > 0 {
 		below = quote(r.file.environments[n-1].Key)
+		// The hosts that the environment above lacks stand here: no second fault.
 		r.file.after[n-1].hostless = r.file.after[n-1].hostless || p.Key.Text == "hosts"
 	}
 	r.errorf(p.Key, "%s stands where an environment's name belongs: indent it further, to stand below %s", quote(p.Key.Text), below)
 	return true
 }
 
+// environmentKeys are the keys of one environment.
 func environmentKeys() []string {
 	return []string{
 		"network", "hosts", "trigger", "branch", "creators", "settle", "announce",
@@ -87,6 +95,8 @@ func environmentKeys() []string {
 	}
 }
 
+// readEnvironmentFields reads the keys of an environment into e, which has the defaults
+// already, and into r.environment.
 func (r *reader) readEnvironmentFields(n *yaml.Node, e *Environment) {
 	got := r.fields(n, "the environment "+quote(e.Key), environmentKeys()...)
 	if n := got["network"]; n != nil {
@@ -125,6 +135,7 @@ func (r *reader) readEnvironmentFields(n *yaml.Node, e *Environment) {
 	r.readAfter(got, e)
 }
 
+// readHosts reads hosts as names in lower case and punycode, each once.
 func (r *reader) readHosts(n *yaml.Node) []string {
 	texts, at := r.strs(n, "hosts", "hosts: [www.example.com]")
 	if len(texts) > maxHosts {
@@ -148,7 +159,8 @@ func (r *reader) readHosts(n *yaml.Node) []string {
 	return hosts
 }
 
-// hostHint finds the host in a URL that stands where a host should.
+// hostHint finds the host in a URL that somebody wrote where a host belongs. It returns
+// the end of a message, or "".
 func hostHint(s string) string {
 	if _, after, ok := strings.Cut(s, "://"); ok {
 		s = after
@@ -162,6 +174,8 @@ func hostHint(s string) string {
 	return ""
 }
 
+// readTrigger reads a word, or a group with one key. After a fault it returns the
+// default, so that the rest of the file can be checked.
 func (r *reader) readTrigger(n *yaml.Node) Trigger {
 	byDefault := Trigger{Kind: OnDeployment}
 	const all = `deployment, push, {status: "…"}, {check: "…"} or {workflow: "…"}`
@@ -197,6 +211,8 @@ func (r *reader) readTrigger(n *yaml.Node) Trigger {
 	return byDefault
 }
 
+// readBranch reads the name of a branch. It refuses what git does not allow in one, as
+// far as people are likely to write it.
 func (r *reader) readBranch(n *yaml.Node) string {
 	s, ok := r.str(n, "branch")
 	switch {
@@ -210,7 +226,8 @@ func (r *reader) readBranch(n *yaml.Node) string {
 	return s
 }
 
-// readRuleEnvironments reads a rule's environments, folded.
+// readRuleEnvironments reads the environments of a rule: names and globs, without regard
+// to case.
 func (r *reader) readRuleEnvironments(n *yaml.Node) []namePattern {
 	texts, at := r.strs(n, "environments", "environments: [production]")
 	if n.Kind == yaml.List && len(n.Items) == 0 {
@@ -234,11 +251,12 @@ func (r *reader) readRuleEnvironments(n *yaml.Node) []namePattern {
 	return names
 }
 
-// knownEnvironment reports whether some key of the file fits a name, or may
-// fit names that a glob fits, and says so if not.
+// knownEnvironment reports whether an environment of the file has this name, or may have
+// one that the pattern fits. If not, it adds an error. It can't tell, and returns true,
+// if the file extends another one or has no environments.
 func (r *reader) knownEnvironment(at *yaml.Node, name string, pattern namePattern) bool {
 	if r.partial() || len(r.file.environments) == 0 || r.file.find(name) >= 0 || slices.ContainsFunc(r.file.keys, pattern.mayFit) {
-		return true // where there is no environment, that is the fault
+		return true // a file without environments has a fault for that
 	}
 	keys := make([]string, 0, len(r.file.environments))
 	for _, e := range r.file.environments {

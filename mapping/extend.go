@@ -7,7 +7,7 @@ import (
 	"github.com/purgebot/purgebot/internal/yaml"
 )
 
-// readExtends reads OWNER/NAME.
+// readExtends reads OWNER/NAME. It returns "" if there is a fault.
 func (r *reader) readExtends(n *yaml.Node) string {
 	s, ok := r.str(n, "extends")
 	if !ok {
@@ -21,7 +21,7 @@ func (r *reader) readExtends(n *yaml.Node) string {
 	return s
 }
 
-// valueOf is that of a group's first key of that name, or nil.
+// valueOf returns the value of the first key of that name in a group, or nil.
 func valueOf(n *yaml.Node, key string) *yaml.Node {
 	for _, p := range n.Pairs {
 		if p.Key.Text == key {
@@ -31,10 +31,10 @@ func valueOf(n *yaml.Node, key string) *yaml.Node {
 	return nil
 }
 
-// extend joins a file's tree with that of the file that it extends: what only
-// base has counts, environments are joined key by key, and the rules come
-// behind those of base. What is out of base stands at the place of extends: it
-// has none in this file.
+// extend joins the tree of a file with that of base, which it extends. A key that only
+// base has counts. Environments are joined key by key. The rules come after those of
+// base. Every place of base becomes that of extends, because a fault there has no line in
+// this file.
 func extend(root, base, at *yaml.Node) *yaml.Node {
 	base = moved(base, at)
 	joined := overlay(root, base, func(key string, own, lower *yaml.Node) *yaml.Node {
@@ -47,20 +47,24 @@ func extend(root, base, at *yaml.Node) *yaml.Node {
 				return overlay(own, lower, nil)
 			})
 		case key == "rules" && own.Kind == yaml.List:
+			// A copy: the trees that were given stay as they are.
 			all := *own
 			all.Items = append(lower.Items, own.Items...)
 			return &all
 		}
 		return own
 	})
+	// The tests of base don't run here: see Extend.
 	if valueOf(root, "tests") == nil {
 		joined.Pairs = slices.DeleteFunc(joined.Pairs, func(p yaml.Pair) bool { return p.Key.Text == "tests" })
 	}
 	return joined
 }
 
-// overlay gives own with the pairs that only base has. What becomes of a key
-// that both have is both's word; nil: own's value stays.
+// overlay returns own with the pairs that only base has. both decides what becomes of a
+// key that both have; if it is nil, own's value stays. Anything but two groups can't be
+// joined: then own counts. Names of keys compare without regard to case, as environments
+// do.
 func overlay(own, base *yaml.Node, both func(key string, own, base *yaml.Node) *yaml.Node) *yaml.Node {
 	if own.Kind != yaml.Mapping || base.Kind != yaml.Mapping {
 		return own
@@ -79,7 +83,7 @@ func overlay(own, base *yaml.Node, both func(key string, own, base *yaml.Node) *
 	return &all
 }
 
-// moved is a tree with every place at one.
+// moved returns a copy of a tree in which every place is that of at.
 func moved(n, at *yaml.Node) *yaml.Node {
 	out := *n
 	out.Place, out.Items, out.Pairs = at.Place, nil, nil

@@ -9,17 +9,16 @@ import (
 	"github.com/purgebot/purgebot/internal/yaml"
 )
 
-// Severity says whether a fault stops the file from being used.
+// Severity says whether a fault keeps the file from being used.
 type Severity string
 
-// The two severities. A file with warnings alone is used.
+// The two severities. A file that has only warnings is used.
 const (
 	Error   Severity = "error"
 	Warning Severity = "warning"
 )
 
-// Fault is one thing that is wrong in a rules file, in words for whoever
-// wrote the file.
+// Fault is one thing that is wrong in a rules file, in words for its author.
 type Fault struct {
 	Line     int      `json:"line"`   // counted from 1
 	Column   int      `json:"column"` // counted from 1, in characters
@@ -27,8 +26,8 @@ type Fault struct {
 	Message  string   `json:"message"`
 }
 
-// In renders the fault as "FILE:LINE:COL: message"; a warning's message
-// begins with "warning: ".
+// In renders the fault as "FILE:LINE:COL: message". The message of a warning begins with
+// "warning: ".
 func (f Fault) In(file string) string {
 	word := ""
 	if f.Severity == Warning {
@@ -66,8 +65,8 @@ func (fs Faults) In(file string) string {
 	return b.String()
 }
 
-// BothPlaces is the fault of a repository that has rules files in both places;
-// it is told of RootPlace.
+// BothPlaces returns the fault of a repository that has rules files in both places. Its
+// place is in the file at RootPlace.
 func BothPlaces() Faults {
 	return Faults{{
 		Line: 1, Column: 1, Severity: Error,
@@ -75,18 +74,23 @@ func BothPlaces() Faults {
 	}}
 }
 
-// sort orders faults by place; those of one place stay as they were found.
+// sort orders faults by place. Faults at the same place keep the order in which they were
+// found.
 func (fs Faults) sort() {
 	slices.SortStableFunc(fs, func(a, b Fault) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 }
 
+// maxFaults bounds the faults of one file that are kept. One more says that there are
+// others.
 const maxFaults = 500
 
 // collector gathers faults, up to maxFaults.
 type collector struct{ faults Faults }
 
+// add adds a fault, unless there are too many. The fault that says so is an error even if
+// a warning came last, because an error may be among those that are left out.
 func (c *collector) add(line, col int, s Severity, format string, args ...any) {
 	if len(c.faults) > maxFaults {
 		return
@@ -98,17 +102,21 @@ func (c *collector) add(line, col int, s Severity, format string, args ...any) {
 	c.faults = append(c.faults, f)
 }
 
+// errorf adds an error at a value, unless the value is broken: then package yaml has told
+// why.
 func (c *collector) errorf(at *yaml.Node, format string, args ...any) {
 	if at.Kind != yaml.Broken {
 		c.add(at.Line, at.Col, Error, format, args...)
 	}
 }
 
+// warnf adds a warning at a value.
 func (c *collector) warnf(at *yaml.Node, format string, args ...any) {
 	c.add(at.Line, at.Col, Warning, format, args...)
 }
 
-// rulesYAML knows the keys of rules files.
+// rulesYAML returns a reader that knows the keys of rules files, to recognise slips of
+// typing in them.
 func rulesYAML() yaml.Reader {
 	return yaml.Reader{Keys: []string{
 		"version", "extends", "environments", "network", "hosts", "trigger", "branch", "creators", "settle", "announce",
@@ -117,7 +125,8 @@ func rulesYAML() yaml.Reader {
 	}}
 }
 
-// yaml reads the tree of a file; nil if it is none that can be read.
+// yaml reads the tree of a file. It is nil if the text can't be read as one, and then
+// there is an error.
 func (c *collector) yaml(src []byte) *yaml.Node {
 	root, faults := rulesYAML().Read(src, "")
 	for _, f := range faults {

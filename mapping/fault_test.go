@@ -11,7 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 )
 
-// TestFaults holds rules files against the exact words that people read.
+// TestFaults compares the faults of rules files with the exact words that people read.
 func TestFaults(t *testing.T) {
 	archive, err := txtar.ParseFile("testdata/faults.txtar")
 	if err != nil {
@@ -62,7 +62,7 @@ func wantFaults(t *testing.T, rules, want string) {
 	}
 }
 
-// TestFaultsOfBytes has the files that a text archive can't hold.
+// TestFaultsOfBytes is for files that a text archive can't hold.
 func TestFaultsOfBytes(t *testing.T) {
 	const good = "version: 1\nenvironments: {p: {}}\nrules: [{match: a, tags: [x]}]\n"
 	many := func(n int, s string) string { return strings.Repeat(s, n) }
@@ -96,7 +96,7 @@ func TestFaultsOfBytes(t *testing.T) {
 	}
 }
 
-// laughs is the "billion laughs", each list ten times the one before.
+// laughs returns the "billion laughs": lists that each hold the list before ten times.
 func laughs() string {
 	var b strings.Builder
 	for c := 'b'; c <= 'k'; c++ {
@@ -105,7 +105,7 @@ func laughs() string {
 	return b.String()
 }
 
-// TestLargeFile: as many rules as are allowed, written out at length.
+// TestLargeFile reads a file with as many rules as are allowed, written out at length.
 func TestLargeFile(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("version: 1\nenvironments:\n  production:\n    hosts:\n      - www.acme.com\nrules:\n")

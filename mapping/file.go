@@ -7,47 +7,47 @@ import (
 	"github.com/purgebot/purgebot/internal/yaml"
 )
 
-// The two places in a repository where a rules file may stand; both at once
-// is an error. A file there is never mapped and never unmatched.
+// The two places in a repository where a rules file may stand. To have both is an error.
+// A file there is never mapped and never unmatched.
 const (
 	RootPlace   = "purge-rules.yaml"
 	GitHubPlace = ".github/purge-rules.yaml"
 )
 
-// File is a rules file without errors. It does not change and may be used by
-// several goroutines at once.
+// File is a rules file without errors. It does not change, so several goroutines may use
+// it at once.
 type File struct {
-	extends        string // OWNER/NAME, where that is no part of the file yet
+	extends        string // OWNER/NAME of a file that is still to be joined by Extend; "": none
 	environments   []Environment
-	keys           []namePattern // of each environment
-	after          []after       // of each environment
-	action         Action
-	rollbackAction Action
+	keys           []namePattern // of each environment, by the same index
+	after          []after       // of each environment, by the same index
+	action         Action        // of everything, unless the purge is a rollback
+	rollbackAction Action        // of the URLs of a rollback
 	rules          []rule
-	unmatched      objects
-	warnUnmatched  bool
-	limits         []limit // by rising over
+	unmatched      objects // purged for paths that no rule matches
+	warnUnmatched  bool    // such paths get a warning
+	limits         []limit // by rising over, which exceeded relies on
 	tests          []test
 
-	index     *glob.Index
-	globRules []int // of each glob in the index, its rule
-	firstGlob []int // of each rule, its first glob in the index
+	index     *glob.Index // the match globs of all rules, in the order of the file
+	globRules []int       // of each glob in the index, the index of its rule
+	firstGlob []int       // of each rule, the number of its first glob in the index; its others follow
 }
 
 // rule is one entry of rules.
 type rule struct {
-	name         string // "rule 3" where it has none
-	named        bool
-	match        []*glob.Glob
-	exclude      []*glob.Glob
-	matchAt      []*yaml.Node // where each glob is written
-	excludeAt    []*yaml.Node
-	environments []namePattern // none: all
+	name         string        // "rule 3" if it has none
+	named        bool          // the file gives it a name
+	match        []*glob.Glob  // a path has to match one of these …
+	exclude      []*glob.Glob  // … and none of these
+	matchAt      []*yaml.Node  // where each of match is written
+	excludeAt    []*yaml.Node  // where each of exclude is written
+	environments []namePattern // where the rule counts; none: everywhere
 	objects      objects
-	at           *yaml.Node
+	at           *yaml.Node // where the rule is written
 }
 
-// label names the rule in a message.
+// label names the rule in a message to people.
 func (r *rule) label() string {
 	if r.named {
 		return "the rule " + quote(r.name)
@@ -59,30 +59,31 @@ func (r *rule) label() string {
 type objects struct {
 	urls    []objectTemplate
 	tags    []objectTemplate
-	cpcodes []string // in decimal
+	cpcodes []string // in decimal, without leading zeros
 
-	numbered bool // a template uses the numbered wildcards
+	numbered bool // a template uses a numbered wildcard, so the matching glob matters
 }
 
+// empty reports whether nothing is purged by it.
 func (o *objects) empty() bool { return len(o.urls)+len(o.tags)+len(o.cpcodes) == 0 }
 
-// templates gives the templates of both kinds.
+// templates returns the templates of URLs and then those of tags.
 func (o *objects) templates() []objectTemplate {
 	return slices.Concat(o.urls, o.tags)
 }
 
-// objectTemplate is a template for a URL, or, where url is nil, a tag.
+// objectTemplate is the template of a URL or, if url is nil, of a tag.
 type objectTemplate struct {
 	pieces
-	written string
+	written string // as the file has it
 	url     *urlTemplate
-	hosted  bool // {host} is part of it
+	hosted  bool // it uses {host}, so it is expanded once for each host
 	at      *yaml.Node
 }
 
-// limit is one entry of limits.
+// limit is one entry of limits. Either hold is set or instead has objects.
 type limit struct {
-	over    int
+	over    int // URLs; the limit applies to a purge with more
 	hold    bool
 	instead objects
 }
@@ -90,30 +91,29 @@ type limit struct {
 // test is one entry of tests.
 type test struct {
 	change      Change
-	environment string // "": the file's first
-	purges      []string
+	environment string   // "": the first environment of the file
+	purges      []string // as Target.String writes them
 	at          *yaml.Node
 }
 
-// Parse reads a rules file and gives every fault it finds, in the order of
-// their places. The File is nil if any of them is an error; warnings come
-// along with a good file. Parse does not run the file's tests: see Check.
+// Parse reads a rules file and returns every fault that it finds, in the order of their
+// places. The File is nil if one of them is an error; a good file may come with warnings.
+// Parse does not run the file's tests: see Check.
 //
-// A file costs at most 1 MiB to read, 2,000 rules, and little time, whoever
-// wrote it.
+// To read a file costs at most 1 MiB of text, 2,000 rules, and little time, even if it is
+// written to cost more.
 //
-// Of a file that extends another repository's it reads what stands in it:
-// what only both together tell is for Extend.
+// If a file extends that of another repository, Parse reads only what stands in the file
+// itself. Faults that only both together can show are found by Extend.
 func Parse(src []byte) (*File, Faults) {
 	c := &collector{}
 	return c.read(c.yaml(src), "")
 }
 
-// Extend reads a rules file together with the one that it extends: keys that
-// only base has count, groups such as environments are joined key by key, and
-// the file's rules come behind those of base. The tests of base don't run. A
-// base that is broken, or extends a third one, is an error of the file's
-// extends.
+// Extend reads a rules file together with base, the file that it extends. A key that only
+// base has counts. Groups such as environments are joined key by key. The file's rules
+// come after those of base. The tests of base don't run. If base is broken or extends a
+// third file, that is an error at the file's extends.
 func Extend(src, base []byte) (*File, Faults) {
 	c, other := &collector{}, &collector{}
 	root := c.yaml(src)
@@ -138,8 +138,8 @@ func Extend(src, base []byte) (*File, Faults) {
 	return nil, c.faults
 }
 
-// read reads the tree of a file. Of what it extends, the name is given where
-// that is part of the tree.
+// read reads the tree of a file and checks it. base is the repository whose rules are
+// joined into the tree already; "": none.
 func (c *collector) read(root *yaml.Node, base string) (*File, Faults) {
 	if root == nil {
 		c.faults.sort()
@@ -148,6 +148,7 @@ func (c *collector) read(root *yaml.Node, base string) (*File, Faults) {
 	r := &reader{collector: c, file: &File{}, base: base}
 	r.readFile(root)
 	r.check()
+	// A habit is only a guess at what was meant. Beside an error it would be noise.
 	if !c.faults.HasErrors() {
 		c.faults = append(c.faults, r.habits.faults...)
 	}
@@ -159,7 +160,8 @@ func (c *collector) read(root *yaml.Node, base string) (*File, Faults) {
 	return r.file, c.faults
 }
 
-// compile builds the index of all rules' globs.
+// compile builds the index of the globs of all rules. The globs of one rule have numbers
+// in a row, which lets planner.rules see that two matches are of one rule.
 func (f *File) compile() {
 	var globs []*glob.Glob
 	for i, r := range f.rules {
@@ -172,12 +174,12 @@ func (f *File) compile() {
 	f.index = glob.NewIndex(globs)
 }
 
-// Extends is the repository, OWNER/NAME, whose rules file is to be read with
-// this one by Extend; "": none, or it has been.
+// Extends returns the repository, OWNER/NAME, whose rules file has to be joined with this
+// one by Extend; "" if there is none, or if that is done.
 func (f *File) Extends() string { return f.extends }
 
-// RuleNames are the names that targets have for their rules, in the order of
-// the file.
+// RuleNames returns the names that targets have for their rules, in the order of the
+// file.
 func (f *File) RuleNames() (names []string) {
 	for _, r := range f.rules {
 		names = append(names, r.name)
@@ -185,13 +187,13 @@ func (f *File) RuleNames() (names []string) {
 	return names
 }
 
-// Environments gives the file's environments in its order; their names are
-// the keys as written.
+// Environments returns the environments in the order of the file. Their names are the
+// keys as written. The caller must not change the slice.
 func (f *File) Environments() []Environment { return f.environments }
 
-// Environment finds the environment that GitHub calls name: names compare
-// without regard to case, an exact key wins, then the first glob in the file
-// that matches. Its Name is name.
+// Environment finds the environment that GitHub calls name. Case does not count. An exact
+// key wins; else it is the first glob in the file that matches. The result has name as
+// its Name.
 func (f *File) Environment(name string) (Environment, bool) {
 	i := f.find(name)
 	if i < 0 {
@@ -202,6 +204,7 @@ func (f *File) Environment(name string) (Environment, bool) {
 	return env, true
 }
 
+// find returns the index of the environment that GitHub calls name, or -1.
 func (f *File) find(name string) int {
 	name = fold(name)
 	if i := slices.IndexFunc(f.keys, func(k namePattern) bool { return k.text == name }); i >= 0 {
@@ -210,7 +213,7 @@ func (f *File) find(name string) int {
 	return slices.IndexFunc(f.keys, func(k namePattern) bool { return k.fits(name) })
 }
 
-// appliesTo reports whether the rule counts in the environment of that name.
+// appliesTo reports whether the rule counts in the environment that GitHub calls name.
 func (r *rule) appliesTo(name string) bool {
 	if len(r.environments) == 0 {
 		return true
@@ -219,8 +222,8 @@ func (r *rule) appliesTo(name string) bool {
 	return slices.ContainsFunc(r.environments, func(e namePattern) bool { return e.fits(name) })
 }
 
-// UsesRepository reports whether any template of the file has {owner} or
-// {repo}.
+// UsesRepository reports whether a template of the file uses {owner} or {repo}: then its
+// targets depend on where it is.
 func (f *File) UsesRepository() bool {
 	uses := func(o *objects) bool {
 		for _, t := range o.templates() {

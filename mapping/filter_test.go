@@ -8,7 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// TestFilters has what Hugo 0.111, Jekyll 4.3 and Docusaurus 3 make of names.
+// TestFilters compares the filters with what Hugo 0.111, Jekyll 4.3 and Docusaurus 3 make
+// of names.
 func TestFilters(t *testing.T) {
 	for _, c := range []struct{ filters, value, want string }{
 		{"lower", "Über/UNS", "über/uns"},
@@ -62,8 +63,8 @@ func TestFilteredTargets(t *testing.T) {
 	}
 }
 
-// FuzzFilters: no filter takes a "/" away or adds one, and each is done when it
-// was applied once.
+// FuzzFilters: no filter adds or removes a "/", and to apply a filter twice gives the
+// same as once.
 func FuzzFilters(f *testing.F) {
 	f.Add("01-My Guide/2026-11-29 – x/\xff e\u0301")
 	f.Fuzz(func(t *testing.T, s string) {
@@ -87,8 +88,8 @@ func FuzzFilters(f *testing.F) {
 	})
 }
 
-// BenchmarkFilters maps 60,000 files with and without filters, in turns;
-// x-without says how many times longer it takes with them:
+// BenchmarkFilters maps 60,000 files with and without filters, in turns. x-without is how
+// many times longer it takes with filters:
 //
 //	go test ./mapping -run '^$' -bench Filters
 func BenchmarkFilters(b *testing.B) {

@@ -11,9 +11,9 @@ import (
 	"github.com/purgebot/purgebot/internal/yaml"
 )
 
-// globHabit says what a glob surely does not mean, though another tool's would,
-// and what to write; "" if nothing is odd about it. What it says ends a
-// sentence that begins with the glob.
+// globHabit says what a glob surely does not mean although it would in another tool, and
+// what to write instead; "" if nothing is odd. Its words end a sentence that begins with
+// the glob. The first habit that fits is the only one reported.
 func globHabit(pattern string) string {
 	find := func(expression string) []string { return regexp.MustCompile(expression).FindStringSubmatch(pattern) }
 	if unseen := unseenIn(pattern); unseen != "" {
@@ -46,7 +46,8 @@ func globHabit(pattern string) string {
 	return ""
 }
 
-// unseenIn tells of a character that nobody sees, pasted from a web page perhaps.
+// unseenIn reports a character that nobody can see. Such characters come along when text
+// is pasted from a web page.
 func unseenIn(s string) string {
 	i := strings.IndexFunc(s, yaml.OddSpace)
 	if i < 0 {
@@ -56,7 +57,8 @@ func unseenIn(s string) string {
 	return fmt.Sprintf("has a character that looks like a space or like nothing (%U), and belongs to the path: type it anew", r)
 }
 
-// aloneStars puts the "**" of a match between slashes.
+// aloneStars puts the "**" of a match between slashes, and a "*" for the characters that
+// were beside it.
 func aloneStars(s string) string {
 	before, after, _ := strings.Cut(s, "**")
 	if before != "" {
@@ -68,7 +70,7 @@ func aloneStars(s string) string {
 	return before + "**" + after
 }
 
-// templateHabit is globHabit for a template.
+// templateHabit does for a template what globHabit does for a glob.
 func templateHabit(written string) string {
 	if unseen := unseenIn(written); unseen != "" {
 		return unseen

@@ -10,7 +10,7 @@ func TestGlobHabits(t *testing.T) {
 		`content\docs\*.md`:  `has a \ in front of "d", which means nothing: write / between folders`,
 		"con\u200btent/*":    "has a character that looks like a space or like nothing (U+200B), and belongs to the path: type it anew",
 		"content/a\u00a0b/*": "has a character that looks like a space or like nothing (U+00A0), and belongs to the path: type it anew",
-		"content/\u0645\u06cc\u200c\u0631\u0648\u0645/*": "", // Persian joins by U+200C
+		"content/\u0645\u06cc\u200c\u0631\u0648\u0645/*": "", // Persian joins words by U+200C
 		"{en, de}/**":         "has a space within {en, de}, which belongs to the path: write {en,de}",
 		"v{1..3}/*":           "takes {1..3} for that very text: write the numbers, as {1,2,3}, or a class, as [1-3]",
 		"@(a|b)/*":            "takes @(a|b) for that very text: write {a,b}",

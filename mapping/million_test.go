@@ -12,8 +12,7 @@ import (
 	"github.com/purgebot/purgebot/internal/servertest/peak"
 )
 
-// wide is a file of a few KiB whose every path gives hosts times urls
-// objects, and so many changes of it.
+// wide returns a file of a few KiB. Each path gives hosts times urls objects.
 func wide(tb testing.TB, hosts, urls, limit int) *File {
 	tb.Helper()
 	var b strings.Builder
@@ -91,8 +90,8 @@ func TestTooManyTargets(t *testing.T) {
 	}
 }
 
-// TestPlansShareRoom: the plan that finds none gives back what it had, and
-// one of those that grow together gets through.
+// TestPlansShareRoom: a plan that finds no room gives back what it took, and of several
+// plans that grow together one gets through.
 func TestPlansShareRoom(t *testing.T) {
 	file, room := wide(t, 10, 100, 0), NewRoom(100_000)
 	query := Query{Environment: "production", Changes: pages(60), Room: room}
@@ -110,8 +109,8 @@ func TestPlansShareRoom(t *testing.T) {
 	}
 }
 
-// TestDoublesKeepTheFirstPath, whatever the order of the changes, and also
-// where they are many runs apart.
+// TestDoublesKeepTheFirstPath: the order of the changes does not matter, even if doubles
+// are many runs apart.
 func TestDoublesKeepTheFirstPath(t *testing.T) {
 	file := mustParse(t, oneRule("content/*/*", "https://{host}/{1}/"))
 	changes := []Change{{"content/a/3", Added}, {"content/b/1", Added}, {"content/a/1", Added}, {"content/a/2", Added}}
@@ -131,8 +130,8 @@ func TestDoublesKeepTheFirstPath(t *testing.T) {
 	}
 }
 
-// BenchmarkPlanMillion plans a million URLs of about 80 bytes, and makes them
-// once; live-MiB is what the plan holds, rss-MiB the process's peak:
+// BenchmarkPlanMillion plans a million URLs of about 80 bytes and makes them once.
+// live-MiB is what the plan holds, rss-MiB is the peak of the process:
 //
 //	go test ./mapping -run '^$' -bench PlanMillion -benchtime 1x
 func BenchmarkPlanMillion(b *testing.B) {

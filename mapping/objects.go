@@ -7,8 +7,8 @@ import (
 	"github.com/purgebot/purgebot/internal/yaml"
 )
 
-// readObjects reads urls, tags and cpcodes of a rule, of unmatched or of
-// instead.
+// readObjects reads urls, tags and cpcodes of a rule, of unmatched, of instead, or of
+// what an environment asks for. A template with a fault is left out.
 func (r *reader) readObjects(got map[string]*yaml.Node) objects {
 	var o objects
 	if n := got["urls"]; n != nil {
@@ -51,12 +51,15 @@ func (r *reader) readObjects(got map[string]*yaml.Node) objects {
 	return o
 }
 
+// notEmpty adds an error for an empty list.
 func (r *reader) notEmpty(n *yaml.Node, what string) {
 	if n.Kind == yaml.List && len(n.Items) == 0 {
 		r.errorf(n, "%s is empty: name at least one, or remove the key", what)
 	}
 }
 
+// countTemplate counts one template or CP code. Beyond maxTemplates it returns false,
+// with one fault for all of them.
 func (r *reader) countTemplate(at *yaml.Node) bool {
 	if r.templates++; r.templates == maxTemplates+1 {
 		r.errorf(at, "too many urls, tags and cpcodes: at most %d in a file", maxTemplates)
@@ -64,7 +67,8 @@ func (r *reader) countTemplate(at *yaml.Node) bool {
 	return r.templates <= maxTemplates
 }
 
-// readTemplate takes a template apart; ok is false if it has a fault.
+// readTemplate reads what URLs and tags have in common. ok is false if the template has a
+// fault.
 func (r *reader) readTemplate(at *yaml.Node, s string) (t objectTemplate, ok bool) {
 	if !r.countTemplate(at) {
 		return t, false
@@ -79,6 +83,7 @@ func (r *reader) readTemplate(at *yaml.Node, s string) (t objectTemplate, ok boo
 	return objectTemplate{pieces: ps, written: s, hosted: ps.usesHost(), at: at}, len(faults) == 0
 }
 
+// readURL reads the template of a URL. ok is false if it has a fault.
 func (r *reader) readURL(at *yaml.Node, s string) (objectTemplate, bool) {
 	t, ok := r.readTemplate(at, s)
 	if !ok {
@@ -93,6 +98,8 @@ func (r *reader) readURL(at *yaml.Node, s string) (objectTemplate, bool) {
 	return t, true
 }
 
+// readTag reads the template of a tag. It checks the literal text joined; the values are
+// known, and checked, only when a target is made.
 func (r *reader) readTag(at *yaml.Node, s string) (objectTemplate, bool) {
 	t, ok := r.readTemplate(at, s)
 	if !ok {

@@ -47,11 +47,11 @@ func TestEnvironments(t *testing.T) {
 	for _, c := range []struct{ name, key string }{
 		{"production", "production"},
 		{"PRODUCTION", "production"},
-		{"Preview-One", "preview-one"}, // exact before the glob that stands first
+		{"Preview-One", "preview-one"}, // an exact key wins over a glob that stands before it
 		{"preview-two", "Preview-*"},
 		{"preview", ""},
 		{"preview-*", "Preview-*"},
-		{"preview-a/b", ""}, // * stays in a name's part
+		{"preview-a/b", ""}, // * does not match a slash
 		{"", ""},
 	} {
 		got, ok := file.Environment(c.name)
@@ -145,7 +145,7 @@ func TestPlanTellsTheFirstCause(t *testing.T) {
 		{Kind: CPCode, Object: "3", Action: Invalidate, Rule: "pages", Path: "content/a/b.md"},
 		{Kind: CPCode, Object: "20", Action: Invalidate, Rule: "pages", Path: "content/a/b.md"},
 	}
-	for range 20 { // in whatever order the changes come
+	for range 20 { // the order of the changes does not matter
 		rand.Shuffle(len(changes), func(i, j int) { changes[i], changes[j] = changes[j], changes[i] })
 		plan, err := file.Plan(t.Context(), Query{Environment: "production", Rollback: true, Changes: slices.Values(changes)})
 		if err != nil {
@@ -330,7 +330,8 @@ func TestUnmatched(t *testing.T) {
 	}
 }
 
-// TestEnvironmentThatLooksLikeAGlob: what fits as it is written needs no glob.
+// TestEnvironmentThatLooksLikeAGlob: a name that is written exactly as a key needs no
+// glob.
 func TestEnvironmentThatLooksLikeAGlob(t *testing.T) {
 	file := mustParse(t, `version: 1
 environments: {"site [x]": {}}
@@ -354,7 +355,7 @@ func TestPlanIsBounded(t *testing.T) {
 	}
 }
 
-// TestSlowGlobsAreRefused: globs made to be slow, and paths made for them.
+// TestSlowGlobsAreRefused: globs are written to be slow, and paths are written for them.
 func TestSlowGlobsAreRefused(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("version: 1\nenvironments: {p: {}}\nrules:\n")
@@ -374,7 +375,7 @@ func TestSlowGlobsAreRefused(t *testing.T) {
 	}
 }
 
-// TestFileServesGoroutines is for the race detector.
+// TestFileServesGoroutines uses one File in several goroutines, for the race detector.
 func TestFileServesGoroutines(t *testing.T) {
 	file := mustParse(t, acme)
 	var wg sync.WaitGroup
@@ -409,7 +410,7 @@ func TestUsesRepository(t *testing.T) {
 	}
 }
 
-// TestPlanMemory keeps 100,000 changed files far below 200 MiB.
+// TestPlanMemory: the plan of 100,000 changed files stays far below 200 MiB.
 func TestPlanMemory(t *testing.T) {
 	file := mustParse(t, oneRule("content/**/*.md", "https://{host}/{1}/{2}/"))
 	changes := func(yield func(Change) bool) {
@@ -426,7 +427,7 @@ func TestPlanMemory(t *testing.T) {
 	if err != nil || plan.Len() != 100_000 {
 		t.Fatalf("%d targets, %v", plan.Len(), err)
 	}
-	// All that was ever allocated is more than what was held at once.
+	// Everything that was ever allocated is more than what was held at once.
 	if got := (after.TotalAlloc - before.TotalAlloc) >> 20; got > 150 {
 		t.Errorf("100,000 files allocate %d MiB in all", got)
 	}

@@ -13,18 +13,18 @@ import (
 	"github.com/purgebot/purgebot/internal/yaml"
 )
 
-// RuleReach says how many files of a tree a rule fits.
+// RuleReach says how many files of a tree a rule matches.
 type RuleReach struct {
-	Rule     string `json:"rule"` // its name, or "rule 3"
-	Line     int    `json:"line"`
-	Files    int    `json:"files"`    // that its match fits, and its exclude does not
-	Excluded int    `json:"excluded"` // that its match fits, and its exclude takes out
+	Rule     string `json:"rule"`     // its name, or "rule 3"
+	Line     int    `json:"line"`     // where the rule stands in the file
+	Files    int    `json:"files"`    // files that match takes and exclude does not
+	Excluded int    `json:"excluded"` // files that match takes and exclude takes out
 }
 
-// Reach holds the rules against the files of a tree: what each rule fits, and
-// warnings of rules, excludes and tests that fit none, with the likely cause.
-// The files are ranged over up to twice. The error is ErrTooSlow, or that of a
-// context that is done.
+// Reach compares the rules with the files of a tree. It returns what each rule matches,
+// and warnings about rules, excludes and tests that match nothing, with the likely cause.
+// It ranges over files several times, so files must give the same paths each time. The
+// error is ErrTooSlow, or that of a context that is done.
 func (f *File) Reach(ctx context.Context, files iter.Seq[string]) ([]RuleReach, Faults, error) {
 	work := glob.NewWork(ctx, planSteps)
 	r := reach{file: f, work: work, rules: make([]RuleReach, len(f.rules)), fits: map[*glob.Glob]int{}, there: map[string]bool{}}
@@ -48,6 +48,7 @@ func (f *File) Reach(ctx context.Context, files iter.Seq[string]) ([]RuleReach, 
 	return r.rules, c.faults, nil
 }
 
+// tooSlow returns the error of a Work as one of this package.
 func tooSlow(err error) error {
 	if err == glob.ErrTooMuch { //nolint:errorlint // Err gives it as it is
 		return ErrTooSlow
@@ -55,15 +56,18 @@ func tooSlow(err error) error {
 	return err
 }
 
+// reach gathers what one tree shows about the rules.
 type reach struct {
 	file    *File
-	work    *glob.Work
-	rules   []RuleReach
-	fits    map[*glob.Glob]int // files, where there are any
-	there   map[string]bool    // the files of tests
-	matched []int
+	work    *glob.Work         // for everything that is matched, in all passes
+	rules   []RuleReach        // of each rule, by its index
+	fits    map[*glob.Glob]int // how many files a glob matches; no entry: none
+	there   map[string]bool    // the files of tests: whether the tree has them
+	matched []int              // scratch: the globs that match a path
 }
 
+// count counts one path for each glob and rule that it matches. The numbers of a rule's
+// globs stand in a row, so one look back tells whether the rule was counted already.
 func (r *reach) count(path string) {
 	if _, tested := r.there[path]; tested {
 		r.there[path] = true
@@ -96,15 +100,18 @@ func (r *reach) count(path string) {
 	}
 }
 
-// idle is a glob that fits no file, or takes what is no class for one.
+// idle is a glob that matches no file, or that takes for a class what may be the name of
+// a folder.
 type idle struct {
 	rule    *rule
 	glob    *glob.Glob
-	exclude bool
-	hint    string
+	exclude bool   // it is one of exclude, else of match
+	hint    string // the likely cause, as the end of the warning; "": not known
 }
 
-// explain warns of what fits nothing.
+// explain warns of globs and tests that match nothing, each with the cause if guess or
+// the folders tell one. A glob with a "[" is looked at even if it matches: as a class, it
+// may match other files than its author thinks.
 func (r *reach) explain(c *collector, files iter.Seq[string]) {
 	var all []*idle
 	for i := range r.file.rules {
@@ -116,7 +123,7 @@ func (r *reach) explain(c *collector, files iter.Seq[string]) {
 		}
 		fits := slices.ContainsFunc(ru.match, func(g *glob.Glob) bool { return r.fits[g] > 0 })
 		for _, g := range ru.exclude {
-			if fits && r.fits[g] == 0 { // else the match is at fault, which is told
+			if fits && r.fits[g] == 0 { // if match fits nothing, that is the cause, and it has its own warning
 				all = append(all, &idle{rule: ru, glob: g, exclude: true})
 			}
 		}
@@ -125,14 +132,14 @@ func (r *reach) explain(c *collector, files iter.Seq[string]) {
 	var there folders
 	for _, g := range all {
 		if g.hint == "" && r.fits[g.glob] == 0 {
-			if there == nil { // most files of rules never ask
+			if there == nil { // built late: for most rules files nobody asks for it
 				there = foldersOf(files)
 			}
 			g.hint = there.missing(g.glob.String(), r.work)
 		}
 		at := g.rule.placeOf(g.glob)
 		switch {
-		case globHabit(g.glob.String()) != "": // told already
+		case globHabit(g.glob.String()) != "": // Parse has warned of it
 		case r.fits[g.glob] > 0 && g.hint == "":
 		case g.exclude:
 			c.warnf(at, "the exclude %s takes no file out%s", quote(g.glob.String()), g.hint)
@@ -149,16 +156,18 @@ func (r *reach) explain(c *collector, files iter.Seq[string]) {
 	}
 }
 
-// A guess is another way to read a glob, or a path.
+// A guess is another way to read a glob, or the paths. If the glob then matches a path,
+// hint says what is wrong.
 type guess struct {
 	glob func(string) string
 	path func(string) string
 	hint func(pattern, path string) string
 }
 
+// same is the guess that changes nothing.
 func same(s string) string { return s }
 
-// guesses are tried in this order.
+// guesses are tried in this order. The first that explains a glob counts.
 func guesses() []guess {
 	return []guess{
 		{literalBrackets, same, func(pattern, _ string) string {
@@ -176,21 +185,25 @@ func guesses() []guess {
 	}
 }
 
-// literalBrackets makes of each class the text that it is written as.
+// literalBrackets turns each class into the text that it is written as. Brackets that are
+// escaped stay so.
 func literalBrackets(pattern string) string {
 	return strings.NewReplacer(`\[`, `\[`, `\]`, `\]`, "[", `\[`, "]", `\]`).Replace(pattern)
 }
 
-// guess finds out why globs fit nothing: by what they would fit, were they or
-// the paths written in another way.
+// guess finds out why globs match nothing. It compiles them as each guess would write
+// them, and looks which paths they would match. Each guess that could change something
+// ranges over files once.
 func (r *reach) guess(all []*idle, files iter.Seq[string]) {
-	const probe = "E\u0301" // that another way to read paths changes
+	const probe = "E\u0301" // every guess that reads paths otherwise changes this
 	for _, way := range guesses() {
 		var globs []*glob.Glob
 		var of []*idle
 		for _, g := range all {
 			written := g.glob.String()
 			other := way.glob(written)
+			// Skipped are globs that have a hint, globs that this guess would read the
+			// same, and globs that match files, except to read their classes as text.
 			if g.hint != "" || other == written && way.path(probe) == probe || r.fits[g.glob] > 0 && other != literalBrackets(written) {
 				continue
 			}
@@ -217,9 +230,12 @@ func (r *reach) guess(all []*idle, files iter.Seq[string]) {
 	}
 }
 
-// folders are those of a tree, each with the names of those in it; "" is the root.
+// folders are the folders of a tree, each with the names of the folders in it; "" is the
+// root.
 type folders map[string][]string
 
+// foldersOf gathers the folders of all files. git has no empty folders, so these are all
+// there are.
 func foldersOf(files iter.Seq[string]) folders {
 	all := folders{"": nil}
 	var add func(folder string)
@@ -243,11 +259,12 @@ func foldersOf(files iter.Seq[string]) folders {
 	return all
 }
 
-// namesLength is how long the name of a folder is, more or less.
+// namesLength is the length of a folder's name that missing assumes, to count its work.
 const namesLength = 16
 
-// missing says which folder a pattern spells out that is not there, and which
-// one it may have meant; "": all are there. To compare names is counted as work.
+// missing says which folder that a pattern spells out does not exist, and which one may
+// be meant; "" if there is none such. It stops at the first wildcard. Comparing names
+// counts as work, since a folder may have very many.
 func (all folders) missing(pattern string, work *glob.Work) string {
 	above := ""
 	for rest := pattern; ; {
@@ -270,7 +287,7 @@ func (all folders) missing(pattern string, work *glob.Work) string {
 	}
 }
 
-// placeOf is where a glob of the rule is written.
+// placeOf returns where a glob of the rule is written; else the place of the rule.
 func (r *rule) placeOf(g *glob.Glob) *yaml.Node {
 	if i := slices.Index(r.match, g); i >= 0 && i < len(r.matchAt) {
 		return r.matchAt[i]

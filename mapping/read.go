@@ -14,41 +14,46 @@ import (
 	"github.com/purgebot/purgebot/internal/yaml"
 )
 
-// More bounds; see yaml.go.
+// Bounds on what a file may have, so that reading and checking it costs little. package
+// yaml bounds the text itself.
 const (
-	maxRules     = 2_000
-	maxGlobs     = 10_000 // of all rules
-	maxCombos    = 50_000 // ways to take the braces of all globs
-	maxTemplates = 20_000 // of all rules
+	maxRules     = 2_000  // of one file
+	maxGlobs     = 10_000 // of all rules, match and exclude
+	maxCombos    = 50_000 // ways to expand the braces of all globs
+	maxTemplates = 20_000 // of the whole file, CP codes too
 	maxHosts     = 100    // of one environment
-	maxLimits    = 20
-	maxTests     = 5_000
+	maxLimits    = 20     // of one file
+	maxTests     = 5_000  // of one file
 
-	maxEnvironments     = 100
-	maxRuleEnvironments = 50
+	maxEnvironments     = 100 // of one file
+	maxRuleEnvironments = 50  // of one rule
 
 	maxText   = 1_000 // characters of one name, glob or template
 	maxSettle = 7 * 24 * time.Hour
 )
 
-// reader reads the parts of a file, one method for each, and gathers faults.
+// reader reads the parts of a file, with one method for each, and gathers faults. A
+// method that finds a fault returns a harmless value, so that reading goes on and finds
+// the next one. The file is used only if no fault is an error.
 type reader struct {
 	*collector
 	file *File
 
-	environment after  // of the environment that is read
-	base        string // the repository that the file extends and that is part of it
+	environment after  // of the environment that is being read
+	base        string // the repository whose rules are joined into the tree already; "": none
 
-	habits collector // warnings of what may be meant otherwise: told of a file without errors
+	habits collector // warnings about what may be meant otherwise; reported only for a file without errors
 
-	globs, combinations, templates int // counted against their bounds
+	globs, combinations, templates int // counted so far, against their bounds
 }
 
-// partial reports whether the file extends another one that is not read with
-// it: what is missing may stand there.
+// partial reports whether the file extends another one that is not joined with it. What
+// seems to be missing may stand there.
 func (r *reader) partial() bool { return r.file.extends != "" }
 
-// fields reads a group of known keys. It is nil if n is none.
+// fields reads a group of keys. It returns the values of the known ones, and adds an
+// error for each other key and for one that stands twice. The map is nil if n is not a
+// group; a read from it is then still fine.
 func (r *reader) fields(n *yaml.Node, what string, known ...string) map[string]*yaml.Node {
 	if n.Kind != yaml.Mapping {
 		if words := rulesYAML().Slip(n.Text); n.Kind == yaml.Text && words != "" {
@@ -73,6 +78,8 @@ func (r *reader) fields(n *yaml.Node, what string, known ...string) map[string]*
 	return got
 }
 
+// unknownKey reports a key that is not known, with the most likely cause: a typing slip,
+// then a misspelt key.
 func (r *reader) unknownKey(key *yaml.Node, what string, known []string) {
 	if words := rulesYAML().Slip(key.Text); words != "" {
 		r.errorf(key, "%s", words)
@@ -85,7 +92,8 @@ func (r *reader) unknownKey(key *yaml.Node, what string, known []string) {
 	r.errorf(key, "unknown key %s in %s: there are %s", quote(key.Text), what, listed(known))
 }
 
-// str reads text that is not empty.
+// str reads text that is not empty. what names it in messages. A name may begin with a
+// curly quote; elsewhere that is a mistake.
 func (r *reader) str(n *yaml.Node, what string) (string, bool) {
 	switch {
 	case n.Kind == yaml.Number || n.Kind == yaml.Bool:
@@ -108,12 +116,13 @@ func (r *reader) str(n *yaml.Node, what string) (string, bool) {
 	return "", false
 }
 
+// firstRune returns the first character of s, or U+FFFD if s is empty.
 func firstRune(s string) rune {
 	r, _ := utf8.DecodeRuneInString(s)
 	return r
 }
 
-// list reads a list; what it should look like is told by example.
+// list reads a list. example shows in the messages what one looks like.
 func (r *reader) list(n *yaml.Node, what, example string) []*yaml.Node {
 	switch n.Kind {
 	case yaml.List:
@@ -126,7 +135,8 @@ func (r *reader) list(n *yaml.Node, what, example string) []*yaml.Node {
 	return nil
 }
 
-// strs reads a list of texts, or one text alone, with the places of its items.
+// strs reads a list of texts, or one text alone. at has the place of each text. An item
+// with a fault is in neither.
 func (r *reader) strs(n *yaml.Node, what, example string) (texts []string, at []*yaml.Node) {
 	if n.Kind != yaml.List && n.Kind != yaml.Nothing {
 		if s, ok := r.str(n, what); ok {
@@ -142,7 +152,8 @@ func (r *reader) strs(n *yaml.Node, what, example string) (texts []string, at []
 	return texts, at
 }
 
-// whole reads a whole number that is not negative.
+// whole reads a whole number that is not negative, in plain decimal: no sign, no leading
+// zero, no other base.
 func (r *reader) whole(n *yaml.Node, what string) (int, bool) {
 	if n.Kind != yaml.Number {
 		hint := ""
@@ -160,7 +171,7 @@ func (r *reader) whole(n *yaml.Node, what string) (int, bool) {
 	return int(v), true
 }
 
-// choice reads one of a few words.
+// choice reads one of a few words. There must be at least two of them.
 func (r *reader) choice(n *yaml.Node, what string, words ...string) (string, bool) {
 	if n.Kind == yaml.Text && slices.Contains(words, n.Text) {
 		return n.Text, true
@@ -178,6 +189,8 @@ func (r *reader) choice(n *yaml.Node, what string, words ...string) (string, boo
 	return "", false
 }
 
+// readFile reads the whole file. environments come before rules, unmatched and tests,
+// which are checked against them.
 func (r *reader) readFile(root *yaml.Node) {
 	got := r.fields(root, "the file", "version", "extends", "environments", "action", "rollback_action",
 		"rules", "unmatched", "limits", "tests")
@@ -185,6 +198,7 @@ func (r *reader) readFile(root *yaml.Node) {
 		return
 	}
 	if n := got["extends"]; n != nil {
+		// Once base is joined, the file counts as one that extends nothing.
 		if s := r.readExtends(n); r.base == "" {
 			r.file.extends = s
 		}
@@ -217,6 +231,7 @@ func (r *reader) readFile(root *yaml.Node) {
 	}
 }
 
+// readVersion refuses every version except 1. readFile reports one that is missing.
 func (r *reader) readVersion(n *yaml.Node) {
 	if n == nil {
 		return
@@ -226,6 +241,8 @@ func (r *reader) readVersion(n *yaml.Node) {
 	}
 }
 
+// readAction reads invalidate or delete. It returns byDefault without the key, and after
+// a fault.
 func (r *reader) readAction(n *yaml.Node, what string, byDefault Action) Action {
 	if n != nil {
 		if a, ok := r.choice(n, what, string(Invalidate), string(Delete)); ok {
@@ -235,6 +252,8 @@ func (r *reader) readAction(n *yaml.Node, what string, byDefault Action) Action 
 	return byDefault
 }
 
+// readRules reads the list of rules. A group of keys instead of a list is a common
+// mistake: it gets a message of its own.
 func (r *reader) readRules(n *yaml.Node) {
 	const begin = `begin each rule with a -, as "- match: content/**"`
 	switch {
@@ -265,6 +284,8 @@ func (r *reader) readRules(n *yaml.Node) {
 	}
 }
 
+// readRule reads one rule. name is what it is called if it has no name of its own. A rule
+// with faults is returned too, so that the numbers of the rules stay right.
 func (r *reader) readRule(n *yaml.Node, name string) rule {
 	out := rule{name: name, at: n}
 	before := len(r.faults)
@@ -277,7 +298,7 @@ func (r *reader) readRule(n *yaml.Node, name string) rule {
 			out.name, out.named = strings.Join(strings.Fields(s), " "), true
 		}
 	}
-	misspelt := len(r.faults) > before // then that is what is missing
+	misspelt := len(r.faults) > before // a misspelt key may be the one that seems to be missing
 	switch {
 	case got["match"] != nil:
 		out.match, out.matchAt = r.readMatch(got["match"])
@@ -298,6 +319,7 @@ func (r *reader) readRule(n *yaml.Node, name string) rule {
 	return out
 }
 
+// readMatch reads the globs of match, with their places.
 func (r *reader) readMatch(n *yaml.Node) ([]*glob.Glob, []*yaml.Node) {
 	if n.Kind == yaml.List && len(n.Items) == 0 {
 		r.errorf(n, "match is empty: say which files the rule is for, as match: content/**")
@@ -306,6 +328,8 @@ func (r *reader) readMatch(n *yaml.Node) ([]*glob.Glob, []*yaml.Node) {
 	return r.readGlobs(texts, at)
 }
 
+// readGlobs compiles globs, with their places. A glob with a fault is left out. Too many
+// globs, or too many combinations of braces, are one fault for the whole file.
 func (r *reader) readGlobs(texts []string, at []*yaml.Node) (globs []*glob.Glob, places []*yaml.Node) {
 	for i, s := range texts {
 		if r.globs++; r.globs > maxGlobs {
@@ -321,7 +345,7 @@ func (r *reader) readGlobs(texts []string, at []*yaml.Node) (globs []*glob.Glob,
 		}
 		if r.combinations += g.Combinations(); r.combinations > maxCombos {
 			r.errorf(at[i], "too many alternatives in braces: the globs of a file make %d combinations at most", maxCombos)
-			r.globs = maxGlobs + 1 // enough of them
+			r.globs = maxGlobs + 1 // no more globs are read, and the other bound is not reported
 			return globs, places
 		}
 		if habit := globHabit(s); habit != "" {
@@ -334,6 +358,8 @@ func (r *reader) readGlobs(texts []string, at []*yaml.Node) (globs []*glob.Glob,
 	return globs, places
 }
 
+// readUnmatched reads a word, or objects. The words in braces only show in the messages
+// what a group looks like; in quotes they are an error.
 func (r *reader) readUnmatched(n *yaml.Node) {
 	if n.Kind != yaml.Mapping {
 		s, ok := r.choice(n, "unmatched", "ignore", "warn", "{tags: […]}", "{cpcodes: […]}", "{urls: […]}")
@@ -351,6 +377,7 @@ func (r *reader) readUnmatched(n *yaml.Node) {
 	}
 }
 
+// readLimits reads limits and sorts them by rising over, as exceeded needs them.
 func (r *reader) readLimits(n *yaml.Node) {
 	for i, item := range r.list(n, "limits", "limits: [{over: 2000, instead: hold}]") {
 		if i == maxLimits {
@@ -362,12 +389,14 @@ func (r *reader) readLimits(n *yaml.Node) {
 	slices.SortStableFunc(r.file.limits, func(a, b limit) int { return a.over - b.over })
 }
 
+// readLimit reads one limit. Two with the same over are an error: which one applies would
+// be uncertain.
 func (r *reader) readLimit(n *yaml.Node) {
 	got := r.fields(n, "a limit", "over", "instead")
 	if got == nil {
 		return
 	}
-	l := limit{over: -1} // none, until it is read
+	l := limit{over: -1} // -1: not read yet
 	for _, key := range []string{"over", "instead"} {
 		if got[key] == nil {
 			r.errorf(n, "%s is missing: a limit is {over: 2000, instead: hold}", key)
@@ -388,6 +417,8 @@ func (r *reader) readLimit(n *yaml.Node) {
 	r.file.limits = append(r.file.limits, l)
 }
 
+// readInstead reads hold, or the objects to purge instead of URLs. URLs among them are an
+// error: the limit is there because they are too many.
 func (r *reader) readInstead(n *yaml.Node) (hold bool, instead objects) {
 	if n.Kind != yaml.Mapping {
 		_, hold = r.choice(n, "instead", "{tags: […]}", "{cpcodes: […]}", "hold")
@@ -408,6 +439,7 @@ func (r *reader) readInstead(n *yaml.Node) (hold bool, instead objects) {
 	return false, instead
 }
 
+// readTests reads the tests. It does not run them: see Check.
 func (r *reader) readTests(n *yaml.Node) {
 	for i, item := range r.list(n, "tests", "a list of {file: …, purges: […]}") {
 		if i == maxTests {
@@ -418,6 +450,7 @@ func (r *reader) readTests(n *yaml.Node) {
 	}
 }
 
+// readTest reads one test. A test without a change is about a modified file.
 func (r *reader) readTest(n *yaml.Node) {
 	got := r.fields(n, "a test", "file", "environment", "change", "purges")
 	if got == nil {
@@ -450,6 +483,8 @@ func (r *reader) readTest(n *yaml.Node) {
 	r.file.tests = append(r.file.tests, t)
 }
 
+// readPurges reads the objects that a test expects. It checks only their form: a URL,
+// tag:NAME or cpcode:NUMBER.
 func (r *reader) readPurges(n *yaml.Node) []string {
 	texts, at := r.strs(n, "purges", "purges: []")
 	for i, s := range texts {

@@ -16,10 +16,10 @@ import (
 
 const schemaPage = "../docs/purge-rules.schema.json"
 
-// A group is a place in a rules file that has keys.
+// A group is a place in a rules file that takes keys.
 type group struct {
-	name string // in the schema's definitions; "": the file
-	file string // a file without faults but for what stands at GROUP
+	name string // its name in the schema's definitions; "": the file itself
+	file string // a file without faults, except for what a test puts at GROUP
 }
 
 func groups() []group {
@@ -39,8 +39,8 @@ func groups() []group {
 	}
 }
 
-// knownKeys gives the keys that the parser knows in each group: it names them
-// all when it meets one that is like none of them.
+// knownKeys returns the keys that the parser knows in each group. The parser lists all of
+// them when it meets a key that is like none.
 func knownKeys(t *testing.T) map[string]map[string]bool {
 	t.Helper()
 	known := map[string]map[string]bool{}
@@ -96,11 +96,11 @@ func TestSchemaKeys(t *testing.T) {
 	}
 }
 
-// The parser takes each word that the schema offers, and offers no other.
+// The parser accepts every word that the schema offers, and offers no other word.
 func TestSchemaWords(t *testing.T) {
 	root := readSchema(t)
 	tests := []struct {
-		group, key, write string // what to write for a word
+		group, key, write string // write is what a file has for a word
 		at                []string
 	}{
 		{"", "action", "action: WORD", []string{"properties", "action"}},
@@ -139,7 +139,7 @@ func TestSchemaWords(t *testing.T) {
 	}
 }
 
-// The schema takes every good file in the documentation.
+// The schema accepts every good file in the documentation.
 func TestSchemaTakesGoodFiles(t *testing.T) {
 	root := readSchema(t)
 	good := codeBlocks(readDoc(t, rulesPage), "yaml")
@@ -167,7 +167,7 @@ func TestSchemaTakesGoodFiles(t *testing.T) {
 	}
 }
 
-// What the schema refuses, the parser refuses too.
+// Everything that the schema refuses, the parser refuses too.
 func TestSchemaRefusesNoMoreThanTheParser(t *testing.T) {
 	root := readSchema(t)
 	const env = "version: 1\nenvironments: "
@@ -229,10 +229,10 @@ func decodeYAML(t *testing.T, src string) any {
 	return v
 }
 
-// A schema is the file as it is written.
+// A schema is the JSON Schema as its file has it.
 type schema map[string]any
 
-// at follows keys, and numbers of lists.
+// at follows keys, and numbers in lists.
 func (s schema) at(keys ...string) schema {
 	var v any = map[string]any(s)
 	for _, key := range keys {
@@ -246,8 +246,8 @@ func (s schema) at(keys ...string) schema {
 	return schema(v.(map[string]any))
 }
 
-// check holds a file against the schema. Beside a $ref, draft 7 ignores all
-// else; editors don't, and nor do later drafts.
+// check compares a file with the schema. Beside a $ref, draft 7 ignores all other keys;
+// editors and later drafts do not.
 func (s schema) check(t *testing.T, v any) error {
 	t.Helper()
 	later := maps.Clone(s)

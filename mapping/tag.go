@@ -2,7 +2,7 @@ package mapping
 
 import "github.com/purgebot/purgebot/internal/object"
 
-// tagFault says why Akamai would not take a tag, or "".
+// tagFault returns why Akamai would not take a tag, as a whole clause, or "".
 func tagFault(tag string) string {
 	if fault := object.TagFault(tag); fault != "" {
 		return "the tag " + fault
@@ -10,7 +10,8 @@ func tagFault(tag string) string {
 	return ""
 }
 
-// appendText appends what the template stands for, as it is.
+// appendText appends the template with its values, not encoded except where a piece asks
+// for it.
 func (ps pieces) appendText(dst []byte, v *values, host string) []byte {
 	for _, p := range ps {
 		if p.component() {

@@ -12,32 +12,37 @@ import (
 	"github.com/purgebot/purgebot/internal/glob"
 )
 
-// MaxTargets is how many objects one purge can have. What gives more becomes
-// what the largest of the rules' limits says instead, or is ErrTooLarge.
+// MaxTargets is how many objects one purge can have. If a change gives more, the largest
+// of the rules' limits says what is purged instead; else Plan returns ErrTooLarge.
 const MaxTargets = 1 << 20
 
-// maxRefused is how many objects of hosts that Query.Allows refuses are kept,
-// for people to read and to retry; the rest is only counted.
+// maxRefused is how many objects of hosts that Query.Allows refuses are kept, for people
+// to read and to retry. The others are only counted.
 const maxRefused = 10_000
 
-// ErrBusy is Plan's answer where other plans have the room for now.
+// ErrBusy is Plan's error if other plans have the room for now. The same query may
+// succeed later.
 var ErrBusy = errors.New("other plans under way take up the memory")
 
-// Room is the memory that plans under way share, counted in targets. It has
-// to be MaxTargets at least: the plan that finds no room gives back its own
-// with ErrBusy, so that of many which grow at the same time one gets through.
+// Room is the memory that plans under way share, counted in targets. Several goroutines
+// may use it at once.
+//
+// It must be at least MaxTargets. A plan that finds no room ends with ErrBusy and gives
+// back its own. So one of many that grow at the same time gets through.
 type Room struct{ left atomic.Int64 }
 
-// NewRoom makes room for so many targets.
+// NewRoom returns room for that many targets.
 func NewRoom(targets int) *Room {
 	r := new(Room)
 	r.left.Store(int64(targets))
 	return r
 }
 
-// roomStep is how many targets a plan takes room for at once.
+// roomStep is how many targets a plan takes room for at a time.
 const roomStep = 4096
 
+// take reports whether there was room for n targets. If not, it takes none. For a moment
+// left may be too low; another plan that asks just then may be told that it is busy.
 func (r *Room) take(n int64) bool {
 	if r.left.Add(-n) >= 0 {
 		return true
@@ -46,39 +51,42 @@ func (r *Room) take(n int64) bool {
 	return false
 }
 
-// recipe says how to make a target: its path, and which template of which
-// source with which host. It stands for the target while a plan is made, in a
-// tenth of the memory.
+// recipe says how to make a target: the number of its path, the number of its source,
+// which template of that (URLs, then tags, then CP codes), and which host. It stands for
+// the target while a plan is made, in a tenth of the memory.
 type recipe struct{ path, source, template, host uint32 }
 
-// source is a list of templates and what their placeholders go by.
+// source is a list of templates, and what decides the values of their placeholders.
 type source struct {
 	side    *side
 	objects *objects
-	glob    *glob.Glob // whose wildcards the numbers mean; nil: no template has one
-	rule    string
+	glob    *glob.Glob // whose wildcards the numbers mean; nil: no template uses one
+	rule    string     // as Target.Rule has it
 }
 
-// origins are what recipes refer to.
+// origins are the paths and sources that recipes number. A plan shares them with its
+// makers.
 type origins struct {
 	paths   []string
 	sources []source
 }
 
-// maker makes targets of recipes. Those of one path and source in a row cost
-// it the least. It is not safe for concurrent use, and what it made last is
-// overwritten by the next: who compares two objects has two makers.
+// maker makes targets from recipes. It is cheapest for recipes in a row that have the
+// same path and source. It is not safe for concurrent use. Each object overwrites the one
+// before, so code that compares two objects needs two makers.
 type maker struct {
 	*origins
 	path, source uint32
-	ready        bool // values are those of path and source
+	ready        bool // values belong to path and source
 	values       values
-	object       []byte // of the last target
+	object       []byte // of the last target; overwritten by the next
 }
 
-// prepare finds what the placeholders stand for. The work is nil where that of
-// making the target for the first time has paid for it.
+// prepare finds what the placeholders of a recipe stand for. work is nil, which is no
+// bound, if the work was paid for when the target was made the first time: see
+// planner.add.
 func (m *maker) prepare(r recipe, work *glob.Work) {
+	// The recipes of one path and source are put in a row, so this is the usual case.
 	if m.ready && m.path == r.path && m.source == r.source {
 		return
 	}
@@ -91,8 +99,8 @@ func (m *maker) prepare(r recipe, work *glob.Work) {
 	}
 }
 
-// make gives a target without its action and object, which is m.object until
-// the next one is made.
+// make returns a target without its action and object. The object is m.object, until the
+// next one is made.
 func (m *maker) make(r recipe) Target {
 	m.prepare(r, nil)
 	s := &m.sources[r.source]
@@ -112,9 +120,9 @@ func (m *maker) make(r recipe) Target {
 	return t
 }
 
-// whole makes a target with its object. Git allows any bytes in a name, and
-// PostgreSQL neither what is no UTF-8 nor NUL: in what can't be sent anyway, and is
-// kept for people to read, they become U+FFFD.
+// whole makes a target with its object. Git allows any bytes in a name, but PostgreSQL
+// takes neither invalid UTF-8 nor NUL. They become U+FFFD in an object that can't be sent
+// anyway and is only kept for people to read.
 func (m *maker) whole(r recipe) Target {
 	t := m.make(r)
 	if t.Object = string(m.object); t.Reason != "" {
@@ -123,8 +131,8 @@ func (m *maker) whole(r recipe) Target {
 	return t
 }
 
-// appendKey appends what orders the target that was made last: by kind, then
-// by object, CP codes as numbers.
+// appendKey appends the key that orders the target made last: by kind, then by object. CP
+// codes are ordered as numbers: fewer digits come first.
 func (m *maker) appendKey(dst []byte, kind Kind) []byte {
 	dst = append(dst, kindOrder(kind))
 	if kind == CPCode {
@@ -133,6 +141,7 @@ func (m *maker) appendKey(dst []byte, kind Kind) []byte {
 	return append(dst, m.object...)
 }
 
+// kindOrder is the order of the kinds in a plan.
 func kindOrder(k Kind) byte {
 	switch k {
 	case URL:
@@ -145,18 +154,19 @@ func kindOrder(k Kind) byte {
 	return 3
 }
 
-// targetSet holds distinct targets.
+// targetSet is a set of distinct targets.
 type targetSet struct {
 	list []recipe
-	// slots finds them by half a hash of kind and object, which is in the upper
-	// half of a slot; in the lower is the place in list, counted from 1. At
-	// least half of them are empty. Two objects may share a hash: find compares
-	// them. The seed is random, so nobody can write paths that all share one.
+	// slots is a hash table with open addressing, which finds targets by half a hash of
+	// kind and object. The upper half of a slot is that half; the lower is the place in
+	// list, counted from 1. 0 is an empty slot. At least half of the slots are empty, so
+	// a search ends. Two objects may share a hash: find compares them. The seed is
+	// random, so nobody can write paths that all share one.
 	slots []uint64
-	urls  int // that can be sent
+	urls  int // URLs that can be sent
 }
 
-// hashOf is what slots are found by.
+// hashOf returns the half of a hash by which slots are found.
 func hashOf(seed maphash.Seed, kind Kind, object []byte) uint64 {
 	var h maphash.Hash
 	h.SetSeed(seed)
@@ -165,7 +175,8 @@ func hashOf(seed maphash.Seed, kind Kind, object []byte) uint64 {
 	return h.Sum64() >> 32
 }
 
-// find gives an object's place in the list.
+// find returns an object's place in the list. It makes the objects that it compares with
+// other, which must not be the maker that holds object.
 func (s *targetSet) find(hash uint64, kind Kind, object []byte, other *maker) (place int, found bool) {
 	for i := hash; len(s.slots) > 0; i++ {
 		slot := s.slots[i%uint64(len(s.slots))]
@@ -180,7 +191,8 @@ func (s *targetSet) find(hash uint64, kind Kind, object []byte, other *maker) (p
 	return 0, false
 }
 
-// add adds a target that is not in the set.
+// add adds a target that is not in the set, as find has shown. It doubles the slots when
+// more than half would be full.
 func (s *targetSet) add(hash uint64, r recipe, t Target) {
 	if len(s.slots) < 2*len(s.list)+2 {
 		old := s.slots
@@ -198,6 +210,7 @@ func (s *targetSet) add(hash uint64, r recipe, t Target) {
 	}
 }
 
+// set stores a slot at the first empty place after its hash.
 func (s *targetSet) set(slot uint64) {
 	i := slot >> 32
 	for s.slots[i%uint64(len(s.slots))] != 0 {
@@ -206,12 +219,13 @@ func (s *targetSet) set(slot uint64) {
 	s.slots[i%uint64(len(s.slots))] = slot
 }
 
-// runLength is how many targets are sorted at once, with their objects in
-// memory: some 6 MiB. A million targets are 16 such runs, and Targets merges those
-// while it hands them out, so that all objects are never there together.
+// runLength is how many targets are sorted at once, with their objects in memory: about 6
+// MiB. A million targets are 16 such runs. Targets merges them while it hands them out,
+// so that never all objects are in memory together.
 const runLength = 1 << 16
 
-// sortRuns sorts each run of a list.
+// sortRuns sorts each run of a list in place. The keys of a run lie in one block of
+// bytes, which the next run uses again.
 func sortRuns(list []recipe, m *maker) {
 	type keyed struct {
 		from, to int
@@ -233,12 +247,14 @@ func sortRuns(list []recipe, m *maker) {
 	}
 }
 
-// Len counts the plan's targets.
+// Len returns how many targets the plan has.
 func (p *Plan) Len() int { return len(p.list) }
 
-// Targets makes the plan's targets one by one, as often as it is ranged over:
-// distinct; by kind (URLs, tags, CP codes), then by object; failed ones carry
-// a Reason.
+// Targets makes the plan's targets one by one, as often as it is ranged over. They are
+// distinct, and ordered by kind (URLs, tags, CP codes) and then by object. A target that
+// can't be sent has a Reason.
+//
+// It merges the sorted runs: it always yields the first of their heads.
 func (p *Plan) Targets() iter.Seq[Target] {
 	type head struct {
 		next Target
@@ -257,6 +273,7 @@ func (p *Plan) Targets() iter.Seq[Target] {
 			advance(heads[len(heads)-1])
 		}
 		for len(heads) > 0 {
+			// There are at most 16 heads, so a search through all of them is cheap.
 			h := slices.MinFunc(heads, func(a, b *head) int { return bytes.Compare(a.key, b.key) })
 			if h.next.Action = p.others; h.next.Kind == URL {
 				h.next.Action = p.Action
@@ -273,7 +290,9 @@ func (p *Plan) Targets() iter.Seq[Target] {
 	}
 }
 
-// Release gives back the room that the plan took. Its targets are gone then.
+// Release gives back the room that the plan took. The plan has no targets afterwards. To
+// call it again does nothing, but not so on a copy of the plan, which would give the room
+// back twice.
 func (p *Plan) Release() {
 	if p.room != nil {
 		p.room.left.Add(p.took)
@@ -281,8 +300,8 @@ func (p *Plan) Release() {
 	p.list, p.took = nil, 0
 }
 
-// fixedHost gives the host that the template's URLs have, where no path
-// decides it.
+// fixedHost returns the host of all URLs that the template has for this {host}. It
+// returns false if the host is put together from several pieces or depends on a path.
 func (t *urlTemplate) fixedHost(host string) (string, bool) {
 	if len(t.host) == 1 && t.host[0].name == phHost {
 		return host, true
@@ -290,8 +309,8 @@ func (t *urlTemplate) fixedHost(host string) (string, bool) {
 	return t.literalHost()
 }
 
-// replaced reports whether so many URLs are sure to be replaced by what the
-// largest limit says, however many more there will be. A hold replaces nothing.
+// replaced reports whether this many URLs are sure to be replaced by what the largest
+// limit says, however many more follow. A limit that holds replaces nothing.
 func (f *File) replaced(urls int) bool {
 	i, l := f.exceeded(urls)
 	return i >= 0 && i == len(f.limits)-1 && !l.hold

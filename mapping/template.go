@@ -10,22 +10,23 @@ import (
 	"github.com/purgebot/purgebot/internal/printable"
 )
 
-// placeholder is a name that a template may hold in braces.
+// placeholder is a name that a template may have in braces.
 type placeholder string
 
 const (
-	phPath   placeholder = "path"
-	phDir    placeholder = "dir"
-	phFile   placeholder = "file"
-	phName   placeholder = "name"
-	phExt    placeholder = "ext"
-	phHost   placeholder = "host"
-	phEnv    placeholder = "env"
+	phPath   placeholder = "path" // the changed path, as docs/a/b.tar.md
+	phDir    placeholder = "dir"  // its folder: docs/a; "" at the root
+	phFile   placeholder = "file" // its last element: b.tar.md
+	phName   placeholder = "name" // that without its extension: b.tar
+	phExt    placeholder = "ext"  // the extension without its dot: md
+	phHost   placeholder = "host" // each of the environment's hosts in turn
+	phEnv    placeholder = "env"  // the environment's name
 	phOwner  placeholder = "owner"
 	phRepo   placeholder = "repo"
-	phBranch placeholder = "branch"
+	phBranch placeholder = "branch" // the environment's branch
 )
 
+// placeholders are all of them, in the order in which messages list them.
 func placeholders() []string {
 	return []string{
 		string(phPath), string(phDir), string(phFile), string(phName), string(phExt),
@@ -33,19 +34,20 @@ func placeholders() []string {
 	}
 }
 
-// piece is a part of a template: literal text, a numbered wildcard or a
-// placeholder.
+// piece is a part of a template: literal text, a numbered wildcard or a placeholder. At
+// most one of literal, number and name is set.
 type piece struct {
 	literal string
-	number  int // from 1
-	name    placeholder
-	filters []filter
+	number  int         // of a wildcard, from 1; 0: it is none
+	name    placeholder // "": it is none
+	filters []filter    // applied in this order; never for literal text
 }
 
-// isLiteral reports whether the piece is the same for every path and host.
+// isLiteral reports whether the piece is fixed text: the same for every path and host.
 func (p piece) isLiteral() bool { return p.number == 0 && p.name == "" }
 
-// String is the piece as a template has it, but for doubled braces.
+// String writes the piece as a template has it, except that braces in literal text are
+// not doubled.
 func (p piece) String() string {
 	name := string(p.name)
 	switch {
@@ -60,7 +62,8 @@ func (p piece) String() string {
 	return "{" + name + "}"
 }
 
-// component reports whether the piece asks to be encoded as a component.
+// component reports whether the value is to be encoded as a component: its last filter is
+// encode.
 func (p piece) component() bool {
 	return len(p.filters) > 0 && p.filters[len(p.filters)-1] == encodeFilter
 }
@@ -68,6 +71,7 @@ func (p piece) component() bool {
 // pieces is a template taken apart.
 type pieces []piece
 
+// usesHost reports whether {host} is one of the pieces.
 func (ps pieces) usesHost() bool {
 	for _, p := range ps {
 		if p.name == phHost {
@@ -77,7 +81,7 @@ func (ps pieces) usesHost() bool {
 	return false
 }
 
-// literals joins the literal text.
+// literals returns the literal text of all pieces, joined.
 func (ps pieces) literals() string {
 	var b strings.Builder
 	for _, p := range ps {
@@ -86,7 +90,8 @@ func (ps pieces) literals() string {
 	return b.String()
 }
 
-// numbers gives the numbered wildcards that the template uses, as it has them.
+// numbers returns the numbered wildcards of the template in their order there; one may
+// repeat.
 func (ps pieces) numbers() []int {
 	var ns []int
 	for _, p := range ps {
@@ -97,7 +102,8 @@ func (ps pieces) numbers() []int {
 	return ns
 }
 
-// splitTemplate takes a template apart. The faults are messages.
+// splitTemplate takes a template apart. The faults are messages for people. It reads on
+// after a fault, to find all of them.
 func splitTemplate(s string) (ps pieces, faults []string) {
 	var literal strings.Builder
 	flush := func() {
@@ -140,9 +146,11 @@ func splitTemplate(s string) (ps pieces, faults []string) {
 	return ps, faults
 }
 
-// maxNumber bounds what is read as a wildcard's number; no glob has as many.
+// maxNumber bounds what is read as the number of a wildcard. No glob has that many.
 const maxNumber = 1_000_000
 
+// newPlaceholder reads what stands between braces. The fault is a message for people; "":
+// none.
 func newPlaceholder(written string) (piece, string) {
 	parts := strings.Split(written, "|")
 	p, fault := newName(parts[0])
@@ -158,6 +166,8 @@ func newPlaceholder(written string) (piece, string) {
 	return p, ""
 }
 
+// newName reads what stands before a placeholder's filters. For an unknown name it
+// says what may be meant.
 func newName(name string) (piece, string) {
 	if n, err := strconv.Atoi(name); err == nil && n > 0 && n <= maxNumber && strconv.Itoa(n) == name {
 		return piece{number: n}, ""
@@ -181,14 +191,16 @@ func newName(name string) (piece, string) {
 		quoted, strings.Join(placeholders(), "}, {"))
 }
 
-// values are what the placeholders stand for.
+// values are what placeholders stand for. The host is not among them: it is given for
+// each target.
 type values struct {
-	path, dir, file, name, ext string
-	env, owner, repo, branch   string
-	captures                   []string
+	path, dir, file, name, ext string   // from the changed path; see setPath
+	env, owner, repo, branch   string   // the same for a whole plan
+	captures                   []string // of the numbered wildcards; the first is {1}
 }
 
-// setPath sets the values that come from the changed path.
+// setPath sets the values that come from the changed path, and drops the captures of
+// another one.
 func (v *values) setPath(path string) {
 	v.path, v.dir, v.file, v.captures = path, "", path, nil
 	if i := strings.LastIndexByte(path, '/'); i >= 0 {
@@ -201,7 +213,7 @@ func (v *values) setPath(path string) {
 	}
 }
 
-// of gives what a piece stands for.
+// of returns what a piece stands for, rewritten by its filters but not encoded.
 func (v *values) of(p piece, host string) string {
 	value := v.unfiltered(p, host)
 	for _, f := range p.filters {
@@ -210,6 +222,8 @@ func (v *values) of(p piece, host string) string {
 	return value
 }
 
+// unfiltered returns what a piece stands for, before its filters. A wildcard that is
+// missing is "": checkNumbers refuses rules where that could happen.
 func (v *values) unfiltered(p piece, host string) string {
 	if p.number > 0 {
 		if p.number > len(v.captures) {

@@ -13,7 +13,7 @@ import (
 	"github.com/purgebot/purgebot/internal/object"
 )
 
-// mustParse reads a file that must have no errors.
+// mustParse parses rules that must have no errors.
 func mustParse(t testing.TB, rules string) *File {
 	t.Helper()
 	file, faults := Parse([]byte(rules))
@@ -23,7 +23,7 @@ func mustParse(t testing.TB, rules string) *File {
 	return file
 }
 
-// objects plans one change and gives the targets as tests: have them; those
+// planned plans one query and returns the targets as rules files' tests write them, those
 // that can't be sent with their reasons.
 func planned(t testing.TB, file *File, q Query, changes ...Change) []string {
 	t.Helper()
@@ -47,7 +47,7 @@ func objectsOf(targets []Target) []string {
 	return got
 }
 
-// oneRule is a file with one rule; the template is a URL or tag:TEMPLATE.
+// oneRule returns a file with one rule. The template is that of a URL, or tag:TEMPLATE.
 func oneRule(match, template string) string {
 	kind := "urls"
 	if tag, ok := strings.CutPrefix(template, "tag:"); ok {
@@ -76,7 +76,7 @@ func TestTemplates(t *testing.T) {
 		{"**", "https://{host}/{name}|{ext}", "x.y/file.", www + "/file.|"},
 		{"**", "https://{host}/{name}|{ext}", ".a.b", www + "/.a|b"},
 		{"**", "https://{host}/{{{path}}}", "a", www + "/{a}"},
-		{"**", "https://{host}/{env}/{owner}/{repo}/{branch}", "a", www + "/production/acme/site/trunk"}, // as the file spells it, whatever GitHub says
+		{"**", "https://{host}/{env}/{owner}/{repo}/{branch}", "a", www + "/production/acme/site/trunk"}, // {env} as the file spells it, whatever GitHub says
 		{"**", "https://{host}/{host}?h={host}", "a", www + "/www.acme.com?h=www.acme.com"},
 		{"**", "HTTPS://WWW.Müller.de:8443/ü%20?ü=ä", "a", "https://www.xn--mller-kva.de:8443/%C3%BC%20?%C3%BC=%C3%A4"},
 		{"**", "http://{host}", "a", "http://www.acme.com"},
@@ -136,8 +136,8 @@ func TestURLTooLongForARequest(t *testing.T) {
 	}
 }
 
-// FuzzPlan throws rules and paths at Parse and Plan. Whatever is sent is an
-// absolute URL on a host that the template named, a legal tag or a number.
+// FuzzPlan gives arbitrary rules and paths to Parse and Plan. A target that can be sent
+// is an absolute URL on a host that the template names, a legal tag or a number.
 func FuzzPlan(f *testing.F) {
 	f.Add("**", "https://{host}/{path}?q={1}", "tag-{name}", "a/b.c")
 	f.Add("sites/*/**", "https://{1}.acme.com/{2}/", "{1}", "sites/evil.com#/x")
@@ -169,7 +169,7 @@ func FuzzPlan(f *testing.F) {
 	})
 }
 
-// noHang ends the program if what follows takes far too long.
+// noHang ends the program if the code up to done takes far too long.
 func noHang(input string) (done func()) {
 	timer := time.AfterFunc(10*time.Second, func() { panic("hangs: " + input) })
 	return func() { timer.Stop() }
@@ -198,8 +198,8 @@ func checkTarget(t *testing.T, target Target, template string) {
 	}
 }
 
-// checkHost knows the host only by what the template's text has at its ends,
-// up to a placeholder: that much must be in the URL too.
+// checkHost knows of the host only the literal text at both ends of the template's host,
+// up to a placeholder. At least that text must be in the URL too.
 func checkHost(t *testing.T, u *url.URL, template string) {
 	t.Helper()
 	_, authority, _ := strings.Cut(template, "//")

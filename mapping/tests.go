@@ -11,13 +11,14 @@ import (
 	"github.com/purgebot/purgebot/internal/glob"
 )
 
-// Check runs the file's tests and gives a fault for each that fails, at the
-// test's place. Each test is a purge of its one change. Owner, repo and
-// defaultBranch are what {owner}, {repo} and {branch} stand for.
+// Check runs the file's tests. It returns a fault for each that fails, at the place of
+// the test. Each test is a purge of its one change. owner, repo and defaultBranch are the
+// values of {owner}, {repo} and {branch}. All tests share one budget; when it is used up,
+// a fault says so and the rest does not run.
 func (f *File) Check(ctx context.Context, owner, repo, defaultBranch string) Faults {
 	c := &collector{}
 	if f.extends != "" {
-		return nil // what they purge is told by both files together
+		return nil // only both files together tell what the tests purge
 	}
 	left := bounds{objects: checkObjects, work: glob.NewWork(ctx, checkSteps)}
 	for _, t := range f.tests {
@@ -29,7 +30,7 @@ func (f *File) Check(ctx context.Context, owner, repo, defaultBranch string) Fau
 			Environment: env, Owner: owner, Repo: repo, DefaultBranch: defaultBranch,
 			Changes: slices.Values([]Change{t.change}),
 		}, &left, nil)
-		if err != nil { // the environment is there, Parse saw to it
+		if err != nil { // not ErrUnknownEnvironment: Parse has seen to it
 			words := fmt.Sprintf("the tests give too many objects to go on here (at most %d)", checkObjects)
 			if errors.Is(err, ErrTooSlow) {
 				words = err.Error()
@@ -45,7 +46,8 @@ func (f *File) Check(ctx context.Context, owner, repo, defaultBranch string) Fau
 	return c.faults
 }
 
-// compare says how the targets differ from what the test expects, or "".
+// compare says how the targets differ from what the test expects, or "". A target that
+// can't be sent always counts as a difference.
 func (t *test) compare(targets iter.Seq[Target]) string {
 	got := map[string]bool{}
 	var words []string
@@ -78,7 +80,7 @@ func (t *test) compare(targets iter.Seq[Target]) string {
 	return strings.Join(words, "; ")
 }
 
-// few joins a few words and counts the rest.
+// few lists at most five words and the number of the others.
 func few(words []string) string {
 	const most = 5
 	if len(words) > most {
@@ -87,8 +89,8 @@ func few(words []string) string {
 	return listed(words)
 }
 
-// String writes a target as tests and comments do: a URL as it is, else
-// tag:NAME or cpcode:NUMBER.
+// String writes a target as tests and comments do: a URL as it is, others as tag:NAME or
+// cpcode:NUMBER.
 func (t Target) String() string {
 	if t.Kind == URL {
 		return t.Object

@@ -46,8 +46,8 @@ R:24:5: a b.txt, added in production: "tag:acme-site-live-a b" can't be sent (th
 	}
 }
 
-// TestExample: the example that people copy has no fault, not even a
-// warning, and its tests pass.
+// TestExample: the example that people copy has no fault, not even a warning, and its
+// tests pass.
 func TestExample(t *testing.T) {
 	src, err := os.ReadFile("../purge-rules.example.yaml")
 	if err != nil {
@@ -65,8 +65,8 @@ func TestExample(t *testing.T) {
 	}
 }
 
-// FuzzParse: no file makes Parse panic or hang, every fault has a place in
-// the file and words, and a file without errors can be planned with.
+// FuzzParse: no file makes Parse panic or hang. Every fault has words and a place in the
+// file. A file without errors can be planned with.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(acme))
 	f.Add([]byte("a: &a [*a, {? b : c}]\n--- |\n x\n"))

@@ -10,26 +10,27 @@ import (
 	"github.com/purgebot/purgebot/internal/object"
 )
 
-// maxURLBytes is what fits a Fast Purge body of 50,000 bytes alone, beside
-// {"objects":[""]}.
+// maxURLBytes is the longest URL that fits a Fast Purge body of 50,000 bytes alone:
+// {"objects":[""]} takes the other 16.
 const maxURLBytes = 50_000 - 16
 
-// urlTemplate is a URL template taken apart: the literal text decides where
-// the host ends and where the query begins, never a value.
+// urlTemplate is the template of a URL, taken apart. Only literal text decides where the
+// host ends and where the query begins; a value never does.
 type urlTemplate struct {
 	scheme string // "https://" or "http://"
-	host   pieces // one literal in punycode, where the template has no placeholder in it
+	host   pieces // without placeholders: one literal, in lower case and punycode
 	port   string // with its colon, or ""
 	rest   []restPiece
 }
 
-// restPiece is a piece of path or query; literals are encoded already.
+// restPiece is a piece of the path or the query. Literal text in it is encoded already.
 type restPiece struct {
 	piece
-	query bool
+	query bool // it stands after the "?"
 }
 
-// newURLTemplate reads the pieces of a URL template. A fault is a message.
+// newURLTemplate reads the pieces of a URL's template. The fault is a message for people;
+// "": none.
 func newURLTemplate(ps pieces) (*urlTemplate, string) {
 	if len(ps) == 0 || !ps[0].isLiteral() {
 		return nil, "a URL must begin with https:// or http://"
@@ -58,7 +59,7 @@ func newURLTemplate(ps pieces) (*urlTemplate, string) {
 	return t, ""
 }
 
-// splitHost cuts the pieces at the first "/", "?" or "#" of their literals.
+// splitHost cuts the pieces before the first "/", "?" or "#" in their literal text.
 func splitHost(ps pieces) (host, rest pieces) {
 	for i, p := range ps {
 		if !p.isLiteral() {
@@ -79,9 +80,10 @@ func splitHost(ps pieces) (host, rest pieces) {
 	return host, nil
 }
 
-// setHost keeps the host of a template, and gives what is wrong with it. A host
-// may have placeholders, but what is literal in it must be fit for a host by
-// itself; where all of it is, it is turned into ASCII here, once.
+// setHost keeps the host and port of a template. It returns what is wrong with them, or
+// "". A host may have placeholders, but its literal text must be fit for a host by
+// itself. A host without placeholders is turned into ASCII here, once; any other when a
+// target is made.
 func (t *urlTemplate) setHost(host pieces) string {
 	for i, p := range host {
 		if !p.isLiteral() {
@@ -117,6 +119,7 @@ func (t *urlTemplate) setHost(host pieces) string {
 	return ""
 }
 
+// firstOf returns the first rune of s that f accepts.
 func firstOf(s string, f func(rune) bool) (rune, bool) {
 	for _, r := range s {
 		if f(r) {
@@ -126,8 +129,8 @@ func firstOf(s string, f func(rune) bool) (rune, bool) {
 	return 0, false
 }
 
-// setRest keeps what follows the host, and gives what is wrong with it. Behind
-// the first "?" values are encoded as those of a query.
+// setRest keeps what follows the host. It returns what is wrong with it, or "". From the
+// first "?" on, values are encoded as in a query.
 func (t *urlTemplate) setRest(rest pieces) string {
 	query := false
 	for _, p := range rest {
@@ -144,7 +147,7 @@ func (t *urlTemplate) setRest(rest pieces) string {
 	return ""
 }
 
-// literalFault says what keeps literal text out of a URL.
+// literalFault returns why literal text can't stand in a URL, or "".
 func literalFault(s string) string {
 	for i, r := range s {
 		switch {
@@ -166,7 +169,7 @@ func literalFault(s string) string {
 	return ""
 }
 
-// literalHost gives the host if no placeholder is part of it.
+// literalHost returns the host of a template if no placeholder is part of it.
 func (t *urlTemplate) literalHost() (string, bool) {
 	if len(t.host) == 1 && t.host[0].isLiteral() {
 		return t.host[0].literal, true
@@ -174,8 +177,8 @@ func (t *urlTemplate) literalHost() (string, bool) {
 	return "", false
 }
 
-// appendURL appends the URL for the values. The reason is not empty if it
-// can't be requested; what was appended is then for people alone.
+// appendURL appends the URL for these values. If the reason is not empty, the URL can't
+// be requested, and what was appended is only for people to read.
 func (t *urlTemplate) appendURL(dst []byte, v *values, host string) (url []byte, reason string) {
 	dst = append(dst, t.scheme...)
 	dst, reason = t.appendHost(dst, v, host)
@@ -192,10 +195,14 @@ func (t *urlTemplate) appendURL(dst []byte, v *values, host string) (url []byte,
 	return dst, reason
 }
 
+// appendHost appends the host, and returns why it is none, or "". A value in a host is
+// checked twice: safeInHost keeps it within its label, and ASCIIHost looks at the whole
+// name. An unfit name is encoded, so that people can read it.
 func (t *urlTemplate) appendHost(dst []byte, v *values, host string) ([]byte, string) {
 	if name, ok := t.literalHost(); ok {
 		return append(dst, name...), ""
 	}
+	// The hosts of an environment were turned into ASCII when the file was read.
 	if len(t.host) == 1 && t.host[0].name == phHost {
 		return append(dst, host...), ""
 	}
@@ -221,10 +228,10 @@ func (t *urlTemplate) appendHost(dst []byte, v *values, host string) ([]byte, st
 	return object.AppendValue(dst, name.String(), false), reason
 }
 
-// appendRest appends path and query. Where nothing but empty values stands
-// between two slashes, one of them goes.
+// appendRest appends path and query. If only empty values stand between two slashes, one
+// of the slashes goes too: a file at the root has no {dir}.
 func (t *urlTemplate) appendRest(dst []byte, v *values, host string) []byte {
-	start, empty := len(dst), false
+	start, empty := len(dst), false // empty: only empty values since the last text
 	for _, p := range t.rest {
 		text := p.literal
 		if !p.isLiteral() {
@@ -240,6 +247,8 @@ func (t *urlTemplate) appendRest(dst []byte, v *values, host string) []byte {
 			}
 			continue
 		}
+		// dst ends with the slash before the empty values, and text begins with the one
+		// after.
 		if empty && len(dst) > start && dst[len(dst)-1] == '/' && text[0] == '/' {
 			text = text[1:]
 		}
@@ -249,8 +258,8 @@ func (t *urlTemplate) appendRest(dst []byte, v *values, host string) []byte {
 	return dst
 }
 
-// encodeLiteral encodes what a template has outside ASCII; the rest of its
-// text means what it says.
+// encodeLiteral encodes what literal text has outside ASCII. The rest means what it says;
+// literalFault has refused what it must not have.
 func encodeLiteral(s string) string {
 	var dst []byte
 	for i := 0; i < len(s); {

@@ -7,11 +7,11 @@ import (
 	"github.com/purgebot/purgebot/internal/printable"
 )
 
-// quote puts text of the file or of a path into a message: in double quotes,
-// on one line, cut where it is long.
+// quote prepares text of the file, or a path, for a message: in double quotes, on one
+// line, and cut where it is long. It does not escape quotes inside.
 func quote(s string) string { return `"` + printable.Short(s) + `"` }
 
-// ordinal gives "first", "second" … "13th".
+// ordinal returns "first", "second" … "13th" for n from 1.
 func ordinal(n int) string {
 	words := []string{
 		"first", "second", "third", "fourth", "fifth", "sixth",
@@ -20,6 +20,7 @@ func ordinal(n int) string {
 	if n <= len(words) {
 		return words[n-1]
 	}
+	// 11th, 12th and 13th, 111th and so on, but 21st.
 	suffix := "th"
 	if tens := n / 10 % 10; tens != 1 {
 		switch n % 10 {
@@ -46,5 +47,5 @@ func listed(words []string) string {
 	}
 }
 
-// fold makes names comparable without regard to case.
+// fold makes names comparable where case does not count.
 func fold(s string) string { return strings.ToLower(s) }

@@ -7,37 +7,43 @@ import (
 	"time"
 )
 
-// Verdict is what an answer means for the objects that were sent.
+// Verdict says what an answer means for the objects that were sent.
 type Verdict string
 
-// The verdicts. The four from BadCredentials on are nobody's objects' fault:
-// an operator mends them, and until then nothing else will be accepted.
+// The verdicts. The four from BadCredentials on are not about the objects. An operator
+// must fix something, and until then Akamai accepts nothing from this client.
 const (
-	// Accepted: Akamai has the purge (201). It is queued, not yet done.
+	// Accepted: Akamai has the purge (201). It is queued, but not done yet.
 	Accepted Verdict = "accepted"
-	// Limited: the account's budget is used up (429), or Akamai pushes back
-	// (507). Send again, later or less.
+	// Limited: the account has used up its budget (429), or Akamai asks for less (507).
+	// Send the objects again later, or fewer of them.
+	// https://techdocs.akamai.com/purge-cache/reference/429
 	Limited Verdict = "limited"
-	// Refused: something about the objects (400, 403). All were refused, even
-	// if one is at fault; Offender names it where Akamai did.
+	// Refused: Akamai refuses an object (400, 403). It then refuses the whole request.
+	// Offender names the object if Akamai did.
+	// https://techdocs.akamai.com/purge-cache/reference/api-errors
 	Refused Verdict = "refused"
-	// TooLarge: the body has more than MaxBody bytes (413). Send less.
+	// TooLarge: the body is longer than MaxBody (413). Send fewer objects.
+	// https://techdocs.akamai.com/purge-cache/reference/413
 	TooLarge Verdict = "too large"
-	// Unavailable: 5xx, 408, or no answer at all. Send again, later.
+	// Unavailable: 5xx, 408, or no answer at all. Send the same again later.
 	Unavailable Verdict = "unavailable"
 
-	// BadCredentials: Akamai does not know the tokens or the signature (401).
+	// BadCredentials: Akamai does not accept the tokens or the signature (401).
+	// https://techdocs.akamai.com/purge-cache/reference/401
 	BadCredentials Verdict = "bad credentials"
-	// ClockSkew: this machine's clock is more than 30 s off.
+	// ClockSkew: this machine's clock is more than 30 s off. Akamai answers 400 to that,
+	// not 401.
 	ClockSkew Verdict = "clock skew"
-	// NoGrant: the API client may not purge, or its host is not for it.
+	// NoGrant: the API client may not purge, or the host is not for purging.
+	// https://techdocs.akamai.com/purge-cache/reference/403
 	NoGrant Verdict = "no grant"
-	// NotServed: what answers at this address is not the purge API: a
-	// redirect, 404, 405, a page where a 201 belongs.
+	// NotServed: something other than the purge API answers at this address: a redirect,
+	// a 404 or 405, or a page in the place of a 201.
 	NotServed Verdict = "not served"
 )
 
-// Paused says whether sending should stop until an operator mended something.
+// Paused says whether sending should stop until an operator has fixed something.
 func (v Verdict) Paused() bool {
 	switch v {
 	case BadCredentials, ClockSkew, NoGrant, NotServed:
@@ -47,48 +53,50 @@ func (v Verdict) Paused() bool {
 	return false
 }
 
-// Answer is what became of one attempt.
+// Answer says what became of one attempt. Which fields are set depends on the Verdict; a
+// field that Akamai left out is zero.
 type Answer struct {
 	Verdict Verdict
-	Status  int // HTTP; 0 if there was no answer
+	Status  int // HTTP; 0: there was no answer
 
-	PurgeID   string        // where accepted; Akamai may leave it out
-	SupportID string        // quote it to Akamai's support
-	Estimated time.Duration // until the purge is done; DefaultEstimate if Akamai does not say
+	PurgeID   string        // with Accepted; Akamai may leave it out
+	SupportID string        // Akamai's support asks for it
+	Estimated time.Duration // until the purge is done; DefaultEstimate if Akamai gives none
 
-	// Title and Detail are Akamai's own words, on one line, without control
-	// characters, at most maxWords bytes each. Where the reply has no words,
-	// they say what came instead.
+	// Title and Detail are Akamai's own words, on one line, without control characters,
+	// at most maxWords bytes each. If the reply has no words, they say what came instead.
+	// They may quote anything that was sent, so they are not trusted text.
 	Title, Detail string
 
-	// Offender is the one object of the request that the answer names as the
-	// reason of a refusal; empty if it names none, or none that was sent.
+	// Offender is the one object of the request that the answer names as the reason of a
+	// refusal. It is empty if the answer names none, or none that was sent.
 	Offender string
 
 	Limits     Limits
-	RetryAfter time.Duration // Akamai is not known to send it; 0 if absent, at most MaxWait
-	ServerTime time.Time     // the Date header; zero if absent
+	RetryAfter time.Duration // 0: absent; at most MaxWait. Akamai does not document that it sends one
+	ServerTime time.Time     // the Date header; zero: absent
 
-	Lost bool  // no answer, but Akamai may have the request and may have accepted it
-	Err  error // why there was no answer
+	Lost bool  // there was no answer, but Akamai may have accepted the request
+	Err  error // why there was no answer; nil if there was one
 
-	way       wayIn  // how the client had signed in, for what hinders it
-	ccu       bool   // the reply has the form of the purge service, not of a gateway or a page
-	progress  string // v2: where to ask whether it is done
-	pingAfter time.Duration
+	way       wayIn         // how the client signed in, to explain a refusal of it
+	ccu       bool          // the purge service wrote the reply, not a gateway or a proxy
+	progress  string        // v2: where to ask whether it is done
+	pingAfter time.Duration // v2: how long to wait before asking there
 }
 
-// shortOfRequests says whether a Limited answer is about the bucket of the
-// requests, rather than that of their objects.
+// shortOfRequests says whether a Limited answer is about the bucket of requests rather
+// than the bucket of objects.
 func (a Answer) shortOfRequests() bool {
 	left := a.Limits.Requests.Remaining
 	return left != nil && *left < 1
 }
 
-// DefaultEstimate is assumed where Akamai gives no estimate.
+// DefaultEstimate is assumed if Akamai gives no estimate. It is also the estimate in
+// Akamai's own examples.
 const DefaultEstimate = 5 * time.Second
 
-// Words are title and detail in one line for people.
+// Words are the title and the detail on one line, for people.
 func (a Answer) Words() string {
 	switch {
 	case a.Detail == "", a.Detail == a.Title:
@@ -99,14 +107,14 @@ func (a Answer) Words() string {
 	return a.Title + ": " + a.Detail
 }
 
-// wayIn is how a client signs in, as far as a refusal may be due to it.
+// wayIn says how a client signs in, as far as that can cause a refusal.
 type wayIn struct {
-	basic   bool   // with a user and a password, not with EdgeGrid
-	account string // the account switch key
+	basic   bool   // by a user and a password instead of EdgeGrid
+	account string // the account switch key; "": the client's own account
 }
 
-// Explain says what an answer that pauses means and what to do about it, with
-// Akamai's words.
+// Explain says what an answer that pauses means and what the operator should do, together
+// with Akamai's words.
 func (a Answer) Explain() string {
 	switch a.Verdict {
 	case BadCredentials:
@@ -132,6 +140,7 @@ func (a Answer) Explain() string {
 	return a.Words()
 }
 
+// skew tells Akamai's time, so that the operator can compare it.
 func (a Answer) skew() string {
 	if a.ServerTime.IsZero() {
 		return ""
@@ -139,19 +148,20 @@ func (a Answer) skew() string {
 	return ", its clock says " + a.ServerTime.UTC().Format(time.RFC3339)
 }
 
-// Receipt is an accepted request.
+// Receipt identifies an accepted request, for later questions to the API or to Akamai's
+// support.
 type Receipt struct {
-	PurgeID   string
+	PurgeID   string // "" if Akamai gave none
 	SupportID string
-	Objects   int
+	Objects   int // how many
 	Estimated time.Duration
-	At        time.Time // when it was accepted
+	At        time.Time // when it was accepted, by this machine's clock
 
-	ProgressURI string // CCU v2: where to ask how far it is, see [V2.Progress]; "" with Fast Purge
+	ProgressURI string // CCU v2: where to ask how far it is, see [V2.Progress]; Fast Purge has none
 	pingAfter   time.Duration
 }
 
-// Receipt keeps of an accepted answer what is worth keeping.
+// Receipt takes from an accepted answer what is worth keeping.
 func (a Answer) Receipt(objects int, now time.Time) Receipt {
 	return Receipt{
 		PurgeID: a.PurgeID, SupportID: a.SupportID, Objects: objects, Estimated: a.Estimated, At: now,
@@ -159,9 +169,10 @@ func (a Answer) Receipt(objects int, now time.Time) Receipt {
 	}
 }
 
-// classify reads a reply. It is pure, and total: every combination of status,
-// header and body has a verdict. Status decides, never the media type, which
-// Akamai's own descriptions disagree on.
+// classify reads a reply. It is pure and total: every combination of status, header and
+// body has a verdict. The status decides, never the media type: Akamai's own descriptions
+// disagree about the media types of errors.
+// https://techdocs.akamai.com/purge-cache/reference/api-errors
 func classify(r Request, status int, header http.Header, body []byte) Answer {
 	p := readProblem(header.Get("Content-Type"), body)
 	a := Answer{
@@ -191,14 +202,16 @@ func classify(r Request, status int, header http.Header, body []byte) Answer {
 	return a
 }
 
-// verdict tells what a status means for the request. Akamai's documentation names few
-// of them; the others come from gateways and proxies on the way, and whether those say
-// "later", "never" or "not here" is decided by what RFC 9110 says of the status. What is
-// no answer of the purge API counts as nothing that was purged.
+// verdict says what a status means for the request. Akamai documents only few statuses.
+// The others come from gateways and proxies on the way; RFC 9110 tells whether such a
+// status means "later", "never" or "not here". If the purge API did not answer, nothing
+// counts as purged.
 func verdict(status int, p problem) Verdict {
 	switch status {
 	case http.StatusCreated:
 		return Accepted
+	// 507 was the rate limit of early versions of the API. Whether Akamai still sends it
+	// is not confirmed.
 	case http.StatusTooManyRequests, http.StatusInsufficientStorage:
 		return Limited
 	case http.StatusRequestEntityTooLarge:
@@ -216,15 +229,19 @@ func verdict(status int, p problem) Verdict {
 		return Unavailable
 	case status >= 400:
 		return Refused
+	// A proxy may change the status. The body of a real acceptance says 201 itself.
 	case status >= 200 && status < 300 && p.httpStatus == http.StatusCreated:
 		return Accepted
 	}
 	return NotServed
 }
 
-// refusal tells the gateway's refusals of the client from CCU's refusals of
-// objects. The gateway's have other field names, and phrases of their own,
-// which have been seen under several statuses.
+// refusal tells the gateway's refusals of the client from the purge service's refusals of
+// objects. The gateway uses other field names and phrases of its own. These phrases have
+// been seen under several statuses, so the phrases come before the status.
+//
+// A 403 of the gateway without a known phrase is about the client, never about an object:
+// to fail the objects then would drop purges that are in order.
 func refusal(status int, p problem) Verdict {
 	switch {
 	case p.says("Invalid timestamp"):
@@ -245,9 +262,9 @@ func refusal(status int, p problem) Verdict {
 	return Refused
 }
 
-// offender is the object that the answer names: the detail is that object, or
-// has it in quotes. If it could be several, it is none. A host that is called
-// malformed names the first object that has it.
+// offender is the object that the answer names: the detail is that object, or has it in
+// quotes. If it could be several objects, it is none, since a wrong guess would drop a
+// good object. For a host that is called malformed it is the first object with that host.
 func offender(p problem, r Request) string {
 	named := ""
 	for _, object := range r.Objects {
@@ -272,12 +289,13 @@ func offender(p problem, r Request) string {
 	return ""
 }
 
+// quotes says whether a text has a part in single or double quotes.
 func quotes(s, part string) bool {
 	return strings.Contains(s, part) && (strings.Contains(s, "'"+part+"'") || strings.Contains(s, `"`+part+`"`))
 }
 
-// writtenHost is what stands where a URL's host belongs, in lower case: Akamai
-// quotes it because it is none.
+// writtenHost is the text in the place of a URL's host, in lower case. Akamai quotes it
+// when it is not a valid host, so it is not parsed as one.
 func writtenHost(named string) string {
 	_, rest, _ := strings.Cut(named, "://")
 	if end := strings.IndexAny(rest, "/?#"); end >= 0 {

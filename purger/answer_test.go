@@ -17,8 +17,8 @@ func answer(h http.Header, status int, body string, objects ...string) Answer {
 	return classify(Request{Kind: URL, Objects: objects}, status, h, []byte(body))
 }
 
-// TestClassify has every shape of reply that Akamai documents or was seen to
-// send, and those that its neighbours on the way may.
+// TestClassify has every form of reply that Akamai documents or was seen to send, and
+// those that gateways and proxies may send.
 func TestClassify(t *testing.T) {
 	const (
 		page = "https://www.acme.com/page"
@@ -252,7 +252,7 @@ func TestClassifyBoundsWords(t *testing.T) {
 	}
 }
 
-// FuzzClassify: no reply is too strange for an answer that keeps its promises.
+// FuzzClassify: every reply, however strange, gives an answer that keeps its promises.
 func FuzzClassify(f *testing.F) {
 	f.Add(201, "application/json", `{"httpStatus":201,"purgeId":"e","estimatedSeconds":5}`, "x", "5")
 	f.Add(400, "text/html", "<p>'x'<script", "x", "")
@@ -292,7 +292,7 @@ func FuzzClassify(f *testing.F) {
 	})
 }
 
-// What Akamai took while it was asked for its queue may not be in its answer.
+// The length that Akamai reports may not include what it accepted while it was asked.
 func TestV2CountsWhatWasTakenMeanwhile(t *testing.T) {
 	v := newV2(transport{})
 	v.learn(9000, v.taken())

@@ -80,8 +80,8 @@ func BenchmarkSender(b *testing.B) {
 	}
 }
 
-// bareConnections is the least that the list could take: bodies that lie
-// ready, signed and posted by ten workers to a stand-in without faults.
+// bareConnections is the least time that the list could take: ten workers post bodies
+// that are prepared and signed, to a stand-in without faults.
 func bareConnections(b *testing.B, list []string, latency time.Duration) time.Duration {
 	b.Helper()
 	a := akamai.New(akamai.Config{Latency: latency, Limits: akamai.Limits{Unlimited: true}, Keep: -1})

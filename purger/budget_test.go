@@ -34,7 +34,7 @@ func TestBucket(t *testing.T) {
 	}
 }
 
-// TestBucketManyRefills: a thousand small steps are one large one.
+// TestBucketManyRefills: a thousand small refills equal one large one.
 func TestBucketManyRefills(t *testing.T) {
 	start := time.Date(2026, 11, 22, 4, 0, 0, 0, time.UTC)
 	b := full(5_000, 500.0/60, start)
@@ -115,8 +115,8 @@ func TestBudgetSettle(t *testing.T) {
 	}
 }
 
-// Figures that had time to grow to the bucket's size don't say that Akamai
-// charges nothing, which a full bucket behind an accepted request would.
+// Numbers that grew to the bucket's size over time do not mean that Akamai charges
+// nothing. A full bucket right after an accepted request would mean that.
 func TestAgedFiguresSayNothingOfCharges(t *testing.T) {
 	b := NewBudget(time.Date(2026, 11, 22, 4, 0, 0, 0, time.UTC))
 	told := Limits{Objects: Level{Limit: new(100.0), Remaining: new(50.0), PerSecond: new(200.0)}}

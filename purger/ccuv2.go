@@ -14,44 +14,47 @@ import (
 	"time"
 )
 
-// Figures of CCU v2, from Akamai's "CCU REST API Developers Guide" and
-// "Getting started with the OPEN CCU API". Whether Akamai still answers it is
-// not certain; new work should use Fast Purge.
+// The figures of CCU v2 come from Akamai's "CCU REST API Developers Guide" and "Getting
+// started with the OPEN CCU API". Whether Akamai still answers CCU v2 is not confirmed.
+// New installations should use Fast Purge.
 const (
-	v2MaxObjects = 500
-	v2Queue      = 10_000
-	v2Host       = "https://api.ccu.akamai.com"
-	// v2Reflects is how long the queue's length may lag behind.
+	v2MaxObjects = 500                          // in one request
+	v2Queue      = 10_000                       // objects that wait in the queue at most
+	v2Host       = "https://api.ccu.akamai.com" // for a user and a password; EdgeGrid uses the client's own host
+	// v2Reflects is how long the reported length of the queue may be out of date.
 	v2Reflects = time.Minute
-	// v2Unknown is how long after its estimate a purge may still be unknown,
-	// as it also is just after it was submitted.
+	// v2Unknown is how long after its estimate a purge may still have the status
+	// "Unknown". A purge also has that status just after it was submitted, so the status
+	// alone proves nothing.
 	v2Unknown = 10 * time.Minute
 )
 
-// ErrUnknownPurge means that CCU v2 does not know a purge that it accepted, so
-// that nobody can say whether it is done.
+// ErrUnknownPurge means that CCU v2 does not know a purge that it accepted. Nobody can
+// then say whether the purge is done.
 var ErrUnknownPurge = errors.New("Akamai does not know this purge") //nolint:staticcheck // Akamai is a name
 
-// V2 speaks the legacy CCU v2. It has URLs and ARLs, and CP codes, in one
-// queue of 10,000 objects; unlike Fast Purge it tells when a purge is done. It
-// is safe for concurrent use.
+// V2 speaks the legacy CCU v2. It purges URLs, ARLs and CP codes through one queue of
+// 10,000 objects. Unlike Fast Purge it tells when a purge is done. It is safe for
+// concurrent use.
 type V2 struct {
 	transport
 
-	asking chan struct{} // full while somebody asks, so that one asks for all
-	mu     sync.Mutex
+	asking chan struct{} // holds one element while somebody asks for the length, so that one asks for all
+	mu     sync.Mutex    // guards queue
 	queue  v2Room
 }
 
-// v2Room is what is known of Akamai's queue.
+// v2Room tracks the length of Akamai's queue. All numbers count objects. The estimate of
+// what waits is said + taken + flying; what other clients sent since is not in it.
 type v2Room struct {
-	known  bool
-	said   int // as Akamai said it, less what had been taken by then
-	taken  int // accepted ever
-	flying int // objects that are being sent
+	known  bool // false: ask before anything is sent
+	said   int  // the length that Akamai told, less what had been taken when it was asked; may be negative
+	taken  int  // accepted since the start
+	flying int  // in requests that are under way
 }
 
-// Basic is the older way to sign in to CCU v2, at api.ccu.akamai.com.
+// Basic is the older way to sign in to CCU v2, at api.ccu.akamai.com. It never prints:
+// the same rules hold as for [Credentials].
 type Basic struct {
 	User     string
 	Password string
@@ -62,16 +65,16 @@ func (Basic) Format(s fmt.State, _ rune) { redact(s) }
 
 func (Basic) String() string { return redacted }
 
-// LogValue is for slog.
+// LogValue hides everything from slog.
 func (Basic) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // MarshalText never gives a secret away.
 func (Basic) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// NewV2 makes a client of CCU v2 that signs with EdgeGrid, or, if basic has a
-// user, sends that user's password; then no other credentials are needed, and
-// an empty BaseURL means https://api.ccu.akamai.com. Such a user purges its own
-// account: an AccountSwitchKey beside it is an error.
+// NewV2 makes a client of CCU v2. Without a user in basic it signs with EdgeGrid. With a
+// user it sends that user's password instead: no other credentials are needed then, and
+// an empty BaseURL means https://api.ccu.akamai.com. Such a user purges its own account
+// only, so an AccountSwitchKey beside it is an error.
 func NewV2(c Config, basic Basic) (*V2, error) {
 	if basic.User == "" {
 		t, err := newTransport(c)
@@ -97,7 +100,7 @@ func NewV2(c Config, basic Basic) (*V2, error) {
 
 func newV2(t transport) *V2 { return &V2{transport: t, asking: make(chan struct{}, 1)} }
 
-// MaxObjects is 500, and 0 for tags, which came with v3.
+// MaxObjects is 500, and 0 for tags: CCU v2 has none.
 func (v *V2) MaxObjects(k Kind) int {
 	if k == Tag {
 		return 0
@@ -105,8 +108,8 @@ func (v *V2) MaxObjects(k Kind) int {
 	return v2MaxObjects
 }
 
-// Send makes one attempt. If the queue has no room for the objects, they are
-// not sent, and the answer is Limited.
+// Send makes one attempt. If the queue has no room for the objects, it sends nothing and
+// the answer is Limited.
 func (v *V2) Send(ctx context.Context, r Request) Answer {
 	body, err := v2Body(r)
 	if err != nil {
@@ -121,8 +124,8 @@ func (v *V2) Send(ctx context.Context, r Request) Answer {
 	return a
 }
 
-// v2Body is the body in CCU v2's words: there a URL is an "arl", and to delete is to
-// "remove".
+// v2Body is the body in the words of CCU v2: a URL is called "arl" there, and to delete
+// is to "remove". Every field is written, because CCU v2 would remove by default.
 func v2Body(r Request) ([]byte, error) {
 	kinds := map[Kind]string{URL: "arl", CPCode: "cpcode"}
 	actions := map[Action]string{Invalidate: "invalidate", Delete: "remove"}
@@ -141,8 +144,9 @@ func v2Body(r Request) ([]byte, error) {
 	return append(body, objectsClose...), nil
 }
 
-// room reserves n places in the queue. Akamai is asked only when what is known
-// of the queue does not leave that many.
+// room reserves n places in the queue; [V2.settle] must follow if it returns true. It
+// asks Akamai only if the known length does not leave that many. One caller at a time
+// asks, and the others then use its answer.
 func (v *V2) room(ctx context.Context, n int) (Answer, bool) {
 	select {
 	case v.asking <- struct{}{}:
@@ -153,6 +157,9 @@ func (v *V2) room(ctx context.Context, n int) (Answer, bool) {
 	if _, ok := v.reserve(n); ok {
 		return Answer{}, true
 	}
+	// taken is read before asking. The length may or may not include what Akamai accepts
+	// in between, so that is counted again: our own objects never make the estimate too
+	// low.
 	before := v.taken()
 	length, a := v.QueueLength(ctx)
 	if a.Verdict != Accepted {
@@ -170,21 +177,22 @@ func (v *V2) room(ctx context.Context, n int) (Answer, bool) {
 	}, false
 }
 
-// taken is how many objects were accepted ever.
+// taken is how many objects were accepted since the start.
 func (v *V2) taken() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.queue.taken
 }
 
-// learn takes a length that Akamai was asked for when so many had been taken:
-// what it took meanwhile may not be in it.
+// learn stores a length that Akamai told. before is the value of taken when it was asked.
 func (v *V2) learn(length, before int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.queue.known, v.queue.said = true, length-before
 }
 
+// reserve takes n places if the known length leaves them. waiting is the estimated
+// length.
 func (v *V2) reserve(n int) (waiting int, ok bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -196,6 +204,9 @@ func (v *V2) reserve(n int) (waiting int, ok bool) {
 	return waiting, true
 }
 
+// settle ends a reservation by the answer to its request. A lost answer counts as
+// accepted, so that the queue is never overfilled. A Limited answer shows that the known
+// length was wrong.
 func (v *V2) settle(n int, a Answer) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -208,9 +219,9 @@ func (v *V2) settle(n int, a Answer) {
 	}
 }
 
-// QueueLength is how many objects wait in Akamai's queue, of the 10,000 that
-// it holds. It may take a minute to reflect what was just sent. The answer
-// says what went wrong if it is not Accepted.
+// QueueLength is how many objects wait in Akamai's queue, which holds 10,000. It may take
+// a minute to include what was just sent. If the answer is not Accepted, it says what
+// went wrong.
 func (v *V2) QueueLength(ctx context.Context) (int, Answer) {
 	fields, a := v.get(ctx, v.base.JoinPath("ccu/v2/queues/default"))
 	if a.Verdict != Accepted {
@@ -223,7 +234,7 @@ func (v *V2) QueueLength(ctx context.Context) (int, Answer) {
 	return int(*length), a
 }
 
-// get asks for something; the answer is Accepted if it came.
+// get reads a JSON object. The answer is Accepted if it came.
 func (v *V2) get(ctx context.Context, u *url.URL) (map[string]json.RawMessage, Answer) {
 	status, header, reply, err := v.exchange(ctx, http.MethodGet, u, nil)
 	if err != nil {
@@ -234,30 +245,30 @@ func (v *V2) get(ctx context.Context, u *url.URL) (map[string]json.RawMessage, A
 	}
 	a := v.read(Request{}, status, header, reply)
 	if a.Verdict == Accepted {
-		a.Verdict = NotServed
+		a.Verdict = NotServed // a 201, or a body that is no object, answers no question
 	}
 	return nil, a
 }
 
-// What CCU v2 says of a purge that it knows.
+// The statuses of a purge that CCU v2 knows.
 const (
 	V2Done       = "Done"
 	V2InProgress = "In-Progress"
 )
 
-// V2Progress is how far CCU v2 is with a purge.
+// V2Progress says how far CCU v2 is with a purge.
 type V2Progress struct {
 	PurgeID   string
-	Status    string // [V2Done], [V2InProgress], or "Unknown": just sent, days ago, or never
-	URI       string // where to ask the next time
-	Submitted string // in Akamai's words; "" with Unknown
-	Completed string // "" until it is done
-	AskAgain  time.Duration
+	Status    string        // [V2Done], [V2InProgress], or "Unknown": just sent, finished days ago, or never sent
+	URI       string        // where to ask the next time; Akamai may change it
+	Submitted string        // Akamai's text; "" with Unknown
+	Completed string        // Akamai's text; "" until it is done
+	AskAgain  time.Duration // how long to wait before the next question
 }
 
-// Progress asks once at a progressUri, which must be where purges go: the
-// credentials are for that host alone. The answer says what went wrong if it
-// is not Accepted.
+// Progress asks once at a progressUri. The URI must have the scheme and host to which
+// purges go, because the credentials are for that host alone and a reply must not lead
+// them elsewhere. If the answer is not Accepted, it says what went wrong.
 func (v *V2) Progress(ctx context.Context, uri string) (V2Progress, Answer) {
 	u, err := v.base.Parse(uri)
 	if err != nil || !strings.EqualFold(u.Host, v.base.Host) || u.Scheme != v.base.Scheme {
@@ -275,7 +286,9 @@ func (v *V2) Progress(ctx context.Context, uri string) (V2Progress, Answer) {
 	}, a
 }
 
-// Wait asks at progressUri, as often as Akamai says, until the purge is done.
+// Wait asks at progressUri, as often as Akamai says, until the purge is done. Trouble on
+// the way only delays it. It gives up with [ErrUnknownPurge] when the purge should be
+// known by now.
 func (v *V2) Wait(ctx context.Context, r Receipt) error {
 	if r.ProgressURI == "" {
 		return fmt.Errorf("wait for purge %s: %w: the reply had no progressUri", r.PurgeID, ErrUnknownPurge)

@@ -24,8 +24,8 @@ func bubbleV2(t *testing.T, a http.Handler, c purger.Credentials, basic purger.B
 	return v
 }
 
-// TestV2UntilDone sends a list and waits: CCU v2 is asked as seldom as it
-// wants to be, and believed only when it says Done.
+// TestV2UntilDone sends a list and waits. CCU v2 is asked no more often than it wants,
+// and only "Done" counts as done.
 func TestV2UntilDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := akamai.New(akamai.Config{})
@@ -56,7 +56,7 @@ func TestV2UntilDone(t *testing.T) {
 	})
 }
 
-// TestV2KeepsTheQueue: 10,000 objects fit, the others wait for room.
+// TestV2KeepsTheQueue: 10,000 objects fit into the queue, and the others wait for room.
 func TestV2KeepsTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := akamai.New(akamai.Config{Latency: 20 * time.Millisecond})
@@ -89,8 +89,7 @@ func TestV2Basic(t *testing.T) {
 	})
 }
 
-// v2Script answers the status requests of one purge in turn, the last one
-// again and again.
+// v2Script answers the status requests of one purge in turn, and repeats the last answer.
 type v2Script struct {
 	progress string
 	replies  []string
@@ -125,7 +124,7 @@ func TestV2Wait(t *testing.T) {
 		progress string
 		replies  []string
 		err      string
-		took     time.Duration // at least, and less than twice
+		took     time.Duration // at least this long, and less than twice
 	}{
 		"done at once":        {"/ccu/v2/purges/p", []string{done}, "", time.Minute},
 		"as often as told":    {"/ccu/v2/purges/p", []string{working, working, done}, "", 2 * time.Minute},

@@ -94,8 +94,8 @@ func TestRateLimitStatus(t *testing.T) {
 	})
 }
 
-// TestSendTellsLostFromUnsent: an answer that is lost may have been an
-// acceptance; a connection that never was can't.
+// TestSendTellsLostFromUnsent: a lost answer may have been an acceptance. If there never
+// was a connection, it cannot have been.
 func TestSendTellsLostFromUnsent(t *testing.T) {
 	a := akamai.New(akamai.Config{})
 	credentials := credentialsOf(a)
@@ -169,8 +169,8 @@ func TestSendAnswerCutShort(t *testing.T) {
 	}
 }
 
-// TestSendFollowsNothing: a signature is for one address, and a redirected
-// POST would come back as a GET that purges nothing.
+// TestSendFollowsNothing: a signature is valid for one address. A redirected POST would
+// also become a GET, which purges nothing.
 func TestSendFollowsNothing(t *testing.T) {
 	var requests atomic.Int32
 	client := served(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -15,22 +15,25 @@ import (
 	"gopkg.in/ini.v1"
 )
 
+// redacted is printed in the place of a secret.
 const redacted = "[redacted]"
 
-// Credentials are those of one Akamai API client. They never print: not with
-// fmt, JSON or slog, and not as a field of something else.
+// Credentials are those of one Akamai API client. They never print: not with fmt, JSON or
+// slog, and not as a field of another value. The zero value is no credentials.
 type Credentials struct {
-	// A function, since fmt prints the unexported fields of a struct without
-	// asking their methods, and follows pointers if the verb is wrong.
+	// config is a function for a reason. fmt prints the unexported fields of a struct
+	// without calling their methods, and follows pointers if the verb does not fit. It
+	// prints only the address of a function.
 	config func() edgegrid.Config
 }
 
-// NewCredentials wraps what edgegrid read, or what was given literally.
+// NewCredentials wraps what edgegrid read, or values that were given literally. It does
+// not check them.
 func NewCredentials(c edgegrid.Config) Credentials {
 	return Credentials{func() edgegrid.Config { return c }}
 }
 
-// Host is the API client's own host, without a scheme.
+// Host is the API client's own host, without a scheme. It is no secret.
 func (c Credentials) Host() string {
 	if c.config == nil {
 		return ""
@@ -38,8 +41,8 @@ func (c Credentials) Host() string {
 	return c.config().Host
 }
 
-// MaxBody is the max_body that was configured. It is not obeyed where it is
-// smaller than what Akamai's verifier reads: see [New].
+// MaxBody is the configured max_body, in bytes. It is not used if it is smaller than what
+// Akamai's verifier reads: see [New].
 func (c Credentials) MaxBody() int {
 	if c.config == nil {
 		return 0
@@ -52,28 +55,32 @@ func (Credentials) Format(s fmt.State, _ rune) { redact(s) }
 
 func (Credentials) String() string { return redacted }
 
-// LogValue is for slog, MarshalText for JSON and everything alike.
+// LogValue hides everything from slog. MarshalText does so for JSON and similar
+// encodings.
 func (Credentials) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // MarshalText never gives a secret away.
 func (Credentials) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-func redact(s fmt.State) { _, _ = s.Write([]byte(redacted)) } // as fmt itself does, which can't fail
+// redact prints the same text for every verb. fmt's own writer cannot fail.
+func redact(s fmt.State) { _, _ = s.Write([]byte(redacted)) }
 
-// ErrNoCredentials means that no credentials were found anywhere.
+// ErrNoCredentials means that there are no credentials in any of the places that were
+// read.
 var ErrNoCredentials = errors.New("no Akamai credentials")
 
 // LoadCredentials reads an API client's credentials as Akamai's own tools do.
-// A named file is read and nothing else. Without one the variables AKAMAI_HOST,
-// AKAMAI_CLIENT_TOKEN, AKAMAI_CLIENT_SECRET and AKAMAI_ACCESS_TOKEN count if
-// all four are set (AKAMAI_{SECTION}_… for a section other than default; there
-// is no falling back from one to the other, which could purge another
-// account); then the file that AKAMAI_EDGERC names, then ~/.edgerc. An empty
-// section is AKAMAI_EDGERC_SECTION, or default.
 //
-// Whatever it reads, AKAMAI_EDGERC_ACCOUNT_KEY, as Akamai's command line has
-// it, or else AKAMAI_ACCOUNT_KEY (AKAMAI_{SECTION}_ACCOUNT_KEY) acts on that
-// account rather than on the file's.
+// If a file is named, it alone is read. Otherwise the variables AKAMAI_HOST,
+// AKAMAI_CLIENT_TOKEN, AKAMAI_CLIENT_SECRET and AKAMAI_ACCESS_TOKEN are used if all four
+// are set. For a section other than default they are called AKAMAI_{SECTION}_…; one set
+// never replaces the other, since that could purge another account. Then comes the file
+// that AKAMAI_EDGERC names, then ~/.edgerc. An empty section means AKAMAI_EDGERC_SECTION,
+// or else default.
+//
+// In each case AKAMAI_EDGERC_ACCOUNT_KEY, which Akamai's command line uses, or else
+// AKAMAI_ACCOUNT_KEY (AKAMAI_{SECTION}_ACCOUNT_KEY) replaces the file's account.
+// https://techdocs.akamai.com/developer/docs/edgegrid
 func LoadCredentials(file, section string, getenv func(string) string) (Credentials, error) {
 	if section == "" {
 		section = getenv("AKAMAI_EDGERC_SECTION")
@@ -108,14 +115,14 @@ func LoadCredentials(file, section string, getenv func(string) string) (Credenti
 	return c, err
 }
 
-// AccountKey is the account to act on by Akamai's variables, for those who have
-// a user of CCU v2 and no other credentials: see [NewV2].
+// AccountKey is the account to act on according to Akamai's variables. It is for a user
+// of CCU v2 who has no other credentials: see [NewV2].
 func AccountKey(section string, getenv func(string) string) (string, error) {
 	return accountKey(cmp.Or(section, getenv("AKAMAI_EDGERC_SECTION"), edgegrid.DefaultSection), getenv)
 }
 
-// accountKey is the account to act on as the variables say. Two that differ are
-// an error: either could purge what nobody meant.
+// accountKey is the account to act on according to the variables; "" means the client's
+// own. Two variables that differ are an error: either could purge what nobody meant.
 func accountKey(section string, getenv func(string) string) (string, error) {
 	const first = "AKAMAI_EDGERC_ACCOUNT_KEY"
 	second := envPrefix(section) + "ACCOUNT_KEY"
@@ -126,6 +133,7 @@ func accountKey(section string, getenv func(string) string) (string, error) {
 	return cmp.Or(a, b), nil
 }
 
+// envPrefix is how the names of a section's variables begin.
 func envPrefix(section string) string {
 	if section == edgegrid.DefaultSection {
 		return "AKAMAI_"
@@ -133,8 +141,9 @@ func envPrefix(section string) string {
 	return "AKAMAI_" + strings.ToUpper(section) + "_"
 }
 
-// fromEnv does what edgegrid.Config.FromEnv does, with the environment as an
-// argument and every missing variable told at once.
+// fromEnv does what edgegrid.Config.FromEnv does, but takes the environment as an
+// argument and names every missing variable at once. If any is missing, the others are
+// not used.
 func fromEnv(section string, getenv func(string) string) (c edgegrid.Config, missing []string, err error) {
 	prefix := envPrefix(section)
 	for _, v := range []struct {
@@ -162,8 +171,9 @@ func fromEnv(section string, getenv func(string) string) (c edgegrid.Config, mis
 	return c, nil, nil
 }
 
-// fromFile reads one section of an .edgerc:
-// https://techdocs.akamai.com/developer/docs/edgegrid. No error quotes a line of it.
+// fromFile reads one section of an .edgerc. No error quotes a line of the file: any line
+// may be a secret.
+// https://techdocs.akamai.com/developer/docs/edgegrid
 func fromFile(file, section, accountKey string, getenv func(string) string) (Credentials, error) {
 	path := file
 	if rest, ok := strings.CutPrefix(path, "~/"); ok {
@@ -175,7 +185,7 @@ func fromFile(file, section, accountKey string, getenv func(string) string) (Cre
 	}
 	sections, err := ini.Load(src)
 	if err != nil {
-		// The library quotes the line that it can't read, which may be a secret.
+		// The library's error quotes the line that it cannot read, so it is not wrapped.
 		return Credentials{}, fmt.Errorf("read Akamai credentials: %s is not in the form of an .edgerc: [section] and key = value, one a line", file)
 	}
 	keys, err := sections.GetSection(section)
@@ -191,7 +201,7 @@ func fromFile(file, section, accountKey string, getenv func(string) string) (Cre
 	return checked(config, from)
 }
 
-// others names the sections that a file has.
+// others names the sections that a file has, as the end of an error message.
 func others(f *ini.File) string {
 	var names []string
 	for _, s := range f.Sections() {
@@ -205,7 +215,8 @@ func others(f *ini.File) string {
 	return "; it has " + strings.Join(names, ", ")
 }
 
-// fromKeys reads a section. Akamai's tools spell the keys with "_" or with "-".
+// fromKeys reads a section. Akamai's tools spell the keys with "_" or with "-". An empty
+// or zero max_body means the default.
 func fromKeys(keys *ini.Section, from string) (c edgegrid.Config, err error) {
 	values := map[string]string{}
 	for _, k := range keys.Keys() {
@@ -228,10 +239,11 @@ func fromKeys(keys *ini.Section, from string) (c edgegrid.Config, err error) {
 	return c, nil
 }
 
-// checked says which value is missing, by name. Akamai's own answer to a half client
-// would be that its token is wrong.
+// checked refuses credentials that lack a value, and names it. Akamai would only answer
+// that a token is wrong. A host may be written as Control Center shows it, with https://
+// and a slash.
 func checked(c edgegrid.Config, from string) (Credentials, error) {
-	c.Host = strings.TrimRight(strings.TrimPrefix(c.Host, "https://"), "/") // as it is copied from Control Center
+	c.Host = strings.TrimRight(strings.TrimPrefix(c.Host, "https://"), "/")
 	for _, v := range []struct{ name, value string }{
 		{"host", c.Host},
 		{"client_token", c.ClientToken},

@@ -160,7 +160,7 @@ func TestNothingAnywhereIsNamed(t *testing.T) {
 	}
 }
 
-// TestSecretsNeverPrint tries what people do by mistake.
+// TestSecretsNeverPrint tries the mistakes that people make.
 func TestSecretsNeverPrint(t *testing.T) {
 	config := edgegrid.Config{Host: "h", ClientToken: "TOKEN-1", ClientSecret: "SECRET-2", AccessToken: "TOKEN-3"}
 	credentials := NewCredentials(config)

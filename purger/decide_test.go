@@ -16,7 +16,7 @@ func of(kind Kind, n int) Request {
 	return r
 }
 
-// The one table of what becomes of a request after each kind of answer.
+// One table shows what happens to a request after each kind of answer.
 func TestDecide(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	const ms = time.Millisecond
@@ -40,9 +40,9 @@ func TestDecide(t *testing.T) {
 
 		accepted      bool
 		refused       int
-		part          int // objects that go on their own
+		part          int // objects that are sent separately
 		hold, pause   time.Duration
-		after, before time.Duration // until it is sent again
+		after, before time.Duration // bounds of the wait until it is sent again
 	}{
 		"accepted": {request: four, answer: Answer{Verdict: Accepted}, accepted: true},
 
@@ -122,8 +122,8 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// Of two kinds of trouble, one that ends at the first good answer, the pause
-// follows what is heard.
+// The pause follows what is heard, in two kinds of trouble. One kind ends at the first
+// good answer.
 func TestCircuit(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	away, mend := Decision{Away: true, Why: "away"}, Decision{Pause: mendTime, Why: "credentials"}
@@ -161,8 +161,8 @@ func TestCircuit(t *testing.T) {
 	}
 }
 
-// An Akamai that takes 20 s for each answer is waited for, and one that is
-// quick again soon is not.
+// If Akamai takes 20 s for each answer, attempts wait that long. Soon after it is fast
+// again, they do not.
 func TestCircuitAdaptsToASlowAkamai(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	var c Circuit
@@ -201,8 +201,8 @@ func TestCircuitAdaptsToASlowAkamai(t *testing.T) {
 	}
 }
 
-// A bucket that another client empties is tried once in two seconds, and at
-// once by one request alone; what is accepted ends that.
+// A bucket that another client empties is tried once in two seconds, by one request at a
+// time. An acceptance ends that.
 func TestDeniedBucket(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	b := NewBudget(now)
@@ -284,7 +284,7 @@ func TestOneOfAHost(t *testing.T) {
 	}
 }
 
-// A run is patient anew whenever Akamai was there in between.
+// A run's patience starts again whenever Akamai has answered in between.
 func TestPatienceBeginsAnew(t *testing.T) {
 	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 	r := &run{sender: &Sender{Patience: time.Minute}}

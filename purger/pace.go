@@ -7,31 +7,34 @@ import (
 	"github.com/purgebot/purgebot/internal/object"
 )
 
-// What ends a run, where a server would wait for its operator.
+// When a run ends. A server would instead wait for its operator.
 const (
-	// unreached is the Patience for an address that never answered.
+	// unreached replaces a longer [Sender.Patience] while the address has never answered.
 	unreached = 30 * time.Second
-	// maxPauses is how often in a row a run pauses because Akamai refuses
-	// everything alike.
+	// maxPauses is how often in a row a run pauses because Akamai refuses everything
+	// alike.
 	maxPauses = 5
-	// strays is how often in a row something else than the purge API may answer.
+	// strays is how many answers in a row may come from something other than the purge
+	// API. One may be a proxy's.
 	strays = 3
 )
 
-// trouble is what a run needs to know to end.
+// trouble counts the reasons for which a run must end.
 type trouble struct {
 	reached bool      // Akamai answered at least once
-	since   time.Time // when it was found to be away; zero: it is not
-	strays  int       // in a row
-	pauses  int       // in a row
+	since   time.Time // when Akamai was found to be unavailable; zero: it is not
+	strays  int       // NotServed answers in a row
+	pauses  int       // pauses since the last accepted request
 }
 
-// next is a piece to send now, charged to the budget; or how long until there
-// may be one: below 0, not before an answer.
+// next gives a piece to send at once, already charged to the budget. If there is none, it
+// gives the time until there may be one; below 0 means that only an answer can change
+// that.
 func (r *run) next(now time.Time) (*piece, time.Duration) {
 	if wait := r.circuit.Wait(now); wait > 0 {
 		return nil, wait
 	}
+	// During trouble one request probes, and the others wait for its answer.
 	if r.circuit.Words != "" && r.flying > 0 {
 		return nil, -1
 	}
@@ -52,6 +55,8 @@ func (r *run) next(now time.Time) (*piece, time.Duration) {
 			return nil, max(wait, time.Millisecond)
 		}
 		r.queue = append(r.queue[:i], r.queue[i+1:]...)
+		// The rest keeps its place at the front of the queue. The full slice expression
+		// keeps an append to p.objects from overwriting it.
 		if n < len(p.objects) {
 			rest := *p
 			rest.objects = p.objects[n:]
@@ -62,8 +67,9 @@ func (r *run) next(now time.Time) (*piece, time.Duration) {
 	}
 }
 
-// due is the first piece in the queue whose time has come, a new one from the
-// list if there is none, or else how long until there is.
+// due gives the index of the first piece in the queue whose time has come. If there is
+// none, it packs a new one from the list. If the list has ended too, it returns -1 and
+// the time until the next piece is due.
 func (r *run) due(now time.Time) (int, time.Duration) {
 	soonest := time.Duration(-1)
 	for i, p := range r.queue {
@@ -82,7 +88,8 @@ func (r *run) due(now time.Time) (int, time.Duration) {
 	return -1, soonest
 }
 
-// settle does what is decided about one answer.
+// settle applies one answer to the budget, to the circuit and to the queue. The host is
+// copied first: Decide needs what was known before this answer.
 func (r *run) settle(s settled, now time.Time) {
 	p, a := s.piece, s.answer
 	r.flying--
@@ -112,6 +119,7 @@ func (r *run) settle(s settled, now time.Time) {
 	r.report("", 0)
 }
 
+// attempt describes a piece for Decide.
 func (r *run) attempt(p *piece) Attempt {
 	t := Attempt{Request: r.request, Number: p.attempts, Cut: p.cut, Denied: r.budget.Objects(r.request.Kind).Denied > 0}
 	t.Objects = p.objects
@@ -122,7 +130,7 @@ func (r *run) attempt(p *piece) Attempt {
 	return t
 }
 
-// count notes what became of the objects.
+// count adds an answer to the result and to what is known of the hosts.
 func (r *run) count(p *piece, a Answer, d Decision, now time.Time) {
 	if !d.Accepted {
 		r.words = a.Words()
@@ -153,7 +161,8 @@ func (r *run) count(p *piece, a Answer, d Decision, now time.Time) {
 	}
 }
 
-// welcome notes the hosts of which something was accepted.
+// welcome notes the hosts of accepted objects. Objects of one host usually stand
+// together, so comparing with the last one saves most of the look-ups.
 func (r *run) welcome(objects []string) {
 	last := ""
 	for _, object := range objects {
@@ -164,8 +173,8 @@ func (r *run) welcome(objects []string) {
 	}
 }
 
-// host is what is known of an object's host; what has none is told apart from
-// everything.
+// host gives what is known of an object's host. Objects without a host share nothing:
+// each gets a new Host, so that one of them never counts against another.
 func (r *run) host(object string) *Host {
 	host := hostOf(r.request.Kind, object)
 	h, ok := r.hosts[host]
@@ -176,7 +185,7 @@ func (r *run) host(object string) *Host {
 	return h
 }
 
-// putBack queues what goes out again.
+// putBack queues what must go out again, as one piece or as two siblings.
 func (r *run) putBack(p *piece, d Decision, now time.Time) {
 	p.refusal = d.Unnamed
 	rest := d.Rest(p.objects)
@@ -187,7 +196,7 @@ func (r *run) putBack(p *piece, d Decision, now time.Time) {
 		other := *part
 		other.objects = rest
 		part.sibling, other.sibling = &other, part
-		if len(part.objects) == 1 { // it tells of its host
+		if len(part.objects) == 1 { // its answer tells about its whole host, so it goes first
 			r.front(part)
 			r.queue = append(r.queue, &other)
 		} else {
@@ -201,6 +210,7 @@ func (r *run) putBack(p *piece, d Decision, now time.Time) {
 	}
 }
 
+// laterOf gives the later time. The zero time is earlier than any other.
 func laterOf(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
@@ -208,7 +218,10 @@ func laterOf(a, b time.Time) time.Time {
 	return b
 }
 
-// unmendable says why the run ends: what is wrong is not mended by waiting.
+// unmendable returns the reason why the run must end, or nil. It is an error if waiting
+// will not fix what is wrong. paused says whether the run was already pausing when the
+// answer came: answers to requests sent before the pause must not count as further
+// pauses.
 func (r *run) unmendable(a Answer, d Decision, paused bool, now time.Time) error {
 	t := &r.trouble
 	t.reached = t.reached || a.Status != 0
@@ -238,6 +251,8 @@ func (r *run) unmendable(a Answer, d Decision, paused bool, now time.Time) error
 	return nil
 }
 
+// away returns an error once Akamai has been unavailable for longer than the run's
+// patience.
 func (r *run) away(a Answer, now time.Time) error {
 	t := &r.trouble
 	if t.since.IsZero() {
@@ -253,9 +268,11 @@ func (r *run) away(a Answer, now time.Time) error {
 	return nil
 }
 
+// front puts a piece at the head of the queue.
 func (r *run) front(p *piece) { r.queue = append([]*piece{p}, r.queue...) }
 
-// skip says whether an object's host is over its limit, and sets it aside.
+// skip says whether an object is not worth trying because its host is over its limit. It
+// then also notes the object as refused.
 func (r *run) skip(object string) bool {
 	if !r.refusals {
 		return false
@@ -269,8 +286,8 @@ func (r *run) skip(object string) bool {
 	return true
 }
 
-// dropSkipped leaves out of a piece what is not tried any more: it was cut before its
-// host was found to be refused.
+// dropSkipped removes from a piece the objects that are not tried any more. The piece was
+// packed before Akamai was found to refuse their host.
 func (r *run) dropSkipped(p *piece) {
 	var kept []string // nil: all of them
 	for i, object := range p.objects {
@@ -288,7 +305,8 @@ func (r *run) dropSkipped(p *piece) {
 	}
 }
 
-// hostOf is the host of a URL or an ARL; empty if there is none.
+// hostOf is the host of a URL or an ARL. It is "" for other kinds, and if there is no
+// host.
 func hostOf(k Kind, named string) string {
 	if k != URL {
 		return ""

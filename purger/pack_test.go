@@ -31,7 +31,7 @@ func TestBody(t *testing.T) {
 	}
 }
 
-// TestBodyLimit goes to the last byte.
+// TestBodyLimit tests up to the last byte.
 func TestBodyLimit(t *testing.T) {
 	frame := len(`{"objects":[""]}`)
 	fits := strings.Repeat("x", MaxBody-frame)
@@ -114,7 +114,7 @@ func TestPackerCountsObjects(t *testing.T) {
 	}
 }
 
-// FuzzBody: what is sent is what was meant, in as many bytes as were counted.
+// FuzzBody: what is sent is what was meant, and has as many bytes as were counted.
 func FuzzBody(f *testing.F) {
 	f.Add("https://www.acme.com/?a=b&c", "\"\\\u2028\x7f")
 	f.Add("\x00\x1f", "é")

@@ -14,32 +14,36 @@ import (
 	"unicode/utf8"
 )
 
-// maxWords bounds Akamai's words, in bytes: an answer may echo an object of
-// 50,000.
+// maxWords is how many bytes of Akamai's words are kept. An answer may repeat an object
+// of up to 50,000 bytes.
 const maxWords = 500
 
-// problem is the body of a reply, of whichever shape. CCU's own has httpStatus
-// and supportId, the EdgeGrid gateway's status, type and requestId; a success
-// has CCU's. Anything else leaves its text in detail.
+// problem is the body of a reply, in any of its forms. The purge service's own has
+// httpStatus and supportId, in an error and in a success. The EdgeGrid gateway's has
+// status, type and requestId. Of anything else the text is in detail. A field that is
+// missing is zero or nil.
+// https://techdocs.akamai.com/purge-cache/reference/api-errors
 type problem struct {
 	title, detail string
-	kind          string // the gateway's "type"
-	httpStatus    int    // CCU's
-	status        int    // the gateway's
-	supportID     string
+	kind          string // "type"; only from the gateway
+	httpStatus    int    // only from the purge service
+	status        int    // only from the gateway
+	supportID     string // from the gateway: its requestId
 	purgeID       string
-	estimated     time.Duration
+	estimated     time.Duration // DefaultEstimate if it is missing
 
 	rateLimit, rateLimitRemaining, requestSize *float64
 
-	progress  string
-	pingAfter time.Duration
+	progress  string        // CCU v2
+	pingAfter time.Duration // CCU v2
 }
 
+// gateway says whether the EdgeGrid gateway wrote the reply: the request never reached
+// the purge service.
 func (p problem) gateway() bool { return p.status != 0 && p.httpStatus == 0 }
 
-// says whether the reply's title or detail begins with the phrase; an object
-// that is quoted later on does not count.
+// says whether the reply's title or detail begins with the phrase. A phrase further on
+// does not count: it may be a part of an object that the reply quotes.
 func (p problem) says(phrase string) bool {
 	begins := func(s string) bool {
 		return len(s) >= len(phrase) && strings.EqualFold(s[:len(phrase)], phrase)
@@ -47,8 +51,10 @@ func (p problem) says(phrase string) bool {
 	return begins(p.title) || begins(p.detail)
 }
 
-// limit puts the figures of a 429's body where they belong: the title says
-// which of the two buckets was short.
+// limit puts the numbers of a 429's body where they belong. The title says which of the
+// two buckets was short: "Rate Limit exceeded" is about requests, while the titles for
+// objects name their kind first.
+// https://techdocs.akamai.com/purge-cache/reference/rate-limit-response-examples
 func (p problem) limit(l *Limits) {
 	level := &l.Objects
 	if strings.EqualFold(p.title, "Rate Limit exceeded") {
@@ -62,9 +68,9 @@ func (p problem) limit(l *Limits) {
 	}
 }
 
-// readProblem reads whatever an answer's body says, in any of the forms that Akamai's
-// services give it: they name one thing differently, and a gateway's page is none of
-// them. What it leaves out is not there, and never a zero.
+// readProblem reads a reply's body in any of the forms that Akamai's services give it,
+// and the text of a page that has none of them. A number that is missing is nil, not 0:
+// "0 tokens left" and "not told" lead to different decisions.
 func readProblem(contentType string, body []byte) problem {
 	fields, ok := readFields(body)
 	if !ok {
@@ -94,8 +100,8 @@ func readProblem(contentType string, body []byte) problem {
 	return p
 }
 
-// readFields reads the members of a JSON object as far as they go: a body cut
-// short still tells what came before the cut.
+// readFields reads the members of a JSON object as far as they go. A body that was cut
+// short still tells what came before the cut. ok is false if the body is no JSON object.
 func readFields(body []byte) (map[string]json.RawMessage, bool) {
 	body = bytes.TrimPrefix(body, []byte("\ufeff"))
 	d := json.NewDecoder(bytes.NewReader(body))
@@ -118,7 +124,7 @@ func readFields(body []byte) (map[string]json.RawMessage, bool) {
 	return fields, true
 }
 
-// text is a member as text, whatever its type: an object keeps its JSON.
+// text is a member as text, whatever its type. An object or list keeps its JSON.
 func text(raw json.RawMessage) string {
 	var s string
 	switch {
@@ -130,10 +136,12 @@ func text(raw json.RawMessage) string {
 	return string(raw)
 }
 
-// number is a member as a number, also where it is written as a string; nil
-// if it is none, or not one that a count or a time can be.
+// number is a member as a number, even if it is written as a string. It is nil if it is
+// no number, or none that a count or a time can be.
 func number(raw json.RawMessage) *float64 { return parseNumber(text(raw)) }
 
+// parseNumber accepts decimals: Akamai's headers have them. Negative and huge values are
+// nil.
 func parseNumber(s string) *float64 {
 	n, err := strconv.ParseFloat(strings.TrimSpace(s), 64)
 	if err != nil || n < 0 || math.IsNaN(n) || n > 1e9 {
@@ -142,6 +150,7 @@ func parseNumber(s string) *float64 {
 	return &n
 }
 
+// orZero is for numbers whose absence means the same as 0.
 func orZero(n *float64) float64 {
 	if n == nil {
 		return 0
@@ -153,7 +162,8 @@ func seconds(n *float64) time.Duration {
 	return time.Duration(orZero(n) * float64(time.Second))
 }
 
-// plainText is what a page or a plain reply says, without its markup.
+// plainText is the text of a page or of a plain reply, without markup. It reads the first
+// 16 KiB only.
 func plainText(contentType string, body []byte) string {
 	const enough = 16 << 10
 	s := string(body[:min(len(body), enough)])
@@ -164,7 +174,8 @@ func plainText(contentType string, body []byte) string {
 	return clean(s, maxWords)
 }
 
-// withoutTags is what a reader would see of a page, roughly: for one line of words.
+// withoutTags is roughly what a reader sees of a page. It drops the content of scripts
+// and styles. The result is good enough for one line of words, not as safe HTML.
 func withoutTags(s string) string {
 	var b strings.Builder
 	for {
@@ -186,8 +197,9 @@ func withoutTags(s string) string {
 	}
 }
 
-// clean makes foreign words fit to be shown: one line, no control or
-// invisible characters, at most that many bytes.
+// clean makes foreign words fit to be shown: on one line, without control or invisible
+// characters, at most that many bytes. Such characters could forge a line in a log or
+// change what a terminal shows.
 func clean(s string, most int) string {
 	var b strings.Builder
 	space := false
@@ -219,6 +231,9 @@ func statusTitle(status int) string {
 	return "HTTP status " + strconv.Itoa(status)
 }
 
+// readLimits reads the headers about the budget. Akamai sends them with a 201 and with a
+// 429.
+// https://techdocs.akamai.com/purge-cache/reference/rate-limit-response-examples
 func readLimits(h http.Header) Limits {
 	level := func(suffix string) Level {
 		return Level{
@@ -230,8 +245,8 @@ func readLimits(h http.Header) Limits {
 	return Limits{Requests: level(""), Objects: level("-Objects")}
 }
 
-// retryAfter reads both forms. A date counts from the reply's own Date, so
-// that this machine's clock does not matter.
+// retryAfter reads both forms of Retry-After. A date counts from the reply's own Date, so
+// this machine's clock does not matter.
 func retryAfter(h http.Header) time.Duration {
 	v := h.Get("Retry-After")
 	if n := parseNumber(v); n != nil {
@@ -244,6 +259,7 @@ func retryAfter(h http.Header) time.Duration {
 	return then.Sub(now)
 }
 
+// date reads a date of HTTP. It is zero if there is none.
 func date(s string) time.Time {
 	t, err := http.ParseTime(s)
 	if err != nil {

@@ -1,14 +1,14 @@
-// Package purger speaks to Akamai's purge APIs. It packs objects into
-// requests, keeps inside the account's budget, signs with EdgeGrid, and turns
-// every reply, whatever it looks like, into one [Answer].
+// Package purger speaks to Akamai's purge APIs. It packs objects into requests, stays
+// within the account's budget, signs with EdgeGrid, and turns every reply, whatever it
+// looks like, into one [Answer].
 //
-// Two APIs are here behind the small interface [API]: Fast Purge, also called
-// CCU v3 ([Client]), and the legacy CCU v2 ([V2]). [Sender] drives either
-// through a list of any length; a program that keeps its own queue uses
-// [Packer], [Budget] and Client.Send directly.
+// Two APIs stand behind the small interface [API]: Fast Purge, also called CCU v3
+// ([Client]), and the legacy CCU v2 ([V2]). [Sender] sends a list of any length through
+// either of them. A program that keeps its own queue uses [Packer], [Budget], [Decide]
+// and Client.Send directly.
 //
-// Figures and behaviour are from Akamai's reference unless a comment says
-// otherwise: https://techdocs.akamai.com/purge-cache/reference/api.
+// Figures and behaviour come from Akamai's reference unless a comment says otherwise:
+// https://techdocs.akamai.com/purge-cache/reference/api.
 package purger
 
 import (
@@ -20,13 +20,15 @@ import (
 	"github.com/purgebot/purgebot/internal/object"
 )
 
-// Kind is what an object is: a URL, a tag or a CP code. CCU v2 knows no tags.
+// Kind says what an object is: a URL, a tag or a CP code. CCU v2 knows no tags.
 type Kind = object.Kind
 
-// Network is where Akamai purges.
+// Network is the Akamai network that a purge is for. Each has its own cache.
 type Network = object.Network
 
-// Action is what Akamai does with the cached copies.
+// Action says how Akamai treats the cached copies. Invalidate makes the edge ask the
+// origin again. Delete drops the copy, so that the origin must send it whole.
+// https://techdocs.akamai.com/purge-cache/docs/purge-methods
 type Action = object.Action
 
 // The kinds, networks and actions.
@@ -40,12 +42,14 @@ const (
 	Delete     = object.Delete
 )
 
-// MaxBody is how many bytes the body of a request may have. Akamai refuses
-// more with 413.
+// MaxBody is the most bytes that the body of a request may have. Akamai refuses a longer
+// one with 413.
+// https://techdocs.akamai.com/purge-cache/reference/rate-limiting
 const MaxBody = 50_000
 
-// Request is one request to Akamai: objects of one kind, for one network and
-// action. Akamai accepts all of it or nothing.
+// Request is one request to Akamai: objects of one kind, for one network and one action.
+// Akamai accepts all objects or none: one bad object makes the whole request fail.
+// https://techdocs.akamai.com/purge-cache/reference/api-errors
 type Request struct {
 	Kind    Kind
 	Network Network
@@ -53,23 +57,24 @@ type Request struct {
 	Objects []string // CP codes in decimal
 }
 
-// API is what both of Akamai's purge APIs can do.
+// API is the common part of Akamai's two purge APIs. Its methods may be called
+// concurrently.
 type API interface {
-	// Send makes one attempt. It never panics and never retries; every reply,
-	// and the lack of one, is an Answer.
+	// Send makes one attempt. It never panics and never retries. Every reply, and the
+	// lack of one, is an Answer.
 	Send(ctx context.Context, r Request) Answer
-	// Wait blocks until the accepted purge is done, as far as the API can
-	// tell, and returns early only with ctx or when that can't be known.
+	// Wait blocks until the accepted purge is done, as far as the API can tell. It
+	// returns early only if ctx ends or if the API cannot tell.
 	Wait(ctx context.Context, r Receipt) error
-	// MaxObjects is how many objects of a kind one request may hold, next to
-	// the limit of MaxBody. 0: the API has no such kind.
+	// MaxObjects is the most objects of a kind in one request, besides the limit of
+	// MaxBody. 0 means that the API has no such kind.
 	MaxObjects(k Kind) int
 }
 
-// Body encodes the request as Fast Purge wants it, {"objects":[…]}: no HTML
-// escaping, so that the size is what Akamai counts, and CP codes as integers.
-// The error is an [*ObjectError] if one object can't be sent at all, and
-// otherwise says that the whole is longer than MaxBody.
+// Body encodes the request for Fast Purge, {"objects":[…]}. It does not escape HTML, so
+// that the size is the one that Akamai counts, and it writes CP codes as integers. The
+// error is an [*ObjectError] if one object cannot be sent at all. Otherwise it says that
+// the whole body is longer than MaxBody.
 func (r Request) Body() ([]byte, error) {
 	size := len(objectsOpen) + len(objectsClose)
 	for _, object := range r.Objects {
@@ -86,8 +91,8 @@ func (r Request) Body() ([]byte, error) {
 	return body, nil
 }
 
-// appendObjects writes the list as both APIs take it: CP codes as numbers, all else as
-// texts.
+// appendObjects writes the list as both APIs read it: CP codes as numbers, everything
+// else as strings. [Packer] must count exactly these bytes.
 func (r Request) appendObjects(body []byte) ([]byte, error) {
 	for i, object := range r.Objects {
 		if err := Check(r.Kind, object); err != nil {
@@ -105,11 +110,12 @@ func (r Request) appendObjects(body []byte) ([]byte, error) {
 	return body, nil
 }
 
-// ObjectError says why an object can't be sent as it is written.
+// ObjectError says why an object cannot be sent as it is written. Another attempt gives
+// the same error.
 type ObjectError struct {
 	Kind   Kind
 	Object string
-	Reason string // for people, without the object
+	Reason string // for people; it continues a sentence and does not repeat the object
 }
 
 func (e *ObjectError) Error() string {
@@ -120,9 +126,9 @@ func (e *ObjectError) Error() string {
 	return fmt.Sprintf("%s %q %s", e.Kind, object, e.Reason)
 }
 
-// Check says whether an object can be sent at all, so that planning can
-// refuse it: nil, or an [*ObjectError]. What only Akamai can know (its hosts,
-// a CP code's owner) is not checked.
+// Check says whether an object can be sent at all, so that planning can refuse it early.
+// It returns nil or an [*ObjectError]. It does not check what only Akamai knows, such as
+// which hosts and CP codes belong to the account.
 func Check(k Kind, object string) error {
 	if reason := unsendable(k, object); reason != "" {
 		return &ObjectError{Kind: k, Object: object, Reason: reason}
@@ -130,8 +136,9 @@ func Check(k Kind, object string) error {
 	return nil
 }
 
-// unsendable is Check in words. That a URL is well formed is not asked: rules,
-// comments and the command line write it as a browser does, and Akamai knows best.
+// unsendable is Check in words; "" means that the object can be sent. It does not ask
+// whether a URL is well formed: rules, comments and the command line write URLs as a
+// browser does, and only Akamai knows what it accepts.
 func unsendable(k Kind, named string) string {
 	switch {
 	case named == "":
@@ -141,7 +148,9 @@ func unsendable(k Kind, named string) string {
 	}
 	switch k {
 	case URL:
-		if n := len(objectsOpen) + len(named) + len(objectsClose); 6*n < MaxBody { // escaping makes six bytes of one at most
+		// This avoids counting escapes for almost every URL: escaping makes at most six
+		// bytes of one.
+		if n := len(objectsOpen) + len(named) + len(objectsClose); 6*n < MaxBody {
 			return ""
 		}
 		if n := len(objectsOpen) + encodedLen(named) + len(objectsClose); n > MaxBody {
@@ -150,6 +159,8 @@ func unsendable(k Kind, named string) string {
 	case Tag:
 		return object.TagFault(named)
 	case CPCode:
+		// A leading zero or a plus sign would not be valid JSON, since CP codes are sent
+		// as numbers.
 		if n, err := strconv.ParseUint(named, 10, 63); err != nil || n == 0 || named[0] == '0' || named[0] == '+' {
 			return "is not a CP code: write a positive integer, such as 12345"
 		}

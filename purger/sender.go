@@ -10,74 +10,75 @@ import (
 	"time"
 )
 
-// Sender gets a list of objects accepted, whatever its length: packed into
-// full requests, within the budget, each object once, retried through trouble,
-// with what Akamai refuses set apart. It keeps nothing between runs but the
-// Budget, and nothing on disk.
+// Sender sends a list of objects, however long, until each is accepted or refused. It
+// packs them into full requests, stays within the budget, retries through trouble, and
+// sets apart what Akamai refuses. It sends each object once, unless an answer was lost.
+// It keeps nothing between runs except the Budget, and nothing on disk.
 type Sender struct {
 	API API
 
-	// Budget is charged before each request and corrected by each answer; nil
-	// is for an API without token buckets. Only one run may use it at a time.
+	// Budget is charged before each request and corrected by each answer. nil is for an
+	// API without token buckets. Budget has no lock, so only one run may use it at a
+	// time.
 	Budget *Budget
 
-	// Connections is how many requests are under way at most; 0 means 10.
+	// Connections is the most requests under way at a time. 0 means 10.
 	Connections int
 
-	// Patience is how long Akamai may be unavailable until the run ends with
-	// what is left unsent; 0 means for as long as the context lives. If it was
-	// never reached at all, because its address is wrong or the network is
-	// down, 30 s are enough.
+	// Patience is how long Akamai may be unavailable before the run ends with the rest
+	// unsent. 0 means as long as the context lives. If Akamai never answered at all,
+	// because its address is wrong or the network is down, the run ends after 30 s at
+	// most.
 	Patience time.Duration
 
-	// Progress, if set, is called after each answer and before each wait that
-	// is not for the budget, from one goroutine. It should return quickly.
+	// Progress, if set, is called after each answer, from the goroutine of Run. It should
+	// return quickly: nothing is sent while it runs.
 	Progress func(Progress)
 }
 
-// Progress is how far a run is.
+// Progress says how far a run is. The numbers count objects.
 type Progress struct {
-	Read     int  // objects taken from the list, without duplicates
-	Complete bool // the list was read to its end
+	Read     int  // taken from the list so far, without duplicates
+	Complete bool // the list was read to its end, so Read is the total
 	Accepted int
 	Refused  int
-	Trouble  string        // why nothing is sent at the moment; empty if it goes well
-	Wait     time.Duration // until the next attempt, where there is trouble
+	Trouble  string        // why nothing is sent at the moment; "": all is well
+	Wait     time.Duration // until the next attempt; only with Trouble
 }
 
-// Result is what became of a run. Every object of the list is either in one of
-// the accepted requests or refused.
+// Result says what became of a run. Every object of the list is either in one of the
+// accepted requests or in Refused. Only a cancelled run leaves out what it had not read.
 type Result struct {
-	Accepted   int
-	Duplicates int
+	Accepted   int // objects
+	Duplicates int // objects that were in the list before, and were skipped
 	Requests   []Receipt
 	Refused    []Refusal
 
 	Attempts int // requests sent, accepted or not
-	Limited  int // of these, answered with 429 or 507
-	Lost     int // of these, without an answer though Akamai may have accepted them
+	Limited  int // requests answered with 429 or 507
+	Lost     int // requests without an answer that Akamai may have accepted; their objects went out again
 }
 
-// Refusal is an object that was not accepted, and why: in Akamai's words where
-// Akamai refused it, in ours where it was not sent at all.
+// Refusal is an object that was not accepted, and the reason: in Akamai's words if Akamai
+// refused it, in ours if it was not sent at all.
 type Refusal struct {
 	Object string
 	Title  string
 	Detail string
 
-	Status    int       // of the answer that refused it; 0: it was not sent
+	Status    int       // HTTP status of the refusal; 0: it was not sent
 	SupportID string    // of that answer
-	At        time.Time // when it came
+	At        time.Time // when the answer came; zero: it was not sent
 }
 
-// ErrStopped is in the chain of the error of a run that ended before its list
-// was sent.
+// ErrStopped is in the error chain of a run that ended before its whole list was sent.
 var ErrStopped = errors.New("stopped before everything was sent")
 
-// Run sends the objects; r says of what kind they are and what to do with
-// them, and its own Objects are ignored. The list is read as it is sent.
-// The Result is complete even with an error, which means that sending was
-// pointless or cancelled; refused objects are no error.
+// Run sends the objects. r says of what kind they are and what to do with them; its own
+// Objects are ignored. The list is read while it is sent.
+//
+// The Result is complete even if there is an error. An error means that sending more was
+// pointless or that ctx ended. Refused objects are no error.
 func (s *Sender) Run(ctx context.Context, r Request, objects iter.Seq[string]) (Result, error) {
 	most := s.API.MaxObjects(r.Kind)
 	if most == 0 {
@@ -107,8 +108,8 @@ func (s *Sender) Run(ctx context.Context, r Request, objects iter.Seq[string]) (
 	return run.result, err
 }
 
-// run is one Run. All of it belongs to one goroutine; the others do nothing
-// but wait for an answer.
+// run is the state of one call of Run. It belongs to one goroutine, so it needs no lock.
+// The other goroutines only wait for an answer and pass it on through settled.
 type run struct {
 	sender      *Sender
 	request     Request
@@ -116,47 +117,51 @@ type run struct {
 	connections int
 
 	list   list
-	queue  []*piece // what waits, in order
+	queue  []*piece // what waits to be sent, in order
 	flying int      // requests under way
 	hosts  map[string]*Host
 	budget *Budget
 	result Result
 
-	settled      chan settled
+	settled      chan settled // has room for every request under way, so no sender blocks on it
 	circuit      Circuit
 	trouble      trouble
-	lastAccepted time.Time
-	refusals     bool   // Akamai named any object
-	words        string // of the last answer that was no good
-	err          error  // why to stop
+	lastAccepted time.Time // zero: nothing was accepted yet
+	refusals     bool      // Akamai has named at least one object
+	words        string    // of the last answer that was not an acceptance
+	err          error     // why the run ends; nothing is sent once it is set
 }
 
-// piece is objects that go out together.
+// piece is a group of objects that go out as one request.
 type piece struct {
 	objects  []string
-	due      time.Time // not before
-	attempts int
-	cut      bool // to what an answer said is left
+	due      time.Time // not to be sent before
+	attempts int       // requests sent with it so far
+	cut      bool      // made to fit the tokens that a 429 said are left
 
-	since   time.Time // when what it is a part of was refused, with nothing named
+	// The following belong to the search for an object that Akamai refused without naming
+	// it. See [Doubt].
+	since   time.Time // when the whole was refused that this is a part of; zero: it was not
 	sibling *piece    // the other part
-	refusal string    // Akamai's words, when it refused this and named nothing
-	ended   bool
+	refusal string    // Akamai's words when it refused this piece and named nothing
+	ended   bool      // nothing of it is left to send
 }
 
+// settled is the answer to one request.
 type settled struct {
 	piece  *piece
 	answer Answer
 }
 
-// grace is how long requests under way may still take once the run is
-// cancelled: an answer that is waited for is one object less in doubt.
+// grace is how long requests under way may still take after the run is cancelled. Each
+// answer that arrives means fewer objects of which nobody knows whether they were purged.
 const grace = 5 * time.Second
 
-// loop sends until the list has ended or something ends the run. All state is its
-// own goroutine's; requests under way answer by a channel. When it is cancelled it
-// sends nothing more, and hears those answers for a little longer.
+// loop sends until the list has ended or something ends the run. All state belongs to its
+// goroutine; requests under way answer through a channel. When ctx ends, loop sends
+// nothing more, but waits up to grace for the answers to what it has sent.
 func (r *run) loop(ctx context.Context) error {
+	// Requests must outlive ctx by grace, so they do not inherit its end.
 	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	done := ctx.Done()
@@ -166,6 +171,8 @@ func (r *run) loop(ctx context.Context) error {
 			return r.err
 		}
 		timer := time.NewTimer(max(wait, 0))
+		// A stopped timer never fires, so the select waits for an answer or for ctx
+		// alone.
 		if wait < 0 || r.flying >= r.connections {
 			timer.Stop()
 		}
@@ -174,7 +181,7 @@ func (r *run) loop(ctx context.Context) error {
 			r.settle(s, time.Now())
 		case <-timer.C:
 		case <-done:
-			done = nil
+			done = nil // a closed channel would win this select again and again
 			r.stop(context.Cause(ctx))
 			defer time.AfterFunc(grace, cancel).Stop()
 		}
@@ -182,8 +189,8 @@ func (r *run) loop(ctx context.Context) error {
 	}
 }
 
-// launch sends whatever may be sent now, and says how long until more may be;
-// below 0: not before an answer.
+// launch sends whatever may be sent at the moment. It returns how long to wait until more
+// may be sent; below 0 means that only an answer can change that.
 func (r *run) launch(ctx context.Context) time.Duration {
 	for {
 		if r.err != nil || r.flying >= r.connections {
@@ -202,15 +209,16 @@ func (r *run) launch(ctx context.Context) time.Duration {
 	}
 }
 
-// stop ends the run once the requests under way are answered.
+// stop makes the run end once the requests under way are answered. The first cause stays.
 func (r *run) stop(cause error) {
 	if r.err == nil {
 		r.err = fmt.Errorf("%w: %w", ErrStopped, cause)
 	}
 }
 
-// setAside lists what was not sent, and, unless the user cancelled and may
-// still be writing the list, what was not read.
+// setAside lists what was not sent as refused, and what was not read. It reads on only if
+// the caller did not cancel: a cancelled caller may still be writing the list, and
+// reading it could block.
 func (r *run) setAside(ctx context.Context, err error) {
 	if err == nil {
 		return
@@ -238,10 +246,12 @@ func (r *run) setAside(ctx context.Context, err error) {
 	}
 }
 
+// refuse notes an object that was not sent.
 func (r *run) refuse(object, title, detail string) {
 	r.result.Refused = append(r.result.Refused, Refusal{Object: object, Title: title, Detail: detail})
 }
 
+// report calls Progress, if there is one. An empty reason means that all is well.
 func (r *run) report(reason string, wait time.Duration) {
 	r.words = cmp.Or(reason, r.words)
 	if r.sender.Progress == nil {
@@ -257,14 +267,15 @@ func (r *run) report(reason string, wait time.Duration) {
 // list is the objects still to come.
 type list struct {
 	next   func() (string, bool)
-	seen   map[[16]byte]struct{} // half a SHA-256: a million objects in 30 MB
-	object string                // read, but did not fit
+	seen   map[[16]byte]struct{} // half of a SHA-256 each: a million objects in 30 MB
+	object string                // was read but did not fit; only if held
 	held   bool
-	read   int
+	read   int // objects, without duplicates
 	ended  bool
 }
 
-// read is the next object that is worth sending.
+// read gives the next object that is worth sending: no duplicate, and none that [Check]
+// refuses. ok is false at the end of the list.
 func (r *run) read() (string, bool) {
 	l := &r.list
 	if l.held {
@@ -294,7 +305,7 @@ func (r *run) read() (string, bool) {
 	return "", false
 }
 
-// pack fills one request from the list; nil at its end.
+// pack fills one request from the list. nil means that the list has ended.
 func (r *run) pack() *piece {
 	packer := NewPacker(r.request.Kind, r.most)
 	p := &piece{objects: make([]string, 0, 64)}

@@ -21,7 +21,7 @@ func TestRunEndsWhereNothingHelps(t *testing.T) {
 		spoil func(*akamai.Server)
 		say   string
 		most  int           // requests
-		took  time.Duration // at most
+		took  time.Duration // at most this long
 	}{
 		"secret": {func(a *akamai.Server) { a.SetCredentials(akamai.Credentials{ClientSecret: "x"}) }, "does not accept the credentials (Not authorized: The signature does not match)", 10, time.Second},
 		"clock":  {func(a *akamai.Server) { a.SetClockSkew(time.Hour) }, "its clock says", 10, time.Second},
@@ -67,8 +67,8 @@ func TestRunEndsWhereNothingHelps(t *testing.T) {
 	}
 }
 
-// TestRunCancelled: what is under way is answered, what is read is told, and
-// the rest of the list is left alone.
+// TestRunCancelled: requests under way are answered, objects that were read are reported,
+// and the rest of the list is not read.
 func TestRunCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := akamai.New(akamai.Config{Latency: time.Second})
@@ -96,8 +96,7 @@ func TestRunCancelled(t *testing.T) {
 	})
 }
 
-// TestRunCancelledWithoutAnswers: a server that hangs does not hold the end up
-// for long.
+// TestRunCancelledWithoutAnswers: a server that hangs does not delay the end for long.
 func TestRunCancelledWithoutAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := akamai.New(akamai.Config{Latency: time.Hour})
@@ -150,8 +149,8 @@ func TestRunSlowBuckets(t *testing.T) {
 	}
 }
 
-// TestRunOneObjectRefused: the purge service means the object even if it does
-// not say so; a page without its form may be about the traffic.
+// TestRunOneObjectRefused: a refusal by the purge service is about the object even if it
+// does not name it. A page of another form may be about the traffic.
 func TestRunOneObjectRefused(t *testing.T) {
 	tests := map[string]struct {
 		body    string
@@ -176,8 +175,8 @@ func TestRunOneObjectRefused(t *testing.T) {
 	}
 }
 
-// TestRunOtherLimits: the account's limits are those that Akamai's answers
-// tell, not those of the documentation.
+// TestRunOtherLimits: the limits in Akamai's answers count, not those in the
+// documentation.
 func TestRunOtherLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := akamai.New(akamai.Config{
@@ -199,7 +198,7 @@ func TestRunOtherLimits(t *testing.T) {
 	})
 }
 
-// TestRunTruncatesTo429: of the tokens that others left, none waits for more.
+// TestRunTruncatesTo429: the tokens that others left are used without waiting for more.
 func TestRunTruncatesTo429(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := akamai.New(akamai.Config{})
@@ -218,7 +217,8 @@ func TestRunTruncatesTo429(t *testing.T) {
 	})
 }
 
-// TestRunDuplicatesAndNonsense: what can't be sent is told, the rest is sent.
+// TestRunDuplicatesAndNonsense: objects that cannot be sent are reported, and the rest is
+// sent.
 func TestRunDuplicatesAndNonsense(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := akamai.New(akamai.Config{})
@@ -235,7 +235,7 @@ func TestRunDuplicatesAndNonsense(t *testing.T) {
 	})
 }
 
-// TestRunSplitsWhatIsTooLarge: a limit that is lower than documented.
+// TestRunSplitsWhatIsTooLarge: the limit is lower than documented.
 func TestRunSplitsWhatIsTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := akamai.New(akamai.Config{})
@@ -254,7 +254,7 @@ func TestRunSplitsWhatIsTooLarge(t *testing.T) {
 	})
 }
 
-// TestRunSilent429: no figures, so Akamai's five seconds.
+// TestRunSilent429: an answer without numbers means Akamai's five seconds.
 func TestRunSilent429(t *testing.T) {
 	for _, status := range []int{429, 507} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
@@ -281,7 +281,7 @@ func TestRunSilent429(t *testing.T) {
 	}
 }
 
-// TestRunReportsProgress in steps that never go back and end at the whole.
+// TestRunReportsProgress: progress never goes back, and it ends at the whole.
 func TestRunReportsProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := akamai.New(akamai.Config{Latency: 20 * time.Millisecond, FaultRate: 0.5, Seed: 1})
@@ -309,7 +309,7 @@ func TestRunReportsProgress(t *testing.T) {
 	})
 }
 
-// TestRunReadsAsItSends: a list is not read ahead of what is sent.
+// TestRunReadsAsItSends: a list is read only as fast as it is sent.
 func TestRunReadsAsItSends(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := akamai.New(akamai.Config{Latency: 20 * time.Millisecond})
@@ -333,7 +333,7 @@ func TestRunReadsAsItSends(t *testing.T) {
 	})
 }
 
-// refusing answers with scripted errors of a transport.
+// refusing answers with errors of a transport, according to a script.
 type refusing struct{ err error }
 
 func (r refusing) RoundTrip(*http.Request) (*http.Response, error) { return nil, r.err }

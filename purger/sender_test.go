@@ -28,7 +28,7 @@ func invalidateURLs() purger.Request {
 	return purger.Request{Kind: purger.URL, Network: purger.Production, Action: purger.Invalidate}
 }
 
-// outcome is what the stand-in accepted against what the run says.
+// outcome compares what the stand-in accepted with what the run reports.
 type outcome struct {
 	purger.Result
 	err    error
@@ -51,8 +51,8 @@ func run(t *testing.T, a *akamai.Server, r purger.Request, objects iter.Seq[stri
 	return o
 }
 
-// each checks that every object was accepted exactly once, apart from those
-// that were refused and those whose answer was lost.
+// each checks that every object was accepted exactly once, except those that were refused
+// and those whose answer was lost.
 func (o outcome) each(t *testing.T, objects []string) {
 	t.Helper()
 	refused := map[string]bool{}
@@ -150,7 +150,7 @@ func TestRunSetsRefusedObjectsApart(t *testing.T) {
 		refuse  []int
 		status  int
 		title   string
-		unnamed bool // Akamai answers, but names nothing
+		unnamed bool // Akamai refuses but names no object
 	}{
 		"403 names one":        {refuse: []int{17}},
 		"403 names several":    {refuse: []int{0, 3, 599, 600, 1999}},
@@ -196,8 +196,8 @@ func TestRunSetsRefusedObjectsApart(t *testing.T) {
 	}
 }
 
-// refuseSilently answers 400 to every request with one of the objects, in
-// Akamai's form, but without naming it.
+// refuseSilently answers 400 to every request that has one of the objects. The answer has
+// Akamai's form but names no object.
 func refuseSilently(list []string, which []int) func(*http.Request, []byte) akamai.Fault {
 	return func(_ *http.Request, body []byte) akamai.Fault {
 		for _, i := range which {
@@ -305,8 +305,8 @@ func TestRunSharesTheBudgetWithOthers(t *testing.T) {
 	})
 }
 
-// Another client of the account takes all that there is, for ten seconds. This
-// one asks seldom, and sends soon after there is something for it.
+// Another client of the account takes all tokens for ten seconds. This client asks
+// seldom, and sends soon after there are tokens for it.
 func TestRunGivesWayToOthers(t *testing.T) {
 	for name, n := range map[string]int{"two URLs": 2, "a long list": 300} {
 		t.Run(name, func(t *testing.T) {
@@ -336,8 +336,8 @@ func TestRunGivesWayToOthers(t *testing.T) {
 	}
 }
 
-// drain takes every token of URLs as another client of the account would,
-// until the time is over; stop waits for that.
+// drain takes every token for URLs, as another client of the account would, until the
+// time is over. stop waits for that.
 func drain(t *testing.T, a *akamai.Server, during time.Duration) (stop func()) {
 	t.Helper()
 	c := bubble(t, a)
@@ -358,8 +358,8 @@ func drain(t *testing.T, a *akamai.Server, during time.Duration) (stop func()) {
 	return func() { <-done }
 }
 
-// Akamai names 20 of 100 URLs, one answer each: the others are accepted all
-// the same, wherever the bad ones stand.
+// Akamai names 20 of 100 URLs, in one answer each. The others are still accepted,
+// wherever the bad ones are in the list.
 func TestRunAcceptsTheGoodOnesOfAHost(t *testing.T) {
 	for name, bad := range map[string]func(int) bool{
 		"the first ones": func(i int) bool { return i < 20 },

@@ -18,9 +18,9 @@ import (
 	"github.com/akamai/AkamaiOPEN-edgegrid-golang/v7/pkg/edgegrid"
 )
 
-// signature is EdgeGrid as its specification says it, for checking the library
-// that signs: base64(HMAC-SHA256(key, data)), where the key is made the same
-// way from the secret and the timestamp.
+// signature is EdgeGrid as specified, to check the library that signs:
+// base64(HMAC-SHA256(key, data)). The key is made in the same way from the secret and the
+// timestamp.
 func signature(secret, timestamp, method, scheme, host, pathQuery string, body []byte, unsigned string) string {
 	mac := func(key, data string) string {
 		h := hmac.New(sha256.New, []byte(key))
@@ -36,9 +36,9 @@ func signature(secret, timestamp, method, scheme, host, pathQuery string, body [
 	return mac(mac(secret, timestamp), data)
 }
 
-// TestSignatureKnownAnswer has the example that several of Akamai's clients
-// test with. The library takes no timestamp and no nonce, so the check of
-// these tests is what is checked here.
+// TestSignatureKnownAnswer uses an example that several Akamai clients test with. The
+// library accepts no timestamp and no nonce from outside. So this test checks the
+// function that the other tests check with.
 func TestSignatureKnownAnswer(t *testing.T) {
 	const (
 		host      = "akaa-baseurl-xxxxxxxxxxx-xxxxxxxxxxxxx.luna.akamaiapis.net"
@@ -75,8 +75,8 @@ func testCredentials() edgegrid.Config {
 	return edgegrid.Config{Host: "akamai.test", ClientToken: "CLIENT", ClientSecret: "SECRET", AccessToken: "ACCESS", MaxBody: edgegrid.MaxBodySize}
 }
 
-// TestEveryAttemptIsSignedAnew sends the same request several times, with all
-// that has an influence on the signature.
+// TestEveryAttemptIsSignedAnew sends the same request several times, with everything that
+// influences the signature.
 func TestEveryAttemptIsSignedAnew(t *testing.T) {
 	big := Request{Kind: URL, Network: Production, Action: Delete}
 	for i := range 400 {
@@ -131,7 +131,7 @@ func TestEveryAttemptIsSignedAnew(t *testing.T) {
 	}
 }
 
-// recorder answers 201 to all, and checks the signature.
+// recorder answers 201 to every request and checks the signature.
 type recorder struct {
 	t    *testing.T
 	sent int

@@ -15,9 +15,9 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// inProcess carries requests to a handler without a socket, so that both ends
-// can live in a synctest bubble, where waiting costs nothing. What a server
-// would do with a panicking handler, it does: the connection is cut.
+// inProcess carries requests to a handler without a socket, so that both ends can live in
+// a synctest bubble, where waiting takes no time. If the handler panics, the connection
+// is cut, as a server does.
 type inProcess struct{ http.Handler }
 
 func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {

@@ -2,8 +2,8 @@ package verify
 
 import "testing"
 
-// Whatever a server says of itself, a page that differs from the origin's is
-// not called fresh; and nothing that it says makes the judge fail.
+// A page that differs from the origin's is never called fresh, whatever the server says
+// of itself. Nothing that a server says makes the judge fail.
 func FuzzJudge(f *testing.F) {
 	f.Add(yes, "", "", "", "/L/1/2/1h/www.acme.com/", 0, "", 200, 200)
 	f.Add(miss, yes, "Miss from child, Hit from parent", `"1"`, "S/L/1/2/1h/www.acme.com/a?b=c", 60, monday, 200, 404)

@@ -23,7 +23,7 @@ const (
 	sunday   = "Sun, 22 Nov 2026 10:00:00 GMT"
 )
 
-// A change is something about an answer.
+// A change alters one thing about an answer.
 type change func(*Answer)
 
 func xcache(s string) change    { return func(a *Answer) { a.XCache = s } }
@@ -69,7 +69,7 @@ func at(a Answer, url string) Answer {
 	return a
 }
 
-// table is what the package promises.
+// table is what the package promises: evidence, its verdict and its words.
 var table = []struct {
 	seen string
 	e    Evidence
@@ -225,7 +225,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// The page for people holds the same table.
+// The page for people has the same table.
 func TestTableIsDocumented(t *testing.T) {
 	t.Parallel()
 	const file, begin, end = "../docs/checking.md", "<!-- table -->\n", "<!-- /table -->"

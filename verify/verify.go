@@ -1,20 +1,19 @@
-// Package verify judges whether a page is fresh: whether readers get from
-// Akamai what the site serves now. It is pure: [Evidence] in, a [Finding] out,
-// with the causes in sentences that an editor understands.
+// Package verify judges whether a page is fresh: whether readers get from Akamai what the
+// site serves now. It is pure: [Evidence] goes in, and a [Finding] comes out, with its
+// causes in sentences that an editor understands.
 //
-// What counts is content. A page is fresh if all that was seen at the edge is
-// the same, byte for byte once decoded, as what the origin serves; or shows a
-// text that only the new page has; or, where neither can be asked, is no
-// longer what the edge had before the purge. Validators prove nothing: a
-// server that makes ETag from date and size gives two versions the same one,
-// and a rollback brings an older date. They and what caches say of themselves
-// only explain.
+// Only content counts. A page is fresh if everything that was seen at the edge is the
+// same, byte for byte once decoded, as what the origin serves. It is also fresh if it
+// shows a text that only the new page has. If neither can be asked, it has to differ from
+// what the edge had before the purge. Validators prove nothing: a server that makes its
+// ETag from date and size gives two versions the same one, and a rollback has an older
+// date. Validators, and what caches say of themselves, only explain.
 //
-// Nobody sees all of Akamai: a look sees one server, and a fresh one says that
-// those which were asked are fresh.
+// Nobody can see all of Akamai. A look sees one server, and a finding is about the
+// servers that were asked.
 //
-// The table in docs/checking.md has each kind of evidence with its verdict and
-// its words; the package's test holds the two together.
+// The table in docs/checking.md has each kind of evidence with its verdict and its words.
+// The test of this package compares the two.
 package verify
 
 import (
@@ -31,10 +30,10 @@ const (
 	Fresh   Verdict = "fresh"
 	Stale   Verdict = "stale"
 	Unknown Verdict = "unknown" // the evidence is not enough
-	Broken  Verdict = "broken"  // readers get an error, or nothing
+	Broken  Verdict = "broken"  // readers get an error, or no answer
 )
 
-// String is what people read.
+// String returns the word that people read.
 func (v Verdict) String() string {
 	if v == Unknown {
 		return "can't tell"
@@ -42,96 +41,97 @@ func (v Verdict) String() string {
 	return string(v)
 }
 
-// Evidence is what was seen of one page.
+// Evidence is what was seen of one page. Its zero values mean "not known" or "nobody
+// looked".
 type Evidence struct {
 	URL string
 
-	Edge   []Look // what Akamai answered: several servers, compressed and not
-	Origin []Look // what the origin answered; none if nobody named it
+	Edge   []Look // what Akamai answered: perhaps several servers, compressed and not
+	Origin []Look // what the origin answered; none if nobody named one
 
-	// Contains is a text that the page has only if it is new, such as the
-	// commit; empty if none is known.
+	// Contains is a text that the page has only if it is new, such as the commit's SHA;
+	// "": none is known.
 	Contains string
 	// Before is what the edge had before the purge; nil if nobody looked.
 	Before *Answer
-	// Deployed: a deployment should have changed the page. Then it is fresh only
-	// where something shows that the deployment has reached the origin: Contains,
-	// Confirmed, or that the page is another than Before.
+	// Deployed says that a deployment should have changed the page. Then it is fresh only
+	// if something shows that the deployment has reached the origin: Contains, Confirmed,
+	// or that the page differs from Before.
 	Deployed bool
-	// Confirmed: the origin is known to serve what was deployed. Else a page
-	// that is what it was before may be one that the origin did not get yet.
+	// Confirmed says that the origin is known to serve what was deployed. Without that, a
+	// page that has not changed may be one that the origin did not get yet.
 	Confirmed bool
-	// Purge is what was purged, if it is known.
+	// Purge is what was purged; nil: not known.
 	Purge *Purge
 
-	// Pragma: the looks asked Akamai to say what its cache did.
+	// Pragma says that the looks asked Akamai what its cache did.
 	Pragma bool
-	// Uncached is a look at the edge under an address that no cache can have,
-	// that of the last page with a query of its own: what Akamai gets from
-	// behind it now.
+	// Uncached is a look at the edge under an address that no cache can have: that of the
+	// last page, with a query of its own. It shows what Akamai gets from behind it now.
 	Uncached *Look
-	// Spellings are looks at the edge under other spellings of the address:
-	// without its query, in lower case.
+	// Spellings are looks at the edge under other spellings of the URL: without its
+	// query, in lower case.
 	Spellings []Look
 }
 
 // Purge is what is known of the purge that should have made the page fresh.
 type Purge struct {
-	Delete bool          // else an invalidation, which asks the origin "modified since?"
-	Tags   []string      // purged by these; none: by the URL or a CP code
-	Ago    time.Duration // since Akamai's estimate passed
+	Delete bool          // else an invalidation, after which Akamai asks the origin "modified since?"
+	Tags   []string      // that were purged; none: the purge was by the URL or a CP code
+	Ago    time.Duration // how long ago Akamai's estimate for the purge passed
 }
 
-// Look is one GET, with the redirects that were followed.
+// Look is one GET, with the redirects that were followed. It has at least one answer.
 type Look struct {
-	// Compressed: the request accepted gzip and brotli, as browsers do.
-	// Akamai may keep a copy for these and one for the others.
+	// Compressed says that the request accepted gzip and brotli, as browsers do. Akamai
+	// may keep one copy for such requests and another for the rest.
 	Compressed bool `json:"compressed"`
-	// Hops are the answers: the redirects, then where they led. At least one.
+	// Hops are the answers: the redirects in order, then the page that they lead to.
 	Hops []Answer `json:"hops"`
 }
 
-// End is the last answer.
+// End returns the last answer: the page itself, unless the look failed on its way.
 func (l Look) End() Answer { return l.Hops[len(l.Hops)-1] }
 
 // Answer is one answer to a GET.
 type Answer struct {
 	URL   string `json:"url"`
 	From  string `json:"from,omitempty"`  // the server's address
-	Fault string `json:"fault,omitempty"` // why no answer came, or not all of it; then nothing but Status counts
+	Fault string `json:"fault,omitempty"` // why no answer came, or not all of it; then only Status counts
 
 	Status       int      `json:"status,omitempty"`
 	ETag         string   `json:"etag,omitempty"`
 	LastModified string   `json:"last_modified,omitempty"`
-	Length       int64    `json:"length"`                   // of the decoded body, in bytes; as far as it was read
-	SHA256       string   `json:"sha256,omitempty"`         // of the same
-	Cut          bool     `json:"cut,omitempty"`            // the body is longer than what was read
-	Contains     bool     `json:"contains,omitempty"`       // it has Evidence.Contains
-	Age          *int     `json:"age,omitempty"`            // seconds; nil if the answer does not say
-	Location     string   `json:"location,omitempty"`       // of a redirect, absolute
-	Tags         []string `json:"cache_tags,omitempty"`     // Edge-Cache-Tag; Akamai takes it off, an origin shows it
-	Via          string   `json:"via,omitempty"`            // caches that name themselves: Via, X-Varnish, CF-Cache-Status …
-	XCache       string   `json:"x_cache,omitempty"`        // TCP_HIT …: the tier that answered
-	XCacheRemote string   `json:"x_cache_remote,omitempty"` // the parent tier, if that was asked
-	CacheKey     string   `json:"x_cache_key,omitempty"`
-	Cacheable    string   `json:"x_check_cacheable,omitempty"` // YES or NO
-	CacheStatus  string   `json:"akamai_cache_status,omitempty"`
+	Length       int64    `json:"length"`                        // of the decoded body, in bytes, as far as it was read
+	SHA256       string   `json:"sha256,omitempty"`              // in hexadecimal, of the same bytes
+	Cut          bool     `json:"cut,omitempty"`                 // the body goes on after what was read
+	Contains     bool     `json:"contains,omitempty"`            // the body has Evidence.Contains
+	Age          *int     `json:"age,omitempty"`                 // seconds; nil if the answer does not say
+	Location     string   `json:"location,omitempty"`            // where a redirect leads, as an absolute URL
+	Tags         []string `json:"cache_tags,omitempty"`          // from Edge-Cache-Tag; an origin shows them, Akamai removes them
+	Via          string   `json:"via,omitempty"`                 // caches that name themselves: Via, X-Varnish, CF-Cache-Status …
+	XCache       string   `json:"x_cache,omitempty"`             // TCP_HIT …: the tier that answered
+	XCacheRemote string   `json:"x_cache_remote,omitempty"`      // the parent tier, if that was asked
+	CacheKey     string   `json:"x_cache_key,omitempty"`         // under which Akamai keeps the page
+	Cacheable    string   `json:"x_check_cacheable,omitempty"`   // YES or NO
+	CacheStatus  string   `json:"akamai_cache_status,omitempty"` // such as "Miss from child, Hit from parent"
 }
 
-// CutFault ends a chain of redirects that was not followed to its end: the
-// fault of the last answer begins with it.
+// CutFault begins the fault of the last answer if redirects were not followed to their
+// end.
 const CutFault = "redirect not followed"
 
+// answered reports whether all of an answer came.
 func (a Answer) answered() bool { return a.Fault == "" && a.Status > 0 }
 func (a Answer) redirects() bool {
 	return a.Status >= 300 && a.Status < 400 && a.Location != ""
 }
 func (a Answer) gone() bool { return a.Status == 404 || a.Status == 410 }
 
-// refuses tells an answer that is about who asks, not about the page.
+// refuses reports whether the answer is about who asks, and says nothing of the page.
 func (a Answer) refuses() bool { return a.Status == 401 || a.Status == 403 || a.Status == 429 }
 
-// likeness of two answers.
+// likeness is the result of a comparison. unclear means that the evidence is not enough.
 type likeness int
 
 const (
@@ -140,7 +140,8 @@ const (
 	unclear
 )
 
-// compare tells whether two answers give readers the same.
+// compare tells whether two answers give readers the same. The content decides; an ETag
+// counts only for the part of a long file that was not read.
 func compare(a, b Answer) likeness {
 	switch {
 	case a.redirects() || b.redirects():
@@ -149,7 +150,7 @@ func compare(a, b Answer) likeness {
 		}
 		return unlike
 	case a.gone() && b.gone():
-		return alike // the words of an error page differ, and don't count
+		return alike // the words of such error pages may differ
 	case a.Status != b.Status:
 		return unlike
 	case a.Status >= 400:
@@ -162,8 +163,8 @@ func compare(a, b Answer) likeness {
 	return alike
 }
 
-// compareLooks compares hop by hop; the index is that of the first hop that
-// is not alike.
+// compareLooks compares two looks answer by answer. It returns the index of the first
+// pair that is not alike.
 func compareLooks(a, b Look) (likeness, int) {
 	for i := range min(len(a.Hops), len(b.Hops)) {
 		if got := compare(a.Hops[i], b.Hops[i]); got != alike {
@@ -176,8 +177,8 @@ func compareLooks(a, b Look) (likeness, int) {
 	return alike, 0
 }
 
-// sameAddress ignores the scheme: an origin that is asked over one scheme
-// writes it into its redirects.
+// sameAddress compares two URLs without their schemes and ports: an origin writes the
+// scheme by which it was asked into its redirects.
 func sameAddress(a, b string) bool {
 	x, errX := url.Parse(a)
 	y, errY := url.Parse(b)
@@ -187,8 +188,8 @@ func sameAddress(a, b string) bool {
 	return strings.EqualFold(x.Hostname(), y.Hostname()) && x.RequestURI() == y.RequestURI()
 }
 
-// Sick says why an answer shows no page at all: an error of the server's, or
-// no answer; "" if it shows one, be it that there is none.
+// Sick returns why an answer shows no page at all: an error of the server, or no answer.
+// It returns "" for a page, and also for the answer that there is none.
 func Sick(a Answer) string {
 	switch {
 	case a.Fault != "":
@@ -199,5 +200,5 @@ func Sick(a Answer) string {
 	return ""
 }
 
-// Differs reports whether two answers give readers something else.
+// Differs reports whether two answers certainly give readers different things.
 func Differs(a, b Answer) bool { return a.answered() && b.answered() && compare(a, b) == unlike }

@@ -11,7 +11,7 @@ import (
 // Kind names a cause, for programs.
 type Kind string
 
-// The causes, those that explain most first.
+// The causes. Those that explain most come first; Kinds has the same order.
 const (
 	EdgeUnreachable Kind = "edge unreachable"
 	EdgeRefuses     Kind = "edge refuses"
@@ -43,7 +43,7 @@ const (
 	PragmaOff       Kind = "pragma off"
 )
 
-// Kinds lists them in that order.
+// Kinds lists the causes in the order in which a finding has them.
 func Kinds() []Kind {
 	return []Kind{
 		EdgeUnreachable, EdgeRefuses, EdgeError, RedirectLost, ErrorCached,
@@ -53,20 +53,23 @@ func Kinds() []Kind {
 	}
 }
 
-// explains tells a cause that says by itself why a copy is old.
+// explains reports whether the cause by itself says why a copy is old. Then nobody has to
+// guess that it was not purged.
 func (k Kind) explains() bool {
 	return slices.Contains([]Kind{CacheBehind, NotModified, ParentStale, ServedStale, WrongKey, NotTagged}, k)
 }
 
+// weight is the place of a cause among those of a finding; the lowest comes first.
 func weight(k Kind) int { return slices.Index(Kinds(), k) }
 
 // Cause is one reason for a verdict, or one thing that is worth knowing.
 type Cause struct {
 	Kind  Kind
-	About string // what it is about: a status, an address, a header; may be empty
+	About string // a status, an address, a header or the like; "": there is nothing to add
 }
 
-// Words is the cause in a sentence.
+// Words returns the cause as a sentence without its full stop. The text is public: it
+// goes into statuses, replies and pages, and docs/checking.md lists it.
 func (c Cause) Words() string {
 	about := func(before string) string {
 		if c.About == "" {
@@ -138,19 +141,19 @@ func (c Cause) Words() string {
 // Finding is the judgement.
 type Finding struct {
 	Verdict Verdict
-	Causes  []Cause // those that explain most first; may be empty
+	Causes  []Cause // those that explain most come first; may be empty
 
-	compared bool
-	gone     bool
-	contains string
+	compared bool   // there was an answer of the origin to compare with
+	gone     bool   // the origin says that there is no such page
+	contains string // Evidence.Contains
 }
 
-// Has tells whether a cause was found.
+// Has reports whether the finding has a cause of this kind.
 func (f Finding) Has(k Kind) bool {
 	return slices.ContainsFunc(f.Causes, func(c Cause) bool { return c.Kind == k })
 }
 
-// Cause says in words why: one sentence, or several. Never empty.
+// Cause says why, in one or several sentences. It is never empty.
 func (f Finding) Cause() string {
 	var sentences []string
 	if f.Verdict == Fresh {
@@ -165,7 +168,7 @@ func (f Finding) Cause() string {
 	return strings.Join(sentences, ". ") + "."
 }
 
-// good says what makes a fresh page fresh.
+// good says what makes a fresh page fresh. It goes by the strongest evidence.
 func (f Finding) good() string {
 	switch {
 	case f.gone:
@@ -180,10 +183,12 @@ func (f Finding) good() string {
 	return "The page is another one than before the purge"
 }
 
+// statusWords returns a status as "404 Not Found", or the number alone if it has no name.
 func statusWords(status int) string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s", status, http.StatusText(status)))
 }
 
+// variantName names one of the two variants of a page, for VariantStale.
 func variantName(compressed bool) string {
 	if compressed {
 		return "compressed (gzip, brotli)"
@@ -191,7 +196,8 @@ func variantName(compressed bool) string {
 	return "uncompressed"
 }
 
-// cacheWords says what the cache did, for a page that can't be compared.
+// cacheWords says what the cache did, for a page that can't be compared; "" if it does
+// not say.
 func cacheWords(a Answer) string {
 	switch {
 	case fetched(a):
@@ -206,6 +212,8 @@ func cacheWords(a Answer) string {
 	return ""
 }
 
+// ageWords writes an age in the largest unit that it has at least two of; else in
+// seconds.
 func ageWords(seconds int) string {
 	for _, unit := range []struct {
 		seconds int

@@ -22,23 +22,23 @@ import (
 )
 
 const (
-	// pieceSize is what a body takes of memory at a time, as it arrives: what
-	// a client says that it will send takes none. The first piece is every
-	// request's, and bounded by how many connections there may be.
+	// pieceSize is how much memory a body takes at a time, as it arrives. The length that
+	// a client announces reserves nothing. Each request has its first piece without a
+	// limit here; the number of connections bounds those.
 	pieceSize = 32 << 10
 
-	// usualBody is how long a body is that counts as one of usual size. Those
-	// of pushes and deployments are a tenth of it.
+	// usualBody is the largest body that counts as usual. Pushes and deployments are
+	// about a tenth of it.
 	usualBody = 256 << 10
 
-	// usualRoom and largeRoom are how many bytes of bodies may be in memory
-	// beyond the first pieces, of all requests whose signature is not verified
-	// yet. Large ones never take the room of usual ones.
+	// usualRoom and largeRoom are how many bytes of unverified bodies, beyond the first
+	// pieces, may be in memory, over all requests. Large bodies never take the room of
+	// usual ones.
 	usualRoom = 16 << 20
 	largeRoom = 32 << 20
 )
 
-// room is a number of bytes that are free.
+// room is a number of free bytes. It is safe for concurrent use.
 type room struct{ free atomic.Int64 }
 
 func newRoom(size int64) *room {
@@ -55,8 +55,7 @@ func (r *room) take(n int64) bool {
 	return false
 }
 
-// rooms hold the bodies that are not verified yet, in pieces that are used
-// again.
+// rooms hold the bodies whose signature is not verified yet. Their pieces are used again.
 type rooms struct {
 	usual, large *room
 	pieces       sync.Pool // of *[pieceSize]byte
@@ -69,8 +68,11 @@ func newRooms() *rooms {
 	}
 }
 
-// unsigned refuses by the headers alone what is too large, or has no
-// signature that could fit, and gives the HMAC that the body must have.
+// unsigned looks at the headers only. It refuses a body that is too large or that has no
+// signature of the right form. Otherwise it gives the HMAC that the body must have.
+//
+// Only SHA-256 is accepted. GitHub also sends the legacy X-Hub-Signature with SHA-1;
+// accepting that too would make the weaker hash sufficient.
 func unsigned(req *http.Request) (want []byte, refusal *answer) {
 	if req.ContentLength > MaxBody {
 		return nil, tooLarge()
@@ -97,6 +99,7 @@ func tooLarge() *answer {
 	}
 }
 
+// misfit is the same answer for a malformed and for a wrong signature.
 func misfit(early bool) *answer {
 	return &answer{
 		code: http.StatusUnauthorized, early: early,
@@ -104,9 +107,9 @@ func misfit(early bool) *answer {
 	}
 }
 
-// authentic reads the body within GitHub's patience and never more than
-// MaxBody bytes of it, and gives it if the HMAC with any of the secrets is
-// the one that is wanted.
+// authentic reads the body, for at most patience and at most MaxBody bytes. It returns
+// the body if its HMAC with any of the secrets is the wanted one. hmac.Equal compares in
+// constant time, so that the time of an answer does not reveal the HMAC.
 func (r *receiver) authentic(c echo.Context, want []byte) ([]byte, *answer) {
 	conn := http.NewResponseController(c.Response())
 	limited := conn.SetReadDeadline(time.Now().Add(patience)) == nil
@@ -123,7 +126,7 @@ func (r *receiver) authentic(c echo.Context, want []byte) ([]byte, *answer) {
 		return nil, refusal
 	}
 	if limited {
-		_ = conn.SetReadDeadline(time.Time{}) // or the connection is cut while Store works
+		_ = conn.SetReadDeadline(time.Time{}) // or the connection would be cut while Store works
 	}
 	if !slices.ContainsFunc(macs, func(mac hash.Hash) bool { return hmac.Equal(mac.Sum(nil), want) }) {
 		return nil, misfit(false)
@@ -131,7 +134,7 @@ func (r *receiver) authentic(c echo.Context, want []byte) ([]byte, *answer) {
 	return body.bytes(), nil
 }
 
-// body is one that is being read.
+// body is one body while it is read. release must be called at the end.
 type body struct {
 	rooms  *rooms
 	from   *room
@@ -139,9 +142,9 @@ type body struct {
 	size   int
 }
 
-// read reads a body to its end, in pieces, and feeds the signature's checks while it
-// comes. Beyond the first piece each takes a place of those that all bodies share:
-// who sends a large one slowly can't take the memory of the others.
+// read reads a body to its end, in pieces, and feeds them to the signature checks as they
+// come. Each piece beyond the first takes room that all bodies share. So a client that
+// sends a large body slowly cannot use up the memory of the others.
 func (b *body) read(from io.Reader, macs []hash.Hash) *answer {
 	for {
 		if len(b.pieces) > 0 && !b.from.take(pieceSize) {
@@ -168,8 +171,9 @@ func (b *body) read(from io.Reader, macs []hash.Hash) *answer {
 	}
 }
 
-// fill is io.ReadFull that keeps the reader's own error: a body that ends
-// early has io.ErrUnexpectedEOF, one that ends within a piece io.EOF.
+// fill is io.ReadFull, except that it keeps the reader's own error. A body that ends
+// early gives io.ErrUnexpectedEOF; a body that ends within a piece gives io.EOF.
+// io.ReadFull gives io.ErrUnexpectedEOF for both.
 func fill(piece []byte, from io.Reader) (n int, err error) {
 	for n < len(piece) && err == nil {
 		var more int
@@ -179,7 +183,7 @@ func fill(piece []byte, from io.Reader) (n int, err error) {
 	return n, err
 }
 
-// interrupted is the answer where a body does not come to its end.
+// interrupted is the answer to a body that does not come to its end.
 func interrupted(err error) *answer {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return &answer{code: http.StatusRequestTimeout, early: true, message: fmt.Sprintf("the body did not arrive within %s", patience)}
@@ -187,7 +191,7 @@ func interrupted(err error) *answer {
 	return &answer{code: http.StatusBadRequest, early: true, message: "the body ended early", err: fmt.Errorf("read body: %w", err)}
 }
 
-// bytes joins the pieces.
+// bytes joins the pieces in a slice of its own, which stays valid after release.
 func (b *body) bytes() []byte {
 	var all bytes.Buffer
 	all.Grow(b.size)
@@ -197,7 +201,7 @@ func (b *body) bytes() []byte {
 	return all.Bytes()
 }
 
-// release gives the room back.
+// release gives the room back and lets the pieces be used again.
 func (b *body) release() {
 	for _, piece := range b.pieces {
 		b.rooms.pieces.Put(piece)

@@ -19,7 +19,8 @@ type slow struct {
 	t *testing.T
 }
 
-// begin sends the head of a delivery of so many bytes, and the first of them.
+// begin sends the head of a delivery with a body of that length, and the first bytes of
+// the body.
 func begin(t *testing.T, to, signature string, length, sent int) slow {
 	t.Helper()
 	u, err := url.Parse(to)
@@ -39,7 +40,7 @@ func begin(t *testing.T, to, signature string, length, sent int) slow {
 	return slow{conn, t}
 }
 
-// answer is the head of what it gets.
+// answer is the head of the answer that it gets.
 func (s slow) answer() (code int, retryAfter string, closes bool) {
 	s.t.Helper()
 	if err := s.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
@@ -53,7 +54,7 @@ func (s slow) answer() (code int, retryAfter string, closes bool) {
 	return res.StatusCode, res.Header.Get("Retry-After"), res.Close
 }
 
-// Nothing is waited for where the headers say already that it is in vain.
+// If the headers already make the answer certain, the body is not waited for.
 func TestUnsignedBodyIsNotRead(t *testing.T) {
 	to := serve(t, &memory{}, t.Output())
 	for _, signature := range []string{"", "sha1=0123", "sha256=", "sha256=" + strings.Repeat("0", 63), "sha256=" + strings.Repeat("z", 64)} {
@@ -63,11 +64,11 @@ func TestUnsignedBodyIsNotRead(t *testing.T) {
 	}
 }
 
-// Bodies whose signature is not verified yet share a bounded room, and large
-// ones don't take that of others.
+// Bodies whose signature is not verified yet share a bounded room. Large ones do not take
+// the room of the others.
 func TestBodiesInFlightAreBounded(t *testing.T) {
 	to, guess := serve(t, &memory{}, t.Output()), sha256Of("guess", "")
-	first := begin(t, to, guess, webhook.MaxBody, webhook.MaxBody-1) // most of it is in memory when this returns
+	first := begin(t, to, guess, webhook.MaxBody, webhook.MaxBody-1) // most of it is in memory when begin returns
 	second := begin(t, to, guess, webhook.MaxBody, 0)
 	go second.Write(make([]byte, webhook.MaxBody)) //nolint:errcheck // cut off, that's the point
 	if code, retryAfter, _ := second.answer(); code != http.StatusServiceUnavailable || retryAfter == "" {

@@ -2,7 +2,7 @@ package webhook
 
 import "time"
 
-// An Event is one decoded delivery: one of the pointer types of this package.
+// An Event is one decoded delivery: a pointer to one of the types of this package.
 type Event interface {
 	// Source says where the event comes from.
 	Source() Origin
@@ -11,27 +11,27 @@ type Event interface {
 
 // Origin says where an event comes from.
 type Origin struct {
-	Installation int64 // the App's installation; 0 where GitHub names none
+	Installation int64 // id of the App's installation; 0: GitHub names none
 	Repository   Repo  // zero for events of a whole installation
-	Sender       User  // who caused the event; zero where GitHub names nobody
+	Sender       User  // who caused the event; zero: GitHub names nobody
 }
 
-// Source returns o.
+// Source returns o. Embedding an Origin makes a type an [Event].
 func (o Origin) Source() Origin { return o }
 
 func (o Origin) isEvent() {}
 
 // Repo is a repository as an event describes it.
 type Repo struct {
-	ID            int64 // survives a rename and a transfer
+	ID            int64 // stays the same through a rename and a transfer
 	Owner         string
 	Name          string
 	DefaultBranch string
-	PushedAt      time.Time // zero where GitHub does not say
+	PushedAt      time.Time // zero: GitHub does not say
 	Archived      bool
 }
 
-// FullName is owner/name, and "" for the zero Repo.
+// FullName is owner/name, or "" for the zero Repo.
 func (r Repo) FullName() string {
 	if r.Owner == "" {
 		return ""
@@ -46,12 +46,13 @@ type User struct {
 	Type  string `json:"type"` // "User", "Bot", "Organization", "Mannequin"
 }
 
-// Push moves a branch or a tag.
+// Push is a branch or a tag that was created, moved or deleted. It has no list of files:
+// the one in the payload is cut and is no net difference.
 type Push struct {
 	Origin
 	Ref     string // refs/heads/main, refs/tags/v1
-	Before  string // forty zeros when the ref is new
-	After   string // forty zeros when the ref is gone; of an annotated tag, the tag object
+	Before  string // forty zeros: the ref is new
+	After   string // forty zeros: the ref is gone; for an annotated tag, the tag object
 	Created bool
 	Deleted bool
 	Forced  bool
@@ -61,24 +62,24 @@ type Push struct {
 type DeploymentStatus struct {
 	Origin
 	ID           int64
-	State        string    // "success", "failure", …; GitHub adds states: one that is unknown means nothing
-	Environment  string    // the status may change its deployment's environment
-	CreatedAt    time.Time // when GitHub recorded the state; zero where it does not say
-	Creator      string    // login of whoever recorded it; often not the deployment's creator
+	State        string    // "success", "failure", …; an unknown one has no meaning
+	Environment  string    // the status's own; a status may change its deployment's environment
+	CreatedAt    time.Time // when GitHub recorded the state; zero: GitHub does not say
+	Creator      string    // login of the status's creator; often not the deployment's
 	DeploymentID int64
 	SHA          string
 	Ref          string // a branch, a tag or a commit: the deployed commit is SHA
 }
 
-// IssueComment is a new comment on an issue or a pull request. Only created
-// ones are decoded: whoever may write may edit another's comment, and its User
-// stays the first author.
+// IssueComment is a new comment on an issue or a pull request. Only created comments are
+// decoded. Somebody with write access may edit another person's comment, and User stays
+// the first author: acting on an edit would use that author's rights.
 type IssueComment struct {
 	Origin
 	Action          string
 	ID              int64
 	Body            string
-	User            User // the author; authorise Sender, and only where both are one person
+	User            User // the author; authorise Sender, and only if both are the same person
 	Number          int  // of the issue or pull request
 	IsPullRequest   bool
 	PerformedViaApp bool // an App wrote it in the author's name
@@ -94,19 +95,19 @@ type PullRequest struct {
 	Head   Side
 	Base   Side
 	Merged bool
-	Merge  string // the commit that it was merged as, once it was
+	Merge  string // the commit that it was merged as; "" unless Merged
 	Draft  bool
 }
 
-// Side is one of the two ends of a pull request.
+// Side is the head or the base of a pull request.
 type Side struct {
 	SHA    string
 	Ref    string // branch name
-	RepoID int64  // 0 where the fork is gone
+	RepoID int64  // 0: the fork was deleted
 }
 
-// CheckRun is a check run of any App that completed, or one whose button
-// was pressed.
+// CheckRun is a check run of any App that completed, or a run of ours whose button
+// somebody pressed.
 type CheckRun struct {
 	Origin
 	Action          string // completed, requested_action, rerequested
@@ -117,10 +118,10 @@ type CheckRun struct {
 	AppID           int64
 	ExternalID      string
 	Status          string
-	Conclusion      string // "" until it completed
+	Conclusion      string // "" until it is completed
 	StartedAt       time.Time
 	CompletedAt     time.Time
-	RequestedAction string // the button's identifier
+	RequestedAction string // the identifier of the button that was pressed
 }
 
 // CheckSuite is a suite that somebody wants to run again.
@@ -144,7 +145,7 @@ type Status struct {
 	UpdatedAt time.Time
 }
 
-// Branch is a branch that holds the commit of a status, and its own head.
+// Branch is a branch that contains the commit of a status, with the branch's own head.
 // GitHub names at most ten.
 type Branch struct {
 	Name string
@@ -158,7 +159,7 @@ type WorkflowRun struct {
 	ID         int64
 	Attempt    int
 	Path       string // .github/workflows/deploy.yml
-	HeadBranch string // of the head repository: a fork may have a "main" too
+	HeadBranch string // of the head repository: a fork may also have a "main"
 	HeadSHA    string
 	HeadRepoID int64 // differs from Repository.ID for a fork's run
 	Event      string
@@ -167,12 +168,12 @@ type WorkflowRun struct {
 	UpdatedAt  time.Time
 }
 
-// Installation is an installation of the App that came, went, was suspended
-// or got new permissions.
+// Installation is an installation of the App that was created, deleted, suspended or
+// unsuspended, or that got new permissions.
 type Installation struct {
 	Origin
 	Action       string // created, deleted, suspend, unsuspend, new_permissions_accepted
-	Account      string // login of the owner
+	Account      string // login of the account that it is on
 	Repositories []Repo // ID, Owner and Name only
 }
 
@@ -190,11 +191,11 @@ type InstallationRepositories struct {
 type Repository struct {
 	Origin
 	Action   string
-	OldOwner string // before a transfer, else ""
-	OldName  string // before a rename, else ""
+	OldOwner string // before a transfer; else ""
+	OldName  string // before a rename; else ""
 }
 
-// MergeGroup is a merge queue's group that wants its checks.
+// MergeGroup is a group of a merge queue that asks for its checks.
 type MergeGroup struct {
 	Origin
 	Action  string // checks_requested
@@ -204,10 +205,10 @@ type MergeGroup struct {
 	BaseRef string
 }
 
-// Ping is GitHub's greeting to a new webhook.
+// Ping is the first event that GitHub sends to a new webhook.
 type Ping struct{ Origin }
 
-// Ignored is an event, or an action of one, that can never change anything.
+// Ignored is an event, or an action of one, that can never change what purgebot does.
 type Ignored struct {
 	Origin
 	Event  string

@@ -12,9 +12,8 @@ import (
 	"github.com/purgebot/purgebot/webhook"
 )
 
-// FuzzHandler: whatever arrives gets one of the promised answers; nothing
-// that is not signed as it stands is stored, and what is stored can be parsed
-// again.
+// FuzzHandler: every request gets one of the promised answers. Nothing is stored unless
+// it was signed exactly as it is, and what is stored can be parsed again.
 func FuzzHandler(f *testing.F) {
 	const json, form = "application/json", "application/x-www-form-urlencoded"
 	f.Add("push", "d-1", json, "", []byte(pushJSON), true)
@@ -54,7 +53,7 @@ func FuzzHandler(f *testing.F) {
 			if len(stored) != 0 {
 				t.Fatalf("%d, but the delivery is stored", rec.Code)
 			}
-			// Hexadecimal digits may come in capitals, which authentic misses.
+			// Hexadecimal digits may be capital letters, which authentic does not accept.
 			if rec.Code == http.StatusUnauthorized && authentic {
 				t.Fatalf("401 for a good signature")
 			}

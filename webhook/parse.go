@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// Parse decodes the payload of one delivery; event is the value of
-// X-GitHub-Event and body a JSON object.
+// Parse decodes the payload of one delivery. event is the value of X-GitHub-Event, and
+// body is a JSON object.
 //
-// An event or action that purgebot has no use for is an *Ignored, never an
-// error. A body that is not a JSON object, a field of the wrong type and the
-// lack of a field that purgebot can't do without are errors, in words fit for
-// whoever sent it. Unknown fields and unknown values of state or conclusion
-// are fine: GitHub adds some from time to time.
+// An event or action that purgebot does not use is an *Ignored, never an error. Errors
+// are: a body that is no JSON object, a field of the wrong type, and the lack of a field
+// that purgebot needs. Their words are fit for the sender. Unknown fields and unknown
+// values of state or conclusion are no errors, because GitHub adds some from time to
+// time.
 func Parse(event string, body []byte) (Event, error) {
 	if !opensObject(body) {
 		return nil, object(body)
@@ -56,6 +56,7 @@ func Parse(event string, body []byte) (Event, error) {
 	default:
 		parsed, err = &Ignored{Event: event}, object(body)
 	}
+	// A body that is not JSON is no fault of the event, so the event's name is left out.
 	if _, syntax := errors.AsType[*json.SyntaxError](err); syntax {
 		return nil, err
 	}
@@ -65,12 +66,12 @@ func Parse(event string, body []byte) (Event, error) {
 	return parsed, nil
 }
 
-// opensObject tells whether body, if it is JSON, is an object.
+// opensObject tells whether body is an object, if it is JSON at all.
 func opensObject(body []byte) bool {
 	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{"))
 }
 
-// object tells whether body is one JSON object, whatever it holds.
+// object tells whether body is one JSON object, whatever it contains.
 func object(body []byte) error {
 	if err := decode(body, new(json.RawMessage)); err != nil {
 		return err
@@ -81,9 +82,8 @@ func object(body []byte) error {
 	return nil
 }
 
-// decode reads body, which is a JSON object or not JSON, into what w points
-// to. Reading a push once takes longer than storing it: so that it is valid
-// is found out on the way.
+// decode reads body into what w points to. body is a JSON object or no JSON. It does not
+// check validity first: reading a push once already takes longer than storing it.
 func decode(body []byte, w any) error {
 	err := json.Unmarshal(body, w)
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
@@ -96,7 +96,7 @@ func decode(body []byte, w any) error {
 	return err
 }
 
-// want says in words what JSON decodes into t.
+// want says in words which JSON value decodes into t.
 func want(t reflect.Type) string {
 	switch kind := t.Kind(); {
 	case t == reflect.TypeFor[time.Time]():
@@ -113,13 +113,13 @@ func want(t reflect.Type) string {
 	return "an object"
 }
 
-// A field is one that an event can't do without.
+// A field is one that an event must have.
 type field struct {
 	name  string
-	fault string // "" if it is fine
+	fault string // "" if the field is fine
 }
 
-// demand fails with every field that is not fine.
+// demand returns an error that names every field with a fault.
 func demand(fields ...field) error {
 	var faults []string
 	for _, f := range fields {
@@ -133,6 +133,7 @@ func demand(fields ...field) error {
 	return errors.New(strings.Join(faults, ", "))
 }
 
+// filled demands a text that is not empty.
 func filled(name, value string) field {
 	if value == "" {
 		return field{name, "is missing"}
@@ -140,6 +141,7 @@ func filled(name, value string) field {
 	return field{name, ""}
 }
 
+// positive demands a number above 0, as all of GitHub's ids are.
 func positive(name string, value int64) field {
 	switch {
 	case value == 0:
@@ -150,9 +152,9 @@ func positive(name string, value int64) field {
 	return field{name, ""}
 }
 
-// commit is a git object's name: 40 hexadecimal digits, or 64 in a SHA-256
-// repository. Shorter ones pass here; only what could be something else than
-// a name, in the path of a request, does not.
+// commit demands the name of a git object: 40 hexadecimal digits, or 64 in a SHA-256
+// repository. It lets shorter ones pass. It refuses only what could be something other
+// than a name in the path of a request.
 func commit(name, value string) field {
 	if value != "" && (len(value) > 64 || strings.Trim(value, "0123456789abcdefABCDEF") != "") {
 		return field{name, "is not a commit id"}
@@ -160,8 +162,8 @@ func commit(name, value string) field {
 	return filled(name, value)
 }
 
-// repositoryFields are what purgebot needs of the repository: its id, and its
-// name for the paths of GitHub's API.
+// repositoryFields are what purgebot needs of the repository: its id, and its name for
+// the paths of GitHub's API.
 func (o origin) repositoryFields() []field {
 	if o.Repository == nil {
 		return []field{{"repository", "is missing"}}
@@ -178,12 +180,13 @@ func (o origin) repositoryFields() []field {
 	return fields
 }
 
-// pathElement tells whether s stands for itself in the path of a URL.
-// GitHub's names have letters, digits, "-", "_" and "." alone.
+// pathElement tells whether s stands for itself in the path of a URL. GitHub's names
+// consist of letters, digits, "-", "_" and "." only.
 func pathElement(s string) bool {
 	return s != "." && s != ".." && !strings.ContainsAny(s, "/\\?#% ")
 }
 
+// ignored is the result for an action that purgebot does not use.
 func (o origin) ignored(event string) (Event, error) {
 	return &Ignored{Origin: o.origin(), Event: event, Action: o.Action}, nil
 }

@@ -7,12 +7,13 @@ import (
 
 // Each function below decodes one event of
 // https://docs.github.com/en/webhooks/webhook-events-and-payloads
-// and demands the fields without which it would mean nothing: a delivery that lacks
-// one is refused whole, rather than half understood. Fields that GitHub may leave
-// out, or send as null, are not among them.
+// and demands the fields without which the event would mean nothing. A delivery that
+// lacks one of them is refused whole instead of being half understood. Fields that GitHub
+// may leave out or send as null are not demanded. An action that is not used is ignored
+// before its fields are demanded, because it may lack them.
 
-// parsePush reads #push. before is all zeros for a branch that was made, after for
-// one that was deleted.
+// parsePush reads #push. before is all zeros if the branch was created, after if it was
+// deleted.
 func parsePush(body []byte) (Event, error) {
 	var w struct {
 		origin
@@ -38,8 +39,8 @@ func parsePush(body []byte) (Event, error) {
 	}, nil
 }
 
-// parseDeploymentStatus reads #deployment_status. A status may rename its
-// deployment's environment, and where it doesn't say, the deployment does.
+// parseDeploymentStatus reads #deployment_status. A status may change its deployment's
+// environment. If it names none, the deployment's own counts.
 func parseDeploymentStatus(body []byte) (Event, error) {
 	var w struct {
 		origin
@@ -85,9 +86,9 @@ func parseDeploymentStatus(body []byte) (Event, error) {
 	}, nil
 }
 
-// parseIssueComment reads #issue_comment. One that is edited or deleted asks for
-// nothing. Who asks is who is named as the sender, by id: a comment's author may be
-// another where an App writes for somebody.
+// parseIssueComment reads #issue_comment. An edited or deleted comment asks for nothing.
+// The person who asks is the sender, by id. The comment's author may be somebody else,
+// for example if an App writes for a person.
 func parseIssueComment(body []byte) (Event, error) {
 	var w struct {
 		origin
@@ -130,6 +131,8 @@ func parseIssueComment(body []byte) (Event, error) {
 	}, nil
 }
 
+// parsePullRequest reads #pull_request. GitHub sends a head without a repository if the
+// fork was deleted.
 func parsePullRequest(body []byte) (Event, error) {
 	type side struct {
 		SHA  string  `json:"sha"`
@@ -177,12 +180,15 @@ func parsePullRequest(body []byte) (Event, error) {
 		Head: public(w.PR.Head), Base: public(w.PR.Base),
 		Merged: w.PR.Merged, Draft: w.PR.Draft,
 	}
-	if pull.Merged { // before that it is a commit that only tries the merge
+	if pull.Merged { // before the merge it is a commit that only tries the merge
 		pull.Merge = w.PR.Merge
 	}
 	return pull, nil
 }
 
+// parseCheckRun reads #check_run. Completed runs of every App arrive; the other two
+// actions go only to the App that made the run. A run asked for by a person must name
+// that person.
 func parseCheckRun(body []byte) (Event, error) {
 	var w struct {
 		origin
@@ -241,6 +247,7 @@ func parseCheckRun(body []byte) (Event, error) {
 	}, nil
 }
 
+// parseCheckSuite reads #check_suite. Only a person's request to run it again is used.
 func parseCheckSuite(body []byte) (Event, error) {
 	var w struct {
 		origin
@@ -269,6 +276,7 @@ func parseCheckSuite(body []byte) (Event, error) {
 	}, nil
 }
 
+// parseStatus reads #status. The event has no action.
 func parseStatus(body []byte) (Event, error) {
 	var w struct {
 		origin
@@ -303,6 +311,8 @@ func parseStatus(body []byte) (Event, error) {
 	return status, nil
 }
 
+// parseWorkflowRun reads #workflow_run. head_repository is demanded: without it a fork's
+// run could not be told from the repository's own.
 func parseWorkflowRun(body []byte) (Event, error) {
 	var w struct {
 		origin
@@ -332,7 +342,7 @@ func parseWorkflowRun(body []byte) (Event, error) {
 		positive("workflow_run.head_repository.id", w.Run.HeadRepo.ID))...); err != nil {
 		return nil, err
 	}
-	path, _, _ := strings.Cut(w.Run.Path, "@") // a run of another branch's file is written path@ref
+	path, _, _ := strings.Cut(w.Run.Path, "@") // GitHub writes path@ref if the file is of another branch
 	return &WorkflowRun{
 		Origin:     w.origin.origin(),
 		Action:     w.Action,
@@ -349,6 +359,8 @@ func parseWorkflowRun(body []byte) (Event, error) {
 	}, nil
 }
 
+// parseInstallation reads #installation. It has no repository, only lists of them, and
+// its account replaces the owner.
 func parseInstallation(body []byte) (Event, error) {
 	var w struct {
 		Action       string `json:"action"`
@@ -377,6 +389,8 @@ func parseInstallation(body []byte) (Event, error) {
 	}, nil
 }
 
+// parseInstallationRepositories reads #installation_repositories. The lists have only ids
+// and names.
 func parseInstallationRepositories(body []byte) (Event, error) {
 	var w struct {
 		origin
@@ -398,6 +412,8 @@ func parseInstallationRepositories(body []byte) (Event, error) {
 	}, nil
 }
 
+// parseRepository reads #repository. After a transfer the old owner is a user or an
+// organisation, under different keys.
 func parseRepository(body []byte) (Event, error) {
 	var w struct {
 		origin
@@ -436,6 +452,7 @@ func parseRepository(body []byte) (Event, error) {
 	}, nil
 }
 
+// parseMergeGroup reads #merge_group. Only a group that asks for its checks is used.
 func parseMergeGroup(body []byte) (Event, error) {
 	var w struct {
 		origin

@@ -261,8 +261,8 @@ func events() []string {
 	}
 }
 
-// FuzzParse: no body makes Parse panic, an error never comes with an event,
-// and what is decoded holds what purgebot can't do without.
+// FuzzParse: no body makes Parse panic, an error never comes together with an event, and
+// a decoded event has the fields that purgebot needs.
 func FuzzParse(f *testing.F) {
 	for i, body := range []string{pushJSON, deployJSON(`"success"`), `{"action":"created"}`, `{`, `null`, `{"repository":null}`} {
 		f.Add(byte(i), []byte(body))

@@ -1,9 +1,9 @@
-// Package webhook takes GitHub's webhook deliveries in: what leaves it is
-// authentic, decoded and stored, or it does not leave.
+// Package webhook receives GitHub's webhook deliveries. A delivery leaves this package
+// only if it is authentic, decoded and stored.
 //
-// The handler does no work of its own (GitHub waits ten seconds): it verifies,
-// hands the delivery to be stored, and answers. Parse decodes a stored
-// delivery's body into an event.
+// The handler does no work of its own, because GitHub waits only ten seconds. It verifies
+// a delivery, passes it on to be stored, and answers. Parse decodes the body of a stored
+// delivery into an event.
 package webhook
 
 import (
@@ -27,60 +27,69 @@ import (
 )
 
 const (
-	// MaxBody is the largest delivery in bytes; GitHub sends none that is
-	// larger.
+	// MaxBody is the largest delivery in bytes. GitHub sends none that is larger: it
+	// drops such an event silently.
+	// https://docs.github.com/en/webhooks/webhook-events-and-payloads
 	MaxBody = 25 << 20
 
-	// patience is how long GitHub waits for an answer on github.com.
+	// patience is how long GitHub waits for an answer on github.com. A later answer
+	// counts as a failed delivery, and GitHub does not try again by itself.
 	// https://docs.github.com/webhooks/using-webhooks/best-practices-for-using-webhooks
 	patience = 10 * time.Second
 
-	// storeTime is what Store may take of that at most, so that its failure
-	// can still be answered.
+	// storeTime is the part of patience that Store may take, so that a failure of Store
+	// can still be answered in time.
 	storeTime = 5 * time.Second
 
-	// maxHeader bounds the event's name and the delivery's id.
+	// maxHeader is the most bytes of the event's name and of the delivery's id.
 	maxHeader = 255
 )
 
 // Delivery is one authentic delivery of an event that purgebot uses.
 type Delivery struct {
-	GUID         string // X-GitHub-Delivery: the same in every attempt at one delivery
+	GUID         string // X-GitHub-Delivery: the same in every attempt, so it finds repeated deliveries
 	Event        string // X-GitHub-Event
-	Installation int64  // 0 where GitHub names none
+	Installation int64  // 0: GitHub names none
 	RepositoryID int64  // 0 for events of a whole installation
-	Repository   string // owner/name at that time, "" likewise
-	Person       int64  // who asks for something, by a comment or a button; 0 for all other events
-	Body         []byte // the JSON object in valid UTF-8, also when it came form-encoded; Parse takes it
+	Repository   string // owner/name when it was sent; "" for events of a whole installation
+	Person       int64  // id of the person who asks, by a comment or a button; 0 for all other events
+	Body         []byte // a JSON object in valid UTF-8, even if it came form-encoded; Parse takes it
 	ReceivedAt   time.Time
 }
 
-// Config is what the handler needs.
+// Config configures the handler. Secrets and Store are required.
 type Config struct {
-	// Secrets are the webhook secrets that count now: a delivery signed with
-	// any of them is authentic. Two make a rotation without a gap.
+	// Secrets are the valid webhook secrets. A delivery that is signed with any of them
+	// is authentic. Two of them allow a change of the secret without losing a delivery.
 	Secrets []string
 
-	// Store makes a delivery durable before it returns, and tells whether the
-	// GUID is new. It must not wait for the network beyond the database. Its
-	// context ends after five seconds, not when GitHub hangs up; then the
-	// answer is 503 even if Store does not return. What it stores later is
-	// known when GitHub delivers it again.
+	// Store makes a delivery durable before it returns, and tells whether the GUID is
+	// new. It may wait for the database but for nothing else on the network. It may be
+	// called concurrently.
+	//
+	// Its context ends after five seconds, not when GitHub hangs up. The answer is 503
+	// then, even if Store has not returned. If Store still stores the delivery later, its
+	// GUID is known when GitHub delivers it again.
 	Store func(context.Context, Delivery) (isNew bool, err error)
 
-	Now func() time.Time // default: time.Now
-	Log *slog.Logger     // default: none
+	Now func() time.Time // nil: time.Now
+	Log *slog.Logger     // nil: no log
 }
 
-// New returns the handler of POST /webhook. It is an error to have no secret
-// or an empty one: everybody could sign with that.
+// New returns the handler of POST /webhook. It is an error to have no secret or an empty
+// one, because everybody could sign with that.
 //
-// Answers, the first that fits: 413 for more than MaxBody bytes, 401 without
-// a good X-Hub-Signature-256 (and nothing of the body is read where the header
-// is no such signature), 503 with Retry-After where too many bytes of other
-// bodies are in memory that are not verified yet, 415 neither JSON nor form-encoded, 400 for what
-// can't be read, 200 for a ping, an event without use or a known GUID, 202
-// once Store has it, 503 where Store fails.
+// The first answer of these that fits is given:
+//
+//   - 413: the body is longer than MaxBody
+//   - 401: there is no good X-Hub-Signature-256; if the header has no such form, nothing of the
+//     body is read
+//   - 503 with Retry-After: too many bytes of unverified bodies are in memory
+//   - 415: the body is neither JSON nor form-encoded
+//   - 400: the body or a header cannot be read
+//   - 200: a ping, an event that purgebot does not use, or a known GUID
+//   - 202: Store has the delivery
+//   - 503: Store failed
 func New(cfg Config) (echo.HandlerFunc, error) {
 	if len(cfg.Secrets) == 0 {
 		return nil, errors.New("no webhook secret: without one, anybody's request would count as GitHub's")
@@ -104,6 +113,8 @@ func New(cfg Config) (echo.HandlerFunc, error) {
 	return r.serve, nil
 }
 
+// receiver is the handler. It does not change once it is made, except for rooms, which
+// has its own locks.
 type receiver struct {
 	secrets [][]byte
 	rooms   *rooms
@@ -112,21 +123,22 @@ type receiver struct {
 	log     *slog.Logger
 }
 
-// An answer is what GitHub's page of recent deliveries shows.
+// An answer is shown by GitHub on the App's page of recent deliveries. The message must
+// hold no secret.
 type answer struct {
 	code    int
 	message string
-	err     error // for the log alone
-	early   bool  // the body is not read to its end: no other request follows on the connection
+	err     error // only for the log
+	early   bool  // the body was not read to its end, so the connection cannot be used again
 }
 
-// serve answers one delivery and logs it. Whatever went wrong is a warning: GitHub
-// shows the answer on the App's page, and recovery asks for the delivery again.
+// serve answers one delivery and logs it. A failure is a warning: GitHub shows the answer
+// on the App's page, and recovery asks for the delivery again.
 func (r *receiver) serve(c echo.Context) error {
 	req := c.Request()
 	a := r.receive(c)
 	level := slog.LevelInfo
-	if a.code >= 400 { // never an error: an outage of the store would be one with every delivery
+	if a.code >= 400 { // not an error: an outage of the store would log one with every delivery
 		level = slog.LevelWarn
 	}
 	attrs := []slog.Attr{
@@ -142,10 +154,10 @@ func (r *receiver) serve(c echo.Context) error {
 	return a.write(c)
 }
 
-// write answers. A client that reads nothing before it has written everything
-// would never see an answer that comes early: what it still sends is taken
-// and thrown away, within the time and the size that any body may have. Not
-// where it asked first: it will not send.
+// write answers. Some clients read nothing before they have written everything, and would
+// never see an early answer. So what such a client still sends is read and thrown away,
+// within the time and size that any body may have. A client that sent Expect has asked
+// first and will not send the body.
 func (a answer) write(c echo.Context) error {
 	header := c.Response().Header()
 	if a.early {
@@ -160,20 +172,21 @@ func (a answer) write(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	header.Set(echo.HeaderContentLength, strconv.Itoa(len(text))) // so that the answer has its end before this returns
+	header.Set(echo.HeaderContentLength, strconv.Itoa(len(text))) // so that the answer is complete before the rest is read
 	err = c.JSONBlob(a.code, text)
 	if !a.early || err != nil || c.Request().Header.Get("Expect") != "" {
 		return err
 	}
 	conn := http.NewResponseController(c.Response())
-	_ = conn.SetReadDeadline(time.Now().Add(patience)) // there is none where the server has its own
+	_ = conn.SetReadDeadline(time.Now().Add(patience)) // not every ResponseWriter supports deadlines
 	if conn.Flush() == nil {
 		_, _ = io.CopyN(io.Discard, c.Request().Body, MaxBody)
 	}
 	return nil
 }
 
-// receive decides the answer; the order of its steps is promised.
+// receive decides the answer. The order of its steps is promised in the documentation of
+// [New]. No part of a body is used before its signature is verified.
 func (r *receiver) receive(c echo.Context) answer {
 	received := r.now()
 	req := c.Request()
@@ -218,15 +231,15 @@ func (r *receiver) receive(c echo.Context) answer {
 	case *IssueComment, *CheckSuite:
 		d.Person = from.Sender.ID
 	case *CheckRun:
-		if e.Action != "completed" { // which an App does, for everybody
+		if e.Action != "completed" { // an App completes a run; a person asks for the other actions
 			d.Person = from.Sender.ID
 		}
 	}
 	return r.keep(req.Context(), d)
 }
 
-// keep stores d. A hang-up of GitHub's does not stop it: what is stored need
-// not be delivered again.
+// keep stores d. It goes on even if GitHub hangs up: a stored delivery need not be sent
+// again.
 func (r *receiver) keep(ctx context.Context, d Delivery) answer {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTime)
 	defer cancel()
@@ -245,8 +258,8 @@ func (r *receiver) keep(ctx context.Context, d Delivery) answer {
 	}
 }
 
-// stored waits for Store as long as ctx allows, and no longer: a disk that
-// hangs heeds no context.
+// stored waits for Store only as long as ctx allows. A disk that hangs does not obey a
+// context. The channel has room for the result, so the goroutine always ends with Store.
 func (r *receiver) stored(ctx context.Context, d Delivery) (isNew bool, err error) {
 	type result struct {
 		isNew bool
@@ -265,9 +278,9 @@ func (r *receiver) stored(ctx context.Context, d Delivery) (isNew bool, err erro
 	}
 }
 
-// payload takes the JSON out of the raw body, in valid UTF-8: bytes that are
-// not become U+FFFD, as encoding/json reads them, so that any database can
-// hold the text.
+// payload takes the JSON out of the raw body, in valid UTF-8. Invalid bytes become
+// U+FFFD, as encoding/json reads them, so that any database can hold the text. The raw
+// body is what was signed, so this must come after the signature.
 func payload(contentType string, raw []byte) ([]byte, *answer) {
 	kind, _, err := mime.ParseMediaType(contentType)
 	if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) {
@@ -297,12 +310,14 @@ func payload(contentType string, raw []byte) ([]byte, *answer) {
 	return bytes.ToValidUTF8(body, []byte("\uFFFD")), nil
 }
 
-// token tells whether a header's value is there and plain: printable ASCII
-// without spaces, of a sane length.
+// token tells whether a header's value is present and plain: printable ASCII without
+// spaces, of at most maxHeader bytes.
 func token(s string) bool {
 	return s != "" && len(s) <= maxHeader && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
+// clip bounds a header for the log: it comes from anybody, and its signature may be
+// wrong.
 func clip(s string) string {
 	return strings.ToValidUTF8(s[:min(len(s), maxHeader)], "\uFFFD")
 }

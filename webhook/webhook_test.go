@@ -40,7 +40,7 @@ const (
 	pushJSON       = `{"ref":"refs/heads/main","before":"` + zeros + `","after":"` + sha + `","created":true,` + repositoryJSON + `}`
 )
 
-// deployJSON is a deployment's status with one field replaced.
+// deployJSON is a deployment_status payload with the given state.
 func deployJSON(state string) string {
 	return `{"action":"created","deployment_status":{"id":11,"state":` + state + `,"environment":"Production","created_at":"2026-11-22T10:00:00Z","creator":{"login":"vercel[bot]","id":9,"type":"Bot"}},` +
 		`"deployment":{"id":21,"sha":"` + sha + `","ref":"main","environment":"Preview","payload":"text"},` + repositoryJSON + `}`
@@ -99,8 +99,8 @@ func serve(t *testing.T, m *memory, log io.Writer) string {
 	return srv.URL + "/webhook"
 }
 
-// littleBuffered lets the system keep little of what is under way: what was written
-// was read, but for that.
+// littleBuffered makes the system buffer little. So what was written has also been read,
+// except for a small rest.
 func littleBuffered(t *testing.T, c net.Conn) {
 	t.Helper()
 	const size = 32 << 10
@@ -238,7 +238,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// The vector of GitHub's own page on validating deliveries.
+// This is the test vector of GitHub's own page on validating deliveries.
 func TestGitHubsTestVector(t *testing.T) {
 	const body = "Hello, World!"
 	to := serve(t, &memory{}, t.Output())
@@ -303,7 +303,7 @@ func TestStoreFails(t *testing.T) {
 	}
 }
 
-// A store that hangs and heeds no context, as a disk can, does not keep GitHub
+// A store that hangs and ignores its context, as a disk can, does not keep GitHub
 // waiting.
 func TestStoreHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -326,7 +326,7 @@ func TestStoreHangs(t *testing.T) {
 	})
 }
 
-// A hang-up of GitHub's must not undo what is on its way into the store.
+// If GitHub hangs up, a delivery that is being stored is still stored.
 func TestHangUpWhileStoring(t *testing.T) {
 	storing, hungUp, result := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	h, err := webhook.New(webhook.Config{Secrets: []string{current}, Store: func(ctx context.Context, _ webhook.Delivery) (bool, error) {

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// origin is what every payload may hold beside the event itself. Its types
-// are our own because go-github's lack fields that purgebot needs, and accept
-// less than GitHub sends.
+// origin holds the fields that every payload may have besides the event itself. Its types
+// are our own: go-github's lack fields that purgebot needs, and refuse some values that
+// GitHub sends.
 type origin struct {
 	Action       string      `json:"action"`
 	Installation wireID      `json:"installation"`
@@ -42,8 +42,8 @@ type repository struct {
 	} `json:"owner"`
 }
 
-// repo takes the owner from full_name where there is no owner: the lists of
-// an installation have none.
+// repo takes the owner from full_name if there is no owner: in the lists of an
+// installation the repositories have none.
 func (r repository) repo() Repo {
 	owner, name, _ := strings.Cut(r.FullName, "/")
 	if r.Owner.Login != "" {
@@ -70,13 +70,15 @@ func repos(list []repository) []Repo {
 	return out
 }
 
-// A stamp is a moment: RFC 3339, seconds since 1970 (a push's repository) or
-// null.
+// A stamp is a time that GitHub writes as RFC 3339, as seconds since 1970 (in a push's
+// repository) or as null. null leaves it zero.
 type stamp struct{ time.Time }
 
 // lastSecond is the end of the year 9999, the last that RFC 3339 can write.
 const lastSecond = 253402300799
 
+// UnmarshalJSON accepts the three forms. Anything else is a type error, which decode puts
+// into words.
 func (s *stamp) UnmarshalJSON(b []byte) error {
 	text := string(b)
 	if text == "null" {
@@ -96,7 +98,7 @@ func (s *stamp) UnmarshalJSON(b []byte) error {
 	return &json.UnmarshalTypeError{Value: jsonType(b), Type: reflect.TypeFor[time.Time]()}
 }
 
-// jsonType names the type of a JSON value in encoding/json's words.
+// jsonType names the type of a JSON value in the words of encoding/json.
 func jsonType(b []byte) string {
 	switch b[0] {
 	case '{':

@@ -1,7 +1,7 @@
-// Package demo plays purgebot on one machine, with no account anywhere: a site
-// in git, stand-ins for GitHub and Akamai, and the real server between them.
-// It tells a story of its own, or plays the last commits of somebody's clone.
-// What reached Akamai is held, object by object, against what should have.
+// Package demo plays purgebot on one machine without any account: a site in git,
+// stand-ins for GitHub and Akamai, and the real server between them. It tells its own
+// story, or plays the last commits of a user's clone. It compares what reached Akamai
+// with what should have, object by object.
 package demo
 
 import (
@@ -24,21 +24,21 @@ type Config struct {
 	Dir    string // an existing folder for the site and the database
 	Listen string // the server's address
 	Log    *slog.Logger
-	Out    io.Writer // where the story is told
+	Out    io.Writer // where the story is printed
 
 	Repo  string // a clone whose last commits are played; "": the story
 	Rules string // with Repo: a rules file for every commit; "": each commit's own
-	Last  int    // with Repo: how many commits
+	Last  int    // with Repo: number of commits
 }
 
-// ErrNotAsTold is the end of a play of which something did not end as told;
-// what it was is told already.
+// ErrNotAsTold ends a play in which something went differently from what was told. The
+// output says what.
 var ErrNotAsTold = errors.New("it did not end as told")
 
-// ErrInterrupted is the end of a play that was not played to its end.
+// ErrInterrupted ends a play that was stopped before its end.
 var ErrInterrupted = errors.New("interrupted")
 
-// Demo is a play.
+// Demo is a play that is ready to run.
 type Demo struct {
 	cfg  Config
 	play play
@@ -64,9 +64,9 @@ func New(ctx context.Context, cfg Config) (*Demo, error) {
 	return &Demo{cfg: cfg, play: r}, nil
 }
 
-// Run plays it. Where stay is set the server goes on until ctx ends, but not
-// after a play that ended with [ErrNotAsTold]. One whose ctx ends before the
-// play does ends with [ErrInterrupted].
+// Run plays it. If stay is set, the server keeps running until ctx ends, except after a
+// play that ended with [ErrNotAsTold]. If ctx ends before the play does, the error is
+// [ErrInterrupted].
 func (d *Demo) Run(ctx context.Context, stay bool) (err error) {
 	if err := d.play.open(ctx, d.cfg); err != nil {
 		return err
@@ -92,17 +92,17 @@ func (d *Demo) Run(ctx context.Context, stay bool) (err error) {
 	return nil
 }
 
-// teller tells what happens on a stage, and counts what should not have.
+// teller prints what happens on a stage, and counts what should not have happened.
 type teller struct {
 	out   io.Writer
 	stage *stage.Stage
 
 	interrupted func() bool
 
-	seen  int    // purges of the Akamai stand-in that were judged already
-	wrong int    // steps that did not end as told
+	seen  int    // purges of the Akamai stand-in that were compared already
+	wrong int    // steps that went differently from what was told
 	count int    // steps so far
-	page  string // that the last status led to, and nobody looked at
+	page  string // address in the last status that nobody has read yet
 }
 
 func (t *teller) narrator() *teller { return t }
@@ -115,9 +115,9 @@ func (t *teller) step(format string, args ...any) {
 	t.say("\n%d. %s", t.count, fmt.Sprintf(format, args...))
 }
 
-// wrongly notes that something did not end as told.
+// wrongly notes that something went differently from what was told.
 func (t *teller) wrongly(format string, args ...any) {
-	if t.interrupted() { // nothing is wrong but that
+	if t.interrupted() { // the play was stopped, so nothing is wrong
 		return
 	}
 	t.wrong++
@@ -129,7 +129,7 @@ const shown = 20
 
 const demoWait = 30 * time.Second
 
-// status waits for a commit's status, and shows it.
+// status waits for a commit's status and prints it.
 func (t *teller) status(ctx context.Context, sha, environment, state, words string) {
 	wait, cancel := context.WithTimeout(ctx, demoWait)
 	defer cancel()
@@ -156,7 +156,7 @@ func statusMark(state string) string {
 	}
 }
 
-// purged waits until nothing is left to do, and judges what was sent.
+// purged waits until nothing is left to do, then compares what was sent.
 func (t *teller) purged(ctx context.Context, want ...string) {
 	wait, cancel := context.WithTimeout(ctx, demoWait)
 	defer cancel()
@@ -167,8 +167,8 @@ func (t *teller) purged(ctx context.Context, want ...string) {
 	t.judge(ctx, want)
 }
 
-// judge compares, object by object, what reached Akamai since the last call
-// with what was wanted: "NETWORK ACTION KIND OBJECT", each once.
+// judge compares, object by object, what reached Akamai since the last call with what was
+// wanted. An entry is "NETWORK ACTION KIND OBJECT", each once.
 func (t *teller) judge(ctx context.Context, want []string) {
 	all := t.stage.Akamai.Accepted()
 	got := map[string]int{}
@@ -207,8 +207,8 @@ func (t *teller) judge(ctx context.Context, want []string) {
 	t.judgePage(ctx, len(want))
 }
 
-// judgePage holds the page that the last status led to against the number of
-// objects that Akamai accepted.
+// judgePage compares the page that the last status links to with the number of objects
+// that Akamai accepted.
 func (t *teller) judgePage(ctx context.Context, accepted int) {
 	if t.page == "" {
 		return
@@ -222,7 +222,7 @@ func (t *teller) judgePage(ctx context.Context, accepted int) {
 	t.page = ""
 }
 
-// readPage reads a page of the server's.
+// readPage reads one of the server's pages.
 func readPage(ctx context.Context, url string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 	"github.com/purgebot/purgebot/verify"
 )
 
-// front is what readers see of the story's production: Akamai's edge, and the
-// origin behind it.
+// front is what readers see of the story's production site: Akamai's edge and the origin
+// behind it.
 type front struct {
 	*edge.Edge
 	origin               *edge.Origin
@@ -48,9 +48,8 @@ func (f *front) open(ctx context.Context, s *stage.Stage) error {
 	return nil
 }
 
-// publish is what a deploy does: the origin serves a commit's files. Like many
-// tools it gives a file the date of its content, so that a rollback brings an
-// older date.
+// publish does what a deploy does: the origin serves a commit's files. Like many tools it
+// gives a file the date of its content, so a rollback brings an older date.
 func (f *front) publish(ctx context.Context, site *stage.Site, sha string) error {
 	list, err := site.Git(ctx, "ls-tree", "-r", "-z", "--name-only", sha)
 	if err != nil {
@@ -84,19 +83,19 @@ func (f *front) publish(ctx context.Context, site *stage.Site, sha string) error
 	return nil
 }
 
-// look says whether a page is fresh, as purgebot check does.
+// look says whether a page is fresh, like purgebot check.
 func (f *front) look(ctx context.Context, page string) (verify.Evidence, verify.Finding) {
 	return probe.Ask(ctx, f.fetcher, probe.Question{
 		Known: verify.Evidence{URL: page, Pragma: true}, Edges: []string{f.edgeAddr}, Origin: f.originAddr,
 	})
 }
 
-// sees looks until a page is as told: a purge takes a moment.
+// sees looks at a page until it is as told, because a purge takes a moment.
 func (d *story) sees(ctx context.Context, page string, want verify.Verdict) {
 	d.looks(ctx, page, string(want), func(_ verify.Evidence, f verify.Finding) bool { return f.Verdict == want })
 }
 
-// seesNotModified looks until the edge has asked and kept what it had.
+// seesNotModified looks until the edge has asked the origin and kept its copy.
 func (d *story) seesNotModified(ctx context.Context, page string) {
 	d.looks(ctx, page, "stale, not modified", func(e verify.Evidence, f verify.Finding) bool {
 		return f.Has(verify.NotModified) && slices.ContainsFunc(e.Edge, func(l verify.Look) bool {
@@ -105,6 +104,8 @@ func (d *story) seesNotModified(ctx context.Context, page string) {
 	})
 }
 
+// looks reads a page again and again until done is satisfied or demoWait has passed, and
+// prints the result.
 func (d *story) looks(ctx context.Context, page, told string, done func(verify.Evidence, verify.Finding) bool) {
 	ctx, cancel := context.WithTimeout(ctx, demoWait)
 	defer cancel()
@@ -125,8 +126,8 @@ func (d *story) looks(ctx context.Context, page, told string, done func(verify.E
 	}
 }
 
-// byHand invalidates a page with the operator's credentials, as somebody does
-// who doesn't wait for purgebot.
+// byHand invalidates a page with the operator's credentials, like a person who does not
+// wait for purgebot.
 func (d *story) byHand(ctx context.Context, page string) error {
 	client, err := d.stage.Purger()
 	if err != nil {

@@ -21,23 +21,23 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// replay plays the last commits of somebody's clone through the whole
-// product: what would purgebot have done for this site?
+// replay plays the last commits of a user's clone through the whole product. It answers
+// what purgebot would have done for this site.
 type replay struct {
 	teller
-	clone   git.Clone // whose objects GitHub's stand-in serves
+	clone   git.Clone // its objects are served by the GitHub stand-in
 	owner   string
 	name    string
 	commits []string // oldest first; the first one is live at the start
-	own     []string // short ids that graft made, each before that of the clone
+	own     []string // short ids that graft made, each before the id in the clone
 	env     mapping.Environment
 	live    string // as the server should see it: a commit with broken rules waits
 
-	wanted func(ctx context.Context, from, to string) ([]string, error) // what should reach Akamai of a step
+	wanted func(ctx context.Context, from, to string) ([]string, error) // what a step should send to Akamai
 }
 
-// openReplay reads the clone's history. With a rules file every commit gets
-// it, in a repository of its own that borrows the clone's objects.
+// openReplay reads the clone's history. If there is a rules file, every commit gets it,
+// in a separate repository that borrows the clone's objects.
 func openReplay(ctx context.Context, cfg Config) (_ *replay, err error) {
 	r := &replay{teller: teller{out: cfg.Out}, clone: git.Clone{Dir: cfg.Repo}}
 	r.wanted = r.byTheRules
@@ -76,7 +76,7 @@ func openReplay(ctx context.Context, cfg Config) (_ *replay, err error) {
 	return r, r.chooseEnvironment(ctx)
 }
 
-// repositoryName makes a name that GitHub would take of a folder's.
+// repositoryName turns a folder's name into a repository's name that GitHub would accept.
 func repositoryName(folder string) string {
 	name := strings.Map(func(r rune) rune {
 		if r < 0x80 && (r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r)) {
@@ -90,7 +90,7 @@ func repositoryName(folder string) string {
 	return name
 }
 
-// graft writes the commits anew with the rules file in each of them.
+// graft writes the commits again with the rules file in each of them.
 func (r *replay) graft(ctx context.Context, dir, rules string) error {
 	src, err := os.ReadFile(rules) //nolint:gosec // a path of the user's own
 	if err != nil {
@@ -134,8 +134,7 @@ func (r *replay) graft(ctx context.Context, dir, rules string) error {
 	return err
 }
 
-// named is a text with the clone's own commits in it, by their short ids, not
-// those that graft wrote anew.
+// named replaces the ids that graft made by the short ids of the clone's own commits.
 func (r *replay) named(text string) string {
 	if len(text) == 40 {
 		text = report.Short(text)
@@ -143,7 +142,7 @@ func (r *replay) named(text string) string {
 	return strings.NewReplacer(r.own...).Replace(text)
 }
 
-// graft writes one commit anew, with a rules file and another parent.
+// graft writes one commit again with a rules file and another parent.
 func graft(ctx context.Context, s *stage.Site, commit, parent, blob string) (string, error) {
 	for _, args := range [][]string{
 		{"read-tree", commit},
@@ -169,8 +168,8 @@ func graft(ctx context.Context, s *stage.Site, commit, parent, blob string) (str
 	return s.Git(ctx, args...)
 }
 
-// chooseEnvironment takes production, or the first environment that is named
-// and not a glob, of the newest commit's rules.
+// chooseEnvironment takes production, or else the first environment in the newest
+// commit's rules whose name is no glob.
 func (r *replay) chooseEnvironment(ctx context.Context) error {
 	newest := r.commits[len(r.commits)-1]
 	place, file, faults, err := r.clone.Rules(ctx, newest)
@@ -191,7 +190,7 @@ func (r *replay) chooseEnvironment(ctx context.Context) error {
 	return nil
 }
 
-// open opens the stage for the replay; the policy allows what the rules ask.
+// open opens the stage for the replay. Its policy allows what the rules ask for.
 func (r *replay) open(ctx context.Context, cfg Config) error {
 	entry := policy.NewEntry()
 	entry.Repositories, entry.Hosts, entry.Tags = []string{"**"}, []string{"*"}, []string{"*"}
@@ -225,7 +224,7 @@ func (r *replay) open(ctx context.Context, cfg Config) error {
 	return err
 }
 
-// branch is the branch that the commits are played on.
+// branch is the branch on which the commits are played.
 func (r *replay) branch(ctx context.Context) string {
 	if r.env.Branch != "" {
 		return r.env.Branch
@@ -233,7 +232,7 @@ func (r *replay) branch(ctx context.Context) string {
 	return r.clone.DefaultBranch(ctx)
 }
 
-// plan is what git and the rules say of a step, without GitHub and Akamai.
+// plan is what git and the rules say about a step, without GitHub and Akamai.
 func (r *replay) plan(ctx context.Context, from, to string) ([]mapping.Target, error) {
 	_, now, _, err := r.clone.Rules(ctx, to)
 	if err != nil || now == nil {
@@ -309,7 +308,7 @@ func (r *replay) playStep(ctx context.Context, to string) error {
 			r.say("     %s", s.TargetURL)
 		}
 	}
-	if faults.HasErrors() { // the purge waits for a commit with good rules
+	if faults.HasErrors() { // the purge waits for a commit with valid rules
 		r.judge(ctx, nil)
 		return nil
 	}
@@ -322,8 +321,8 @@ func (r *replay) playStep(ctx context.Context, to string) error {
 	return nil
 }
 
-// succeed lets a commit be deployed, as the environment's trigger has it, by
-// somebody who counts.
+// succeed makes a commit deployed, in the way that the environment's trigger expects and
+// by an actor that the rules trust.
 func (r *replay) succeed(ctx context.Context, env mapping.Environment, sha string) error {
 	by := "github-actions[bot]"
 	if len(env.Creators) > 0 {
@@ -332,7 +331,7 @@ func (r *replay) succeed(ctx context.Context, env mapping.Environment, sha strin
 	repo := r.stage.FullName()
 	var err error
 	switch env.Trigger.Kind {
-	case mapping.OnPush: // it was pushed
+	case mapping.OnPush: // the push was enough
 	case mapping.OnStatus:
 		_, err = r.stage.GitHub.Status(repo, github.Status{SHA: sha, State: "success", Context: env.Trigger.Name, Creator: by}) //nolint:contextcheck // the stand-in sends its webhook in its own time
 	case mapping.OnCheck:
@@ -349,7 +348,7 @@ func (r *replay) succeed(ctx context.Context, env mapping.Environment, sha strin
 		var id int64
 		if id, err = r.stage.GitHub.Deploy(ctx, repo, github.Deployment{
 			SHA: sha, Environment: env.Name, Creator: by,
-			RequiredContexts: []string{}, // what waits or is at fault is deployed all the same
+			RequiredContexts: []string{}, // deploy even with pending or failed statuses
 		}); err == nil {
 			_, err = r.stage.GitHub.DeployStatus(ctx, repo, id, github.DeploymentStatus{State: "success"})
 		}
@@ -360,7 +359,7 @@ func (r *replay) succeed(ctx context.Context, env mapping.Environment, sha strin
 	return nil
 }
 
-// byTheRules is what should reach Akamai, by git and the rules themselves.
+// byTheRules is what should reach Akamai according to git and the rules.
 func (r *replay) byTheRules(ctx context.Context, from, to string) (want []string, err error) {
 	targets, err := r.plan(ctx, from, to)
 	for _, t := range targets {

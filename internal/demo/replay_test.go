@@ -11,9 +11,8 @@ import (
 	"github.com/purgebot/purgebot/internal/stage"
 )
 
-// The project's own history, played through the real server; what reached
-// Akamai is held against git's own difference and a naive reading of the
-// rules, object by object.
+// The project's own history is played through the real server. What reached Akamai is
+// compared, object by object, with git's own difference and a naive reading of the rules.
 func TestReplaysARealHistory(t *testing.T) {
 	t.Parallel()
 	const rules = `version: 1

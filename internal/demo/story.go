@@ -15,12 +15,12 @@ import (
 	"github.com/purgebot/purgebot/verify"
 )
 
-// story is the project's own.
+// story is the project's own play.
 type story struct {
 	teller
 	site  *stage.Site
 	front *front
-	pull  int // the pull request that people comment on
+	pull  int // number of the pull request on which people comment
 }
 
 const storyRules = `version: 1
@@ -70,14 +70,14 @@ func urls(network, action string, pages ...string) (all []string) {
 	return all
 }
 
-// refusedURL is what Akamai refuses at first.
+// refusedURL is the URL that Akamai refuses at first.
 const refusedURL = "https://m.acme.example/press/2026-scoop/"
 
-// rebuiltAfter is more than the second within which the rules take another
-// deployment for the same one, by GitHub's whole seconds.
+// rebuiltAfter is longer than the second within which the rules take another deployment
+// for the same one. GitHub's times have whole seconds, hence the margin.
 const rebuiltAfter = 2500 * time.Millisecond
 
-// storyLimit is from how many URLs on the rules ask for approval.
+// storyLimit is the number of URLs from which on the rules ask for approval.
 const storyLimit = 20
 
 // newPrices is what the second commit changes, on a network.
@@ -93,6 +93,7 @@ func scoop(action string) []string {
 	return urls("production", action, "press/2026-scoop/", "press/", "assets/site.css")
 }
 
+// open makes the site and opens the stage.
 func (d *story) open(ctx context.Context, cfg Config) (err error) {
 	if d.site, err = stage.NewSite(ctx, filepath.Join(cfg.Dir, "site")); err != nil {
 		return err
@@ -119,15 +120,15 @@ func (d *story) open(ctx context.Context, cfg Config) (err error) {
 	return d.front.open(ctx, d.stage)
 }
 
-// play tells the story. An error means that the stage itself broke; what did
-// not end as told is counted.
+// play tells the story. An error means that the stage itself failed. What went
+// differently from what was told is only counted.
 func (d *story) play(ctx context.Context) error {
 	first, err := d.site.Git(ctx, "rev-parse", "HEAD")
 	if err != nil {
 		return err
 	}
 	d.say("A site in git, cached by Akamai: %s. Both services are stand-ins on this machine, the server is the real one.", d.stage.FullName())
-	if err := d.live(ctx, first); err != nil { // before purgebot came
+	if err := d.live(ctx, first); err != nil { // before purgebot was installed
 		return err
 	}
 	if err := d.stage.Start(context.WithoutCancel(ctx)); err != nil {
@@ -167,6 +168,7 @@ func (d *story) play(ctx context.Context) error {
 	return nil
 }
 
+// pushed pushes the second commit, whose first deployment fails. It returns the commit.
 func (d *story) pushed(ctx context.Context) (string, error) {
 	d.step("An editor merges: a price changes, a page is renamed, one goes, one comes.")
 	second, err := d.site.Commit(ctx, "New prices", map[string]string{
@@ -191,6 +193,7 @@ func (d *story) pushed(ctx context.Context) (string, error) {
 	return second, nil
 }
 
+// deployed deploys the second commit, then delivers every event a second time.
 func (d *story) deployed(ctx context.Context, second string) error {
 	d.step("The next deployment succeeds: exactly the difference is purged.")
 	if err := d.front.publish(ctx, d.site, second); err != nil {
@@ -214,6 +217,8 @@ func (d *story) deployed(ctx context.Context, second string) error {
 	return nil
 }
 
+// refused deploys a third commit while Akamai refuses one of its URLs. It returns the
+// commit.
 func (d *story) refused(ctx context.Context) (string, error) {
 	d.step("Akamai refuses one URL: the others go out, and the status says which did not.")
 	d.stage.Akamai.Refuse(refusedURL, 0, "unauthorized arl")
@@ -233,6 +238,9 @@ func (d *story) refused(ctx context.Context) (string, error) {
 	return third, nil
 }
 
+// rolledBack deploys the second commit again. An invalidation by hand has no effect then:
+// the edge asks by date, and the files have older dates.
+// https://techdocs.akamai.com/purge-cache/docs/purge-methods
 func (d *story) rolledBack(ctx context.Context, second string) error {
 	d.step("The scoop was wrong: the commit before is deployed again. Its files have older dates, so that an invalidation by hand changes nothing; purgebot's rollback deletes.")
 	if err := d.front.publish(ctx, d.site, second); err != nil {
@@ -252,8 +260,8 @@ func (d *story) rolledBack(ctx context.Context, second string) error {
 	return nil
 }
 
-// asked opens a pull request, shows its preview, and has two people comment on
-// it, one of whom may not.
+// asked opens a pull request, shows its preview, and lets two people comment on it, one
+// of whom lacks the right.
 func (d *story) asked(ctx context.Context, live string) (err error) {
 	d.step("A pull request shows what merging it would purge.")
 	hub, repo := d.stage.GitHub, d.stage.FullName()
@@ -293,7 +301,7 @@ func (d *story) asked(ctx context.Context, live string) (err error) {
 	return nil
 }
 
-// held deploys more than the rules let go by themselves.
+// held deploys more changes than the rules allow without approval.
 func (d *story) held(ctx context.Context) (commit string, err error) {
 	d.step("A large deployment: the rules ask for approval above %d URLs. Ann checks it, and releases it.", storyLimit)
 	files, pages := map[string]string{}, []string(nil)
@@ -320,7 +328,7 @@ func (d *story) held(ctx context.Context) (commit string, err error) {
 	return commit, nil
 }
 
-// rebuilt deploys the live commit once more, later than the rules take for the
+// rebuilt deploys the live commit again, after more time than the rules allow for the
 // same deployment.
 func (d *story) rebuilt(ctx context.Context, live string) error {
 	d.step("The site is built anew from the same commit, as every night: only what the rules say of a rebuild is purged.")
@@ -337,8 +345,8 @@ func (d *story) rebuilt(ctx context.Context, live string) error {
 	return nil
 }
 
-// comment has somebody comment on the pull request, and shows what purgebot
-// reacts and replies.
+// comment lets somebody comment on the pull request, and prints purgebot's reaction and
+// reply.
 func (d *story) comment(ctx context.Context, login, body, reaction, words string) error {
 	d.say("   %s: %s", login, body)
 	hub, repo := d.stage.GitHub, d.stage.FullName()
@@ -369,7 +377,7 @@ func (d *story) comment(ctx context.Context, login, body, reaction, words string
 	return nil
 }
 
-// checkRun waits for a check run, and shows it.
+// checkRun waits for a check run and prints it.
 func (d *story) checkRun(ctx context.Context, sha, name, conclusion, title string) (run github.CheckRun) {
 	wait, cancel := context.WithTimeout(ctx, demoWait)
 	defer cancel()
@@ -389,7 +397,7 @@ func (d *story) checkRun(ctx context.Context, sha, name, conclusion, title strin
 	return run
 }
 
-// retried presses the button of the check run, as Akamai's cause is fixed.
+// retried presses the check run's button after the cause at Akamai was fixed.
 func (d *story) retried(ctx context.Context, third string) error {
 	run := d.checkRun(ctx, third, "Purge production", "failure", "5 purged, 1 refused")
 	d.step("The cause is fixed at Akamai. Ann presses Retry in the check run: only the refused URL is sent.")
@@ -397,18 +405,19 @@ func (d *story) retried(ctx context.Context, third string) error {
 		return err
 	}
 	d.stage.Akamai.Allow(refusedURL)
-	if run.ID == 0 { // told already
+	if run.ID == 0 { // checkRun has printed it
 		return nil
 	}
 	if _, err := d.stage.GitHub.Press(ctx, run.ID, "retry", "ann"); err != nil {
 		return err
 	}
 	d.status(ctx, third, "production", "success", "6 URLs purged in ")
-	d.page = "" // it has those that were accepted before, too
+	d.page = "" // the page also counts those that were accepted before
 	d.purged(ctx, "production invalidate url "+refusedURL)
 	return nil
 }
 
+// staged deploys to staging, twice: two jobs of one commit do it.
 func (d *story) staged(ctx context.Context, second string) error {
 	d.step("Staging is deployed for the first time, by the commit's second job too: Akamai's staging network is purged, and once more for the later job.")
 	if err := d.deploy(ctx, "staging", second, "success"); err != nil {

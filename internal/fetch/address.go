@@ -5,17 +5,20 @@ import (
 	"net/netip"
 )
 
-// Public refuses an address that is not on the public internet, except one in
-// the networks. It is asked with the address that is about to be connected
-// to, after DNS: a name that resolves anew to another address gains nothing.
+// Public returns a judge of addresses for Config.Address. It refuses every address that
+// is not on the public internet, except those in networks. The judge gets the address
+// that is about to be connected to, after DNS, so a name that resolves to another address
+// the second time gains nothing.
 func Public(networks []netip.Prefix) func(netip.Addr) error {
 	return func(addr netip.Addr) error {
-		addr = addr.Unmap().WithZone("")
+		addr = addr.Unmap().WithZone("") // ::ffff:10.0.0.1 is 10.0.0.1; a prefix contains no address with a zone
 		for _, n := range networks {
 			if n.Contains(addr) {
 				return nil
 			}
 		}
+		// The networks above are compared with the address itself, everything else with
+		// where it leads.
 		if inner, ok := embedded(addr); ok {
 			addr = inner
 		}
@@ -26,7 +29,7 @@ func Public(networks []netip.Prefix) func(netip.Addr) error {
 	}
 }
 
-// special says what an address is if it is not a public one; "" if it is.
+// special says what an address is that is not public; "" for a public one.
 func special(addr netip.Addr) string {
 	switch {
 	case !addr.IsValid() || addr.IsUnspecified():
@@ -35,7 +38,7 @@ func special(addr netip.Addr) string {
 		return "this machine"
 	case addr.IsPrivate():
 		return "private"
-	case addr.IsLinkLocalUnicast(): // 169.254.169.254 too: the metadata of most clouds
+	case addr.IsLinkLocalUnicast(): // also 169.254.169.254, where most clouds have their metadata
 		return "link-local"
 	case addr.IsMulticast():
 		return "multicast"
@@ -48,14 +51,14 @@ func special(addr netip.Addr) string {
 	return ""
 }
 
-// reserved are the blocks of IANA's special-purpose registries that netip has
-// no word for (https://www.iana.org/assignments/iana-ipv4-special-registry),
-// and Azure's WireServer, the metadata of that cloud under a public address.
+// reserved are the blocks of IANA's special-purpose registries for which netip has no
+// method (https://www.iana.org/assignments/iana-ipv4-special-registry), and Azure's
+// WireServer, which serves that cloud's metadata at a public address.
 func reserved() []netip.Prefix {
 	return []netip.Prefix{
 		netip.MustParsePrefix("0.0.0.0/8"),
-		netip.MustParsePrefix("100.64.0.0/10"), // carriers' NAT; 100.100.100.200 is Alibaba's metadata
-		netip.MustParsePrefix("168.63.129.16/32"),
+		netip.MustParsePrefix("100.64.0.0/10"),    // NAT of carriers; 100.100.100.200 is Alibaba's metadata
+		netip.MustParsePrefix("168.63.129.16/32"), // Azure's WireServer
 		netip.MustParsePrefix("192.0.0.0/24"),
 		netip.MustParsePrefix("192.0.2.0/24"),
 		netip.MustParsePrefix("192.88.99.0/24"),
@@ -67,15 +70,16 @@ func reserved() []netip.Prefix {
 		netip.MustParsePrefix("64:ff9b:1::/48"),
 		netip.MustParsePrefix("100::/64"),
 		netip.MustParsePrefix("2001::/23"),
-		netip.MustParsePrefix("2001:db8::/32"),
+		netip.MustParsePrefix("2001:db8::/32"), // documentation
 		netip.MustParsePrefix("3fff::/20"),
 		netip.MustParsePrefix("5f00::/16"),
 		netip.MustParsePrefix("fec0::/10"),
 	}
 }
 
-// embedded is the IPv4 address that an IPv6 one leads to: NAT64 (RFC 6052)
-// and 6to4 (RFC 3056).
+// embedded returns the IPv4 address that an IPv6 address leads to, for NAT64 (RFC 6052)
+// and 6to4 (RFC 3056). Without it, a private address could be reached in the form of an
+// IPv6 one.
 func embedded(addr netip.Addr) (netip.Addr, bool) {
 	b := addr.As16()
 	switch {

@@ -20,14 +20,15 @@ import (
 	"github.com/purgebot/purgebot/verify"
 )
 
-// traced notes the server's address.
+// traced makes the request note the address of the server in a, as soon as it has a
+// connection.
 func traced(ctx context.Context, a *verify.Answer) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) { a.From = info.Conn.RemoteAddr().String() },
 	})
 }
 
-// describe takes what the header says.
+// describe takes what the header says into a.
 func describe(a *verify.Answer, resp *http.Response) {
 	h := resp.Header
 	a.Status = resp.StatusCode
@@ -35,7 +36,7 @@ func describe(a *verify.Answer, resp *http.Response) {
 	a.XCache, a.XCacheRemote = h.Get("X-Cache"), h.Get("X-Cache-Remote")
 	a.CacheKey, a.Cacheable, a.CacheStatus = h.Get("X-Cache-Key"), h.Get("X-Check-Cacheable"), h.Get("Akamai-Cache-Status")
 	if !strings.HasPrefix(a.XCache, "TCP_") && a.XCache != "" {
-		a.Via, a.XCache = "X-Cache: "+a.XCache, "" // another cache's: Fastly, CloudFront, Varnish
+		a.Via, a.XCache = "X-Cache: "+a.XCache, "" // of another cache: Fastly, CloudFront, Varnish
 	}
 	for _, name := range []string{"Via", "X-Varnish", "CF-Cache-Status", "X-Served-By"} {
 		if value := h.Get(name); value != "" && a.Via == "" {
@@ -45,7 +46,7 @@ func describe(a *verify.Answer, resp *http.Response) {
 	if seconds, err := strconv.Atoi(h.Get("Age")); err == nil && seconds >= 0 {
 		a.Age = &seconds
 	}
-	if tags := h.Get("Edge-Cache-Tag"); tags != "" { // only the first counts for Akamai
+	if tags := h.Get("Edge-Cache-Tag"); tags != "" { // Akamai reads only the first such header
 		for tag := range strings.SplitSeq(tags, ",") {
 			a.Tags = append(a.Tags, strings.TrimSpace(tag))
 		}
@@ -58,9 +59,9 @@ func describe(a *verify.Answer, resp *http.Response) {
 	}
 }
 
-// readBody reads the decoded body up to MaxBody, for its hash and length. No
-// more than that is read of the encoded one either: an encoder can say nothing
-// for ever.
+// readBody reads the decoded body up to MaxBody bytes, for its hash, its length and the
+// text that it should contain. Of the encoded body it reads at most 64 KiB more than
+// MaxBody: an encoder can go on for ever without a byte of content.
 func readBody(a *verify.Answer, resp *http.Response, contains string) error {
 	raw := &io.LimitedReader{R: resp.Body, N: MaxBody + 64<<10}
 	body, err := decoded(raw, resp.Header.Get("Content-Encoding"))
@@ -69,10 +70,12 @@ func readBody(a *verify.Answer, resp *http.Response, contains string) error {
 	}
 	sum := &digest{Hash: sha256.New(), search: search{want: []byte(contains)}}
 	a.Length, err = io.Copy(sum, io.LimitReader(body, MaxBody))
+	// One byte more shows whether the body ends exactly here.
 	if err == nil && a.Length == MaxBody {
 		n, end := io.ReadFull(body, make([]byte, 1))
 		a.Cut = n > 0 || end != io.EOF
 	}
+	// The encoded body was cut, so an error of the decoder says nothing about the server.
 	if raw.N <= 0 {
 		a.Cut, err = true, nil
 	}
@@ -83,6 +86,8 @@ func readBody(a *verify.Answer, resp *http.Response, contains string) error {
 	return nil
 }
 
+// decoded returns a reader of the decoded body. Another encoding than those that were
+// asked for is an error.
 func decoded(r io.Reader, encoding string) (io.Reader, error) {
 	switch strings.ToLower(strings.TrimSpace(encoding)) {
 	case "", "identity":
@@ -99,24 +104,28 @@ func decoded(r io.Reader, encoding string) (io.Reader, error) {
 	return nil, fmt.Errorf("the answer is encoded as %q, which was not asked for", encoding)
 }
 
-// digest hashes and searches what passes.
+// digest hashes the bytes that are written to it, and searches them.
 type digest struct {
 	hash.Hash
 	search
 }
 
+// Write implements io.Writer. Both embedded types see all bytes.
 func (d *digest) Write(p []byte) (int, error) {
 	d.look(p)
 	return d.Hash.Write(p)
 }
 
-// search looks for bytes in a stream.
+// search looks for bytes in a stream that comes in pieces.
 type search struct {
-	want  []byte
-	tail  []byte // of what passed, shorter than want
+	want  []byte // empty: nothing is searched for
+	tail  []byte // the last bytes that passed, fewer than want has
 	found bool
 }
 
+// look searches the next piece. What is wanted may lie across pieces, so the end of what
+// passed is joined with the beginning of p. The tail is copied, because the caller uses p
+// again.
 func (s *search) look(p []byte) {
 	if s.found || len(s.want) == 0 {
 		return

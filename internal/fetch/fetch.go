@@ -1,11 +1,11 @@
-// Package fetch GETs pages for [verify] and for warming caches, politely and
-// without being led anywhere: what a rules file names may point at anything.
+// Package fetch GETs pages for [verify] and for warming caches. It is polite, and it
+// can't be led astray: what a rules file names may point anywhere.
 //
-// GET alone, no cookies, no credentials, no proxy; what operators have posted to
-// an address of theirs goes the same way. Every address is judged when it is
-// connected to. Redirects are followed three times at most, and
-// only to where a first request could have gone. A body is read up to
-// [MaxBody] bytes once decoded, and never kept. A host is asked at a pace.
+// It only GETs, without cookies, credentials or a proxy. What operators have posted to an
+// address of their own goes the same way: see [Fetcher.Post]. Every address is judged
+// when it is connected to. At most three redirects are followed, and only to where a
+// first request could have gone. A body is read up to [MaxBody] decoded bytes and never
+// kept. The requests to one host are paced.
 package fetch
 
 import (
@@ -25,53 +25,52 @@ import (
 )
 
 const (
-	// MaxBody is how many bytes of a decoded body are read.
+	// MaxBody is how many bytes of a decoded body are read: 2 MiB.
 	MaxBody = 2 << 20
-	// MaxRedirects is how many redirects are followed.
+	// MaxRedirects is how many redirects of one page are followed.
 	MaxRedirects = 3
 
-	maxHeaders = 64 << 10
-	// The whole of one hop, its body included: a server that drips does not
-	// hold a worker for longer.
+	maxHeaders = 64 << 10 // bytes of the header of an answer
+	// defaultTimeout bounds a whole hop, with its body. A server that sends a byte now
+	// and then does not hold a worker for longer.
 	defaultTimeout = 20 * time.Second
-	connectTimeout = 5 * time.Second
-	maxRoutes      = 64
+	connectTimeout = 5 * time.Second // for TCP, and again for TLS
+	maxRoutes      = 64              // transports that are kept, one for each via
 )
 
-// Config says who asks, and what may be asked.
+// Config says who asks, what may be asked, and how often.
 type Config struct {
-	// Agent is the User-Agent: it names purgebot, its version and where to
-	// read about it.
+	// Agent is the User-Agent header. It names purgebot, its version, and where to read
+	// about it.
 	Agent string
-	// Address judges each address before it is connected to; see [Public].
-	// Nil allows all: a person who names an address may look at it.
+	// Address judges each address before it is connected to; its error says why not. See
+	// [Public]. Nil allows all: a person who names an address may look at it.
 	Address func(netip.Addr) error
-	// Timeout bounds each hop, from the connection to the end of the body; 0
-	// is 20 s.
+	// Timeout bounds each hop, from the connection to the end of the body. 0 is 20 s.
 	Timeout time.Duration
-	// Pace is the least time between two requests to one host, on average; 0 is
-	// none. Burst is how many a host that was left alone gets without it.
+	// Pace is the time between two requests to one host, on average; 0 is none. Burst is
+	// how many requests a host that was left alone gets at once.
 	Pace  time.Duration
 	Burst int
-	// PerHost is how many requests to one host are under way at most; 0 is 10.
+	// PerHost is how many requests to one host are under way at most. 0 is 10.
 	PerHost int
-	// Resolver is asked for names; nil is the system's.
+	// Resolver resolves names; nil is that of the system.
 	Resolver *net.Resolver
-	// Transport makes the round trips by way of via, in the place of real
-	// connections; nil makes those. Address then judges nothing.
+	// Transport returns what makes the round trips by way of via, in place of real
+	// connections. Address then judges nothing. Nil connects for real.
 	Transport func(via string) http.RoundTripper
 }
 
-// Fetcher GETs. It may be used by many goroutines at once.
+// Fetcher GETs pages. Several goroutines may use it at once.
 type Fetcher struct {
 	cfg   Config
 	lanes lanes
 
-	mu     sync.Mutex
+	mu     sync.Mutex                 // guards routes
 	routes map[string]*http.Transport // by where they connect to; "": where the URL says
 }
 
-// New makes a Fetcher; Close it.
+// New makes a Fetcher. The caller has to Close it.
 func New(cfg Config) *Fetcher {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = defaultTimeout
@@ -82,7 +81,7 @@ func New(cfg Config) *Fetcher {
 	return &Fetcher{cfg: cfg, lanes: lanes{pace: cfg.Pace, burst: cfg.Burst, width: cfg.PerHost, all: map[string]*lane{}}, routes: map[string]*http.Transport{}}
 }
 
-// Close drops idle connections.
+// Close drops idle connections. Requests under way go on.
 func (f *Fetcher) Close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -93,19 +92,21 @@ func (f *Fetcher) Close() {
 
 // Request is one GET.
 type Request struct {
+	// URL is an absolute http or https URL. A fragment is left out.
 	URL string
-	// Allow says why a URL may not be fetched; nil allows all. It is asked for
-	// the URL and for every redirect.
+	// Allow says why a URL may not be fetched; nil allows all. It is asked about the URL
+	// itself and about every redirect.
 	Allow func(*url.URL) error
-	// Via is connected to in the place of the URL's host: HOST, HOST:PORT or
-	// an IP address. TLS and the Host header stay those of the URL, and
-	// redirects are followed only on the URL's own host.
+	// Via is connected to in place of the URL's host: HOST, HOST:PORT or an IP address;
+	// "" is the URL's host. TLS and the Host header stay those of the URL. Redirects are
+	// followed only on the URL's own host, since another host is not behind Via.
 	Via string
-	// Compressed accepts gzip and brotli, as browsers do.
+	// Compressed accepts gzip and brotli, as browsers do. Otherwise the request asks for
+	// the plain body.
 	Compressed bool
 	// Pragma asks Akamai to say what its cache did.
 	Pragma bool
-	// Contains is searched for in the decoded body.
+	// Contains is searched for in the decoded body; "" searches for nothing.
 	Contains string
 }
 
@@ -113,8 +114,8 @@ type Request struct {
 // X-Cache-Key (https://techdocs.akamai.com/edge-diagnostics/docs/pragma-headers).
 const akamaiPragma = "akamai-x-cache-on, akamai-x-cache-remote-on, akamai-x-check-cacheable, akamai-x-get-cache-key"
 
-// Get fetches, and follows redirects. Whatever goes wrong is in the look: an
-// error is evidence too.
+// Get fetches a page and follows redirects. Whatever goes wrong is a fault in the look,
+// not an error: it is evidence too. The look has at least one answer.
 func (f *Fetcher) Get(ctx context.Context, r Request) verify.Look {
 	look := verify.Look{Compressed: r.Compressed}
 	seen := map[string]bool{}
@@ -123,6 +124,7 @@ func (f *Fetcher) Get(ctx context.Context, r Request) verify.Look {
 		switch {
 		case seen[at]:
 			lost = "it leads back to " + at
+		// The first hop is no redirect, so there may be one hop more than MaxRedirects.
 		case len(look.Hops) > MaxRedirects:
 			lost = fmt.Sprintf("more than %d redirects", MaxRedirects)
 		}
@@ -133,6 +135,8 @@ func (f *Fetcher) Get(ctx context.Context, r Request) verify.Look {
 		seen[at] = true
 		u, err := f.permit(at, r.Allow)
 		if err != nil {
+			// A redirect to where no first request could have gone is one that leads
+			// nowhere.
 			fault := err.Error()
 			if len(look.Hops) > 0 {
 				fault = verify.CutFault + ": " + fault
@@ -153,7 +157,8 @@ func (f *Fetcher) Get(ctx context.Context, r Request) verify.Look {
 	}
 }
 
-// permit reads a URL and asks whether it may be fetched.
+// permit parses a URL and asks whether it may be fetched. The fragment is removed: it is
+// no part of a request.
 func (f *Fetcher) permit(raw string, allow func(*url.URL) error) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	switch {
@@ -173,9 +178,10 @@ func (f *Fetcher) permit(raw string, allow func(*url.URL) error) (*url.URL, erro
 	return u, nil
 }
 
-// hop is one request, at the host's pace and within the time limit.
+// hop makes one request, at the host's pace and within the time limit. The wait for a
+// turn is not part of that limit.
 func (f *Fetcher) hop(ctx context.Context, u *url.URL, r Request) verify.Answer {
-	answer := verify.Answer{URL: u.String(), From: r.Via} // until the connection says
+	answer := verify.Answer{URL: u.String(), From: r.Via} // From becomes the server's address once there is a connection
 	leave, err := f.lanes.enter(ctx, u.Host+" "+r.Via)
 	if err != nil {
 		answer.Fault = faultWords(err)
@@ -192,6 +198,7 @@ func (f *Fetcher) hop(ctx context.Context, u *url.URL, r Request) verify.Answer 
 	}
 	req.Header.Set("User-Agent", f.cfg.Agent)
 	req.Header.Set("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+	// Without this header a server may choose any encoding (RFC 9110, section 12.5.3).
 	req.Header.Set("Accept-Encoding", "identity")
 	if r.Compressed {
 		req.Header.Set("Accept-Encoding", "gzip, br")
@@ -212,6 +219,7 @@ func (f *Fetcher) hop(ctx context.Context, u *url.URL, r Request) verify.Answer 
 	return answer
 }
 
+// transport returns what makes the round trips by way of via.
 func (f *Fetcher) transport(via string) http.RoundTripper {
 	if f.cfg.Transport != nil {
 		return f.cfg.Transport(via)
@@ -219,7 +227,9 @@ func (f *Fetcher) transport(via string) http.RoundTripper {
 	return f.route(via)
 }
 
-// route is the transport that connects to via.
+// route returns the transport that connects to via, and makes it if there is none. A
+// transport has one via for all its connections: a shared one would use an idle
+// connection to another server for the same host.
 func (f *Fetcher) route(via string) *http.Transport {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -227,7 +237,7 @@ func (f *Fetcher) route(via string) *http.Transport {
 		return t
 	}
 	if len(f.routes) >= maxRoutes {
-		for other, t := range f.routes { // any: what is used again is made again
+		for other, t := range f.routes { // any one; if it is used again, it is made again
 			t.CloseIdleConnections()
 			delete(f.routes, other)
 			break
@@ -252,7 +262,7 @@ func (f *Fetcher) route(via string) *http.Transport {
 	return t
 }
 
-// viaAddress is via with the port of addr if it has none.
+// viaAddress returns via with a port: its own, or else that of addr.
 func viaAddress(via, addr string) string {
 	if ip, err := netip.ParseAddr(strings.Trim(via, "[]")); err == nil {
 		via = ip.String()
@@ -266,6 +276,9 @@ func viaAddress(via, addr string) string {
 	return net.JoinHostPort(via, port)
 }
 
+// dialer makes a dialer that asks Address about each address. It asks after DNS, when the
+// socket exists but is not connected: a name that resolves to another address the second
+// time gains nothing.
 func (f *Fetcher) dialer() *net.Dialer {
 	d := &net.Dialer{Timeout: connectTimeout, KeepAlive: -1, Resolver: f.cfg.Resolver}
 	if f.cfg.Address == nil {
@@ -284,10 +297,12 @@ func (f *Fetcher) dialer() *net.Dialer {
 	return d
 }
 
-// refused is an address that may not be connected to.
+// refused is the error of an address that may not be connected to. Its words reach people
+// as they are.
 type refused struct{ error }
 
-// faultWords is an error in words without what only repeats the URL.
+// faultWords returns an error in words, without parts that only repeat the URL. The order
+// matters, because an error may be several of these: a dial that times out is one.
 func faultWords(err error) string {
 	if r, ok := errors.AsType[*refused](err); ok {
 		return r.Error()

@@ -62,7 +62,7 @@ func compressed(t *testing.T, encoding, body string) []byte {
 	return b.Bytes()
 }
 
-// The same page has the same hash, however it travels.
+// The same page has the same hash, however it is encoded.
 func TestBodyIsDecoded(t *testing.T) {
 	t.Parallel()
 	const body = "<p>9 EUR</p>"
@@ -120,7 +120,7 @@ func TestContainsAcrossReads(t *testing.T) {
 	}
 }
 
-// endless writes until nobody reads any more, and says how much it wrote.
+// endless writes until nobody reads any more. It returns how much it wrote.
 func endless(w io.Writer, chunk []byte) (n int64) {
 	for {
 		m, err := w.Write(chunk)
@@ -131,15 +131,15 @@ func endless(w io.Writer, chunk []byte) (n int64) {
 	}
 }
 
-// A hostile server costs a bounded number of bytes, memory and time.
+// A hostile server costs a bounded number of bytes, and a bounded amount of memory and
+// time.
 func TestHostileBodies(t *testing.T) {
 	t.Parallel()
 	zeros := make([]byte, 1<<20)
-	// Four gibibytes, in members of one each; and what brotli makes of sixteen
-	// mebibytes.
+	// Four GiB in gzip members of one MiB each, and 16 MiB in brotli.
 	gzipBomb := bytes.Repeat(compressed(t, "gzip", string(zeros)), 4096)
 	brotliBomb := compressed(t, "br", strings.Repeat(string(zeros), 16))
-	silent := []byte{0, 0, 0, 0xff, 0xff} // a stored deflate block of no bytes
+	silent := []byte{0, 0, 0, 0xff, 0xff} // a stored deflate block without bytes
 	tests := map[string]struct {
 		handler http.HandlerFunc
 		want    func(verify.Answer) bool
@@ -224,7 +224,7 @@ func TestHostileBodies(t *testing.T) {
 	}
 }
 
-// A server that drips holds nobody for longer than the limit.
+// A server that sends a byte now and then holds nobody for longer than the limit.
 func TestSlowDrip(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]string{"body": "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", "header": "HTTP/1.1 200 OK\r\nX: "} {
@@ -250,7 +250,7 @@ func TestSlowDrip(t *testing.T) {
 					t.Errorf("fault %q", got)
 				}
 			}
-			<-ended // the connection was cut
+			<-ended // the connection was closed
 		})
 	}
 }
@@ -299,7 +299,7 @@ func TestRedirects(t *testing.T) {
 			t.Errorf("%s: %+v", path, look.Hops)
 		}
 	}
-	// What is reached by another way follows no redirect to another host.
+	// With Via, no redirect to another host is followed.
 	look := f.Get(t.Context(), Request{URL: "http://www.acme.example/out", Via: own.Host})
 	if len(look.Hops) != 1 || look.End().Location != elsewhere || look.End().Fault != "" {
 		t.Errorf("%+v", look.Hops)
@@ -309,7 +309,7 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-// Via connects elsewhere, and keeps the host that is asked for.
+// Via connects to another server, but keeps the host that is asked for.
 func TestVia(t *testing.T) {
 	t.Parallel()
 	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Host) }))
@@ -347,8 +347,8 @@ func TestPublic(t *testing.T) {
 	}
 }
 
-// A name that is public when it is looked at and private when it is connected
-// to leads nowhere: the address that counts is the one connected to.
+// A name may resolve to a public address when it is checked, and to a private one when it
+// is connected to. That must lead nowhere: the address that is connected to counts.
 func TestRebinding(t *testing.T) {
 	t.Parallel()
 	var reached, asked atomic.Int64
@@ -393,8 +393,8 @@ func TestRebinding(t *testing.T) {
 	}
 }
 
-// A POST is judged as a GET is: by the address that is connected to. It
-// follows nothing, and reads no more of an answer than it has to.
+// A POST is judged like a GET: by the address that is connected to. It follows no
+// redirect, and reads no more of an answer than it has to.
 func TestPost(t *testing.T) {
 	t.Parallel()
 	var reached, asked, read atomic.Int64
@@ -444,7 +444,7 @@ func TestPost(t *testing.T) {
 	}
 }
 
-// rebinding is a resolver whose server gives every name a new address.
+// rebinding returns a resolver whose server gives a new address for every name.
 func rebinding(t *testing.T, next func() [4]byte) *net.Resolver {
 	t.Helper()
 	conn, err := (&net.ListenConfig{}).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
@@ -480,7 +480,7 @@ func rebinding(t *testing.T, next func() [4]byte) *net.Resolver {
 	}}
 }
 
-// One host is asked at its pace, and by few at once; another does not wait.
+// Requests to one host are paced, and few run at once. Another host does not wait.
 func TestPace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -10,19 +10,20 @@ import (
 	"time"
 )
 
-// maxAnswer is how much of the answer to a POST is read, so that its connection
-// serves once more; nothing of it is kept.
+// maxAnswer is how many bytes of the answer to a POST are read, so that its connection
+// can be used again. None of them are kept.
 const maxAnswer = 64 << 10
 
 // Posted is the answer to a POST.
 type Posted struct {
 	Status int
-	After  time.Duration // in how long the server wants to be asked again; 0: it does not say
+	After  time.Duration // when the server wants to be asked again, an hour at most; 0: it does not say
 }
 
-// Post posts to an address that an operator named, and follows no redirect. Its
-// address is judged as every other. No error names the address but for its
-// host: it may be a secret.
+// Post posts to an address that an operator named. It follows no redirect, and it does
+// not wait for the host's pace. The address is judged like every other. Apart from its
+// host, no error names the address: it may be a secret. An answer of any status is no
+// error. header must not be nil.
 func (f *Fetcher) Post(ctx context.Context, address string, header http.Header, body []byte) (Posted, error) {
 	u, err := f.permit(address, nil)
 	if err != nil {
@@ -41,8 +42,9 @@ func (f *Fetcher) Post(ctx context.Context, address string, header http.Header, 
 		return Posted{}, errors.New(faultWords(err))
 	}
 	defer func() { _ = resp.Body.Close() }()
-	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer) // what it says is said in its head
+	_, _ = io.CopyN(io.Discard, resp.Body, maxAnswer) // only its header is used
 	answer := Posted{Status: resp.StatusCode}
+	// The other form of Retry-After, a date, is not read.
 	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
 		answer.After = min(time.Duration(seconds)*time.Second, time.Hour)
 	}

@@ -17,9 +17,9 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// meter counts requests, and round trips: how many of them had to follow one
-// another. A request's depth is one more than the deepest that had been
-// answered when it was sent.
+// meter counts requests and round trips. A round trip is a request that had to wait for
+// an earlier answer: a request's depth is one more than the deepest request answered
+// before it was sent.
 type meter struct {
 	next http.RoundTripper
 
@@ -42,7 +42,7 @@ func (m *meter) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// take gives the counts since the last take.
+// take returns the counts since the last take.
 func (m *meter) take() (calls, trips int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -56,9 +56,9 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// BenchmarkChanges counts what finding the difference costs, deploy by deploy,
-// over the history of a repository: the one that -repo names, by its first
-// parents, and a made-up site's.
+// BenchmarkChanges counts the cost of finding the difference, deploy by deploy, over the
+// history of two repositories: the one that -repo names, along its first parents, and a
+// made-up site.
 func BenchmarkChanges(b *testing.B) {
 	histories := map[string]history{"site": siteHistory(b, 3000, 120)}
 	if dir := flag.Lookup("repo").Value.String(); dir != "" {
@@ -99,7 +99,7 @@ func everyNth(commits []string, n int) []string {
 	return some
 }
 
-// rolledBack goes two forward and one back.
+// rolledBack goes two commits forward and one back, again and again.
 func rolledBack(commits []string) []string {
 	var steps []string
 	for i := 2; i < len(commits); i += 2 {
@@ -156,8 +156,8 @@ func mean(all []int) float64 {
 	return float64(sum) / float64(len(all))
 }
 
-// siteHistory is a content site's: most commits touch a few pages, some move
-// a section, and now and then everything is formatted anew.
+// siteHistory is the history of a content site. Most commits touch a few pages, some move
+// a section, and from time to time a commit reformats everything.
 func siteHistory(t testing.TB, files, commits int) history {
 	t.Helper()
 	random := rand.New(rand.NewPCG(1, 1))
@@ -183,8 +183,8 @@ func siteHistory(t testing.TB, files, commits int) history {
 	return w.finish(t)
 }
 
-// A deploy of 100,000 changed files stays far below 200 MiB, the reading of
-// both trees at once included.
+// A deploy of 100,000 changed files stays far below 200 MiB, including the reading of
+// both trees at the same time.
 func TestMemoryOfALargeChange(t *testing.T) {
 	const files = 99_000 // and the folders: GitHub lists 100,000 entries whole
 	repository, _ := answering(t, func(w http.ResponseWriter, r *http.Request) {

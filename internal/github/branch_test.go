@@ -11,9 +11,9 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// One call tells a branch's head and the difference to it, and the difference
-// between the two commits costs none after it. Where the comparison does not
-// tell the head, the branch does.
+// One call tells a branch's head and the difference to it. Afterwards the difference
+// between the two commits costs no call. If the comparison does not tell the head, the
+// branch does.
 func TestChangesToBranch(t *testing.T) {
 	t.Parallel()
 	var w writer
@@ -29,7 +29,7 @@ func TestChangesToBranch(t *testing.T) {
 			"main": h.commits[two-1], "far": h.commits[three-1], "feature/x": h.commits[fork-1], "old": h.commits[one-1], "orphan": h.commits[orphan-1],
 		}}},
 	})
-	// Whoever may push may make a tag; it must not be taken for the branch.
+	// Anybody who may push may also create a tag. It must not be taken for the branch.
 	if _, err := g.Push(t.Context(), "acme/site", "refs/tags/main", h.commits[orphan-1], ghstandin.PushOptions{Quiet: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -88,8 +88,8 @@ func TestChangesToBranch(t *testing.T) {
 	}
 }
 
-// GitHub follows a symbolic link without a word: what it leads to may change
-// while the link stays as it is.
+// GitHub follows a symbolic link and does not say so. Its target may change while the
+// link stays the same.
 func TestPlainRulesFile(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

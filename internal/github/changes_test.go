@@ -20,7 +20,7 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// serve plays GitHub for one history and gives the App's handle of it.
+// serve plays GitHub for one history and returns the App's handle of it.
 func (h history) serve(t testing.TB, limits ghstandin.Limits) (*ghstandin.Server, *github.Repository) {
 	t.Helper()
 	g, app := serveConfig(t, ghstandin.Config{
@@ -58,7 +58,7 @@ func serveHTTP(t testing.TB, cfg ghstandin.Config) (*ghstandin.Server, github.Co
 	return g, github.Config{APIURL: server.URL, AppID: g.AppID(), PrivateKey: keyPEM(key)}
 }
 
-// noCompare hides the comparison, so that trees must do.
+// noCompare hides the comparison, so that the trees must be used.
 func noCompare(r *http.Request) ghstandin.Fault {
 	if strings.Contains(r.URL.Path, "/compare/") {
 		return ghstandin.Fault{Status: http.StatusNotFound}
@@ -108,8 +108,8 @@ func TestChangesEqualGitDiff(t *testing.T) {
 	}
 }
 
-// checkPair compares two commits and gives the way it went. If a tree is
-// remembered, it is a random commit's now and then.
+// checkPair compares two commits and returns the way that was used. If a tree is
+// remembered, it is sometimes that of a random commit.
 func (h history) checkPair(t *testing.T, repository *github.Repository, p pair, remember bool, random *rand.Rand) github.Way {
 	t.Helper()
 	var remembered *github.Tree
@@ -193,8 +193,8 @@ func TestChangesOfAGoneCommit(t *testing.T) {
 	}
 }
 
-// GitHub says 404 of a repository that the App may no longer see, too. That
-// must not look like a commit that is gone, after which everything is purged.
+// GitHub also answers 404 for a repository that the App may no longer see. That must not
+// look like a commit that is gone, because then everything would be purged.
 func TestChangesOfARepositoryOutOfSight(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 3, 5)
@@ -319,7 +319,7 @@ func TestChangesDoubtAnEmptyComparison(t *testing.T) {
 	}
 }
 
-// Two files that changed places are both modified.
+// Two files that exchanged their paths are both modified.
 func TestRenamesThatCross(t *testing.T) {
 	t.Parallel()
 	repository, _ := answering(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -334,8 +334,8 @@ func TestRenamesThatCross(t *testing.T) {
 	}
 }
 
-// wideHistory has two commits: the second changes a file in each of many
-// folders of one folder, beside others that stay as they are.
+// wideHistory has two commits. The second one changes a file in each of many folders
+// inside one folder, beside others that stay the same.
 func wideHistory(t testing.TB) history {
 	t.Helper()
 	files := map[string]content{}
@@ -362,7 +362,7 @@ func TestAWalkAsksForLittle(t *testing.T) {
 	}{
 		// Both listings; both roots, docs and docs/en; both listings of docs/en.
 		{"nothing remembered", false, 2 + 6 + 2},
-		// The new one's alone.
+		// Only those of the new commit.
 		{"remembered", true, 1 + 3 + 1},
 	} {
 		g, repository := h.serve(t, ghstandin.Limits{TreeEntries: 100})
@@ -371,7 +371,7 @@ func TestAWalkAsksForLittle(t *testing.T) {
 		if test.remember {
 			remembered = github.MakeTree(h.commits[0], h.tree(t, h.commits[0])...)
 		}
-		for _, calls := range []int{test.calls, 0} { // the second time it is all in the cache
+		for _, calls := range []int{test.calls, 0} { // the second time everything is in the cache
 			g.ResetCalls()
 			c, err := repository.Changes(t.Context(), h.commits[0], h.commits[1], remembered)
 			if err != nil || len(c.Files) != 30 || c.Way != github.WayWalk {
@@ -407,7 +407,7 @@ func TestAWalkAsksForLittle(t *testing.T) {
 	}
 }
 
-// A walk that a rate limit stops goes on where it was.
+// A walk that was stopped by a rate limit continues where it was.
 func TestAStoppedWalkGoesOn(t *testing.T) {
 	t.Parallel()
 	h := wideHistory(t)
@@ -450,7 +450,7 @@ func TestAStoppedWalkGoesOn(t *testing.T) {
 	}
 }
 
-// crowd watches how many requests are in the air.
+// crowd counts the requests that are under way.
 type crowd struct{ now, most atomic.Int32 }
 
 func (c *crowd) RoundTrip(r *http.Request) (*http.Response, error) {

@@ -10,51 +10,53 @@ import (
 	gh "github.com/google/go-github/v60/github"
 )
 
-// GitHub's limits of a check run.
+// GitHub's limits of a check run. All but CheckActions are in characters.
 // https://docs.github.com/rest/checks/runs#create-a-check-run
 const (
-	CheckText         = 65_535 // characters of the summary and of the text
-	CheckActions      = 3
+	CheckText         = 65_535 // of the summary and of the text, each
+	CheckActions      = 3      // buttons on one run
 	ActionLabel       = 20
 	ActionDescription = 40
 	ActionIdentifier  = 20
 
-	annotationsPerCall = 50
+	annotationsPerCall = 50 // more are added by further updates
 )
 
-// CheckRun is what a check run shows.
+// CheckRun is the content of a check run. An empty field is left out of the request,
+// except Actions: without any, the run's buttons disappear.
 type CheckRun struct {
 	Name        string
 	HeadSHA     string
 	Status      string // queued, in_progress or completed
-	Conclusion  string // with completed alone: success, failure, neutral, action_required, …
-	DetailsURL  string
-	ExternalID  string // ours, for finding it again
-	Title       string
+	Conclusion  string // only with completed: success, failure, neutral, action_required, …
+	DetailsURL  string // "": GitHub links to the App's home page
+	ExternalID  string // our own id, by which FindCheckRun finds the run again
+	Title       string // needed for Summary, Text and Annotations to show
 	Summary     string // Markdown, at most CheckText characters
 	Text        string // Markdown, at most CheckText characters
 	Annotations []Annotation
-	Actions     []CheckAction // buttons, at most three
+	Actions     []CheckAction // buttons, at most CheckActions
 }
 
-// Annotation is a message on lines of a file.
+// Annotation is a message on lines of a file in the commit.
 type Annotation struct {
 	Path               string
 	StartLine, EndLine int    // counted from 1
-	StartColumn        int    // counted from 1; 0: none; only where both lines are one
+	StartColumn        int    // counted from 1; 0: none; only if both lines are the same
 	EndColumn          int    // counted from 1; 0: none
 	Level              string // notice, warning or failure
 	Title, Message     string
 }
 
-// CheckAction is a button on a check run.
+// CheckAction is a button on a check run. GitHub sends its Identifier back when somebody
+// presses it.
 type CheckAction struct {
 	Label, Description, Identifier string
 }
 
-// CreateCheckRun makes a check run and gives its id. With more than 50
-// annotations it takes several calls; if a later one fails, the id is given
-// together with the error.
+// CreateCheckRun makes a check run and gives its id. With more than 50 annotations it
+// takes several calls. If a later one fails, the id comes together with the error, so
+// that the caller does not create a second run.
 func (r *Repository) CreateCheckRun(ctx context.Context, c CheckRun) (id int64, err error) {
 	op := "create check run " + c.Name
 	if err := c.validate(op); err != nil {
@@ -74,8 +76,9 @@ func (r *Repository) CreateCheckRun(ctx context.Context, c CheckRun) (id int64, 
 	return id, r.UpdateCheckRun(ctx, id, c)
 }
 
-// UpdateCheckRun replaces what a check run shows, its buttons too. Annotations
-// are added to those it has: GitHub can't take one back.
+// UpdateCheckRun replaces what a check run shows, its buttons too. Annotations are added
+// to those that the run has, because GitHub cannot remove any. Passing the same
+// annotations again would show them twice.
 func (r *Repository) UpdateCheckRun(ctx context.Context, id int64, c CheckRun) error {
 	op := "update check run " + strconv.FormatInt(id, 10)
 	if err := c.validate(op); err != nil {
@@ -95,12 +98,15 @@ func (r *Repository) UpdateCheckRun(ctx context.Context, id int64, c CheckRun) e
 	})
 }
 
-// checkPages bounds how far FindCheckRun reads: GitHub keeps 1,000 check runs
-// of one name in a suite.
+// checkPages is the most pages that FindCheckRun reads. GitHub keeps 1,000 check runs of
+// one name in a suite, which is ten pages.
+// https://docs.github.com/rest/checks/runs#create-a-check-run
 const checkPages = 10
 
-// FindCheckRun finds this App's check run of a name on a commit by its
-// external id: the newest, and how many annotations it has.
+// FindCheckRun finds this App's check run of a name on a commit by its external id. If a
+// page has several, it takes the one with the highest id, which is the newest.
+// annotations is the number that GitHub has, so that the caller adds only the missing
+// ones.
 // https://docs.github.com/rest/checks/runs#list-check-runs-for-a-git-reference
 func (r *Repository) FindCheckRun(ctx context.Context, sha, name, externalID string) (id int64, annotations int, found bool, err error) {
 	c := call{
@@ -125,6 +131,8 @@ func (r *Repository) FindCheckRun(ctx context.Context, sha, name, externalID str
 		}
 		header, err := r.do(ctx, c, &page)
 		for _, run := range page.Runs {
+			// The query names the App already; this check does not rely on the server
+			// obeying it.
 			if run.App.ID == r.app.id && run.ExternalID == externalID && run.ID > id {
 				id, annotations, found = run.ID, run.Output.Annotations, true
 			}
@@ -134,13 +142,14 @@ func (r *Repository) FindCheckRun(ctx context.Context, sha, name, externalID str
 	return id, annotations, found, err
 }
 
+// splitAnnotations takes off as many annotations as one call may carry.
 func splitAnnotations(all []Annotation) (first, rest []Annotation) {
 	n := min(len(all), annotationsPerCall)
 	return all[:n], all[n:]
 }
 
-// validate refuses what GitHub would, before the call: its answer to a field that is
-// too long doesn't say which one it is.
+// validate refuses before the call what GitHub would refuse. GitHub's own answer to a
+// field that is too long does not say which field it is.
 // https://docs.github.com/en/rest/checks/runs#create-a-check-run
 func (c CheckRun) validate(op string) error {
 	if err := fits(op, "summary", c.Summary, CheckText); err != nil {
@@ -172,8 +181,8 @@ func (c CheckRun) validate(op string) error {
 	return nil
 }
 
-// checkBody is a check run in a request. go-github's would leave out an empty
-// list of actions, and so never take a button away.
+// checkBody is a check run in a request. go-github's own type leaves out an empty list of
+// actions, so it could never remove a button.
 type checkBody struct {
 	Name       string               `json:"name"`
 	HeadSHA    string               `json:"head_sha,omitempty"`
@@ -185,6 +194,8 @@ type checkBody struct {
 	Actions    []*gh.CheckRunAction `json:"actions"`
 }
 
+// body makes the request of a check run with these annotations instead of its own.
+// Actions is never nil there: as JSON it must be [], not null.
 func (c CheckRun) body(annotations []Annotation) checkBody {
 	body := checkBody{
 		Name: c.Name, HeadSHA: c.HeadSHA, Status: c.Status, Conclusion: c.Conclusion,
@@ -197,8 +208,8 @@ func (c CheckRun) body(annotations []Annotation) checkBody {
 	return body
 }
 
-// output is what a run shows. GitHub takes columns only where an annotation is of one
-// line.
+// output makes the part of the request that readers see. GitHub accepts columns only for
+// an annotation on one line.
 func (c CheckRun) output(annotations []Annotation) *gh.CheckRunOutput {
 	if c.Title == "" {
 		return nil
@@ -217,7 +228,7 @@ func (c CheckRun) output(annotations []Annotation) *gh.CheckRunOutput {
 	return out
 }
 
-// optional leaves an empty field out of the request.
+// optional makes nil of an empty text, so that the request leaves the field out.
 func optional(s string) *string {
 	if s == "" {
 		return nil

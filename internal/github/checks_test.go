@@ -8,8 +8,8 @@ import (
 	ghstandin "github.com/purgebot/purgebot/internal/standin/github"
 )
 
-// TestFindCheckRun finds one of many runs of a name, on a later page, and
-// nobody else's.
+// TestFindCheckRun finds one of many runs with the same name, on a later page, and never
+// another App's run.
 func TestFindCheckRun(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 6, 1)

@@ -7,30 +7,32 @@ import (
 	"time"
 )
 
-// A clock tells how GitHub's clock stands to this machine's, by the Date of
-// GitHub's answers. Facts are ordered by the times that GitHub recorded, and
-// no clock of ours, which may be wrong, be mended or differ between replicas,
-// has a say in that.
+// A clock tells how far GitHub's clock is from this machine's. It learns that from the
+// Date header of GitHub's answers. Events are ordered by the times that GitHub recorded.
+// This machine's clock must not matter there: it may be wrong, be set, or differ between
+// replicas.
 //
-// Each answer gives bounds: Date has whole seconds (RFC 9110, 6.6.1), and was
-// written after the request left and before its answer came. Bounds that
-// agree are narrowed; those that contradict what is known replace it, since a
-// clock was set. A step of this machine's clock does no harm in between: the
-// bounds hold for the monotonic clock.
+// Each answer gives two bounds. Date has whole seconds (RFC 9110, 6.6.1), and GitHub
+// wrote it after the request left and before the answer came. Bounds that agree with what
+// is known narrow it. Bounds that contradict it replace it, because then a clock was set.
+// A step of this machine's clock in between does no harm: the bounds hold for the
+// monotonic clock.
+//
+// It is safe for concurrent use.
 type clock struct {
 	mu    sync.Mutex
 	known bool
-	begun time.Time // our clock and the monotonic one when the first answer came
-	// least and most bound how far GitHub's clock is ahead of begun plus the
-	// time since.
+	begun time.Time // our time when the first answer came, with its monotonic reading
+	// least and most bound how far GitHub's clock is ahead of begun plus the time since
+	// then.
 	least, most time.Duration
 }
 
-// heed learns from an answer to a request that left at sent and was answered
-// at received.
+// heed learns from the answer to a request that left at sent and was answered at
+// received. Both times need their monotonic reading.
 func (c *clock) heed(header http.Header, sent, received time.Time) {
 	date, err := http.ParseTime(header.Get("Date"))
-	if err != nil || header.Get("Age") != "" { // a cache's, of another time
+	if err != nil || header.Get("Age") != "" { // Age: from a proxy's cache, so Date is old
 		return
 	}
 	c.mu.Lock()
@@ -45,10 +47,11 @@ func (c *clock) heed(header http.Header, sent, received time.Time) {
 	c.known, c.least, c.most = true, least, most
 }
 
-// steady is a moment as our clock would tell it had nobody set it since begun.
+// steady is a time as our clock would show it if nobody had set it since begun. Round(0)
+// drops the monotonic reading, so that the result compares with GitHub's times.
 func (c *clock) steady(t time.Time) time.Time { return c.begun.Round(0).Add(t.Sub(c.begun)) }
 
-// ahead bounds how far GitHub's clock is ahead of one that shows now.
+// ahead bounds how far GitHub's clock is ahead of a clock that shows now.
 func (c *clock) ahead(now time.Time) (least, most time.Duration, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -59,14 +62,14 @@ func (c *clock) ahead(now time.Time) (least, most time.Duration, known bool) {
 	return ours + c.least, ours + c.most, true
 }
 
-// Ahead bounds how far GitHub's clock is ahead of one that shows now. It is
-// known from the first answer on; before, both are 0.
+// Ahead bounds how far GitHub's clock is ahead of a clock that shows now. A negative
+// bound means behind. Before the first answer known is false and both bounds are 0.
 func (a *App) Ahead(now time.Time) (least, most time.Duration, known bool) { return a.clock.ahead(now) }
 
-// AskTime learns GitHub's time where no answer has told it yet. Any answer
-// does, a refusal too.
+// AskTime makes one call to learn GitHub's time if no answer has told it yet. Any answer
+// tells it, even a refusal. If the call fails, the caller goes by its own clock.
 func (a *App) AskTime(ctx context.Context) {
 	if _, _, known := a.clock.ahead(time.Now()); !known {
-		_, _ = a.own.once(ctx, call{op: "ask GitHub for its time", path: "app"}, nil) // who can't ask goes by its own clock
+		_, _ = a.own.once(ctx, call{op: "ask GitHub for its time", path: "app"}, nil)
 	}
 }

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// What answers tell of GitHub's clock holds the truth, whatever is wrong with
-// ours.
+// The bounds learned from answers contain GitHub's true time, whatever is wrong with our
+// clock.
 func TestClockHoldsTheTruth(t *testing.T) {
 	const flight = 40 * time.Millisecond
 	for _, test := range []struct {
 		name  string
 		ahead []time.Duration // of GitHub's clock, at answers 300 ms apart
-		want  time.Duration   // in the end
-		width time.Duration   // at most, of the bounds
+		want  time.Duration   // at the end
+		width time.Duration   // of the bounds, at most
 	}{
 		{"clocks agree", []time.Duration{0, 0, 0, 0}, 0, 500 * time.Millisecond},
 		{"one answer", []time.Duration{0}, 0, time.Second + flight},
@@ -33,7 +33,7 @@ func TestClockHoldsTheTruth(t *testing.T) {
 		if slack := 100 * time.Millisecond; !known || least > test.want+slack || most < test.want-slack || most-least > test.width {
 			t.Errorf("%s: GitHub's clock is %v to %v ahead, known %t; want %v", test.name, least, most, known, test.want)
 		}
-		// Our clock is set, and nobody has asked since.
+		// Our clock is set, and no answer has come since.
 		if shifted, _, _ := c.ahead(time.Now().Add(-time.Hour)); (shifted - least - time.Hour).Abs() > time.Second {
 			t.Errorf("%s: of a clock an hour slower GitHub's is %v ahead, and was %v", test.name, shifted, least)
 		}

@@ -9,12 +9,13 @@ import (
 	"time"
 )
 
-// commentPages bounds how far FindComment reads: 3,000 comments.
+// commentPages is the most pages that FindComment reads. A page has 100 comments.
 const commentPages = 30
 
-// FindComment finds this App's own comment on an issue or pull request whose
-// body holds the mark, among those made or changed since a moment. A person's
-// comment, or another App's, with the same mark is none.
+// FindComment finds this App's own comment on an issue or pull request whose body holds
+// the mark, among the comments made or changed since a moment. A comment of a person or
+// of another App is never taken, even with the same mark: anybody can copy a mark, and
+// the comment would then be edited as if it were ours.
 func (r *Repository) FindComment(ctx context.Context, issue int, mark string, since time.Time) (id int64, found bool, err error) {
 	c := call{
 		op:    fmt.Sprintf("list comments on #%d", issue),
@@ -34,7 +35,7 @@ func (r *Repository) FindComment(ctx context.Context, issue int, mark string, si
 		}
 		header, err := r.do(ctx, c, &page)
 		for _, comment := range page {
-			ours := comment.User.Type == "Bot" // where GitHub names no App, as an older GHES
+			ours := comment.User.Type == "Bot" // for servers that do not name the App, such as an older GHES
 			if comment.App != nil {
 				ours = comment.App.ID == r.app.id
 			}

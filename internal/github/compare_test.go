@@ -2,8 +2,8 @@ package github
 
 import "testing"
 
-// A comparison tells the difference from its merge base: only where that is the
-// commit itself is it the one that was asked for.
+// A comparison tells the difference from its merge base. That is the wanted difference
+// only if the merge base is the base commit itself.
 func TestComparisonIsTrustedByItsMergeBase(t *testing.T) {
 	for name, test := range map[string]struct {
 		status Relation

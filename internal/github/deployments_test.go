@@ -83,7 +83,7 @@ func TestDeployments(t *testing.T) {
 	}
 }
 
-// A status may say another environment than its deployment.
+// A status may name another environment than its deployment.
 func TestDeploymentsWhoseStatusNamesAnotherEnvironment(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 5, 1)
@@ -135,7 +135,7 @@ func TestDeploymentsOverPages(t *testing.T) {
 	}
 }
 
-// A success that GitHub recorded within the very second is not before it.
+// A success that GitHub recorded in the same second is not before it.
 func TestLastSuccessIsStrictlyBefore(t *testing.T) {
 	t.Parallel()
 	repository, _ := answering(t, func(w http.ResponseWriter, r *http.Request) {

@@ -14,29 +14,32 @@ import (
 	"github.com/bradleyfalzon/ghinstallation/v2"
 )
 
+// kind sorts errors by what the caller can do about them, not by status: GitHub uses one
+// status for several causes, and several for one. [refused] assigns it.
 type kind int
 
 const (
-	kindOther        kind = iota
-	kindNotFound          // 404, 410, or a 422 that means the same
-	kindLimited           // a primary or secondary rate limit
-	kindUnavailable       // 5xx, no answer, or an answer that is not GitHub's
-	kindKey               // GitHub does not accept the App's own signature
-	kindInstallation      // the App is not installed, or suspended
-	kindPermission        // the installation lacks a permission
+	kindOther        kind = iota // refused for good, or our own mistake
+	kindNotFound                 // 404, 410, or a 422 that means the same
+	kindLimited                  // a primary or secondary rate limit
+	kindUnavailable              // 5xx, no answer, or an answer that GitHub did not write
+	kindKey                      // GitHub does not accept the App's own signature
+	kindInstallation             // the App is not installed here, or it is suspended
+	kindPermission               // the installation lacks a permission
 )
 
-// Error is what went wrong with one call. Ask it with [IsNotFound],
-// [RetryAfter] and [OperatorFault].
+// Error says what went wrong with one call. Its methods and [IsNotFound], [RetryAfter]
+// and [OperatorFault] tell what to do about it. Message is GitHub's text: it never holds
+// a key or a token, but only [Error.Public] is meant for people.
 type Error struct {
-	Op         string        // verb and object, as "read tree of acme/site"
+	Op         string        // verb and object, such as "read tree of acme/site"
 	Status     int           // HTTP status; 0: no answer
 	Message    string        // GitHub's own words, or the network's
-	RetryAfter time.Duration // at least so long; 0: GitHub named no time
+	RetryAfter time.Duration // wait at least this long; 0: GitHub named no time
 
 	kind       kind
-	permission string // GitHub's X-Accepted-GitHub-Permissions, at a refusal
-	err        error
+	permission string // GitHub's X-Accepted-GitHub-Permissions header, sent with a refusal
+	err        error  // the cause, for errors.Is; may be nil
 }
 
 func (e *Error) Error() string {
@@ -48,7 +51,8 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.err }
 
-// Public gives words that anybody may read.
+// Public gives words that anybody may read. They name what the reader can do, and leave
+// out GitHub's text wherever the cause is known.
 func (e *Error) Public() string {
 	switch e.kind {
 	case kindLimited:
@@ -78,7 +82,7 @@ func (e *Error) Public() string {
 	return fmt.Sprintf("GitHub answered %d: %s", e.Status, e.Message)
 }
 
-// Words are what anybody may read of an error of a call; "" of any other.
+// Words gives the public words of an error of a call, and "" for any other error.
 func Words(err error) string {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Public()
@@ -86,16 +90,17 @@ func Words(err error) string {
 	return ""
 }
 
-// IsNotFound reports whether GitHub says that the thing asked for is not
-// there. GitHub says the same of a repository that the App may not see.
+// IsNotFound reports whether GitHub says that the thing is not there. GitHub says the
+// same of a repository that the App may not see, and for some seconds of a commit that
+// was just pushed. So a not-found alone does not prove absence.
 func IsNotFound(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	return ok && e.kind == kindNotFound
 }
 
-// RetryAfter reports whether the same call may succeed later: a rate limit, a
-// 5xx, a dropped connection. The time is what GitHub asks for, at least a
-// second; 0 means that it named none and the caller's own backoff decides.
+// RetryAfter reports whether the same call may succeed later: after a rate limit, a 5xx
+// or a dropped connection. The duration is what GitHub asks for, at least a second. 0
+// means that GitHub named no time, and the caller's own backoff decides.
 func RetryAfter(err error) (time.Duration, bool) {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || (e.kind != kindLimited && e.kind != kindUnavailable) {
@@ -104,8 +109,8 @@ func RetryAfter(err error) (time.Duration, bool) {
 	return e.RetryAfter, true
 }
 
-// OperatorFault reports whether somebody must mend the App's key, its
-// installation or its permissions before the call can succeed, in public words.
+// OperatorFault reports whether somebody must fix the App's key, its installation or its
+// permissions before the call can succeed. It gives public words for that.
 func OperatorFault(err error) (words string, ok bool) {
 	e, ok := errors.AsType[*Error](err)
 	if !ok {
@@ -119,14 +124,21 @@ func OperatorFault(err error) (words string, ok bool) {
 	return "", false
 }
 
-// errorBodyBytes is as much of an error's body as is read.
+// errorBodyBytes is how much of an error's body is read: a proxy's page may have any
+// size.
 const errorBodyBytes = 64 << 10
 
-// secondaryWait is what GitHub's best practices prescribe for a secondary
-// limit that names no time: at least a minute.
+// secondaryWait is the wait after a secondary limit that names no time. GitHub asks for
+// at least a minute.
+// https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 const secondaryWait = time.Minute
 
-// refused makes the error of an answer that is not 2xx, and reads its body.
+// refused makes the error of an answer that is not 2xx. It reads the body but leaves
+// closing it to the caller.
+//
+// The order of the cases matters. A rate limit comes first, because GitHub sends it as
+// 403 and as 429. The 403s that need the operator follow by their message; a 403 that
+// matches none stays kindOther, because waiting will not help.
 func refused(op string, resp *http.Response) *Error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, errorBodyBytes)) // half a message is better than none
 	e := &Error{Op: op, Status: resp.StatusCode, Message: message(resp, body)}
@@ -136,6 +148,8 @@ func refused(op string, resp *http.Response) *Error {
 		e.kind, e.RetryAfter = kindLimited, limitedFor(resp)
 	case status >= 500:
 		e.kind, e.RetryAfter = kindUnavailable, retryAfterHeader(resp)
+	// For an installation, tokens has already tried a fresh token. So a 401 here is about
+	// the App's own key.
 	case status == http.StatusUnauthorized:
 		e.kind = kindKey
 	case status == http.StatusForbidden && strings.Contains(words, "suspended"):
@@ -143,8 +157,10 @@ func refused(op string, resp *http.Response) *Error {
 	case status == http.StatusForbidden && strings.Contains(words, "not accessible by integration"):
 		e.kind = kindPermission
 		e.permission = strings.TrimSpace(resp.Header.Get("X-Accepted-Github-Permissions"))
+	// The App's id does not exist. This must come before the ordinary 404.
 	case status == http.StatusNotFound && strings.Contains(words, "integration not found"):
 		e.kind = kindKey
+	// GitHub answers 422 "No commit found for SHA" where other endpoints answer 404.
 	case status == http.StatusNotFound, status == http.StatusGone,
 		status == http.StatusUnprocessableEntity && strings.Contains(words, "no commit found"):
 		e.kind = kindNotFound
@@ -152,8 +168,8 @@ func refused(op string, resp *http.Response) *Error {
 	return e
 }
 
-// message is what GitHub says in an error's body: {"message", "errors"}. A
-// body that is not GitHub's (a proxy's page) is not repeated.
+// message is GitHub's text in an error's body: {"message", "errors"}. A body that GitHub
+// did not write, such as a proxy's page, is not repeated: it may hold anything.
 func message(resp *http.Response, body []byte) string {
 	var answer struct {
 		Message string          `json:"message"`
@@ -168,8 +184,9 @@ func message(resp *http.Response, body []byte) string {
 	return shorten(answer.Message)
 }
 
-// errorDetails renders an error's "errors": a string, or a list of strings or
-// of objects with a message, or with a field and a code.
+// errorDetails renders the "errors" of an error. Endpoints differ: it is a string, a list
+// of strings, or a list of objects with a message or with a field and a code. What has
+// none of these forms is left out.
 func errorDetails(raw json.RawMessage) string {
 	var words string
 	if json.Unmarshal(raw, &words) == nil {
@@ -199,6 +216,7 @@ func errorDetails(raw json.RawMessage) string {
 	return strings.Join(parts, "; ")
 }
 
+// shorten bounds a text to 500 bytes. ToValidUTF8 removes a character that the cut split.
 func shorten(s string) string {
 	const most = 500
 	if len(s) <= most {
@@ -207,9 +225,10 @@ func shorten(s string) string {
 	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
-// limited tells a rate limit from a refusal. GitHub sends both kinds of limit
-// as 403 and as 429, with retry-after, with x-ratelimit-remaining: 0, or, for
-// some secondary limits, with nothing but the message.
+// limited tells a rate limit from any other refusal. GitHub sends both kinds of limit as
+// 403 and as 429: with retry-after, with x-ratelimit-remaining: 0, or, for some secondary
+// limits, with only the message.
+// https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 func limited(resp *http.Response, words string) bool {
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests:
@@ -219,7 +238,9 @@ func limited(resp *http.Response, words string) bool {
 		return false
 	}
 	if strings.Contains(words, "not accessible by integration") {
-		return false // the budget's last call was one too many for other reasons
+		// This is a missing permission on the call that used up the budget. Remaining is
+		// 0 then, but waiting would not help.
+		return false
 	}
 	return resp.Header.Get("Retry-After") != "" ||
 		resp.Header.Get("X-Ratelimit-Remaining") == "0" ||
@@ -227,8 +248,9 @@ func limited(resp *http.Response, words string) bool {
 		strings.Contains(words, "abuse detection")
 }
 
-// limitedFor reads how long a rate limit lasts, in the order of GitHub's
-// documentation: retry-after, else the reset of a used-up budget, else a minute.
+// limitedFor reads how long a rate limit lasts, in the order that GitHub documents:
+// retry-after, else the reset of a used-up budget, else a minute.
+// https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 func limitedFor(resp *http.Response) time.Duration {
 	if d := retryAfterHeader(resp); d > 0 {
 		return d
@@ -242,17 +264,20 @@ func limitedFor(resp *http.Response) time.Duration {
 	}
 	now := time.Now()
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		now = date // the reset is told by GitHub's clock, not ours
+		now = date // the reset is in GitHub's time, and our clock may differ
 	}
 	return bounded(time.Unix(reset, 0).Sub(now))
 }
 
+// retryAfterHeader reads Retry-After, in seconds or as a date (RFC 9110, 10.2.3). 0 means
+// that there is none; one that cannot be read counts as a minute.
 func retryAfterHeader(resp *http.Response) time.Duration {
 	v := resp.Header.Get("Retry-After")
 	if v == "" {
 		return 0
 	}
 	if seconds, err := strconv.Atoi(v); err == nil {
+		// The min keeps the multiplication from overflowing.
 		return bounded(time.Duration(min(seconds, 1<<20)) * time.Second)
 	}
 	if at, err := http.ParseTime(v); err == nil {
@@ -261,14 +286,18 @@ func retryAfterHeader(resp *http.Response) time.Duration {
 	return secondaryWait
 }
 
-// bounded keeps a wait between a second and a little over the hour in which
-// GitHub renews every budget.
+// bounded keeps a wait between one second and 65 minutes. GitHub renews the primary
+// budget every hour, so a longer wait can only come from a wrong clock or header.
 func bounded(d time.Duration) time.Duration {
 	return min(max(d, time.Second), 65*time.Minute)
 }
 
-// unanswered makes the error of a call that got no answer, or none that could
-// be read.
+// unanswered makes the error of a call that got no answer, or none that could be read.
+//
+// The order of the cases matters. A refused token and our own refusals arrive wrapped in
+// the HTTP client's error and keep their meaning. Then comes the caller's own end of the
+// context: it is no trouble of GitHub's, so it must not read as kindUnavailable, which is
+// tried again. ctx must be the caller's context, without the attempt's timeout.
 func unanswered(ctx context.Context, op string, err error) *Error {
 	if e, ok := errors.AsType[*ghinstallation.HTTPError](err); ok && e.RootCause == nil && e.Response != nil {
 		return tokenRefused(op, e.Response)
@@ -276,7 +305,7 @@ func unanswered(ctx context.Context, op string, err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
-	if cause := ctx.Err(); cause != nil { // the caller's own end, not GitHub's trouble
+	if cause := ctx.Err(); cause != nil { // the caller gave up; GitHub is not at fault
 		return &Error{Op: op, Message: context.Cause(ctx).Error(), err: cause}
 	}
 	if e, ok := errors.AsType[*redirectError](err); ok {
@@ -285,8 +314,9 @@ func unanswered(ctx context.Context, op string, err error) *Error {
 	return &Error{Op: op, Message: err.Error(), kind: kindUnavailable, err: err}
 }
 
-// tokenRefused is the error of an installation token that GitHub would not
-// give. ghinstallation leaves the answer's body open.
+// tokenRefused is the error of an installation token that GitHub would not give. It
+// closes the answer's body, because ghinstallation leaves it open. A 404 or 403 here is
+// always about the installation, not about the thing that the caller asked for.
 func tokenRefused(op string, resp *http.Response) *Error {
 	defer func() { _ = resp.Body.Close() }()
 	e := refused(op+": get installation token", resp)
@@ -296,6 +326,9 @@ func tokenRefused(op string, resp *http.Response) *Error {
 	return e
 }
 
+// clockMessage reports whether GitHub rejects the App's JWT because of its times. "iat"
+// and "exp" are the claims: GitHub refuses an exp more than 10 minutes ahead of its own
+// clock.
 func clockMessage(s string) bool {
 	s = strings.ToLower(s)
 	for _, w := range []string{"'iat'", "'exp'", "issued at", "expiration time"} {
@@ -306,7 +339,8 @@ func clockMessage(s string) bool {
 	return false
 }
 
-// notJSON hides the answer's text, which may be anything.
+// notJSON is the error of a 2xx whose body cannot be read. It leaves out the body's text,
+// which may be anything. It counts as unavailable: a read is tried again.
 func notJSON(op string, status int, err error) *Error {
 	m := "the answer can't be read as JSON"
 	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {

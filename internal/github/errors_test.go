@@ -25,10 +25,10 @@ import (
 
 const anySHA = "1234567890123456789012345678901234567890"
 
-// secretToken has the form of 2026: long, with dots.
+// secretToken has the form of GitHub's tokens since 2026: long, with dots.
 const secretToken = "ghs_12345_eyJ0eXAi.TOPSECRET.c2lnbmF0dXJl"
 
-// newKey makes the App's key pair, a short one: long ones take their time.
+// newKey makes the App's key pair. It is short, because making a long one takes time.
 func newKey(t testing.TB) *rsa.PrivateKey {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 1024)
@@ -42,8 +42,7 @@ func keyPEM(key *rsa.PrivateKey) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
 }
 
-// answering makes an App whose GitHub is one function; tokens are handed out
-// to whoever asks.
+// answering makes an App whose GitHub is one function. Anybody gets a token.
 func answering(t testing.TB, serve http.HandlerFunc) (*github.Repository, *bytes.Buffer) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -99,7 +98,7 @@ func TestErrorsAreTold(t *testing.T) {
 		least     time.Duration // RetryAfter's; -1: waiting does not help
 		most      time.Duration
 		notFound  bool
-		operator  string // in OperatorFault's words
+		operator  string // part of OperatorFault's words
 		inMessage string
 	}{
 		{name: "primary limit as 403", status: 403, body: primary, header: map[string]string{"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": inTen}, least: 5 * time.Minute, most: 10 * time.Minute},
@@ -162,8 +161,8 @@ func TestErrorsAreTold(t *testing.T) {
 	}
 }
 
-// A read is worth a second and a third try at once; a write is not, for the
-// first may have arrived.
+// A read is tried a second and a third time at once. A write is not, because the first
+// one may have arrived.
 func TestTroubleOnTheWay(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]http.HandlerFunc{
@@ -212,7 +211,7 @@ func TestTroubleOnTheWay(t *testing.T) {
 	}
 }
 
-// An answer is read as far as it can be of use, whatever is sent.
+// An answer is read only as far as it can be of use, however long it is.
 func TestAnswersAreBounded(t *testing.T) {
 	t.Parallel()
 	var sent atomic.Int64
@@ -261,7 +260,7 @@ func TestNoAnswerInTime(t *testing.T) {
 	}
 }
 
-// After a limit nothing is sent until it is over.
+// After a limit nothing is sent until it has ended.
 func TestALimitIsKept(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int32

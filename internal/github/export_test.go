@@ -33,7 +33,7 @@ func DecodeTree(body io.Reader) (entries []string, truncated bool, err error) {
 	return entries, truncated, err
 }
 
-// Stored is a tree's encoding with any content, whole or not, and its checksum.
+// Stored is a tree's encoding with any content, valid or not, and a correct checksum.
 func Stored(commit, paths string, lengths []uint32, modes []Mode, ids []byte) []byte {
 	data, err := storedTree{Commit: commit, Paths: paths, Lengths: lengths, Modes: modes, IDs: ids}.encode()
 	if err != nil {

@@ -9,18 +9,20 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// grantedFor is how long an answer counts that tells what an installation may:
-// longer than the lists of installations are apart, which renew it for nothing.
+// grantedFor is how long an answer about what an installation may do is trusted. It is
+// longer than the time between two lists of installations, which renew it at no extra
+// cost.
 const grantedFor = 15 * time.Minute
 
-// granted is what an installation may, or the App asks for.
+// granted holds the permissions and events of an installation or, under the id 0, those
+// that the App asks for.
 type granted struct {
 	needs.App
-	account string
+	account string // login; "" for the App itself
 	until   time.Time
 }
 
-// note keeps what an installation may.
+// note keeps what an installation may do, for grantedFor from now.
 func (a *App) note(i Installation) granted {
 	g := granted{needs.App{Permissions: i.Permissions, Events: i.Events}, i.Account, time.Now().Add(grantedFor)}
 	a.mu.Lock()
@@ -29,7 +31,8 @@ func (a *App) note(i Installation) granted {
 	return g
 }
 
-// ForgetGrants has the next question about what an installation may asked anew.
+// ForgetGrants makes the next question about an installation's grants ask GitHub again.
+// It also forgets what the App asks for, which may have changed too.
 func (a *App) ForgetGrants(installation int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -37,6 +40,8 @@ func (a *App) ForgetGrants(installation int64) {
 	delete(a.grants, 0)
 }
 
+// known gives what is kept of an installation's grants. ok is false if it is too old or
+// was never asked.
 func (a *App) known(id int64) (granted, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -44,10 +49,12 @@ func (a *App) known(id int64) (granted, bool) {
 	return g, time.Now().Before(g.until)
 }
 
-// Unheard says, in public words, that the App does not hear what the rules of
-// the repository name as a trigger; "": it does. That takes a call an
-// installation every quarter of an hour at most, and one more for all of them
-// where something is missing.
+// Unheard says, in public words, that the App does not receive the event that the
+// repository's rules name as a trigger. "" means that it does, or that the App is not
+// installed here.
+//
+// It takes at most one call per installation in a quarter of an hour, and one more for
+// all of them if something is missing. A handle with installation 0 asks each time.
 func (r *Repository) Unheard(ctx context.Context, trigger mapping.TriggerKind) (string, error) {
 	own, ok := r.app.known(r.installation)
 	if r.installation == 0 || !ok {

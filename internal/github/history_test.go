@@ -15,21 +15,21 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// history is a real git repository with commits worth comparing.
+// history is a real git repository with commits for comparison.
 type history struct {
 	dir     string
 	commits []string
-	trees   map[string][]github.Entry // by commit; those that were read ahead
+	trees   map[string][]github.Entry // by commit; only those that were read ahead
 }
 
-// pair is two commits and git's own word on what changed between them.
+// pair is two commits and what changed between them according to git.
 type pair struct {
 	from, to string
 	want     []mapping.Change
 }
 
-// pairs picks random pairs of commits, a third of them neighbours, where a
-// comparison does; and reads all trees ahead.
+// pairs picks random pairs of commits and reads all their trees ahead. A third of the
+// pairs are neighbours, for which a comparison is enough.
 func (h *history) pairs(t testing.TB, random *rand.Rand, n int) []pair {
 	t.Helper()
 	trees := map[string][]github.Entry{}
@@ -64,13 +64,13 @@ func git(t testing.TB, dir string, stdin []byte, args ...string) string {
 	return string(out)
 }
 
-// content is one file of a commit in the making.
+// content is one file of a commit that is being made.
 type content struct {
 	mode string
-	data string // a submodule's is a commit's id
+	data string // for a submodule, a commit's id
 }
 
-// writer makes commits by git fast-import.
+// writer makes commits through git fast-import.
 type writer struct {
 	out   bytes.Buffer
 	marks int
@@ -99,7 +99,7 @@ func (w *writer) commit(branch string, files map[string]content, parents ...int)
 	return w.marks
 }
 
-// quote writes a path as git fast-import reads it.
+// quote writes a path in the form that git fast-import reads.
 func quote(path string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(path) + `"`
 }
@@ -125,7 +125,7 @@ func (w *writer) finish(t testing.TB) history {
 	return h
 }
 
-// randomHistory grows branches, merges and an orphan out of one seed.
+// randomHistory makes branches, merges and an orphan from one seed.
 func randomHistory(t testing.TB, seed uint64, commits int) history {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 1))
@@ -137,8 +137,8 @@ func randomHistory(t testing.TB, seed uint64, commits int) history {
 		var parents []int
 		switch n := random.IntN(20); {
 		case last == 0:
-		case n == 0: // an orphan, with much in common all the same
-		case n < 4: // a branch off an older commit
+		case n == 0: // an orphan that still has much in common
+		case n < 4: // a branch from an older commit
 			last = 1 + random.IntN(w.marks)
 			files = maps.Clone(snapshots[last])
 			parents = []int{last}
@@ -159,7 +159,7 @@ func randomHistory(t testing.TB, seed uint64, commits int) history {
 	return w.finish(t)
 }
 
-// mutate does one of the things that people do to a tree.
+// mutate makes one of the changes that people make to a tree.
 func mutate(random *rand.Rand, files map[string]content) {
 	paths := slices.Sorted(maps.Keys(files))
 	some := func() string { return paths[random.IntN(len(paths))] }
@@ -204,7 +204,7 @@ func mutate(random *rand.Rand, files map[string]content) {
 	}
 }
 
-// put writes a file, and takes away what can't stand beside it.
+// put writes a file and removes what cannot exist beside it.
 func put(files map[string]content, path string, f content) {
 	for p := range files {
 		if strings.HasPrefix(p, path+"/") || strings.HasPrefix(path, p+"/") {
@@ -225,7 +225,7 @@ func randomPath(random *rand.Rand) string {
 	return strings.Join(parts, "/")
 }
 
-// diff is git's own word on what changed.
+// diff is what changed according to git.
 func (h history) diff(t testing.TB, from, to string) []mapping.Change {
 	t.Helper()
 	fields := strings.Split(git(t, h.dir, nil, "diff", "--name-status", "--no-renames", "-z", from, to), "\x00")
@@ -243,7 +243,7 @@ func (h history) diff(t testing.TB, from, to string) []mapping.Change {
 	return changes
 }
 
-// tree is git's own word on what a commit holds.
+// tree is what a commit contains according to git.
 func (h history) tree(t testing.TB, commit string) []github.Entry {
 	t.Helper()
 	if entries, ok := h.trees[commit]; ok {

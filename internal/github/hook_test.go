@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// hook is where webhooks go: it counts them, and fails while it is not healthy.
+// hook is a receiver of webhooks. It counts them, and fails while it is not healthy.
 type hook struct {
 	url     string
 	healthy atomic.Bool

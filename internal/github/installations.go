@@ -14,25 +14,26 @@ import (
 // Self is the App as GitHub knows it.
 type Self struct {
 	ID          int64             `json:"id"`
-	Slug        string            `json:"slug"` // its comments' author is "<slug>[bot]"
+	Slug        string            `json:"slug"` // the author of its comments is "<slug>[bot]"
 	Name        string            `json:"name"`
-	Permissions map[string]string `json:"permissions"` // by name, as contents: read
+	Permissions map[string]string `json:"permissions"` // by name, for example contents: read
 	Events      []string          `json:"events"`
 }
 
-// Self asks who the App is, which proves the key.
+// Self asks GitHub who the App is. An answer proves that id and private key belong
+// together.
 func (a *App) Self(ctx context.Context) (Self, error) {
 	var s Self
 	_, err := a.own.do(ctx, call{op: "read App", path: "app"}, &s)
 	return s, err
 }
 
-// Hook is the App's own webhook, as GitHub has it.
+// Hook is the App's own webhook, as GitHub has it configured.
 type Hook struct {
 	URL         string `json:"url"`
-	ContentType string `json:"content_type"`
-	Secret      string `json:"secret"`       // stars, if there is one
-	InsecureSSL string `json:"insecure_ssl"` // "1": any certificate will do
+	ContentType string `json:"content_type"` // json or form
+	Secret      string `json:"secret"`       // stars if there is one, "" if not; GitHub never shows it
+	InsecureSSL string `json:"insecure_ssl"` // "1": GitHub accepts any certificate
 }
 
 // Hook asks where GitHub sends the App's webhooks.
@@ -42,19 +43,20 @@ func (a *App) Hook(ctx context.Context) (Hook, error) {
 	return h, err
 }
 
-// Installation is one account's grant.
+// Installation is one account that installed the App, and what it granted.
 type Installation struct {
 	ID          int64
-	Account     string // login
-	Suspended   bool
-	Permissions map[string]string
-	Events      []string
+	Account     string            // login
+	Suspended   bool              // every call with its token fails until an owner unsuspends it
+	Permissions map[string]string // granted; may be less than the App asks for today
+	Events      []string          // webhooks that the App gets for it
 }
 
-// listPages bounds the App's own lists: 10,000 elements.
+// listPages bounds the App's own lists to 10,000 elements.
 const listPages = 100
 
-// Installations lists the accounts where the App is installed.
+// Installations lists the accounts where the App is installed. More than 10,000 are an
+// error, not a shorter list. It also renews what is known of each installation's grants.
 func (a *App) Installations(ctx context.Context) ([]Installation, error) {
 	var all []Installation
 	more, err := pages(call{op: "list installations", path: "app/installations"}, listPages, func(c call) (http.Header, error) {
@@ -72,8 +74,8 @@ func (a *App) Installations(ctx context.Context) ([]Installation, error) {
 	return all, err
 }
 
-// InstallationOf asks which installation has a repository; not found: the App
-// does not see it.
+// InstallationOf asks which installation has a repository. found is false if the App does
+// not see the repository.
 func (a *App) InstallationOf(ctx context.Context, owner, name string) (i Installation, found bool, err error) {
 	path, err := repositoryPath(owner, name)
 	if err != nil {
@@ -92,7 +94,7 @@ type installationAnswer struct {
 	ID      int64 `json:"id"`
 	Account struct {
 		Login string `json:"login"`
-		Slug  string `json:"slug"` // of an enterprise
+		Slug  string `json:"slug"` // an enterprise has a slug and no login
 	} `json:"account"`
 	SuspendedAt *time.Time        `json:"suspended_at"`
 	Permissions map[string]string `json:"permissions"`
@@ -103,7 +105,8 @@ func (a *installationAnswer) installation() Installation {
 	return Installation{a.ID, cmp.Or(a.Account.Login, a.Account.Slug), a.SuspendedAt != nil, a.Permissions, a.Events}
 }
 
-// Repositories lists the repositories that an installation may see.
+// Repositories lists the repositories that an installation may see. More than 10,000 are
+// an error, not a shorter list.
 func (a *App) Repositories(ctx context.Context, installation int64) ([]Info, error) {
 	var all []Info
 	client := a.installation(installation)
@@ -124,24 +127,32 @@ func (a *App) Repositories(ctx context.Context, installation int64) ([]Info, err
 	return all, err
 }
 
-// Delivery is an attempt to deliver a webhook.
+// Delivery is one attempt to deliver a webhook. Several attempts share a GUID.
 type Delivery struct {
 	ID           int64  `json:"id"`   // of this attempt
 	GUID         string `json:"guid"` // X-GitHub-Delivery, the same for all attempts
 	Event        string `json:"event"`
 	Action       string `json:"action"`
-	StatusCode   int    `json:"status_code"`
-	Installation int64  `json:"installation_id"`
-	Repository   int64  `json:"repository_id"`
+	StatusCode   int    `json:"status_code"`     // our answer's
+	Installation int64  `json:"installation_id"` // 0: the event has none
+	Repository   int64  `json:"repository_id"`   // 0: the event has none
 
 	DeliveredAt time.Time `json:"delivered_at"`
 }
 
-// FailedDeliveries lists the webhooks since a moment that no attempt brought
-// here: of each its newest attempt, the oldest webhook first. GitHub keeps
-// deliveries three days.
+// FailedDeliveries lists the webhooks since a moment that no attempt brought here: of
+// each webhook its newest attempt, the oldest webhook first. At most the newest 10,000
+// attempts are read.
+//
+// GitHub never tries again by itself, and keeps deliveries for three days on github.com.
+// A caller must ask more often than that. A webhook that GitHub never sent, because it
+// was over 25 MB, is not in the list.
+// https://docs.github.com/webhooks/testing-and-troubleshooting-webhooks/redelivering-webhooks
+// https://docs.github.com/en/webhooks/webhook-events-and-payloads
 func (a *App) FailedDeliveries(ctx context.Context, since time.Time) ([]Delivery, error) {
 	since = since.Truncate(time.Second) // GitHub records whole seconds
+	// One attempt that got a 2xx is enough, even if a later attempt of the same GUID
+	// failed.
 	arrived := map[string]bool{}
 	newest := map[string]Delivery{}
 	wanted := true
@@ -176,8 +187,8 @@ func (a *App) FailedDeliveries(ctx context.Context, since time.Time) ([]Delivery
 	return failed, nil
 }
 
-// LastDelivery is the newest attempt to deliver a webhook; found is false where
-// GitHub remembers none.
+// LastDelivery is the newest attempt to deliver a webhook. found is false if GitHub
+// remembers none.
 func (a *App) LastDelivery(ctx context.Context) (last Delivery, found bool, err error) {
 	var page []Delivery
 	_, err = a.own.do(ctx, call{op: "read the last webhook delivery", path: "app/hook/deliveries", query: url.Values{"per_page": {"1"}}}, &page)
@@ -187,8 +198,8 @@ func (a *App) LastDelivery(ctx context.Context) (last Delivery, found bool, err 
 	return page[0], true, nil
 }
 
-// Redeliver asks GitHub to deliver a webhook again, by an attempt's id. The new
-// attempt comes under the same GUID, and later.
+// Redeliver asks GitHub to deliver a webhook again, by the id of an attempt. The new
+// attempt has the same GUID and arrives some time later.
 func (a *App) Redeliver(ctx context.Context, id int64) error {
 	_, err := a.own.do(ctx, call{
 		op: "redeliver webhook " + strconv.FormatInt(id, 10), method: http.MethodPost,

@@ -7,40 +7,43 @@ import (
 	"time"
 )
 
-// GitHub lets one identity spend 900 points a minute on the REST API: a read
-// costs 1, a write 5. Whoever goes on beyond that is refused for minutes.
+// GitHub lets one identity spend 900 points a minute on the REST API. A read costs 1
+// point, a write 5. GitHub refuses an identity that goes on beyond that for minutes.
 // https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 const (
-	pointsAMinute = 880 // GitHub's clock is not ours: a little is spare
-	patientPoints = 800 // leaves room for what webhooks bring meanwhile
+	pointsAMinute = 880 // a little below 900, because GitHub's clock is not ours
+	patientPoints = 800 // leaves 80 points a minute for what webhooks ask for
 
 	readPoints, writePoints = 1, 5
 )
 
 type patientKey struct{}
 
-// Patient marks work that nobody waits for at this moment, as recovery's: its
-// calls wait for room, where others' are refused when there is none.
+// Patient marks work that nobody waits for at the moment, such as recovery. Its calls
+// wait until the minute has room. Other calls are refused when there is none.
 func Patient(ctx context.Context) context.Context {
 	return context.WithValue(ctx, patientKey{}, true)
 }
 
-// pointLimit counts what one identity spent within the last minute. Servers that
-// tell of no limits (GitHub Enterprise Server has none by default) are not
-// paced.
+// pointLimit counts the points that one identity spent within the last minute. Until a
+// server tells of limits nothing is counted: GitHub Enterprise Server has none by
+// default. It is safe for concurrent use.
+// https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 type pointLimit struct {
 	mu    sync.Mutex
-	paced bool
-	spent []spent // the oldest first
+	paced bool    // an answer told of limits; never becomes false again
+	spent []spent // the oldest first; only the last minute's
 }
 
+// spent is one call that left.
 type spent struct {
 	at     time.Time
 	points int
 }
 
-// left is the time until a call may be made so that no more than most were
-// spent within a minute. It is called with the lock held.
+// left is the time until a call of this cost may be made, so that no more than most
+// points are spent within any minute. 0 means at once. It also forgets what is older than
+// a minute. The caller holds mu.
 func (p *pointLimit) left(now time.Time, cost, most int) time.Duration {
 	if !p.paced {
 		return 0
@@ -65,8 +68,9 @@ func (p *pointLimit) left(now time.Time, cost, most int) time.Duration {
 	return left
 }
 
-// take spends what a call costs if there is room for it, and else gives the
-// time until there is: of two calls at once only one gets the last room.
+// take spends the points of a call and gives 0, or spends nothing and gives the time
+// until there is room. It checks and spends under one lock: of two concurrent calls only
+// one gets the last room.
 func (p *pointLimit) take(now time.Time, cost, most int) (left time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -76,7 +80,7 @@ func (p *pointLimit) take(now time.Time, cost, most int) (left time.Duration) {
 	return left
 }
 
-// heed begins to pace once the server tells of limits.
+// heed begins to count once the server tells of limits.
 func (p *pointLimit) heed(header http.Header) {
 	if header.Get("X-Ratelimit-Limit") == "" {
 		return
@@ -86,7 +90,10 @@ func (p *pointLimit) heed(header http.Header) {
 	p.paced = true
 }
 
-// await lets a patient call wait for its room.
+// await lets a [Patient] call wait until the minute has room. It spends nothing: the
+// transport does, and only for calls that the cache did not answer. It checks the room
+// for a read even if the call is a write; the gap between patientPoints and pointsAMinute
+// covers the rest.
 func (p *pointLimit) await(ctx context.Context) error {
 	if patient, _ := ctx.Value(patientKey{}).(bool); !patient {
 		return nil
@@ -104,15 +111,16 @@ func (p *pointLimit) await(ctx context.Context) error {
 	}
 }
 
-// pacedTransport counts the calls that leave, below the cache, and refuses what GitHub
-// would refuse.
+// pacedTransport counts the calls that leave. It sits below the cache, because an answer
+// from the cache costs no points.
 type pacedTransport struct {
 	points *pointLimit
 	next   http.RoundTripper
 }
 
-// RoundTrip refuses a call for which the minute has no points left, as GitHub would,
-// but without being counted for it: whoever goes on asking is blocked for longer.
+// RoundTrip refuses a call if the minute has no points left for it. GitHub would refuse
+// it too, and would also count it: GitHub blocks an identity that goes on asking for
+// longer.
 func (p *pacedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	cost := readPoints
 	if req.Method != http.MethodGet {
@@ -120,6 +128,7 @@ func (p *pacedTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if left := p.points.take(time.Now(), cost, pointsAMinute); left > 0 {
 		if req.Body != nil {
+			// A RoundTripper must close the body even if it sends nothing.
 			_ = req.Body.Close()
 		}
 		return nil, &Error{

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A server that tells of limits is asked at most 880 points a minute; patient
-// calls leave room for others, and wait.
+// A server that tells of limits gets at most 880 points of calls a minute. Patient calls
+// leave room for others and wait.
 func TestPoints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := new(pointLimit)

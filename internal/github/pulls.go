@@ -10,20 +10,21 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// Pull is a pull request.
+// Pull is a pull request as it is at the moment. Its head may move at any time, so a
+// caller that acts on it must keep to the SHA that it read.
 type Pull struct {
 	Number       int
 	Open         bool
 	HeadSHA      string
 	HeadRef      string
-	HeadRepo     int64 // 0: the fork is gone
+	HeadRepo     int64 // id; differs from BaseRepo for a fork; 0: the fork was deleted
 	BaseSHA      string
 	BaseRef      string
-	BaseRepo     int64
-	ChangedFiles int
+	BaseRepo     int64 // id
+	ChangedFiles int   // GitHub's count, also of files beyond those that it lists
 }
 
-// Pull reads a pull request.
+// Pull reads a pull request by its number.
 func (r *Repository) Pull(ctx context.Context, number int) (Pull, error) {
 	type side struct {
 		SHA  string `json:"sha"`
@@ -57,13 +58,13 @@ func (r *Repository) Pull(ctx context.Context, number int) (Pull, error) {
 	return p, nil
 }
 
-// pullFiles is how many files of a pull request GitHub lists.
+// pullFiles is the most files of a pull request that GitHub lists.
 // https://docs.github.com/rest/pulls/pulls#list-pull-requests-files
 const pullFiles = 3000
 
-// PullFiles lists what a pull request changes, sorted by path; a rename is one
-// removed and one added. Not complete: GitHub lists no more than 3,000 files,
-// and this pull request has as many.
+// PullFiles lists what a pull request changes, sorted by path. A rename is one removed
+// and one added file. complete is false if the list has 3,000 files, as GitHub lists no
+// more; the caller must then assume that files are missing.
 func (r *Repository) PullFiles(ctx context.Context, number int) (changes []mapping.Change, complete bool, err error) {
 	var files []fileAnswer
 	op := "list files of pull request " + strconv.Itoa(number)
@@ -84,11 +85,10 @@ func (r *Repository) PullFiles(ctx context.Context, number int) (changes []mappi
 	return changes, !more && len(files) < pullFiles, nil
 }
 
-// Role is what somebody may do in a repository. They are ordered: see
-// [Role.AtLeast].
+// Role says what somebody may do in a repository. Roles are ordered: see [Role.AtLeast].
 type Role string
 
-// GitHub's roles.
+// GitHub's roles, the least first.
 const (
 	RoleNone     Role = "none"
 	RoleRead     Role = "read"
@@ -98,6 +98,7 @@ const (
 	RoleAdmin    Role = "admin"
 )
 
+// rank orders the roles. A role that is not known ranks with RoleNone: it grants nothing.
 func (role Role) rank() int {
 	switch role {
 	case RoleRead:
@@ -115,19 +116,22 @@ func (role Role) rank() int {
 	return 0
 }
 
-// AtLeast reports whether a role includes another. A role that is not known
-// includes nothing, and nothing includes it.
+// AtLeast reports whether a role includes another. An unknown role includes nothing but
+// [RoleNone], and no role includes an unknown one.
 func (role Role) AtLeast(other Role) bool {
 	return other == RoleNone || other.rank() > 0 && role.rank() >= other.rank()
 }
 
-// Permission asks what a login may do in this repository. Somebody whom GitHub
-// does not know here has [RoleNone]. So has everybody when the call fails, with
-// the error: a doubt is no permission. A custom role counts as the role that it
-// is built on.
+// Permission asks what a login may do in this repository. Somebody whom GitHub does not
+// know here has [RoleNone]. If the call fails, the result is RoleNone together with the
+// error: a doubt is no permission. A custom role counts as the role that it is built on.
+//
+// In a public repository everybody has at least read. So only [RoleWrite] and above say
+// that somebody belongs to the project. The author_association of a payload cannot
+// replace this call: a member may have only read access.
 func (r *Repository) Permission(ctx context.Context, login string) (Role, error) {
-	// go-github v60 has no role_name here, and permission alone says write for
-	// maintain and read for triage.
+	// go-github v60 lacks role_name here. permission alone says write for maintain, and
+	// read for triage.
 	var answer struct {
 		Permission Role `json:"permission"`
 		RoleName   Role `json:"role_name"`
@@ -136,6 +140,7 @@ func (r *Repository) Permission(ctx context.Context, login string) (Role, error)
 		op:   "read permission of " + login,
 		path: "collaborators/" + url.PathEscape(login) + "/permission",
 	}
+	// url.PathEscape leaves dots alone, so ".." would lead the call to another endpoint.
 	if login == "" || login == "." || login == ".." {
 		return RoleNone, fmt.Errorf("read permission of %q in %s: this is no login", login, r)
 	}
@@ -148,8 +153,8 @@ func (r *Repository) Permission(ctx context.Context, login string) (Role, error)
 	return answer.Permission.refined(answer.RoleName), nil
 }
 
-// refined takes a role's name where it says more than the permission, and
-// never where it claims more.
+// refined takes a role's name where it tells more than the permission does, and never
+// where it claims more: a custom role may have any name, "admin" perhaps.
 func (role Role) refined(name Role) Role {
 	switch {
 	case role.rank() == 0:

@@ -13,7 +13,9 @@ import (
 // State is a commit status's state.
 type State string
 
-// The states of a commit status.
+// The states of a commit status. While one is pending or failed, GitHub refuses a
+// deployment of that commit that does not set required_contexts. So a status that waits
+// for a deployment must not be pending.
 const (
 	StatePending State = "pending"
 	StateSuccess State = "success"
@@ -21,20 +23,21 @@ const (
 	StateError   State = "error"
 )
 
-// Status is a commit status.
+// Status is a commit status. GitHub shows the newest one of each context.
 type Status struct {
 	State       State
-	Context     string
+	Context     string // names the status; compares without regard to case
 	Description string // at most [StatusDescription] characters
-	TargetURL   string
+	TargetURL   string // what the status links to; "": nothing
 }
 
-// StatusDescription is the most characters that GitHub takes as a status's
-// description; with more it answers 422.
+// StatusDescription is the most characters that GitHub accepts in a status's description.
+// With more it answers 422.
 const StatusDescription = 140
 
-// PostStatus posts a commit status, in plainer words where GitHub refuses its
-// own. GitHub takes 1,000 for one commit and context.
+// PostStatus posts a commit status. If GitHub refuses the words, it posts the status
+// again in plainer words. GitHub accepts 1,000 statuses for one commit and context, then
+// answers 422 to each, so a caller must post only what changed.
 func (r *Repository) PostStatus(ctx context.Context, sha string, s Status) error {
 	op := "post status " + s.Context + " on " + sha
 	if _, err := ParseID(sha); err != nil {
@@ -53,7 +56,8 @@ func (r *Repository) PostStatus(ctx context.Context, sha string, s Status) error
 	})
 }
 
-// fits refuses what GitHub would refuse, or cut without a word.
+// fits refuses a text that is too long, since GitHub would refuse it or cut it silently.
+// It counts characters, not bytes.
 func fits(op, what, text string, most int) error {
 	if n := utf8.RuneCountInString(text); n > most {
 		return fmt.Errorf("%s: the %s has %d characters; GitHub takes %d", op, what, n, most)
@@ -61,10 +65,12 @@ func fits(op, what, text string, most int) error {
 	return nil
 }
 
-// CommentBody is the most characters that GitHub takes as a comment's body.
+// CommentBody is the most characters that GitHub accepts in the body of a comment.
 const CommentBody = 65_536
 
-// CreateComment writes a comment on an issue or pull request and gives its id.
+// CreateComment writes a comment on an issue or pull request and gives its id. It is
+// never sent again after a lost answer, so the caller may have to look with FindComment
+// first.
 func (r *Repository) CreateComment(ctx context.Context, issue int, body string) (id int64, err error) {
 	op := "comment on #" + strconv.Itoa(issue)
 	if err := fits(op, "body", body, CommentBody); err != nil {
@@ -77,7 +83,7 @@ func (r *Repository) CreateComment(ctx context.Context, issue int, body string) 
 	return id, err
 }
 
-// EditComment replaces the text of a comment of ours.
+// EditComment replaces the text of one of our own comments.
 func (r *Repository) EditComment(ctx context.Context, id int64, body string) error {
 	op := "edit comment " + strconv.FormatInt(id, 10)
 	if err := fits(op, "body", body, CommentBody); err != nil {
@@ -101,14 +107,15 @@ const (
 	ReactionConfused Reaction = "confused"
 )
 
-// React puts a reaction on a comment and gives its id; once more is no error,
-// and gives the same id.
+// React puts a reaction on a comment and gives its id. Doing it again is no error and
+// gives the same id: GitHub answers 200 instead of 201.
+// https://docs.github.com/rest/reactions/reactions
 func (r *Repository) React(ctx context.Context, comment int64, reaction Reaction) (int64, error) {
 	return r.create(ctx, "react to comment "+strconv.FormatInt(comment, 10), fmt.Sprintf("issues/comments/%d/reactions", comment),
 		gh.Reaction{Content: (*string)(&reaction)})
 }
 
-// Unreact takes a reaction of ours back; one that is gone is no error.
+// Unreact removes one of our own reactions. A reaction that is already gone is no error.
 // https://docs.github.com/rest/reactions/reactions#delete-an-issue-comment-reaction
 func (r *Repository) Unreact(ctx context.Context, comment, reaction int64) error {
 	_, err := r.do(ctx, call{
@@ -121,7 +128,7 @@ func (r *Repository) Unreact(ctx context.Context, comment, reaction int64) error
 	return err
 }
 
-// create posts a body and gives the id of what it made.
+// create posts a body and gives the id of what GitHub made.
 func (r *Repository) create(ctx context.Context, op, path string, body any) (int64, error) {
 	var answer struct {
 		ID int64 `json:"id"`

@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// Info is what GitHub says of a repository today; every field but ID may change.
+// Info describes a repository at the time of the call. Every field except ID may change.
 type Info struct {
-	ID            int64
-	Owner, Name   string
+	ID            int64  // stays the same through renames and transfers
+	Owner, Name   string // as they are after a rename or transfer
 	DefaultBranch string
 	Private       bool
 	Archived      bool
@@ -42,8 +42,8 @@ func (a repositoryAnswer) info() Info {
 	return Info{a.ID, a.Owner.Login, a.Name, a.DefaultBranch, a.Private, a.Archived, a.PushedAt}
 }
 
-// Info asks for the repository. After a rename or transfer GitHub redirects,
-// and the new owner and name are in the answer.
+// Info asks for the repository. After a rename or transfer GitHub redirects, and the
+// answer has the new owner and name.
 func (r *Repository) Info(ctx context.Context) (Info, error) {
 	var answer repositoryAnswer
 	if _, err := r.do(ctx, call{op: "read repository"}, &answer); err != nil {
@@ -52,7 +52,8 @@ func (r *Repository) Info(ctx context.Context) (Info, error) {
 	return answer.info(), nil
 }
 
-// Head gives the SHA of a branch's newest commit.
+// Head gives the SHA of a branch's newest commit. It reads one exact reference, so a tag
+// with the same name is not taken for the branch.
 func (r *Repository) Head(ctx context.Context, branch string) (string, error) {
 	var answer struct {
 		Object struct {
@@ -70,8 +71,8 @@ func (r *Repository) Head(ctx context.Context, branch string) (string, error) {
 	return answer.Object.SHA, nil
 }
 
-// DefaultHead gives the SHA of the newest commit of the default branch,
-// whatever that is called.
+// DefaultHead gives the SHA of the default branch's newest commit, whatever the branch is
+// called. It asks for the media type that has nothing but the SHA.
 func (r *Repository) DefaultHead(ctx context.Context) (string, error) {
 	var sha string
 	c := call{op: "read head", path: "commits/HEAD", accept: "application/vnd.github.sha"}
@@ -89,14 +90,14 @@ func (r *Repository) DefaultHead(ctx context.Context) (string, error) {
 	return sha, nil
 }
 
-// Commit is one commit: its tree and its parents, in order.
+// Commit is one commit: the SHAs of its tree and of its parents, in git's order.
 type Commit struct {
 	SHA     string
 	Tree    string
 	Parents []string
 }
 
-// Commit reads a commit by its full SHA.
+// Commit reads a commit by its full SHA. A commit never changes, so it is asked for once.
 func (r *Repository) Commit(ctx context.Context, sha string) (Commit, error) {
 	if _, err := ParseID(sha); err != nil {
 		return Commit{}, fmt.Errorf("read commit of %s: %w", r, err)
@@ -120,24 +121,25 @@ func (r *Repository) Commit(ctx context.Context, sha string) (Commit, error) {
 	return commit, nil
 }
 
-// The two places of a rules file.
+// A rules file may stand in one of these two places.
 const (
 	rulesPath       = "purge-rules.yaml"
 	rulesPathDotted = ".github/purge-rules.yaml"
 )
 
-// RulesFileBytes is the largest rules file that is read: 1 MiB, the most that
-// GitHub's contents API gives whole.
+// RulesFileBytes is the largest rules file that is read, in bytes. 1 MiB is also the most
+// that GitHub's contents API gives as JSON.
 const RulesFileBytes = 1 << 20
 
-// RulesFile is the text of a commit's purge-rules.yaml.
+// RulesFile is the rules file of one commit.
 type RulesFile struct {
-	Path   string
+	Path   string // purge-rules.yaml or .github/purge-rules.yaml
 	Source []byte
 }
 
-// RulesFileError says that a commit's rules file can't be used whatever is in
-// it, in public words.
+// RulesFileError says, in public words, that a commit's rules file cannot be used,
+// whatever is in it. The same commit always gives the same error: trying again is
+// pointless.
 type RulesFileError struct {
 	Path  string
 	words string
@@ -154,9 +156,11 @@ var ErrTwoRulesFiles error = &RulesFileError{
 }
 
 // RulesFile reads the rules file of a commit: purge-rules.yaml or
-// .github/purge-rules.yaml. Not found is said only of a commit that GitHub
-// shows and that has neither. A file in both places is [ErrTwoRulesFiles]; one
-// that is no file, or over 1 MiB, a [*RulesFileError].
+// .github/purge-rules.yaml.
+//
+// found is false, without an error, only if GitHub shows the commit and its tree has
+// neither file. Files in both places are [ErrTwoRulesFiles]. A path that is no file, or a
+// file over 1 MiB, is a [*RulesFileError].
 func (r *Repository) RulesFile(ctx context.Context, sha string) (file RulesFile, found bool, err error) {
 	if _, err := ParseID(sha); err != nil {
 		return RulesFile{}, false, fmt.Errorf("read rules file of %s: %w", r, err)
@@ -169,6 +173,9 @@ func (r *Repository) RulesFile(ctx context.Context, sha string) (file RulesFile,
 		both.Go(func() { sources[i], errs[i] = r.content(ctx, sha, paths[i]) })
 	}
 	both.Wait()
+	// An unusable file still counts as present, so that it together with a file in the
+	// other place is ErrTwoRulesFiles. Any other error ends the call: it does not tell
+	// whether the file is there.
 	missing := 0
 	for i, err := range errs {
 		if IsNotFound(err) {
@@ -195,9 +202,12 @@ func (r *Repository) RulesFile(ctx context.Context, sha string) (file RulesFile,
 	return file, true, nil
 }
 
-// hasNoRulesFile is nil where a commit's tree has the file in neither place. A 404
-// is no proof of that: GitHub answers it as well for a commit or repository that
-// it does not show, and, for a moment, for what was just pushed.
+// hasNoRulesFile returns nil if a commit's tree has the file in neither place.
+//
+// A 404 of the contents API does not prove that. GitHub also answers 404 for a commit or
+// repository that it does not show and, for a moment, for a commit that was just pushed.
+// A listing of the commit's tree is proof. If the tree has the file, the error says that
+// waiting helps.
 func (r *Repository) hasNoRulesFile(ctx context.Context, sha string) error {
 	id, err := ParseID(sha)
 	if err != nil {
@@ -219,7 +229,8 @@ func (r *Repository) hasNoRulesFile(ctx context.Context, sha string) error {
 	return nil
 }
 
-// find looks for a path in a commit's tree, one folder after the other.
+// find looks for a path in a commit's tree, one folder after the other. entry is valid
+// only if found is true. The folders come from the cache if they were read before.
 func (w *walk) find(ctx context.Context, commit ID, path string) (entry folderEntry, found bool, err error) {
 	entries, err := w.list(ctx, &commit, true)
 	names := strings.Split(path, "/")
@@ -242,8 +253,8 @@ func (w *walk) find(ctx context.Context, commit ID, path string) (entry folderEn
 	return entry, false, err
 }
 
-// PlainRulesFile reports whether a commit's rules file is a file itself, and no
-// symbolic link, which GitHub follows without a word.
+// PlainRulesFile reports whether a commit's rules file is itself a file. It is false for
+// a symbolic link: the contents API answers with the link's target and does not say so.
 func (r *Repository) PlainRulesFile(ctx context.Context, sha, path string) (bool, error) {
 	id, err := ParseID(sha)
 	if err != nil {
@@ -253,7 +264,8 @@ func (r *Repository) PlainRulesFile(ctx context.Context, sha, path string) (bool
 	return found && (entry.mode == ModeFile || entry.mode == ModeExecutable), err
 }
 
-// content reads a small file of a commit.
+// content reads a file of a commit, at most [RulesFileBytes] of it. Its
+// [*RulesFileError]s are about the file; all other errors are about the call.
 func (r *Repository) content(ctx context.Context, sha, path string) ([]byte, error) {
 	var answer struct {
 		Type     string `json:"type"`
@@ -268,16 +280,19 @@ func (r *Repository) content(ctx context.Context, sha, path string) ([]byte, err
 		path:   "contents/" + escapePath(path),
 		query:  url.Values{"ref": {sha}},
 		pinned: true,
-		most:   2 * RulesFileBytes, // in base64
+		most:   2 * RulesFileBytes, // base64 makes four bytes of three, plus line breaks and the other fields
 	}
 	_, err := r.do(ctx, c, oneOrMany(&answer, &list))
 	switch {
+	// Up to 100 MB GitHub answers with the encoding "none" and no content, beyond that
+	// with an error. Both must read as "too large", not as an empty file.
 	case tooLarge(err), answer.Size > RulesFileBytes, answer.Encoding == "none":
 		return nil, &RulesFileError{path, "the file is larger than 1 MiB"}
 	case err != nil:
 		return nil, err
 	case list != nil:
 		return nil, &RulesFileError{path, "this is a folder; it must be a file"}
+	// GitHub answers with the link itself only if it cannot follow it to a file.
 	case answer.Type == "symlink":
 		return nil, &RulesFileError{path, fmt.Sprintf("this is a symbolic link to %q, which GitHub can't follow", answer.Target)}
 	case answer.Type == "submodule":
@@ -289,13 +304,15 @@ func (r *Repository) content(ctx context.Context, sha, path string) ([]byte, err
 		}
 	}
 	source, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(answer.Content, "\n", ""))
+	// A file that was cut would lack rules, and a purge would miss objects without an
+	// error.
 	if err != nil || int64(len(source)) != answer.Size {
 		return nil, &Error{Op: c.op, Status: http.StatusOK, kind: kindUnavailable, Message: "the file's content is not whole", err: err}
 	}
 	return source, nil
 }
 
-// tooLarge knows GitHub's refusal of a file over 100 MB.
+// tooLarge recognises the 403 by which GitHub refuses a file over 100 MB.
 func tooLarge(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	return ok && e.Status == http.StatusForbidden &&

@@ -24,7 +24,7 @@ func TestRulesFile(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		files map[string]content
-		path  string // "": there is none
+		path  string // "": there is no rules file
 		err   string
 	}{
 		{"at the root", map[string]content{rules: text}, rules, ""},
@@ -76,7 +76,7 @@ func TestRulesFileOfAnUnknownCommitIsAnError(t *testing.T) {
 	}
 }
 
-// A file that GitHub does not show for a moment is not taken for none.
+// A file that GitHub does not show yet must not be taken for a missing one.
 func TestRulesFileThatIsNotShownYet(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 1, 1)
@@ -149,8 +149,8 @@ func TestBranchesCommitsAndInfo(t *testing.T) {
 	}
 }
 
-// What was read once costs nothing more: what can't change is not asked for
-// again, and of the rest GitHub says 304.
+// Reading again costs nothing. What cannot change is not asked for again; for everything
+// else GitHub answers 304.
 func TestRepeatedReadsAreFree(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 2, 3)
@@ -184,7 +184,7 @@ func TestRepeatedReadsAreFree(t *testing.T) {
 	}
 }
 
-// What one installation was shown, another is not shown out of the cache.
+// What one installation was shown is never served to another one from the cache.
 func TestInstallationsShareNoCache(t *testing.T) {
 	t.Parallel()
 	h := randomHistory(t, 2, 1)
@@ -380,7 +380,7 @@ func TestRolesAreOrdered(t *testing.T) {
 	}
 }
 
-// A role's name that claims more than the permission is not believed.
+// A role's name that claims more than the permission is not trusted.
 func TestPermissionBelievesTheLesser(t *testing.T) {
 	t.Parallel()
 	for answer, want := range map[string]github.Role{

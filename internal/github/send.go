@@ -18,63 +18,72 @@ import (
 	gh "github.com/google/go-github/v60/github"
 )
 
-// client sends calls with one identity: the App's or one installation's.
+// client sends calls with one identity: the App's or one installation's. GitHub counts
+// its limits per identity, so there must be one client for each. It is safe for
+// concurrent use.
 type client struct {
-	builder *gh.Client // builds requests, never sends
+	builder *gh.Client // builds requests and never sends one
 	http    *http.Client
-	timeout time.Duration
+	timeout time.Duration // of one attempt
 	log     *slog.Logger
-	slots   chan struct{}
-	points  *pointLimit
+	slots   chan struct{} // holds one element for each request under way
+	points  *pointLimit   // shared with the transport, which does the counting
 
 	mu     sync.Mutex
-	reads  pause // also holds up writes
-	writes pause
+	reads  pause // holds up writes too
+	writes pause // holds up writes only
 }
 
-// pause is a rate limit that was met: until when, and the refusal that began it.
+// pause is the time during which no call is sent, because GitHub named a rate limit. The
+// zero value is no pause.
 type pause struct {
 	until time.Time
 	why   Error
 }
 
-// call is one request of the API.
+// call is one request to the API.
 type call struct {
 	op     string // for errors: verb and object
-	method string // "": GET
-	path   string // escaped, relative to the API's address
+	method string // "": GET. A call with a method counts as a write
+	path   string // already escaped, relative to the API's address
 	query  url.Values
-	body   any
-	accept string
-	// pinned is for an answer that can't change, as its address holds the
-	// object's own hash: it is asked once while it stays in the cache.
+	body   any    // sent as JSON; nil: none
+	accept string // media type; "": GitHub's JSON
+	// pinned is for an answer that cannot change, because its address holds a hash. Such
+	// an answer is asked for once while it stays in the cache. Setting it for an address
+	// with a branch name would serve an old answer for ever.
 	pinned bool
-	// slow is for an answer of many megabytes: it gets four times the time.
+	// slow is for an answer of many megabytes. It gets four times the timeout.
 	slow bool
-	// most is how many bytes the answer can need; 0: answerBytes.
+	// most is the largest body that this answer can need, in bytes. 0 means answerBytes.
 	most int64
 }
 
-// What an answer can need, in bytes. What is longer is not read to its end.
+// The sizes that an answer can need, in bytes. A longer body is an error: it is not read
+// to its end, so that a wrong server cannot fill the memory.
 const (
-	answerBytes = 1 << 20 // one thing
-	// textBytes is for what holds texts of people: a commit with its message,
-	// a page of a list.
+	answerBytes = 1 << 20 // for one thing
+	// textBytes is for answers that hold texts written by people: a commit with its
+	// message, or a page of a list.
 	textBytes = 16 << 20
-	// listingBytes is for trees and comparisons. GitHub cuts trees at 7 MB and
+	// listingBytes is for trees and comparisons. GitHub truncates a tree at 7 MB or
 	// 100,000 entries, which is about 40 MB of JSON.
 	listingBytes = 64 << 20
 )
 
-// reader reads a whole answer. It is called anew when a read is tried again.
+// reader reads a whole answer. It is called again for each attempt, so it must begin by
+// dropping what an earlier attempt left.
 type reader func(io.Reader) error
 
+// readAttempts is the number of times that a read is sent at most.
 const readAttempts = 3
 
-// do sends a call and reads its answer as JSON into a value, or through a
-// [reader]; nil: the answer's body does not matter. Reads that meet a 5xx or
-// a dropped connection are tried again a little later; writes never are, for
-// the first may have arrived.
+// do sends a call and reads its answer: as JSON into a value, or through a [reader]. With
+// nil the body is ignored.
+//
+// A read that meets a 5xx or a dropped connection is tried again after [backoff]. A write
+// never is, because the first one may have arrived. If GitHub names a time to wait, do
+// returns at once, and the caller waits with its own means.
 func (c *client) do(ctx context.Context, call call, into any) (http.Header, error) {
 	for attempt := 1; ; attempt++ {
 		header, err := c.once(ctx, call, into)
@@ -89,12 +98,14 @@ func (c *client) do(ctx context.Context, call call, into any) (http.Header, erro
 	}
 }
 
-// backoff is 100 to 300 ms, then 400 ms to 1.2 s.
+// backoff is the wait after a failed attempt: 100 to 300 ms after the first, 400 ms to
+// 1.2 s after the second. It is random so that callers do not come back together.
 func backoff(attempt int) time.Duration {
 	base := 200 * time.Millisecond << (2 * (attempt - 1))
 	return base/2 + rand.N(base) //nolint:gosec // jitter needs no secrecy
 }
 
+// wait sleeps for d. It is false if ctx ended first.
 func wait(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -106,10 +117,12 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// once makes one call. The waits come first, each of which ends with ctx: for a limit
-// that GitHub told of, for the points of a minute, and for a place among those that
-// are under way; the time limit counts from then on. What GitHub refuses as a limit is
-// noted, and the calls after it wait without asking.
+// once makes one attempt. Three checks come first, and any wait in them ends with ctx: a
+// limit that GitHub named earlier, the points of a minute, and a place among the requests
+// under way. The timeout starts only after them, so that a long queue is not mistaken for
+// a slow GitHub.
+//
+// An answer that is a rate limit is noted. Later calls then fail at once, without asking.
 func (c *client) once(ctx context.Context, call call, into any) (http.Header, *Error) {
 	if err := c.pause(call); err != nil {
 		return nil, err
@@ -127,6 +140,8 @@ func (c *client) once(ctx context.Context, call call, into any) (http.Header, *E
 	if call.slow {
 		timeout *= 4
 	}
+	// unanswered gets ctx, not limited: our own timeout is GitHub's trouble and worth
+	// another attempt, the caller's end is not.
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	req, err := c.request(limited, call)
@@ -137,17 +152,22 @@ func (c *client) once(ctx context.Context, call call, into any) (http.Header, *E
 	resp, err := c.http.Do(req)
 	if err != nil {
 		failed := unanswered(ctx, call.op, err)
-		c.note(failed, false)
+		c.note(failed, false) // also a limit met while fetching a token
 		c.logCall(ctx, req, failed.Status, start)
 		return nil, failed
 	}
 	defer func() {
-		_, _ = io.CopyN(io.Discard, resp.Body, errorBodyBytes) // so that the connection is used again
+		// Only a body that was read to its end lets the connection be used again. A
+		// longer rest is not worth reading.
+		_, _ = io.CopyN(io.Discard, resp.Body, errorBodyBytes)
 		_ = resp.Body.Close()
 	}()
 	c.logCall(ctx, req, resp.StatusCode, start)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		failed := refused(call.op, resp)
+		// A refused write while the primary budget still has calls left is taken for a
+		// limit on content, which holds up writes alone. With none left every call would
+		// be refused.
 		c.note(failed, call.method != "" && resp.Header.Get("X-Ratelimit-Remaining") != "0")
 		return nil, failed
 	}
@@ -160,6 +180,8 @@ func (c *client) once(ctx context.Context, call call, into any) (http.Header, *E
 	return resp.Header, nil
 }
 
+// request builds the HTTP request of a call. go-github encodes the body and gives the
+// request a GetBody, which tokens needs to send a write again after a 401.
 func (c *client) request(ctx context.Context, call call) (*http.Request, error) {
 	method := call.method
 	if method == "" {
@@ -182,7 +204,8 @@ func (c *client) request(ctx context.Context, call call) (*http.Request, error) 
 	return req.WithContext(ctx), nil
 }
 
-// atMost reads so many bytes and no more, and says so.
+// atMost reads up to a number of bytes, then fails with errTooLong. io.LimitReader would
+// end silently there, and a cut answer would look like broken JSON.
 type atMost struct {
 	io.Reader
 	left int64
@@ -199,6 +222,7 @@ func (b *atMost) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// read reads the answer of a call: see [client.do]. It does not close the body.
 func read(resp *http.Response, most int64, into any) error {
 	body := &atMost{resp.Body, most}
 	switch into := into.(type) {
@@ -214,8 +238,10 @@ func read(resp *http.Response, most int64, into any) error {
 	}
 }
 
-// pause refuses a call during a rate limit: GitHub's documentation threatens
-// integrations that go on asking.
+// pause refuses a call while a rate limit lasts. GitHub's documentation warns that an
+// integration which goes on asking may be banned. The error is a copy of the refusal that
+// began the pause, with the time that is left.
+// https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 func (c *client) pause(call call) *Error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -232,11 +258,14 @@ func (c *client) pause(call call) *Error {
 	return &e
 }
 
-// note begins a pause where an answer asks for one. A limit on writes alone,
-// 80 a minute and 500 an hour, holds up no read: what is to be purged must
-// not wait for what is to be said of it.
+// note begins a pause if an answer is a rate limit. A later end replaces an earlier one,
+// never the reverse, as answers to concurrent calls arrive in any order.
+//
+// GitHub's limit on creating content, 80 a minute and 500 an hour, is for writes alone
+// and holds up no read. Finding out what to purge must not wait for posting a status.
+// https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 func (c *client) note(e *Error, writesAlone bool) {
-	if e.kind != kindLimited || e.Status == 0 { // our own refusal knows when
+	if e.kind != kindLimited || e.Status == 0 { // Status 0: our own refusal, which pointLimit renews itself
 		return
 	}
 	c.mu.Lock()
@@ -250,14 +279,16 @@ func (c *client) note(e *Error, writesAlone bool) {
 	}
 }
 
+// logCall writes one debug line. It leaves out the query and all headers: the
+// Authorization header holds the token.
 func (c *client) logCall(ctx context.Context, req *http.Request, status int, start time.Time) {
 	c.log.DebugContext(ctx, "github call",
 		"method", req.Method, "path", req.URL.Path, "status", status, "ms", time.Since(start).Milliseconds())
 }
 
-// pages reads a list page by page; each reads one page and says whether the
-// next is wanted. At most `most` pages are read; whether there were more is
-// the result.
+// pages reads a list page by page. do reads one page, and wanted then says whether the
+// next one is needed. At most `most` pages of 100 are read. more says that the list went
+// on after the last of them, so that what was read is not complete.
 func pages(c call, most int, do func(call) (http.Header, error), wanted func() bool) (more bool, err error) {
 	if c.query == nil {
 		c.query = url.Values{}
@@ -273,6 +304,8 @@ func pages(c call, most int, do func(call) (http.Header, error), wanted func() b
 		if next == nil || !wanted() {
 			return false, nil
 		}
+		// Lists differ in how they name the next page: by number, or by a cursor. Only
+		// these keys are taken over, so that GitHub cannot change what is asked for.
 		for _, k := range []string{"page", "cursor", "after", "since"} {
 			if v := next.Get(k); v != "" {
 				c.query.Set(k, v)
@@ -282,8 +315,8 @@ func pages(c call, most int, do func(call) (http.Header, error), wanted func() b
 	return true, nil
 }
 
-// nextPage gives the query of a Link header's rel="next". Its host is not
-// used: behind a proxy it is another, and a token must not go there.
+// nextPage gives the query of a Link header's rel="next". It ignores the host: behind a
+// proxy that is another one, and the token must not go there.
 func nextPage(header http.Header) url.Values {
 	for link := range strings.SplitSeq(strings.Join(header.Values("Link"), ","), ",") {
 		address, params, ok := strings.Cut(strings.TrimSpace(link), ">")

@@ -10,22 +10,25 @@ import (
 	"time"
 )
 
-// Signal is a commit status, a check run or a workflow run that has ended, as
-// a host that makes no deployments says that it deployed.
+// Signal is a commit status, a check run or a workflow run. It is how a host that makes
+// no deployments, such as Netlify, says that it deployed. Check runs and workflow runs
+// have ended; a status may still be pending.
 type Signal struct {
-	ID     int64  // grows with time among those of one kind
-	Name   string // the status's context, the check's name, the workflow's path
+	ID     int64  // grows with time among the signals of one kind
+	Name   string // the status's context, the check's name or the workflow's path
 	Result string // GitHub's state or conclusion
-	By     string // login of whoever made it
+	By     string // login of its maker
 	SHA    string
-	Began  time.Time // when the run began that it ended
-	At     time.Time
+	Began  time.Time // when the run began that this signal ended
+	At     time.Time // when it ended; of a status, when GitHub recorded it
 }
 
-// CommitStatuses lists a commit's statuses of one context, the newest first,
-// of the newest 100. Contexts compare without case. A status says not when what
-// it ended began: that is the first pending one since the last that ended, or
-// itself.
+// CommitStatuses lists a commit's statuses of one context, the newest first. It looks at
+// the commit's newest 100 statuses of any context. Contexts compare without regard to
+// case.
+//
+// A status does not say when the work that it ended began. Began is therefore the time of
+// the first pending status since the last one that ended, or the status's own time.
 func (r *Repository) CommitStatuses(ctx context.Context, sha, name string) ([]Signal, error) {
 	if _, err := ParseID(sha); err != nil {
 		return nil, err
@@ -44,6 +47,7 @@ func (r *Repository) CommitStatuses(ctx context.Context, sha, name string) ([]Si
 	}, &page)
 	var all []Signal
 	var began time.Time
+	// GitHub lists the newest first; Began needs the oldest first.
 	for _, s := range slices.Backward(page) {
 		if !strings.EqualFold(s.Context, name) {
 			continue
@@ -60,8 +64,8 @@ func (r *Repository) CommitStatuses(ctx context.Context, sha, name string) ([]Si
 	return all, err
 }
 
-// CheckRuns lists a commit's completed check runs of one name. Who made one is
-// its App's bot.
+// CheckRuns lists a commit's completed check runs of one name. By is the bot of the App
+// that made the run: only Apps can make check runs.
 func (r *Repository) CheckRuns(ctx context.Context, sha, name string) ([]Signal, error) {
 	if _, err := ParseID(sha); err != nil {
 		return nil, err
@@ -91,9 +95,10 @@ func (r *Repository) CheckRuns(ctx context.Context, sha, name string) ([]Signal,
 	return all, err
 }
 
-// WorkflowRuns lists the newest completed runs of a workflow for a branch of
-// the repository itself, those of pull requests left out. The workflow is
-// named by its file, with or without the folder. Not found: there is none.
+// WorkflowRuns lists the newest completed runs of a workflow for a branch of the
+// repository itself. It leaves out the runs of pull requests and of forks: a fork may
+// have a branch of the same name. The workflow is named by its file, with or without the
+// folder. A not-found error means that there is no such workflow.
 func (r *Repository) WorkflowRuns(ctx context.Context, workflow, branch string) ([]Signal, error) {
 	var page struct {
 		Runs []struct {
@@ -125,6 +130,7 @@ func (r *Repository) WorkflowRuns(ctx context.Context, workflow, branch string) 
 	return all, err
 }
 
-// workflowRuns is how many runs are looked at: GitHub's largest page, since it
-// lists by when a run was made, and an old one may have run again.
+// workflowRuns is how many runs are looked at: GitHub's largest page. GitHub lists runs
+// by when they were made, and an old run may have been started again, so a few are not
+// enough.
 const workflowRuns = 100

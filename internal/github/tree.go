@@ -15,10 +15,12 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// ID is a git object's SHA-1.
+// ID is a git object's SHA-1. Equal ids mean equal content, for files and for whole
+// folders.
 type ID [20]byte
 
-// ParseID reads 40 hexadecimal digits.
+// ParseID reads 40 hexadecimal digits. Callers use it before an id becomes part of a
+// path: a branch name there would be resolved at the time of the call.
 func ParseID(s string) (ID, error) {
 	var id ID
 	if len(s) != 2*len(id) {
@@ -32,16 +34,16 @@ func ParseID(s string) (ID, error) {
 
 func (id ID) String() string { return hex.EncodeToString(id[:]) }
 
-// Mode is an entry's mode as git writes it, in octal: type and permissions.
+// Mode is an entry's mode as git writes it in octal: its type and permissions.
 type Mode uint32
 
-// The modes of git's trees.
+// The modes that git's trees have.
 const (
 	ModeFile       Mode = 0o100644
 	ModeExecutable Mode = 0o100755
-	ModeSymlink    Mode = 0o120000
-	ModeSubmodule  Mode = 0o160000
-	modeFolder     Mode = 0o040000
+	ModeSymlink    Mode = 0o120000 // the blob holds the target's path
+	ModeSubmodule  Mode = 0o160000 // the id is a commit of another repository
+	modeFolder     Mode = 0o040000 // never in a [Tree], which lists files only
 )
 
 func parseMode(s string) (Mode, error) {
@@ -59,13 +61,13 @@ type Entry struct {
 	ID   ID
 }
 
-// Tree is the whole content of one commit: every path with its mode and
-// content id, sorted by path, without the folders. It is immutable, and
-// compact: a path's bytes and 28 bytes more for each entry.
+// Tree is the whole content of one commit: every path with its mode and content id,
+// sorted by path and without the folders. It is immutable, so any number of goroutines
+// may read it. It is compact: an entry takes the bytes of its path and 28 bytes more.
 type Tree struct {
-	commit string
-	walked bool // GitHub truncates its listing
-	paths  string
+	commit string   // SHA; "" for a tree below a folder
+	walked bool     // GitHub truncates its listing, so the next one is walked at once
+	paths  string   // all paths, one after the other
 	ends   []uint32 // ends[i] is where path i ends in paths
 	modes  []Mode
 	ids    []ID
@@ -82,6 +84,7 @@ func (t *Tree) Entry(i int) Entry {
 	return Entry{Path: t.path(i), Mode: t.modes[i], ID: t.ids[i]}
 }
 
+// path is a part of paths, not a copy: it costs no memory, and it keeps the tree alive.
 func (t *Tree) path(i int) string {
 	start := uint32(0)
 	if i > 0 {
@@ -121,7 +124,8 @@ func (t *Tree) Lookup(path string) (Entry, bool) {
 	return t.Entry(i), true
 }
 
-// search gives the first index in [from, to) whose path is not before path.
+// search gives the first index in [from, to) whose path does not sort before path; to if
+// there is none. It relies on the order of paths.
 func (t *Tree) search(from, to int, path string) int {
 	for from < to {
 		if middle := int(uint(from+to) >> 1); t.path(middle) < path {
@@ -133,14 +137,15 @@ func (t *Tree) search(from, to int, path string) int {
 	return from
 }
 
-// Diff is the exact net difference between two trees, sorted by path. An entry
-// whose content, mode or type changed is modified. A file that became a folder
-// is removed, and the folder's files are added. A nil tree is an empty one.
+// Diff is the exact net difference between two trees, sorted by path. An entry whose
+// content, mode or type changed is modified. If a file became a folder, the file is
+// removed and the folder's files are added. A nil tree counts as empty.
 func Diff(before, after *Tree) []mapping.Change {
 	return changesOf(diff(before, after))
 }
 
-// edit is one changed path; entry is what it is now, unless it was removed.
+// edit is one changed path. entry is its new state; of a removed path it has only the
+// Path.
 type edit struct {
 	op    mapping.Op
 	entry Entry
@@ -154,8 +159,8 @@ func changesOf(edits []edit) []mapping.Change {
 	return changes
 }
 
-// diff merges two sorted listings. A file that moved is one that went and one that
-// came: its old address has to be purged as well as its new one.
+// diff merges two sorted listings. A file that moved appears as one removed and one added
+// path, because its old address must be purged as well as its new one.
 func diff(before, after *Tree) []edit {
 	if before == nil {
 		before = &Tree{}
@@ -184,7 +189,8 @@ func diff(before, after *Tree) []edit {
 	return edits
 }
 
-// compareAt orders two trees' next paths; a tree that is at its end comes last.
+// compareAt compares the next paths of two trees. A tree that is at its end sorts last,
+// so that the other one's remaining entries are taken.
 func compareAt(a *Tree, i int, b *Tree, j int) int {
 	switch {
 	case i == a.Len():
@@ -195,8 +201,8 @@ func compareAt(a *Tree, i int, b *Tree, j int) int {
 	return strings.Compare(a.path(i), b.path(j))
 }
 
-// apply gives the tree that edits, found by a walk and sorted by path, make of
-// this one.
+// apply makes a new tree of this one and the edits that lead to commit. The edits must be
+// sorted by path, one for each path, as [settled] leaves them.
 func (t *Tree) apply(commit string, edits []edit) (*Tree, error) {
 	b := treeBuilder{commit: commit, walked: true}
 	b.grow(t.Len(), len(t.paths))
@@ -218,7 +224,7 @@ func (t *Tree) apply(commit string, edits []edit) (*Tree, error) {
 	return b.tree()
 }
 
-// treeBuilder gathers entries in any order.
+// treeBuilder gathers entries in any order. It is for one goroutine.
 type treeBuilder struct {
 	commit string
 	walked bool
@@ -228,11 +234,12 @@ type treeBuilder struct {
 	ids    []ID
 }
 
-// maxPathBytes is what the offsets can address.
+// maxPathBytes is the most that the 32-bit offsets in ends can address.
 const maxPathBytes = 1<<32 - 1
 
 var errTooLarge = errors.New("the paths of this commit's tree are longer than 4 GiB")
 
+// grow makes room ahead of many calls of add.
 func (b *treeBuilder) grow(entries, pathBytes int) {
 	b.ends = slices.Grow(b.ends, entries)
 	b.modes = slices.Grow(b.modes, entries)
@@ -247,7 +254,9 @@ func (b *treeBuilder) add(path string, mode Mode, id ID) {
 	b.ids = append(b.ids, id)
 }
 
-// tree gives what was gathered, in the order of paths. The builder is used up.
+// tree gives the entries that were gathered, in the order of paths. The builder must not
+// be used afterwards. Git lists a tree's files in that order already, so a sort is rarely
+// needed.
 func (b *treeBuilder) tree() (*Tree, error) {
 	if len(b.paths) > maxPathBytes {
 		return nil, errTooLarge
@@ -261,7 +270,8 @@ func (b *treeBuilder) tree() (*Tree, error) {
 	return t, nil
 }
 
-// sorted takes the entries as they are.
+// sorted takes the entries as they are; the caller has made sure of their order. Clip
+// gives back the spare memory, since a tree may live for long.
 func (b *treeBuilder) sorted() *Tree {
 	return &Tree{
 		commit: b.commit,
@@ -273,8 +283,9 @@ func (b *treeBuilder) sorted() *Tree {
 	}
 }
 
-// reordered sorts a tree by path. Names that are not UTF-8 can't be told apart
-// in JSON; of two such the ids are mixed, so that a change in either shows.
+// reordered sorts a tree by path. Names that are not UTF-8 look the same in JSON. Of two
+// such names one entry remains, and its id mixes both ids. A change in either then shows
+// as a change.
 func reordered(t *Tree) *Tree {
 	order := make([]int, t.Len())
 	for i := range order {

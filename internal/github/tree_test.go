@@ -85,8 +85,8 @@ func TestTreeFindsItsEntries(t *testing.T) {
 	}
 }
 
-// Two names that are not UTF-8 may look the same in GitHub's JSON. A change in
-// either must show.
+// Two names that are not UTF-8 may look the same in GitHub's JSON. A change of either
+// file must show.
 func TestNamesThatLookTheSame(t *testing.T) {
 	t.Parallel()
 	pair := func(one, other string) *github.Tree {
@@ -166,8 +166,8 @@ func TestDamagedTreesAreRefused(t *testing.T) {
 	}
 }
 
-// FuzzTreeUnmarshalBinary: whatever is stored, it is read as a tree that can be
-// stored again, or not at all.
+// FuzzTreeUnmarshalBinary: any stored bytes are either refused, or read as a tree that
+// can be stored again.
 func FuzzTreeUnmarshalBinary(f *testing.F) {
 	f.Add("a/ba/c", []byte{3, 3}, []byte{1, 2}, bytes.Repeat([]byte("1"), 40))
 	f.Add("a/ca/b", []byte{3, 3}, []byte{1, 2}, bytes.Repeat([]byte("1"), 40)) // out of order
@@ -215,7 +215,7 @@ func FuzzDecodeTree(f *testing.F) {
 			t.Fatalf("what is no JSON object is read as %q: %v", paths, err)
 		}
 		if bytes.Count(data, []byte("tree")) > 1 || bytes.Count(data, []byte("truncated")) > 1 || bytes.ContainsRune(data, '\\') {
-			return // a key may come twice
+			return // a key may occur twice
 		}
 		var want []struct {
 			Path string `json:"path"`
@@ -234,8 +234,8 @@ func FuzzDecodeTree(f *testing.F) {
 	})
 }
 
-// watchHeap gives a function that says by how many bytes the heap, garbage
-// included, had grown at most.
+// watchHeap returns a function that tells the largest growth of the heap since then, in
+// bytes, including garbage.
 func watchHeap(t testing.TB) func() uint64 {
 	t.Helper()
 	runtime.GC()

@@ -10,17 +10,20 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// storedTree is how a tree is stored: by gob, and by zstd, whose checksum
-// tells damage. The ids don't compress: that is 20 bytes an entry.
+// storedTree is how a tree is stored: encoded by gob and compressed by zstd, whose
+// checksum reveals damage. Ids do not compress, so an entry takes at least 20 bytes. gob
+// matches fields by name; renaming one here makes stored trees unreadable.
 type storedTree struct {
 	Commit  string
 	Walked  bool
 	Paths   string
-	Lengths []uint32 // of the paths
+	Lengths []uint32 // of each path in Paths, in bytes
 	Modes   []Mode
-	IDs     []byte
+	IDs     []byte // 20 bytes for each entry
 }
 
+// errTreeEncoding means that a stored tree is of no use. The caller can read the tree
+// from GitHub again.
 var errTreeEncoding = errors.New("this is no tree that was stored here, or it was damaged")
 
 // MarshalBinary encodes the tree compactly.
@@ -33,6 +36,7 @@ func (t *Tree) MarshalBinary() ([]byte, error) {
 	return s.encode()
 }
 
+// encode gives the stored bytes. Closing the writer flushes it and writes the checksum.
 func (s storedTree) encode() ([]byte, error) {
 	var out bytes.Buffer
 	w, err := zstd.NewWriter(&out, zstd.WithEncoderConcurrency(1))
@@ -45,8 +49,9 @@ func (s storedTree) encode() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// UnmarshalBinary decodes what MarshalBinary made. Damaged data are an error,
-// never another tree.
+// UnmarshalBinary decodes what MarshalBinary made. Damaged data give an error, never
+// another tree: a wrong tree would make the next difference wrong. It checks the order of
+// paths too, on which every search relies. On error the tree is unchanged.
 func (t *Tree) UnmarshalBinary(data []byte) error {
 	r, err := zstd.NewReader(bytes.NewReader(data), zstd.WithDecoderConcurrency(1))
 	if err != nil {
@@ -57,7 +62,7 @@ func (t *Tree) UnmarshalBinary(data []byte) error {
 	if err := gob.NewDecoder(r).Decode(&s); err != nil {
 		return fmt.Errorf("%w: %w", errTreeEncoding, err)
 	}
-	if _, err := io.Copy(io.Discard, r); err != nil { // the checksum comes last
+	if _, err := io.Copy(io.Discard, r); err != nil { // the checksum comes last, and is checked only when it is read
 		return fmt.Errorf("%w: %w", errTreeEncoding, err)
 	}
 	const id = len(ID{})

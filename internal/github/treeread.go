@@ -11,8 +11,8 @@ import (
 	"net/url"
 )
 
-// oneOrMany reads a JSON object into one and an array into many: the contents
-// API answers with a list where the path is a folder.
+// oneOrMany reads a JSON object into one and an array into many. The contents API answers
+// with an array if the path is a folder.
 func oneOrMany(one, many any) reader {
 	return func(body io.Reader) error {
 		b := bufio.NewReader(body)
@@ -37,9 +37,9 @@ func oneOrMany(one, many any) reader {
 	}
 }
 
-// Tree reads the whole listing of a commit: one call, or, where GitHub
-// truncates it (over 100,000 entries or 7 MB), one for each folder that it
-// lists whole. The result is exact or an error.
+// Tree reads the whole listing of a commit. It takes one call, unless GitHub truncates
+// the listing (over 100,000 entries or 7 MB). Then it takes one call for each folder that
+// GitHub can list whole. The result is exact, or an error.
 func (r *Repository) Tree(ctx context.Context, commit string) (*Tree, error) {
 	tree, err := r.listing(ctx, commit)
 	if err != nil || tree != nil {
@@ -48,9 +48,11 @@ func (r *Repository) Tree(ctx context.Context, commit string) (*Tree, error) {
 	return r.walkFrom(ctx, &Tree{}, commit)
 }
 
-// treeNear reads a whole tree by means of a known one, which may be nil. A nil
-// result says that GitHub truncates it, and that there is no tree to start from.
+// treeNear reads a whole tree with the help of a known one, which may be nil. The result
+// is nil if GitHub truncates the listing and no tree is known to start from.
 func (r *Repository) treeNear(ctx context.Context, known *Tree, commit string) (*Tree, error) {
+	// A repository whose last tree was truncated is walked at once: asking for the
+	// listing would cost up to 64 MiB for nothing.
 	if known == nil || !known.walked {
 		if tree, err := r.listing(ctx, commit); err != nil || tree != nil || known == nil {
 			return tree, err
@@ -59,7 +61,8 @@ func (r *Repository) treeNear(ctx context.Context, known *Tree, commit string) (
 	return r.walkFrom(ctx, known, commit)
 }
 
-// walkFrom reads a whole tree by its difference from a known one.
+// walkFrom reads a whole tree by its difference from a known one, which may be empty but
+// not nil.
 func (r *Repository) walkFrom(ctx context.Context, known *Tree, commit string) (*Tree, error) {
 	w := &walk{repository: r}
 	if known.Len() > 0 {
@@ -72,11 +75,12 @@ func (r *Repository) walkFrom(ctx context.Context, known *Tree, commit string) (
 	return known.apply(commit, edits)
 }
 
-// listing reads the recursive tree of a commit; nil: GitHub truncates it.
+// listing reads the recursive tree of a commit. nil means that GitHub truncates it.
 func (r *Repository) listing(ctx context.Context, commit string) (*Tree, error) {
 	tree, err := r.recursive(ctx, commit)
 	if IsNotFound(err) {
-		// GitHub takes a commit's id for its tree's; another server may not.
+		// GitHub accepts a commit's id in the place of its tree's id; another server may
+		// not. The call also tells a missing commit from a missing tree.
 		c, commitErr := r.Commit(ctx, commit)
 		if commitErr != nil {
 			return nil, commitErr
@@ -90,7 +94,8 @@ func (r *Repository) listing(ctx context.Context, commit string) (*Tree, error) 
 	return tree, nil
 }
 
-// recursive reads all files below a tree; nil: GitHub truncates it.
+// recursive reads all files below a tree, which may be a commit's id. nil means that
+// GitHub truncates the listing.
 func (r *Repository) recursive(ctx context.Context, sha string) (*Tree, error) {
 	var b *treeBuilder
 	truncated := false
@@ -110,14 +115,15 @@ func (r *Repository) recursive(ctx context.Context, sha string) (*Tree, error) {
 	return tree, nil
 }
 
-// folderEntry is one name in a folder.
+// folderEntry is one name in a folder. Equal values mean equal content.
 type folderEntry struct {
 	name string
 	mode Mode
 	id   ID
 }
 
-// folder reads one tree's own entries. GitHub never truncates that.
+// folder reads one tree's own entries. GitHub is not known to truncate such a listing; if
+// it does, that is an error, since there is no smaller listing to ask for.
 func (r *Repository) folder(ctx context.Context, sha string) ([]folderEntry, error) {
 	var entries []folderEntry
 	truncated := false
@@ -131,7 +137,8 @@ func (r *Repository) folder(ctx context.Context, sha string) ([]folderEntry, err
 	return entries, err
 }
 
-// treeEntry is an element of a tree in GitHub's answer.
+// treeEntry is an element of a tree in GitHub's answer. The lower-case fields are parsed
+// from the texts above them.
 type treeEntry struct {
 	Path string `json:"path"`
 	Mode string `json:"mode"`
@@ -141,7 +148,9 @@ type treeEntry struct {
 	id   ID
 }
 
-// readTree streams a tree's entries; restart is called before each attempt.
+// readTree streams a tree's entries. restart is called before each attempt and must drop
+// what each was given before: a connection may break in the middle of a listing.
+// truncated counts only if the error is nil.
 func (r *Repository) readTree(ctx context.Context, sha string, recursive bool, restart func(), each func(treeEntry) error, truncated *bool) error {
 	if _, err := ParseID(sha); err != nil {
 		return fmt.Errorf("read tree of %s: %w", r, err)
@@ -161,8 +170,9 @@ func (r *Repository) readTree(ctx context.Context, sha string, recursive bool, r
 
 var errNoTree = errors.New(`no "tree" in the answer`)
 
-// decodeTree reads {"tree": [entry, …], "truncated": bool, …} without holding
-// the text, which for a large tree is many times the tree itself.
+// decodeTree reads {"tree": [entry, …], "truncated": bool, …}. It never holds the whole
+// text, which for a large tree is many times the size of the tree itself. The two keys
+// may come in any order.
 func decodeTree(body io.Reader, each func(treeEntry) error, truncated *bool) error {
 	d := json.NewDecoder(body)
 	if err := expect(d, '{'); err != nil {
@@ -196,8 +206,8 @@ func decodeTree(body io.Reader, each func(treeEntry) error, truncated *bool) err
 	return nil
 }
 
-// decodeEntries gives the entries of a listing one by one: a site's may have 100,000,
-// and 10 MB of JSON would be there at once.
+// decodeEntries gives the entries of a listing one by one. A listing has up to 100,000,
+// and tens of megabytes of JSON would otherwise be in memory at once.
 func decodeEntries(d *json.Decoder, each func(treeEntry) error) error {
 	if err := expect(d, '['); err != nil {
 		return err
@@ -221,6 +231,8 @@ func decodeEntries(d *json.Decoder, each func(treeEntry) error) error {
 	return expect(d, ']')
 }
 
+// expect reads one delimiter. Anything else is an error, such as a proxy's JSON of
+// another form.
 func expect(d *json.Decoder, want json.Delim) error {
 	token, err := d.Token()
 	if err != nil {

@@ -14,29 +14,34 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// walk finds the difference of two trees that GitHub does not list whole. It
-// goes down level by level, only where the ids of two folders differ, several
-// calls at a time. Folders of a remembered tree cost no call; those read
-// before are in the cache, so that a walk that a rate limit stopped goes on
-// where it was.
+// walk finds the difference of two trees that GitHub does not list whole. It goes down
+// level by level, several calls at a time, and enters a folder only if its ids differ on
+// the two sides. Equal ids mean equal content, so nothing below such a folder can have
+// changed.
+//
+// Folders of a remembered tree cost no call. Folders that were read before are in the
+// cache. So if a rate limit stops a walk, the next attempt continues where it was. A walk
+// is used for one run, by one caller.
 type walk struct {
 	repository *Repository
-	folders    map[ID][]folderEntry // the remembered tree's, by id
+	folders    map[ID][]folderEntry // of the remembered tree, by id; nil: none. Only read during a run
 	root       ID                   // of the remembered tree
 }
 
-// manyFolders is from how many changed folders in one on it is cheaper to ask
-// for that one's whole listing, old and new, than for each of them.
+// manyFolders is the number of changed folders inside one folder above which the walk
+// asks for that folder's whole listing, old and new. That costs two calls, while each
+// changed folder costs up to two.
 const manyFolders = 4
 
-// step is one folder's old and new tree; a nil id: there is none.
+// step is one folder's old and new tree. A nil id means that the folder is not on that
+// side.
 type step struct {
-	path          string // with a slash at its end, or empty at the root
+	path          string // ends with a slash; "" at the root
 	before, after *ID
 }
 
-// run gives the edits, sorted by path, from one commit to another. An empty
-// from is the empty tree.
+// run gives the edits from one commit to another, sorted by path. An empty from is the
+// empty tree. If a tree is remembered, run starts from that tree and ignores from.
 func (w *walk) run(ctx context.Context, from, to string) ([]edit, error) {
 	after, err := ParseID(to)
 	if err != nil {
@@ -64,7 +69,9 @@ func (w *walk) run(ctx context.Context, from, to string) ([]edit, error) {
 	return settled(edits), nil
 }
 
-// level takes all steps of one depth at once.
+// level takes all steps of one depth at the same time. The order of its results is
+// random; settled sorts them. The first error stops the others through the group's
+// context.
 func (w *walk) level(ctx context.Context, steps []step) (edits []edit, next []step, err error) {
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
@@ -83,8 +90,9 @@ func (w *walk) level(ctx context.Context, steps []step) (edits []edit, next []st
 	return edits, next, err
 }
 
-// step looks at one folder. A folder that only one side has, or in which many
-// folders changed, is asked for whole.
+// step compares one folder. If only one side has the folder, or if many folders in it
+// changed, it asks for the whole listing instead. At the root it never does: that listing
+// is known to be truncated.
 func (w *walk) step(ctx context.Context, s step) ([]edit, []step, error) {
 	oneSided := (s.before == nil || s.after == nil) && s.path != ""
 	if oneSided {
@@ -108,8 +116,8 @@ func (w *walk) step(ctx context.Context, s step) ([]edit, []step, error) {
 	return edits, next, nil
 }
 
-// compareFolders merges two folders' entries by name: what changed in them,
-// and the folders below that must be looked into.
+// compareFolders merges two folders' entries by name. It gives what changed in them and
+// the folders below that must be entered.
 func compareFolders(path string, before, after []folderEntry) (edits []edit, next []step) {
 	before, after = byName(before), byName(after)
 	for i, j := 0, 0; i < len(before) || j < len(after); {
@@ -131,13 +139,17 @@ func compareFolders(path string, before, after []folderEntry) (edits []edit, nex
 	return edits, next
 }
 
+// byName sorts by name. Git sorts a folder as if its name ended with a slash, so a file
+// and a folder of the same name may stand apart in git's order.
 func byName(entries []folderEntry) []folderEntry {
 	return slices.SortedStableFunc(slices.Values(entries), func(a, b folderEntry) int {
 		return strings.Compare(a.name, b.name)
 	})
 }
 
-// compareEntry looks at one name. A nil entry: there is none on that side.
+// compareEntry compares the two entries of one name. nil means that this side has none. A
+// folder gives no edit itself but a step. If a file became a folder, there are both: the
+// file is removed, and the step finds the folder's files.
 func compareEntry(path string, old, now *folderEntry, edits []edit, next []step) ([]edit, []step) {
 	if old != nil && now != nil && *old == *now {
 		return edits, next
@@ -165,8 +177,8 @@ func compareEntry(path string, old, now *folderEntry, edits []edit, next []step)
 	return edits, next
 }
 
-// whole answers a step by the recursive listings of both sides; not ok: GitHub
-// truncates one of them.
+// whole answers a step by the recursive listings of both sides. ok is false if GitHub
+// truncates one of them; the caller then goes down one level more.
 func (w *walk) whole(ctx context.Context, s step) (edits []edit, ok bool, err error) {
 	var before, after *Tree
 	group, ctx := errgroup.WithContext(ctx)
@@ -182,7 +194,8 @@ func (w *walk) whole(ctx context.Context, s step) (edits []edit, ok bool, err er
 	return edits, true, nil
 }
 
-// below gives all files below a folder; nil: GitHub truncates them.
+// below gives all files below a folder, with paths relative to it. nil means that GitHub
+// truncates the listing. A remembered folder is expanded without a call.
 func (w *walk) below(ctx context.Context, id *ID) (*Tree, error) {
 	if id == nil {
 		return &Tree{}, nil
@@ -195,6 +208,8 @@ func (w *walk) below(ctx context.Context, id *ID) (*Tree, error) {
 	return b.tree()
 }
 
+// expand adds all files below a remembered folder. Every folder below it is remembered
+// too.
 func (w *walk) expand(path string, id ID, b *treeBuilder) {
 	for _, e := range w.folders[id] {
 		if e.mode == modeFolder {
@@ -205,7 +220,8 @@ func (w *walk) expand(path string, id ID, b *treeBuilder) {
 	}
 }
 
-// list gives a folder's own entries.
+// list gives a folder's own entries. At the root the id may be a commit's: GitHub accepts
+// that for its tree. Where a server does not, list finds the tree by way of the commit.
 func (w *walk) list(ctx context.Context, id *ID, root bool) ([]folderEntry, error) {
 	if id == nil {
 		return nil, nil
@@ -217,23 +233,24 @@ func (w *walk) list(ctx context.Context, id *ID, root bool) ([]folderEntry, erro
 	if !root || !IsNotFound(err) {
 		return entries, err
 	}
-	commit, err := w.repository.Commit(ctx, id.String()) // as in listing
+	commit, err := w.repository.Commit(ctx, id.String())
 	if err != nil {
 		return nil, err
 	}
 	return w.repository.folder(ctx, commit.Tree)
 }
 
-// remember computes the folders of a whole tree, and their ids as git does.
-// Where GitHub showed another mode or name than git has stored, the id differs
-// from git's, and the folder is read in vain; it is never taken for another.
+// remember computes the folders of a whole tree and their ids, as git does. If GitHub
+// showed a mode or name that differs from what git has stored, the computed id differs
+// from git's. The folder is then read although it was known. It is never taken for
+// another folder.
 func (w *walk) remember(t *Tree) {
 	w.folders = map[ID][]folderEntry{}
 	w.root = w.rememberFolder(t, 0, t.Len(), 0)
 }
 
-// rememberFolder takes the entries [from, to) of a tree, which are those below
-// the folder whose path, slash included, is skip bytes long.
+// rememberFolder takes the entries [from, to) of a tree. They are those below one folder,
+// whose path, slash included, is skip bytes long. It gives the folder's id.
 func (w *walk) rememberFolder(t *Tree, from, to, skip int) ID {
 	var entries []folderEntry
 	for i := from; i < to; {
@@ -253,8 +270,9 @@ func (w *walk) rememberFolder(t *Tree, from, to, skip int) ID {
 	return id
 }
 
-// folderID is git's id of a tree object, the entries being in git's order:
-// that of paths, folders with a slash at their end.
+// folderID is git's id of a tree object. The entries must be in git's order, which is
+// that of paths, with a slash at the end of a folder's. rememberFolder gives them in that
+// order because a Tree is sorted by whole paths.
 func folderID(entries []folderEntry) ID {
 	var object []byte
 	for _, e := range entries {
@@ -264,8 +282,8 @@ func folderID(entries []folderEntry) ID {
 	return sha1.Sum(append(fmt.Appendf(nil, "tree %d\x00", len(object)), object...)) //nolint:gosec // git's id
 }
 
-// settled sorts edits by path. Names that are not UTF-8 look the same in JSON;
-// of such there is one edit, and it is a modification.
+// settled sorts edits by path. Names that are not UTF-8 look the same in JSON; several
+// edits of one such path become one modification. It reuses the slice of its argument.
 func settled(edits []edit) []edit {
 	slices.SortStableFunc(edits, func(a, b edit) int { return strings.Compare(a.entry.Path, b.entry.Path) })
 	kept := edits[:0]
@@ -279,6 +297,7 @@ func settled(edits []edit) []edit {
 	return kept
 }
 
+// sortedChanges lists a map of changes in the order of paths.
 func sortedChanges(ops map[string]mapping.Op) []mapping.Change {
 	changes := make([]mapping.Change, 0, len(ops))
 	for path, op := range ops {

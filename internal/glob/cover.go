@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// Covers reports whether every path that i fits, g fits too, as far as that is
-// plain to see.
+// Covers reports whether g certainly matches every path that i matches. It knows only a
+// few plain forms, so false means "not known".
 func (g *Glob) Covers(i *Glob) bool {
 	outer, inner := g.pattern, i.pattern
-	if !strings.HasPrefix(inner, g.head) || !strings.HasSuffix(inner, g.tail) { // most of them
+	if !strings.HasPrefix(inner, g.head) || !strings.HasSuffix(inner, g.tail) { // rules most pairs out at little cost
 		return false
 	}
 	if outer == inner || outer == "**" || outer == "**/*" {
@@ -23,9 +23,8 @@ func (g *Glob) Covers(i *Glob) bool {
 		len(inner) >= len(folder)+len(end) && strings.HasPrefix(inner, folder) && strings.HasSuffix(inner, end)
 }
 
-// FitsGit reports whether git can have a path that the glob fits, other than
-// those of except: none of its folders is empty, "." or "..", and none at the
-// top is ".git".
+// FitsGit reports whether git can have a path that g matches, other than those in except.
+// In git no folder is empty, "." or "..", and nothing at the top is ".git".
 func (g *Glob) FitsGit(except ...string) bool {
 	for tokens := range g.written() {
 		if path, ok := gitPath(tokens); ok && !slices.Contains(except, path) {
@@ -35,10 +34,11 @@ func (g *Glob) FitsGit(except ...string) bool {
 	return false
 }
 
-// gitPath is the path that tokens stand for, with "*" for each folder that is
-// not fixed; not ok if git can't have it.
+// gitPath returns a path that the tokens match. It adds a "*" for each segment that is
+// not fixed, so that only a fully fixed path can equal one in FitsGit's except. ok is
+// false if git can't have such a path.
 func gitPath(tokens []token) (path string, ok bool) {
-	whole, segment, fixed := "", "", true // what is literal, and whether all of the segment is
+	whole, segment, fixed := "", "", true // fixed: the segment is literal text so far
 	for i, t := range tokens {
 		last := i == len(tokens)-1
 		switch {
@@ -63,8 +63,8 @@ func gitPath(tokens []token) (path string, ok bool) {
 	return strings.TrimSuffix(whole, "/"), true
 }
 
-// Overlaps reports whether two globs may fit one name. It errs on the side of
-// yes.
+// Overlaps reports whether some name may match both globs. It compares only the literal
+// text at their ends, and errs on the side of yes.
 func (g *Glob) Overlaps(o *Glob) bool {
 	return (strings.HasPrefix(g.head, o.head) || strings.HasPrefix(o.head, g.head)) &&
 		(strings.HasSuffix(g.tail, o.tail) || strings.HasSuffix(o.tail, g.tail))

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestCoversIsSound: a warning that a rule is covered must never be wrong.
+// TestCoversIsSound: a warning that a rule is covered must never be wrong. If Covers says
+// yes, every path that the inner glob matches must match the outer one too.
 func TestCoversIsSound(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(7, 8))
 	patterns := []string{

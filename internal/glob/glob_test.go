@@ -57,7 +57,7 @@ func TestCaptures(t *testing.T) {
 		{"[!a]x", "bx", []string{"b"}},
 		{"[^a]x", "ax", nil},
 		{"[a-c][\\]]", "b]", []string{"b", "]"}},
-		{"a[^b]c", "a/c", []string{"/"}}, // doublestar's word
+		{"a[^b]c", "a/c", []string{"/"}}, // doublestar says so
 		{"*.[ch]", "a.b.c", []string{"a.b", "c"}},
 
 		// braces: one number each, and the shortest that fits
@@ -138,7 +138,7 @@ func TestGlobErrors(t *testing.T) {
 	}
 }
 
-// No glob that compiles may hold a worker up, whatever the path.
+// No glob that compiles may keep a worker busy for long, whatever the path is.
 func TestHostileGlobs(t *testing.T) {
 	path := strings.Repeat("a", 4000)
 	folders := strings.Repeat("a/", 2000) + "a"
@@ -192,8 +192,8 @@ func FuzzGlob(f *testing.F) {
 	f.Fuzz(checkGlob)
 }
 
-// Patterns and paths out of few parts meet each other's corners more often
-// than those that a fuzzer finds.
+// Patterns and paths made of a few parts hit corner cases more often than those that a
+// fuzzer finds.
 func TestGlobRandom(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(7, 8))
 	for range 20_000 {
@@ -218,8 +218,8 @@ func randomParts(rnd *rand.Rand, most int, parts ...string) string {
 	return b.String()
 }
 
-// checkGlob holds a glob against doublestar, and its captures against all
-// ways to split the path.
+// checkGlob compares a glob with doublestar, and its captures with all ways to split the
+// path.
 func checkGlob(t *testing.T, pattern, path string) {
 	t.Helper()
 	g, err := Compile(pattern)
@@ -263,13 +263,13 @@ func checkGlob(t *testing.T, pattern, path string) {
 	}
 }
 
-// plainPath says whether git would allow the path.
+// plainPath reports whether git allows the path.
 func plainPath(path string) bool {
 	return path != "" && !strings.Contains("/"+path+"/", "//")
 }
 
-// splits gives every way to match the path with the tokens of g, found by
-// trying all; not ok if they are too many.
+// splits returns every way to match the path with the tokens of g. It finds them by
+// trying all; ok is false if there are too many.
 func splits(g *Glob, path string) (all [][]string, ok bool) {
 	budget := 100_000
 	for tokens := range g.written() {
@@ -322,8 +322,8 @@ func splits(g *Glob, path string) (all [][]string, ok bool) {
 	return all, budget >= 0
 }
 
-// putBack says whether the pattern with captures in the place of its wildcards
-// is the path, where an empty ** goes with a slash beside it.
+// putBack reports whether the pattern becomes the path if its wildcards are replaced by
+// their captures. For an empty "**" a slash beside it goes too.
 func putBack(t *testing.T, pattern, path string, captures []string) bool {
 	t.Helper()
 	p := parser{rest: pattern}

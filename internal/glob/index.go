@@ -7,92 +7,102 @@ import (
 	"sync"
 )
 
-// An Index finds which of many globs match a path, at a cost that hardly grows
-// with their number. Its answer is always that of asking each glob.
+// An Index finds which of many globs match a path. Its cost hardly grows with the number
+// of globs. Its answer is always the same as that of asking each glob.
 //
-// It is an automaton that reads a path folder by folder, and is made as paths
-// need it. A place in a glob is a segment that it waits for. What a path has
-// reached is a folder: layers of places, because a "**" keeps its places for
-// all folders below, where they needn't be sorted again. A file's name is
-// looked up among the names and extensions that its folder waits for. That
-// gives candidates; where the automaton can't be sure, the globs are asked.
+// It is an automaton that reads a path folder by folder. It builds its states only when a
+// path needs them:
 //
-// Several goroutines may use an Index; they take turns.
+//   - A place is a segment of one glob that the index waits for; see step.
+//   - A folder is the state after reading a directory: the places that it has reached.
+//     They are kept in layers. A "**" keeps its places for all folders below, and a layer
+//     that is shared needn't be sorted again there.
+//   - A file's name is looked up among the names and extensions that its folder waits
+//     for. That gives candidates. Where the automaton can't be sure, it asks the globs.
+//
+// Several goroutines may use an Index. They take turns, because reading a path changes
+// it.
 type Index struct {
-	globs []*Glob
-	sure  []bool // by glob: a candidate matches
-	steps []step
-	exts  map[string]string // the extensions that steps name, by themselves
+	globs []*Glob           // by the number that Match reports
+	sure  []bool            // by glob: for a path that git allows, a candidate matches
+	steps []step            // the rows of all globs, one after the other
+	exts  map[string]string // the extensions that steps name, each with itself as value
 
-	mu      sync.Mutex
-	root    *folder
+	mu      sync.Mutex         // guards all that follows
+	root    *folder            // the state before the first segment
 	folders map[string]*folder // by the ids of their layers
 	layers  map[string]*layer  // by their places
-	size    int                // of what the maps of index and folders hold
-	dir     string             // the last directory asked for, …
-	way     []stop             // … and the folders on the way to it
-	key     []byte             // see numbersKey
-	places  []int              // scratch of enter, …
+	size    int                // entries in the maps of the index and its folders; see maxIndexSize
+	dir     string             // the directory that was read last, …
+	way     []stop             // … and the folders on the way to it, from the top
+	key     []byte             // scratch of numbersKey, …
+	places  []int              // … of enter, …
 	own     []int              // … of join, …
 	joined  []*layer           // … and of beyond
-	work    *Work              // of the path that is being matched
+	work    *Work              // of the path that is being matched; nil between calls of Match
 }
 
-// Bounds on memory. A glob whose steps don't fit is a candidate for every
-// path; an index that holds too much forgets all but its steps.
+// Bounds on memory. A glob whose steps don't fit is a candidate for every path. An index
+// with more than maxIndexSize entries forgets all but its steps before it reads the next
+// path. While it reads one path, it may grow to twice that.
 const (
 	maxIndexSteps = 1 << 16
-	maxIndexSize  = 1 << 18
+	maxIndexSize  = 1 << 18 // in the unit of Index.size
 )
 
-// A stop is where an index is once it has read a directory up to a byte.
+// A stop is the state of an index after it has read a directory up to the byte end. A
+// stop before the first segment has end -1.
 type stop struct {
-	end    int
+	end    int // where the segment ends: at a slash, or at the end of the directory
 	folder *folder
-	odd    bool // there is an empty segment
+	odd    bool // a segment so far is empty, which git does not allow
 }
 
-// A folder is what one or many directories mean to the globs.
+// A folder is what one or many directories mean to the globs. A folder without layers is
+// a dead end: nothing below it matches.
 type folder struct {
 	layers []*layer
-	asks   bool               // some names lead elsewhere than others
-	tries  bool               // … and may have to be compared to know that
+	asks   bool               // some names lead elsewhere than the others: enter has to look at the name
+	tries  bool               // … and may have to compare it with wildcards
 	names  bool               // some files are waited for by name
-	next   map[string]*folder // by name
+	next   map[string]*folder // by name, as far as enter has found out
 	other  *folder            // for the names that no place waits for; nil: not made yet
-	answer map[string]*answer // by a file's extension; "": any that no step names
+	answer map[string]*answer // by a file's extension; "" is every extension that no step names
 	ext    string             // the last extension asked for …
 	last   *answer            // … and its answer
 }
 
-// An answer is what the files of a folder with one extension match.
+// An answer is what the files with one extension match in a folder.
 type answer struct {
-	globs []int // ascending
-	some  []int // places to compare with the name
+	globs []int // that match each of these files; ascending
+	some  []int // places whose steps must be compared with the file's name
 }
 
-// A layer is a set of places that were reached together.
+// A layer is a set of places that were reached together. There is only one layer with the
+// same places.
 type layer struct {
-	id     int
-	places []int
-	stay   *layer // the places that every folder's name leads back to; nil: none
+	id     int    // folders are found by the ids of their layers
+	places []int  // ascending
+	stay   *layer // the places that every folder's name leads back to, as "**" does; nil: none
 
-	// Where the names of folders lead.
-	names map[string][]int
-	some  map[byte][]int // places to compare with the name, by its first byte; 0: any
-	each  []int
+	// The places that the names of folders lead to.
+	names map[string][]int // by name
+	some  map[byte][]int   // places to compare with the name, by the first byte of their prefix; 0: no prefix
+	each  []int            // every name leads there
 
 	// The places that take a file.
 	file     map[string][]int // by name
-	ext      map[string][]int
-	someFile []int // to compare with the name
-	eachFile []int
+	ext      map[string][]int // by extension, with its dot
+	someFile []int            // to compare with the name
+	eachFile []int            // every file fits
 }
 
-// NewIndex makes an index of globs, which Match numbers from 0.
+// NewIndex makes an index of globs. Match reports each by its position in globs, from 0.
 func NewIndex(globs []*Glob) *Index {
 	x := &Index{globs: globs, exts: make(map[string]string), steps: make([]step, 0, 5*len(globs))}
 	for i, g := range globs {
+		// A glob that doesn't fit becomes a candidate for every path, and sure is false
+		// for it, so that find asks the glob itself.
 		rows := [][]step{{{kind: allBelow}}}
 		fits := len(x.steps)+g.parsed.tokens <= maxIndexSteps
 		if fits {
@@ -112,9 +122,9 @@ func NewIndex(globs []*Glob) *Index {
 	return x
 }
 
-// Match appends to dst the numbers of the globs that match path, ascending.
-// Once the work has run out the answer means nothing. It allocates nothing for
-// a path that none matches, once its folder is known.
+// Match appends to dst the numbers of the globs that match path, ascending. Once the work
+// has run out, the answer means nothing. When a path's folder is known and no glob
+// matches the path, Match allocates nothing.
 func (x *Index) Match(path string, dst []int, w *Work) []int {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -124,6 +134,9 @@ func (x *Index) Match(path string, dst []int, w *Work) []int {
 	return dst
 }
 
+// find is Match while x.mu is held. It gathers candidates and asks their globs where the
+// automaton isn't sure: for globs that aren't exact, and for paths that git would not
+// allow (odd), about which sure says nothing.
 func (x *Index) find(path string, dst []int) []int {
 	x.work.Take(1)
 	if x.size > maxIndexSize {
@@ -150,7 +163,8 @@ func (x *Index) find(path string, dst []int) []int {
 	return dst[:end]
 }
 
-// ask is the naive way.
+// ask matches each glob in turn. It is for a path whose directory would make the index
+// too large.
 func (x *Index) ask(path string, dst []int) []int {
 	for i, g := range x.globs {
 		if g.Match(path, x.work) {
@@ -160,7 +174,9 @@ func (x *Index) ask(path string, dst []int) []int {
 	return dst
 }
 
-// candidates appends the globs that take the file called base in f, ascending.
+// candidates appends the globs that may match the file base in the folder f, ascending
+// and each once. ext is the extension of base. A glob can be found more than once, by
+// several combinations.
 func (x *Index) candidates(f *folder, base, ext string, dst []int) []int {
 	if len(f.layers) == 0 {
 		return dst
@@ -190,12 +206,15 @@ func (x *Index) candidates(f *folder, base, ext string, dst []int) []int {
 	return dst
 }
 
-// answer finds or makes what f says of files with an extension.
+// answer finds or makes what f says of files with an extension. Most files of a folder
+// have the same one, so the last answer is at hand. It is kept only for an extension that
+// steps name: own then belongs to the index. A part of the path would keep the path in
+// memory.
 func (x *Index) answer(f *folder, ext string) *answer {
 	if f.last != nil && ext == f.ext {
 		return f.last
 	}
-	own, known := x.exts[ext] // not a part of the path, which need not be kept
+	own, known := x.exts[ext] // "" if no step names it
 	a := f.answer[own]
 	if a == nil {
 		a = x.newAnswer(f, own)
@@ -206,6 +225,9 @@ func (x *Index) answer(f *folder, ext string) *answer {
 	return a
 }
 
+// newAnswer makes the answer of f for an extension that steps name, or "" for all others,
+// and stores it. A step that is only "*" and the extension takes each of these files. All
+// other steps have to be compared with the name.
 func (x *Index) newAnswer(f *folder, ext string) *answer {
 	a := new(answer)
 	for _, l := range f.layers {
@@ -232,8 +254,9 @@ func (x *Index) newAnswer(f *folder, ext string) *answer {
 	return a
 }
 
-// folder finds the folder of a directory, and whether that has an empty
-// segment. It is nil if the index would hold too much.
+// folder returns the folder of a directory, and whether the directory has an empty
+// segment. f is nil if the index would hold too much. It goes on from where the last
+// directory was the same, and stops early at a dead end.
 func (x *Index) folder(dir string) (f *folder, odd bool) {
 	if dir == x.dir && len(x.way) > 0 {
 		at := x.way[len(x.way)-1]
@@ -246,6 +269,8 @@ func (x *Index) folder(dir string) (f *folder, odd bool) {
 		if end < 0 {
 			end = len(rest)
 		}
+		// At least one segment is read, so x.way is not empty after the loop, and the
+		// shortcut at the top works for the next path.
 		x.work.Take(1)
 		at.folder, at.odd = x.enter(at.folder, rest[:end]), at.odd || end == 0
 		if x.size > 2*maxIndexSize {
@@ -259,8 +284,9 @@ func (x *Index) folder(dir string) (f *folder, odd bool) {
 	return at.folder, at.odd
 }
 
-// shared is how far a directory is one with the last. git lists the paths below
-// a folder one after the other.
+// shared returns the last stop that dir has in common with the directory before, and cuts
+// x.way there. That saves most of the reading, as git lists the paths below a folder one
+// after the other.
 func (x *Index) shared(dir string) stop {
 	same := 0
 	for same < min(len(dir), len(x.dir)) && dir[same] == x.dir[same] {
@@ -276,8 +302,8 @@ func (x *Index) shared(dir string) stop {
 	return stop{end: -1, folder: x.root}
 }
 
-// enter finds or makes the folder called segment in f. Names that no place
-// waits for all lead to the same.
+// enter finds or makes the folder that the name segment leads to in f. All names that no
+// place waits for lead to the same one, f.other.
 func (x *Index) enter(f *folder, segment string) *folder {
 	if f.other != nil && !f.asks {
 		return f.other
@@ -311,12 +337,13 @@ func (x *Index) enter(f *folder, segment string) *folder {
 	if f.next == nil {
 		f.next = make(map[string]*folder)
 	}
+	// Without Clone the key would keep the whole path in memory.
 	f.next[strings.Clone(segment)] = next
 	x.size++
 	return next
 }
 
-// fitting appends where those of some lead that fit segment.
+// fitting appends the next place of each of some whose step fits segment.
 func (x *Index) fitting(some []int, segment string, places []int) []int {
 	for _, p := range some {
 		if s := &x.steps[p]; x.work.Take(s.cost(segment)) && s.fits(segment) {
@@ -326,8 +353,8 @@ func (x *Index) fitting(some []int, segment string, places []int) []int {
 	return places
 }
 
-// beyond gives the folder in f whose name leads to places, and to where all
-// names lead.
+// beyond returns the folder in f for a name that leads to places. The places that every
+// name leads to are added: those of l.each, and the layers that stay.
 func (x *Index) beyond(f *folder, places []int) *folder {
 	layers := x.joined[:0]
 	x.work.Take(len(f.layers) * (1 + len(f.layers)/8))
@@ -341,7 +368,9 @@ func (x *Index) beyond(f *folder, places []int) *folder {
 	return x.join(layers, places)
 }
 
-// forget makes the index as new.
+// forget leaves nothing but the steps and the root, as in a new index. Its caller holds
+// x.mu, or has the index for itself. Layers get the same ids again, so folders from
+// before must not be used any more; an empty way makes sure of that.
 func (x *Index) forget() {
 	x.folders, x.layers = make(map[string]*folder), make(map[string]*layer)
 	x.way = x.way[:0]
@@ -352,11 +381,12 @@ func (x *Index) forget() {
 		}
 	}
 	x.root = x.join(nil, places)
-	x.size = 0 // the root's is bounded by the steps
+	x.size = 0 // the root is bounded by maxIndexSteps
 }
 
-// join gives the one folder with these layers, and one more of those places
-// that are in none of them.
+// join returns the one folder with these layers, and with one more for the places that
+// none of them has. A place at anyFolders brings the next place too, since "**" may take
+// no folder. There always is a next one: anyFolders never ends a row.
 func (x *Index) join(layers []*layer, places []int) *folder {
 	own := x.own[:0]
 	x.work.Take(30 + 4*len(places))
@@ -377,6 +407,7 @@ func (x *Index) join(layers []*layer, places []int) *folder {
 		slices.Sort(own)
 		layers = append(layers, x.layer(slices.Compact(own)))
 	}
+	// own is free again: layer has copied what it keeps.
 	ids := own[:0]
 	for _, l := range layers {
 		ids = append(ids, l.id)
@@ -396,7 +427,8 @@ func (x *Index) join(layers []*layer, places []int) *folder {
 	return f
 }
 
-// layer gives the one layer with these places, which are ascending.
+// layer returns the one layer with these places, which must be ascending and distinct. It
+// sorts them by how the name of a folder or a file is looked up among them.
 func (x *Index) layer(places []int) *layer {
 	k := x.numbersKey(places)
 	if l := x.layers[string(k)]; l != nil {
@@ -405,6 +437,8 @@ func (x *Index) layer(places []int) *layer {
 	x.work.Take(30 * len(places))
 	places = slices.Clone(places)
 	l := &layer{id: len(x.layers), places: places}
+	// The layer has to be stored before it makes the layer that stays: that takes the
+	// next id, and numbersKey overwrites k.
 	x.layers[string(k)] = l
 	x.size += 2 * len(places)
 	var stay []int
@@ -427,6 +461,8 @@ func (x *Index) layer(places []int) *layer {
 		case s.kind == oneName:
 			addPlace(&l.names, s.prefix, p+1)
 		}
+		// s.last comes first: after the last step, p+1 is out of range or of another
+		// glob.
 		if s.last || s.kind != anyFolders && x.steps[p+1].kind == allBelow { // "a/**" matches "a"
 			l.addFile(p, s)
 		}
@@ -442,6 +478,7 @@ func (x *Index) layer(places []int) *layer {
 	return l
 }
 
+// addFile notes that the place p can take the name of a file, and how to look that up.
 func (l *layer) addFile(p int, s *step) {
 	switch s.kind {
 	case allBelow, anyName, anyFolders:
@@ -457,6 +494,8 @@ func (l *layer) addFile(p int, s *step) {
 	}
 }
 
+// addPlace appends p to the list at key, and makes the map if there is none. Most layers
+// need few of their maps.
 func addPlace[K comparable](m *map[K][]int, key K, p int) {
 	if *m == nil {
 		*m = make(map[K][]int)
@@ -464,7 +503,8 @@ func addPlace[K comparable](m *map[K][]int, key K, p int) {
 	(*m)[key] = append((*m)[key], p)
 }
 
-// numbersKey makes a map's key of numbers, good until the next call.
+// numbersKey makes the key of a map from numbers. The bytes are valid until the next
+// call. string(k) does not allocate to look a key up, only to store it.
 func (x *Index) numbersKey(numbers []int) []byte {
 	x.key = x.key[:0]
 	for _, n := range numbers {

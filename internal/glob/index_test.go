@@ -12,13 +12,14 @@ import (
 	"github.com/bmatcuk/doublestar/v4"
 )
 
-// naive is what an index must agree with.
+// naive gives the answer that an index must give.
 func naive(t testing.TB, globs []*Glob, path string) []int {
 	t.Helper()
 	var dst []int
 	for i, g := range globs {
-		// A brace in a class that is negated, as in [!0}], is a fault to it
-		// where the class does not match, whatever its own validation said.
+		// doublestar may report a bad pattern for a brace in a negated class, as in
+		// [!0}], if the class does not match, although its own validation accepted the
+		// pattern.
 		ok, err := doublestar.Match(g.pattern, path)
 		if err != nil && (!errors.Is(err, doublestar.ErrBadPattern) || !doublestar.ValidatePattern(g.pattern)) {
 			t.Fatal(err)
@@ -30,7 +31,7 @@ func naive(t testing.TB, globs []*Glob, path string) []int {
 	return dst
 }
 
-// checkIndex compares an index with the naive way, with each path twice.
+// checkIndex compares an index with the naive answer. It asks about each path twice.
 func checkIndex(t *testing.T, patterns, paths []string) {
 	t.Helper()
 	var globs []*Glob
@@ -101,7 +102,7 @@ func TestIndexAllocatesNothingForUnmatched(t *testing.T) {
 }
 
 func TestIndexForgets(t *testing.T) {
-	// Each folder name leads to a set of places of its own.
+	// Each folder name leads to its own set of places.
 	var globs []*Glob
 	for i := range 12 {
 		globs = append(globs, mustGlob(t, fmt.Sprintf("**/*%c*/**/%c", 'a'+i, 'a'+i)))
@@ -130,7 +131,7 @@ func TestIndexForgets(t *testing.T) {
 	}
 }
 
-// Folders that mean the same to the globs are one.
+// Folders that mean the same to the globs are the same folder.
 func TestIndexSharesFolders(t *testing.T) {
 	globs := []*Glob{mustGlob(t, "**/*a/**/b"), mustGlob(t, "**/a*/**/c"), mustGlob(t, "x/**"), mustGlob(t, "*/*/d")}
 	x := NewIndex(globs)

@@ -6,8 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-// Match reports whether the path matches: doublestar's word. It is false, and
-// means nothing, once the work has run out.
+// Match reports whether path matches, exactly as doublestar does. Once the work has run
+// out it returns false, and that means nothing: see Work.Err.
 func (g *Glob) Match(path string, w *Work) bool {
 	if !w.Take(1) || !g.mayBegin(path) {
 		return false
@@ -25,27 +25,29 @@ func (g *Glob) Match(path string, w *Work) bool {
 	return false
 }
 
-// mayBegin compares what both begin with. "a/**" matches "a".
+// mayBegin is a quick first test: head and path must agree as far as both go. A path
+// shorter than head may match, as "a" matches "a/**". A head with U+FFFD proves nothing,
+// since that character matches any invalid byte.
 func (g *Glob) mayBegin(path string) bool {
 	return strings.HasPrefix(path, g.head) || strings.HasPrefix(g.head, path) || strings.ContainsRune(g.head, utf8.RuneError)
 }
 
-// A mark is where a wildcard lets the tokens behind it begin again: with the
-// token t, at i in the path.
+// A mark is where to begin again after a mismatch: with the token t at byte i of the
+// path. A wildcard sets it after itself.
 type mark struct{ t, i int }
 
-// matchRun matches one combination as doublestar does, corners included:
+// matchRun matches one combination as doublestar does, corner cases included:
 //
-//   - Only the last star and the last "**" are gone back to. That finds every
-//     match, but where a class takes a slash.
-//   - A brace is opened when it is reached for the first time. Before that,
-//     what stands there is a "{", which keeps the "**" in front of it from
-//     being folders.
-//   - Where the path ends, what is left of the pattern must be nothing, or
-//     one of a few forms of stars: see spent.
+//   - It goes back only to the last star and the last "**". That finds every match,
+//     except where a class takes a slash.
+//   - A brace opens when the match first reaches it, and then stays open. Until then the
+//     pattern has a "{" there, so a "**" before it is not followed by a slash and
+//     means "*".
+//   - Where the path ends, the rest of the pattern must be nothing, or one of a few forms
+//     of stars: see spent.
 //
-// Each turn takes a step for what it looks at. There are no more turns than
-// twice the tokens times the bytes of the path.
+// Each turn of the loop takes a step, and more for a class. There are at most twice as
+// many turns as tokens times bytes of the path.
 func matchRun(run []token, path string, w *Work) bool {
 	none := mark{t: -1}
 	star, folders := none, none
@@ -68,6 +70,7 @@ func matchRun(run []token, path string, w *Work) bool {
 				switch kind { //nolint:exhaustive // afterStars gives these
 				case restToken:
 					return true
+				// Stars before a "**" are never tried again.
 				case foldersToken:
 					star, folders = none, mark{next, i}
 				default:
@@ -90,6 +93,7 @@ func matchRun(run []token, path string, w *Work) bool {
 				}
 			}
 		}
+		// A mismatch: the last star takes one more character, but never a slash.
 		if star != none {
 			if r, n := utf8.DecodeRuneInString(path[star.i:]); r != '/' {
 				star.i += n
@@ -97,6 +101,7 @@ func matchRun(run []token, path string, w *Work) bool {
 				continue
 			}
 		}
+		// The last star can't grow: the last "**" takes one more folder.
 		n := -1
 		if folders != none {
 			n = strings.IndexByte(path[folders.i:], '/')
@@ -110,14 +115,15 @@ func matchRun(run []token, path string, w *Work) bool {
 	return spent(run, t, open)
 }
 
-// endsPath says whether what is left of a path is the beginning of a literal:
-// doublestar does not go back from there.
+// endsPath reports whether the rest of the path is only the beginning of a literal.
+// doublestar compares rune by rune: it is then at the end of the path, finds the pattern
+// unfinished, and does not go back.
 func (t *token) endsPath(rest string) bool {
 	return t.kind == literalToken && len(rest) < len(t.text) && t.text[:len(rest)] == rest && utf8.RuneStart(t.text[len(rest)])
 }
 
-// beginsSegment says whether the token t of a run stands at the beginning or
-// behind a slash.
+// beginsSegment reports whether the token t of a run stands at the beginning of the
+// pattern or after a slash. Braces that open in between don't count.
 func beginsSegment(run []token, t int) bool {
 	for t--; t >= 0; t-- {
 		if run[t].kind != braceToken {
@@ -127,8 +133,9 @@ func beginsSegment(run []token, t int) bool {
 	return true
 }
 
-// afterStars says what a "**" at the beginning of a segment is whose next
-// token is t, and where it goes on.
+// afterStars tells what a "**" at the beginning of a segment means, and with which token
+// the match goes on. t is the token after it. Braces that have been opened, those before
+// open, are not seen; one that has not makes the "**" a plain star.
 func afterStars(run []token, t, open int) (next int, kind tokenKind) {
 	next = t
 	for next < len(run) && run[next].kind == braceToken && next < open {
@@ -143,13 +150,14 @@ func afterStars(run []token, t, open int) (next int, kind tokenKind) {
 	return t, starToken
 }
 
-// spent says whether what a run has from t on can stand for nothing. It is
-// nothing, or a star, or "**" with or without slashes; a brace may open
-// before it, but not behind its beginning.
+// spent reports whether the tokens from t on can match the empty end of a path. They can
+// if they are nothing, a star, or "**" with or without slashes. A brace that has not been
+// opened may stand only before all that.
 func spent(run []token, t, open int) bool {
 	for t < len(run) && run[t].kind == braceToken {
 		t++
 	}
+	// rest never outgrows its capacity: no accepted form is longer.
 	rest := make([]byte, 0, len("/**/"))
 	for ; t < len(run); t++ {
 		if run[t].kind == braceToken {

@@ -9,17 +9,20 @@ import (
 // A node is a token, or a brace with its alternatives.
 type node struct {
 	token
-	alternatives []sequence // nil: a token
-	combinations int        // of all alternatives
+	alternatives []sequence // nil: the node is a token
+	combinations int        // of all alternatives together; 0 for a token
 }
 
-// A sequence is a pattern, or an alternative in a brace. It counts the ways to
-// write it without braces and their tokens, up to a little above the bounds.
+// A sequence is a whole pattern, or one alternative of a brace. It counts the ways to
+// expand its braces, and the tokens of all of them. Both counts stop at one above their
+// bounds, so they can't overflow; parser.pattern refuses a pattern that gets there.
 type sequence struct {
 	nodes                []node
 	combinations, tokens int
 }
 
+// add appends a node and updates the counts. Alternatives of one brace add up; neighbours
+// multiply.
 func (s *sequence) add(n node) {
 	combinations, tokens := 1, 1
 	if n.alternatives != nil {
@@ -35,8 +38,9 @@ func (s *sequence) add(n node) {
 	s.combinations = min(s.combinations*combinations, maxCombinations+1)
 }
 
-// appendRun appends the tokens of the combination k, with a braceToken where
-// each brace opens if braces is true.
+// appendRun appends the tokens of combination k, which counts from 0. If braces is true,
+// it appends a braceToken wherever a brace opens. Each brace takes its choice as the
+// remainder of k by its own number of combinations, and leaves the quotient to the next.
 func (s *sequence) appendRun(dst []token, k int, braces bool) []token {
 	for i := range s.nodes {
 		n := &s.nodes[i]
@@ -61,7 +65,7 @@ func (s *sequence) appendRun(dst []token, k int, braces bool) []token {
 	return dst
 }
 
-// appendWithoutBraces appends a run's tokens alone.
+// appendWithoutBraces appends the tokens of a run except its braceTokens.
 func appendWithoutBraces(dst, run []token) []token {
 	for _, t := range run {
 		if t.kind != braceToken {
@@ -71,20 +75,22 @@ func appendWithoutBraces(dst, run []token) []token {
 	return dst
 }
 
-// steady says whether n means the same whatever is beside it.
+// steady reports whether n means the same whatever stands beside it. A star, a slash or a
+// brace may not.
 func (n node) steady() bool {
 	return n.alternatives == nil && (n.kind == literalToken || n.kind == runeToken || n.kind == classToken)
 }
 
 // parser reads a pattern as doublestar does.
 type parser struct {
-	rest    string
-	offset  int
-	numbers int
-	inside  int  // the number of the outermost brace that is open; 0: none
-	vague   bool // doublestar may read a brace and what is beside it as one
+	rest    string // not read yet
+	offset  int    // read so far, in bytes
+	numbers int    // wildcards that have a number so far
+	inside  int    // the number of the outermost open brace; 0: none is open
+	vague   bool   // doublestar may read the edge of a brace and its neighbour as one, such as two stars
 }
 
+// pattern reads the whole pattern and refuses one that exceeds the bounds.
 func (p *parser) pattern() (sequence, error) {
 	if p.rest == "" {
 		return sequence{}, errors.New(`is empty; write "**" for every file`)
@@ -99,7 +105,9 @@ func (p *parser) pattern() (sequence, error) {
 	return s, err
 }
 
-// sequence reads up to the end or, inside a brace, up to "," or "}".
+// sequence reads up to the end of the pattern or, inside a brace, up to a "," or "}",
+// which it leaves to its caller. It recurses into braces; they can't nest deeper than
+// MaxBytes, which Compile has checked.
 func (p *parser) sequence() (sequence, error) {
 	s := sequence{combinations: 1}
 	if p.inside == 0 {
@@ -124,6 +132,8 @@ func (p *parser) sequence() (sequence, error) {
 	return s, nil
 }
 
+// brace reads a brace, whose "{" comes next. Only the outermost brace takes a number:
+// everything inside shares it.
 func (p *parser) brace() (node, error) {
 	outer := p.inside
 	if outer == 0 {
@@ -138,6 +148,8 @@ func (p *parser) brace() (node, error) {
 			return n, err
 		}
 		n.alternatives = append(n.alternatives, s)
+		// An empty alternative makes neighbours of what stands before and after the
+		// brace.
 		p.vague = p.vague || len(s.nodes) == 0 || !s.nodes[0].steady() || !s.nodes[len(s.nodes)-1].steady()
 		if p.rest == "" {
 			return n, errors.New(`has a "{" without a "}" after it; write "\{" for the character itself`)
@@ -150,6 +162,7 @@ func (p *parser) brace() (node, error) {
 	}
 }
 
+// token reads one token that is no brace.
 func (p *parser) token() (token, error) {
 	t := token{offset: p.offset}
 	switch p.rest[0] {
@@ -177,7 +190,8 @@ func (p *parser) token() (token, error) {
 	return t, nil
 }
 
-// number is that of a wildcard which stands here.
+// number returns the number of a wildcard that stands here: a new one, or that of the
+// outermost open brace.
 func (p *parser) number() int {
 	if p.inside == 0 {
 		p.numbers++
@@ -186,8 +200,8 @@ func (p *parser) number() int {
 	return p.inside
 }
 
-// literal reads a slash, an escaped character, or the characters up to the
-// next one that means something.
+// literal reads a slash, an escaped character, or the characters up to the next special
+// one. A literal of U+FFFD is wide: it matches any invalid byte.
 func (p *parser) literal() (token, error) {
 	t := token{offset: p.offset, number: p.inside}
 	if n := strings.IndexFunc(p.rest, special); n != 0 {
@@ -215,7 +229,8 @@ func (p *parser) literal() (token, error) {
 	return t, nil
 }
 
-// special says whether r may be more than itself.
+// special reports whether r may mean something other than itself, or must be a token of
+// its own.
 func special(r rune) bool {
 	switch r {
 	case '*', '?', '[', '{', '}', ',', '/', '\\', utf8.RuneError:
@@ -224,6 +239,7 @@ func special(r rune) bool {
 	return false
 }
 
+// take reads n bytes and returns them.
 func (p *parser) take(n int) string {
 	text := p.rest[:n]
 	p.rest = p.rest[n:]
@@ -231,7 +247,8 @@ func (p *parser) take(n int) string {
 	return text
 }
 
-// classLength gives the length of the "[…]" at the beginning of s.
+// classLength returns the length of the "[…]" at the beginning of s, in bytes. A "]"
+// after a backslash does not end it.
 func classLength(s string) (int, error) {
 	i := 1
 	if strings.HasPrefix(s[i:], "^") || strings.HasPrefix(s[i:], "!") {
@@ -251,8 +268,8 @@ func classLength(s string) (int, error) {
 	return 0, errors.New(`has a "[" without a "]" after it; write "\[" for the character itself`)
 }
 
-// touching says whether two stars of different numbers stand side by side, but
-// not in the pattern as it is written.
+// touching reports whether two stars stand side by side that are apart in the pattern as
+// written. doublestar expands a brace as text and would read "**" there.
 func touching(tokens []token) bool {
 	for i := 1; i < len(tokens); i++ {
 		a, b := tokens[i-1], tokens[i]
@@ -263,7 +280,8 @@ func touching(tokens []token) bool {
 	return false
 }
 
-// resolve says what each "**" means where it stands.
+// resolve decides what each "**" means where it stands, and changes the tokens in place.
+// It expects tokens without braces.
 func resolve(tokens []token) {
 	for i, t := range tokens {
 		if t.text == "**" && (i == 0 || tokens[i-1].kind == slashToken) {
@@ -273,8 +291,8 @@ func resolve(tokens []token) {
 	markEnd(tokens)
 }
 
-// markEnd finds the slash that the path may lack at its end: "a/**", "a/**/"
-// and, by doublestar's word, "a**/" match "a".
+// markEnd marks the slash that the path may lack at its end. "a/**" and "a/**/" match
+// "a"; by doublestar's rules "a**/" does too.
 func markEnd(tokens []token) {
 	n := len(tokens)
 	switch {
@@ -287,7 +305,8 @@ func markEnd(tokens []token) {
 	}
 }
 
-// starStar says what a "**" at the start of a segment means before tokens.
+// starStar tells what a "**" at the start of a segment means if tokens follow it. An
+// escaped slash after it makes it a plain star.
 func starStar(tokens []token) tokenKind {
 	switch {
 	case len(tokens) == 0:

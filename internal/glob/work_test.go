@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// hostile are globs that compile and are made to be slow, with paths made for
-// them; a %d takes a number that tells the paths apart.
+// hostile returns globs that compile and are written to be slow, with paths written for
+// them. A %d in a path takes a number that makes it unique.
 func hostile() []struct {
 	name     string
 	patterns []string
@@ -41,8 +41,8 @@ func hostile() []struct {
 	}
 }
 
-// BenchmarkSteps measures what a step costs at most, on the paths of a site
-// with 60,000 files: a bound in steps is a bound in time.
+// BenchmarkSteps measures what a step costs at most, on the paths of a site with 60,000
+// files. That makes a bound in steps a bound in time.
 func BenchmarkSteps(b *testing.B) {
 	for _, h := range hostile() {
 		b.Run(h.name, func(b *testing.B) {
@@ -73,8 +73,8 @@ func BenchmarkSteps(b *testing.B) {
 	}
 }
 
-// Hostile globs end with their steps, overdrawn by no more than one look at
-// one glob, and what they would cost without a bound is counted.
+// Matching hostile globs ends when the steps do. It overdraws them by no more than one
+// look at one glob. What the globs would cost without a bound is counted.
 func TestWorkEnds(t *testing.T) {
 	const steps = 5_000_000
 	for _, h := range hostile() {
@@ -115,8 +115,8 @@ func TestWorkAsksItsContext(t *testing.T) {
 	}
 }
 
-// FuzzSteps holds what a glob costs for a path to a bound that grows with the
-// product of their lengths, and a bounded Work to its bound.
+// FuzzSteps checks that the cost of matching a path stays below a bound that grows with
+// the product of both lengths, and that a bounded Work keeps its bound.
 func FuzzSteps(f *testing.F) {
 	for _, h := range hostile() {
 		f.Add(h.patterns[0], fmt.Sprintf(h.path, 7))
@@ -151,8 +151,8 @@ func FuzzSteps(f *testing.F) {
 	})
 }
 
-// The bound of a comment: what is within it takes 250 ms at 8 ns a step, and
-// ordinary commands are far below it.
+// The bound of a comment's command is 250 ms at 8 ns a step. Ordinary commands stay far
+// below it.
 func TestOrdinaryPatternsTakeFewSteps(t *testing.T) {
 	for _, pattern := range []string{
 		"**", "content/docs/**", "**/*.md", "content/**/[^_]*.{md,mdx}", "**/{index,_index}.*", "static/img/*.png", "**/*-2026-*", "{en,de,fr}/**/news/**",
@@ -167,8 +167,8 @@ func TestOrdinaryPatternsTakeFewSteps(t *testing.T) {
 	}
 }
 
-// What takes time takes steps: a turn of the matching each, and what an index
-// makes of folders that it has not seen.
+// Work that takes time takes steps: each turn of the matching, and what an index builds
+// for a folder that it has not seen.
 func TestWorkIsCounted(t *testing.T) {
 	long := strings.Repeat("a", 2_000)
 	w := NewWork(t.Context(), math.MaxInt)
@@ -183,7 +183,7 @@ func TestWorkIsCounted(t *testing.T) {
 	x, w := NewIndex(globs), NewWork(t.Context(), math.MaxInt)
 	x.Match("x/y", nil, w)
 	before := w.Left
-	x.Match("xa1a2a3/y", nil, w) // leads to places of its own
+	x.Match("xa1a2a3/y", nil, w) // leads to places that no other folder has
 	if took := before - w.Left; took < 200*2+30*3 {
 		t.Errorf("%d steps for a new folder", took)
 	}

@@ -1,14 +1,16 @@
-// Package nearest finds the word that a typing mistake may have meant.
+// Package nearest finds the known word that somebody may have meant who made a typing
+// mistake.
 package nearest
 
 import "strings"
 
-// longest bounds the words that are compared, in bytes: what is longer is far
-// from all.
+// longest bounds the words that are compared, in bytes. Distance takes time in proportion
+// to the product of two lengths. A longer word counts as far from all others.
 const longest = 60
 
-// Word gives the known word that was surely meant, without regard to case;
-// "" if none is near enough.
+// Word returns the known word that was very likely meant, without regard to case; "" if
+// none is near enough. It allows about one mistake in three letters. Among equally near
+// words the first one wins.
 func Word(word string, known []string) string {
 	if len(word) > longest {
 		return ""
@@ -17,6 +19,8 @@ func Word(word string, known []string) string {
 	best, bestAt := "", len(word)/3+1
 	for _, k := range known {
 		d := Distance(word, strings.ToLower(k))
+		// One mistake more than that is allowed while nothing is found, if k keeps a
+		// letter.
 		if d < bestAt || d == bestAt && best == "" && d < len(k) {
 			best, bestAt = k, d
 		}
@@ -33,13 +37,15 @@ func Word(word string, known []string) string {
 	return ""
 }
 
-// Distance counts the letters to add, drop, change or swap with their
-// neighbour that lead from a to b.
+// Distance returns how many letters must be added, dropped, changed or swapped with their
+// neighbour to get from a to b (the optimal string alignment distance). If either has
+// more than longest bytes, it returns longest, even for equal words.
 func Distance(a, b string) int {
 	if len(a) > longest || len(b) > longest {
 		return longest
 	}
 	x, y := []rune(a), []rune(b)
+	// Three rows of the table are enough: a swap looks back two rows, all else one.
 	before, last, row := make([]int, len(y)+1), make([]int, len(y)+1), make([]int, len(y)+1)
 	for j := range last {
 		last[j] = j

@@ -2,18 +2,19 @@ package object
 
 import "strings"
 
-// What browsers encode in a path beside controls, the space and everything
-// outside ASCII: https://url.spec.whatwg.org/#path-percent-encode-set. In a
-// value "%" and "\" mean themselves, and so are encoded too.
+// What browsers encode in a path or a query, besides control characters, the space and
+// everything outside ASCII: https://url.spec.whatwg.org/#path-percent-encode-set. In a
+// value, "%" and "\" stand for themselves, so they are encoded too.
 const (
 	pathSigns  = "\"#<>?^`{}"
 	querySigns = "\"#<>\\^`{|}"
-	valueSigns = pathSigns + `%\`
-	partSigns  = "&=+;" // that part the fields of a query
+	valueSigns = pathSigns + `%\` // in a value, which is never encoded yet
+	partSigns  = "&=+;"           // that separate the fields of a query
 )
 
-// AppendValue appends a value as the part of a path, or of a query, that a
-// browser would request for it. A "/" in it stays.
+// AppendValue appends a raw value as a browser would request it in a path or, if query is
+// true, in a query. A "/" in it stays. A "%" is encoded: the value must not be encoded
+// already.
 func AppendValue(dst []byte, value string, query bool) []byte {
 	for i := range len(value) {
 		c := value[i]
@@ -26,8 +27,8 @@ func AppendValue(dst []byte, value string, query bool) []byte {
 	return dst
 }
 
-// AppendComponent appends a value as JavaScript's encodeURIComponent writes
-// it, but for "/".
+// AppendComponent appends a raw value as JavaScript's encodeURIComponent writes it,
+// except that a "/" stays.
 func AppendComponent(dst []byte, value string) []byte {
 	for i := range len(value) {
 		switch c := value[i]; {
@@ -40,13 +41,16 @@ func AppendComponent(dst []byte, value string) []byte {
 	return dst
 }
 
-// RequestPath and RequestQuery write what a person or a page names as a
-// browser requests it. What is encoded already stays so.
+// RequestPath encodes a path as a browser requests it, if a person or a page names it
+// that way. What is encoded already stays as it is.
 func RequestPath(path string) string { return request(path, pathSigns) }
 
-// RequestQuery is RequestPath for what stands behind the "?".
+// RequestQuery does the same as RequestPath for the text after the "?".
 func RequestQuery(query string) string { return request(query, querySigns) }
 
+// request encodes signs and everything that no URL may contain. A "%" is encoded only
+// where it does not begin an escape, so the result does not change if it is encoded
+// again.
 func request(s, signs string) string {
 	dst := make([]byte, 0, len(s))
 	for i := range len(s) {
@@ -60,24 +64,28 @@ func request(s, signs string) string {
 	return string(dst)
 }
 
+// encoded reports whether c can't stand in a URL as it is: a control character, the
+// space, a byte outside ASCII, or one of signs.
 func encoded(c byte, signs string) bool {
 	return c <= ' ' || c >= 0x7f || strings.IndexByte(signs, c) >= 0
 }
 
+// appendEscape appends c as %XX, with capital letters.
 func appendEscape(dst []byte, c byte) []byte {
 	const hexDigits = "0123456789ABCDEF"
 	return append(dst, '%', hexDigits[c>>4], hexDigits[c&15])
 }
 
-// IsEscape reports whether s begins with %XX.
+// IsEscape reports whether s begins with an escape, %XX.
 func IsEscape(s string) bool { return len(s) > 2 && s[0] == '%' && isHex(s[1]) && isHex(s[2]) }
 
 func isHex(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
 }
 
-// DotFolder is what people read of a URL that has a "." or ".." folder; "" if
-// it has none.
+// DotFolder returns what is wrong with a URL that has a "." or ".." folder, in words for
+// people; "" if it has none. It looks only at the path, and only for the dots themselves,
+// not for %2e.
 func DotFolder(url string) string {
 	path, _, _ := strings.Cut(url, "?")
 	for i := 0; ; {
@@ -93,7 +101,9 @@ func DotFolder(url string) string {
 	}
 }
 
-// ResolveDots takes the "." and ".." folders out of a path, as browsers do.
+// ResolveDots removes the "." and ".." folders from a path, as browsers do before they
+// request it. "%2e" counts as a dot. A ".." at the top changes nothing. The result always
+// begins with a "/".
 func ResolveDots(path string) string {
 	var out []string
 	segments := strings.Split(strings.TrimPrefix(path, "/"), "/")
@@ -107,7 +117,7 @@ func ResolveDots(path string) string {
 			out = append(out, s)
 			continue
 		}
-		if last {
+		if last { // "/a/.." is a folder: "/"
 			out = append(out, "")
 		}
 	}

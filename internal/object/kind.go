@@ -1,9 +1,9 @@
 package object
 
-// Kind is what an object is. Akamai takes one kind a request.
+// Kind is the kind of an object. A request to Akamai holds only one kind.
 type Kind string
 
-// The kinds of object. URL includes ARLs; a CP code is written in decimal.
+// The kinds of objects. URL includes ARLs. A CP code is written in decimal.
 const (
 	URL    Kind = "url"
 	Tag    Kind = "tag"
@@ -19,12 +19,12 @@ const (
 	Staging    Network = "staging"
 )
 
-// Action is what becomes of the cached copies.
+// Action is what happens to the cached copies.
 type Action string
 
-// Akamai's two actions. Invalidate keeps the copies and has the edge ask the
-// origin whether they are still good; Delete drops them, so that the edge fetches
-// the object anew. Akamai recommends Invalidate.
+// Akamai's two actions. Invalidate keeps the copies and makes the edge ask the origin
+// whether they are still good. Delete drops them, so that the edge fetches the object
+// again. Akamai recommends Invalidate.
 const (
 	Invalidate Action = "invalidate"
 	Delete     Action = "delete"

@@ -9,8 +9,8 @@ import (
 	"github.com/purgebot/purgebot/internal/object"
 )
 
-// TestHost: every way to write an object of a host is that host's, and what
-// could be another's is nobody's.
+// TestHost: every spelling of an object gives its host. An object that could belong to
+// another host gives none.
 func TestHost(t *testing.T) {
 	for named, want := range map[string]string{
 		"https://www.acme.com/a":               "www.acme.com",
@@ -48,8 +48,8 @@ func TestHost(t *testing.T) {
 	}
 }
 
-// TestBeginnings: what stands in the way of one object of a site stands in the
-// way of these, and of no other site's.
+// TestBeginnings: if Akamai refuses one object of a site, the beginnings find the other
+// objects of that site, and no other site's.
 func TestBeginnings(t *testing.T) {
 	for _, c := range []struct {
 		of    string
@@ -100,7 +100,8 @@ func TestDotFolder(t *testing.T) {
 	}
 }
 
-// FuzzHost: a host that is found is that of Go's own reader, and one spelling.
+// FuzzHost: a host that is found is the one that net/url finds, in its canonical
+// spelling.
 func FuzzHost(f *testing.F) {
 	f.Add("https://www.acme.com:443/a?b")
 	f.Add("/S/L/512/6848/1h/www.acme.com/a")

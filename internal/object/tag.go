@@ -7,16 +7,16 @@ import (
 	"unicode/utf8"
 )
 
-// MaxTag is how many characters a cache tag may have: Akamai takes longer ones
-// and purges nothing by them.
+// MaxTag is how many characters a cache tag may have. Akamai accepts longer ones but
+// purges nothing by them.
 const MaxTag = 128
 
-// TagSigns are what a tag may have beside letters and digits: the widest of
-// Akamai's three differing lists, of the page "Assign cache tags".
+// TagSigns are the characters that a tag may have besides letters and digits. Akamai has
+// three lists that differ. This is the widest, from the page "Assign cache tags".
 const TagSigns = "&'^-$!`#%.+~_|/"
 
-// TagFault says why Akamai would not take a tag, or "": the end of a sentence
-// that begins with the tag.
+// TagFault returns why Akamai would not take a tag, or "". The words end a sentence that
+// begins with the tag.
 func TagFault(tag string) string {
 	if tag == "" {
 		return "is empty"
@@ -32,11 +32,14 @@ func TagFault(tag string) string {
 	return ""
 }
 
+// tagRune reports whether a tag may have r.
 func tagRune(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' ||
 		r < 0x80 && strings.ContainsRune(TagSigns, r)
 }
 
+// signName names a character in a message. One that people can't see is described or
+// escaped.
 func signName(r rune) string {
 	switch {
 	case r == ' ':

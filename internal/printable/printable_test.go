@@ -36,7 +36,8 @@ func TestText(t *testing.T) {
 	}
 }
 
-// What comes out is what it was, or says what it was; a document stays one.
+// The result has no invisible character, and to apply Text again changes nothing. A JSON
+// document stays the same document.
 func FuzzText(f *testing.F) {
 	for _, s := range []string{"a", "\x1b[31m", "\u202e\u200b", "\xff", "a\nb", "\U000e0041"} {
 		f.Add(s)

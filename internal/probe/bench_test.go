@@ -14,10 +14,10 @@ import (
 	"github.com/purgebot/purgebot/verify"
 )
 
-// BenchmarkCheck looks at 20 of 1,000 purged pages, each at the edge and at
-// the origin, as the server does, over real HTTP with 20 ms for an answer.
-// x-naive is its time over that of fetching the 20 pages from the edge alone,
-// one after the other on each of ten connections:
+// BenchmarkCheck looks at 20 of 1,000 purged pages, each at the edge and at the origin,
+// as the server does. It uses real HTTP, and an answer takes 20 ms. x-naive compares its
+// time with that of fetching the 20 pages only from the edge, one after the other on each
+// of ten connections:
 //
 //	go test ./internal/probe -run '^$' -bench Check -benchtime 20x
 func BenchmarkCheck(b *testing.B) {

@@ -1,10 +1,10 @@
-// Package probe looks at a page at Akamai's edge and at its origin until the
-// evidence is enough to judge, or until more looks would not help. What that
-// evidence means is package verify's to say; this one has the network.
+// Package probe looks at a page at Akamai's edge and at its origin, until the evidence is
+// enough to judge or until more looks would not help. Package verify says what the
+// evidence means; this package does the looking.
 //
-// A page that is fresh takes one look at each place. Only one that isn't is looked at
-// again, past the cache and in other variants, since each of those looks reaches the
-// origin: a purge of many pages must not become load there.
+// A fresh page takes one look at each place. Only other pages are looked at again, past
+// the cache and in other variants. Each of those looks reaches the origin, and a purge of
+// many pages must not become load there.
 package probe
 
 import (
@@ -18,29 +18,32 @@ import (
 	"github.com/purgebot/purgebot/verify"
 )
 
-// Getter GETs a page; [fetch.Fetcher] does.
+// Getter GETs a page, as [fetch.Fetcher] does. Get is called by several goroutines at
+// once. Its look has at least one answer; an error is a fault in it.
 type Getter interface {
 	Get(ctx context.Context, r fetch.Request) verify.Look
 }
 
-// Question is a page, and what is known of it.
+// Question is a page to look at, and what is known of it.
 type Question struct {
-	// Known is what the evidence begins with: the URL, what the page should
-	// contain, what it was before, the purge.
+	// Known is the evidence to begin with: the URL, what the page should contain, what it
+	// was before, the purge.
 	Known verify.Evidence
-	// Origin is HOST[:PORT] of the server behind the edge; "" if nobody named
-	// it.
+	// Origin is HOST or HOST:PORT of the server behind the edge; "": nobody named one, so
+	// none is asked.
 	Origin string
-	// Edges are addresses of the edge; none: one of those that the name has.
+	// Edges are addresses of the edge to ask, each; none: whichever address the host's
+	// name gives.
 	Edges []string
-	// Variants: look at the uncompressed copies too, which browsers don't get.
+	// Variants asks for the uncompressed copies too, which browsers don't get.
 	Variants bool
 	// Allow says why a URL may not be fetched; nil allows all.
 	Allow func(*url.URL) error
 }
 
-// Ask looks once at each place, side by side. Where that is not enough for
-// "fresh" it looks again, and at what tells one cause from another.
+// Ask looks once at each place, all at the same time. If that is not enough for "fresh",
+// it looks again, and at what tells one cause from another. It has at most two rounds. If
+// ctx ends, the finding is about what was seen until then.
 func Ask(ctx context.Context, g Getter, q Question) (verify.Evidence, verify.Finding) {
 	p := &asking{getter: g, question: q, evidence: q.Known}
 	p.first(ctx)
@@ -52,20 +55,23 @@ func Ask(ctx context.Context, g Getter, q Question) (verify.Evidence, verify.Fin
 	return p.evidence, finding
 }
 
-// asking is one question being asked.
+// asking is one question while it is asked. Only one goroutine uses it; look starts
+// others that each fill their own look.
 type asking struct {
 	getter   Getter
 	question Question
 	evidence verify.Evidence
-	round    []want
+	round    []want // the fetches of the coming round; look empties it
 }
 
-// want is a fetch of the coming round, and where its look belongs.
+// want is a fetch of the coming round, and the list that its look goes to.
 type want struct {
 	into *[]verify.Look
 	fetch.Request
 }
 
+// first asks each server of the edge, as browsers do and perhaps uncompressed, and the
+// origin once.
 func (p *asking) first(ctx context.Context) {
 	edges := p.edges()
 	variants := []bool{true}
@@ -83,19 +89,21 @@ func (p *asking) first(ctx context.Context) {
 	p.look(ctx)
 }
 
-// again asks the origin often enough to see whether it agrees with itself;
-// each server of the edge once more; and other addresses of the page, which
-// tell a copy in the cache from what comes from behind it.
+// again asks the origin often enough to see whether it agrees with itself, and each
+// server of the edge once more. It also asks for other addresses of the page. They tell a
+// copy in the cache from what comes from behind it. The looks of the first round stay in
+// the evidence.
 func (p *asking) again(ctx context.Context) {
 	if p.question.Origin != "" {
 		p.origin(3)
 	}
+	// If the edge gave no answer at all, its other addresses would not either.
 	var spellings, uncached []verify.Look
 	if u, err := url.Parse(p.evidence.URL); err == nil && p.answered() {
 		for _, other := range spellingsOf(u) {
 			p.want(&spellings, p.request(other, p.edges()[0], true))
 		}
-		for range 2 { // an edge keeps errors: a second try has another address
+		for range 2 { // an edge may keep an error; the second try has another address
 			p.want(&uncached, p.request(alone(p.end(u)), p.edges()[0], true))
 		}
 	}
@@ -105,12 +113,14 @@ func (p *asking) again(ctx context.Context) {
 	p.look(ctx)
 	p.evidence.Spellings = spellings
 	for _, l := range uncached {
+		// The last good look counts; a bad one only if there is no other.
 		if end := l.End(); p.evidence.Uncached == nil || end.Fault == "" && end.Status < 500 {
 			p.evidence.Uncached = &l
 		}
 	}
 }
 
+// answered reports whether a look at the edge ended without a fault.
 func (p *asking) answered() bool {
 	for _, l := range p.evidence.Edge {
 		if l.End().Fault == "" {
@@ -120,7 +130,7 @@ func (p *asking) answered() bool {
 	return false
 }
 
-// end is where the page's redirects lead.
+// end returns where the page's redirects lead, or u if no look got there.
 func (p *asking) end(u *url.URL) *url.URL {
 	for _, l := range p.evidence.Edge {
 		if end, err := url.Parse(l.End().URL); err == nil && l.End().Fault == "" {
@@ -130,6 +140,8 @@ func (p *asking) end(u *url.URL) *url.URL {
 	return u
 }
 
+// edges returns the addresses to connect to; "" is the one that the URL's host gives. It
+// always has one at least.
 func (p *asking) edges() []string {
 	if len(p.question.Edges) == 0 {
 		return []string{""}
@@ -137,6 +149,7 @@ func (p *asking) edges() []string {
 	return p.question.Edges
 }
 
+// request makes a GET of an address by way of via.
 func (p *asking) request(at, via string, compressed bool) fetch.Request {
 	return fetch.Request{
 		URL: at, Via: via, Allow: p.question.Allow, Compressed: compressed,
@@ -144,6 +157,8 @@ func (p *asking) request(at, via string, compressed bool) fetch.Request {
 	}
 }
 
+// origin adds looks at the origin to the round. They ask for the uncompressed page, and
+// without Pragma, which only Akamai understands.
 func (p *asking) origin(times int) {
 	r := p.request(p.evidence.URL, p.question.Origin, false)
 	r.Pragma = false
@@ -152,11 +167,13 @@ func (p *asking) origin(times int) {
 	}
 }
 
+// want adds a fetch to the round. into must stay valid until look has run.
 func (p *asking) want(into *[]verify.Look, r fetch.Request) {
 	p.round = append(p.round, want{into, r})
 }
 
-// look fetches the round side by side.
+// look fetches the round, all at the same time, and appends the looks in the order in
+// which they were wanted: the judge goes by that order.
 func (p *asking) look(ctx context.Context) {
 	looks := make([]verify.Look, len(p.round))
 	var all sync.WaitGroup
@@ -170,7 +187,8 @@ func (p *asking) look(ctx context.Context) {
 	p.round = nil
 }
 
-// alone is the page under an address of its own.
+// alone returns an address of the page that no cache can have: with a random field in its
+// query.
 func alone(u *url.URL) string {
 	other := *u
 	if other.RawQuery != "" {
@@ -180,7 +198,8 @@ func alone(u *url.URL) string {
 	return other.String()
 }
 
-// spellingsOf are other addresses under which a purge may have meant the page.
+// spellingsOf returns other addresses by which a purge may have meant the page: without
+// the query, and in lower case.
 func spellingsOf(u *url.URL) (all []string) {
 	if u.RawQuery != "" {
 		other := *u

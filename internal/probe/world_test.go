@@ -28,8 +28,8 @@ const (
 	marker = "version 2"
 )
 
-// plan is a world: a page, how it is cached, and what goes wrong. The zero
-// one is a page that is purged rightly.
+// plan describes a world: a page, how it is cached, and what goes wrong. The zero plan is
+// a page that is purged correctly.
 type plan struct {
 	servers                                                 int
 	del                                                     bool
@@ -40,15 +40,15 @@ type plan struct {
 	behind, named, originCached                             bool
 	pragmaOff, deafServer, deafParent, deafCompressed       bool
 	errorCached, noOrigin, denied, vary, rewrite            bool
-	contains, before, deployed, origin, pragma              bool // what is asked and known
+	contains, before, deployed, origin, pragma              bool // what purgebot is asked and knows
 }
 
-// world is a plan that happened.
+// world is a plan that has been played.
 type world struct {
 	plan
 	now     time.Time
 	direct  *edge.Origin
-	front   http.Handler // of the origin, as people reach it
+	front   http.Handler // of the origin, as readers reach it
 	edge    *edge.Edge
 	fetcher *fetch.Fetcher
 	url     string
@@ -57,7 +57,7 @@ type world struct {
 	counter int
 }
 
-// RoundTrip reaches an edge server, or the origin, by the name of the way.
+// way is a transport. RoundTrip reaches an edge server or the origin by its name.
 type way struct {
 	w   *world
 	via string
@@ -81,8 +81,8 @@ func (x way) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// serial fetches one page after the other, redirects included, so that a
-// world's turns don't depend on how goroutines run.
+// serial fetches one page after the other, with its redirects. So the order of events in
+// a world does not depend on how goroutines run.
 type serial struct {
 	Getter
 	sync.Mutex
@@ -141,13 +141,13 @@ func (w *world) page(version int) edge.Page {
 	return p
 }
 
-// read is a reader of one server.
+// read fetches the page as a reader of one server does.
 func (w *world) read(t *testing.T, server int, compressed bool) verify.Look {
 	t.Helper()
 	return w.fetcher.Get(t.Context(), fetch.Request{URL: w.url, Via: strconv.Itoa(server), Compressed: compressed, Contains: marker})
 }
 
-// happen plays the plan: readers, a deploy, a purge, and time.
+// happen plays the plan: readers, a deployment, a purge, and the passing of time.
 func (w *world) happen(t *testing.T, read func(server int, compressed bool) bool) {
 	t.Helper()
 	if w.vary {
@@ -224,7 +224,7 @@ func (w *world) purged() akamai.Purge {
 	return p
 }
 
-// ask is what purgebot sees of the world.
+// ask returns what purgebot finds out about the world.
 func (w *world) ask(t *testing.T) verify.Finding {
 	t.Helper()
 	q := Question{Known: verify.Evidence{URL: w.url, Pragma: w.pragma, Purge: &w.purge, Deployed: w.deployed}, Variants: true}
@@ -244,9 +244,9 @@ func (w *world) ask(t *testing.T) verify.Finding {
 	return finding
 }
 
-// stale tells whether any reader gets the page that was to go away. Where
-// purgebot is asked about no deployment and knows nothing but the origin, a page
-// that the origin still serves is not stale: there is nothing to know it by.
+// stale reports whether any reader gets the page that should be gone. If purgebot is not
+// asked about a deployment and knows only the origin, a page that the origin still serves
+// is not stale: nothing could show it.
 func (w *world) stale(t *testing.T) bool {
 	t.Helper()
 	if (w.lag || w.uneven) && !w.contains && !w.plan.before && !w.deployed {
@@ -263,7 +263,7 @@ func (w *world) stale(t *testing.T) bool {
 	return false
 }
 
-// faults are those that can be planted, and the cause that each must have.
+// faults are those that a test can plant, each with the cause that must be found.
 var faults = []struct {
 	name  string
 	plant func(*plan)
@@ -290,8 +290,8 @@ var faults = []struct {
 	{"wrong tag", func(p *plan) { p.wrongTag = true }, verify.NotTagged},
 }
 
-// No stale page is called fresh, whatever is the matter, and whatever purgebot
-// may look at. And where all is well, and the origin can be asked, it says so.
+// No stale page is called fresh, whatever is wrong and whatever purgebot may look at. If
+// nothing is wrong and the origin can be asked, the page is called fresh.
 func TestNoStalePageIsCalledFresh(t *testing.T) {
 	t.Parallel()
 	worlds, first := 10_000, uint64(*seed)
@@ -324,7 +324,8 @@ func TestNoStalePageIsCalledFresh(t *testing.T) {
 	}
 }
 
-// The same over real connections: few worlds, since each has several servers.
+// The same over real connections. There are only a few worlds, since each has several
+// servers.
 func TestNoStalePageIsCalledFreshOverHTTP(t *testing.T) {
 	t.Parallel()
 	verdicts := map[verify.Verdict]int{}
@@ -337,7 +338,7 @@ func TestNoStalePageIsCalledFreshOverHTTP(t *testing.T) {
 	}
 }
 
-// overHTTP serves the world's edge and origin on loopback, each server by its
+// overHTTP serves the edge and the origin of the world on loopback, each server under its
 // name.
 func (w *world) overHTTP(t *testing.T) {
 	t.Helper()
@@ -358,7 +359,8 @@ func (w *world) overHTTP(t *testing.T) {
 	w.url = strings.Replace(w.url, "https:", "http:", 1)
 }
 
-// oneWorld makes a world of its number, asks, and reads what readers get.
+// oneWorld makes the world with this number, asks about it, and compares the answer with
+// what readers get.
 func oneWorld(t *testing.T, number uint64, changes ...func(*world, *testing.T)) verify.Verdict {
 	t.Helper()
 	random := rand.New(rand.NewPCG(number, 17))
@@ -409,7 +411,7 @@ func TestEachFaultIsNamed(t *testing.T) {
 	}
 }
 
-// hidden are the pairs of which one is not there to be seen, with the reason.
+// hidden returns why one of two faults can't be seen beside the other; "" if both can.
 func hidden(a, b string) string {
 	missed := []string{"not purged", "wrong tag", "wrong key", "redirect target"}
 	done := []string{"one server deaf", "parent deaf", "compressed deaf", "edge cut off", "error cached"}

@@ -14,7 +14,7 @@ import (
 	"github.com/purgebot/purgebot/internal/stage"
 )
 
-// Log keeps what a server says.
+// Log keeps what a server logs. It is safe for concurrent use.
 type Log struct {
 	mu  sync.Mutex
 	all bytes.Buffer
@@ -26,14 +26,14 @@ func (l *Log) Write(b []byte) (int, error) {
 	return l.all.Write(b)
 }
 
-// String is all of it.
+// String is the whole log.
 func (l *Log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.all.String()
 }
 
-// WithLog lets a stage's server write to a log.
+// WithLog makes a stage's server write to a log.
 func WithLog(l *Log) func(*stage.Config) {
 	return func(c *stage.Config) { c.Log = slog.New(slog.NewTextHandler(l, nil)) }
 }
@@ -52,7 +52,7 @@ func URLs(network string, pages ...string) (all []string) {
 	return all
 }
 
-// Seed gives a test's seed and says how to replay it.
+// Seed gives a test's random source, and logs how to repeat it.
 func Seed(t *testing.T) *rand.Rand {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())

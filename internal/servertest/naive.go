@@ -1,4 +1,4 @@
-// Package servertest is what the tests share that drive the whole server.
+// Package servertest is shared by the tests that run the whole server.
 package servertest
 
 import (
@@ -15,10 +15,9 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 )
 
-// NaiveRules is a second reading of a rules file, made to be held against the
-// first: it shares no code with package mapping and knows none of its speed.
-// It covers what the tests' own
-// files use.
+// NaiveRules is a second implementation of the rules file, for comparison with the first.
+// It shares no code with package mapping and makes no effort to be fast. It covers only
+// what the tests' own files use.
 type NaiveRules struct {
 	Environments map[string]struct {
 		Hosts []string `yaml:"hosts"`
@@ -44,7 +43,7 @@ func ReadNaive(src []byte) (*NaiveRules, error) {
 	return n, nil
 }
 
-// Objects are "url …", "tag …" and "cpcode …" that a changed path purges.
+// Objects are the objects that a changed path purges, as "url …", "tag …" and "cpcode …".
 func (n *NaiveRules) Objects(environment, path string) []string {
 	if path == "purge-rules.yaml" || path == ".github/purge-rules.yaml" {
 		return nil
@@ -89,8 +88,8 @@ func (r naiveRule) matches(path string) (values []string, ok bool) {
 	return nil, false
 }
 
-// naiveGlob turns a glob into a regular expression whose groups are its
-// wildcards; lazy, since an earlier one takes as little as it can.
+// naiveGlob turns a glob into a regular expression whose groups are the wildcards. They
+// are lazy, because an earlier wildcard takes as little as it can.
 func naiveGlob(glob string) *regexp.Regexp {
 	var b strings.Builder
 	b.WriteString("(?s)^")
@@ -124,7 +123,7 @@ func naiveGlob(glob string) *regexp.Regexp {
 	return regexp.MustCompile(b.String() + "$")
 }
 
-// naiveURL fills in a template and encodes what it fills in.
+// naiveURL fills in a template and encodes the values.
 func naiveURL(template, host, path string, values []string) string {
 	u := strings.ReplaceAll(template, "{host}", host)
 	u = strings.ReplaceAll(u, "{path}", naiveEncode(path))
@@ -150,7 +149,7 @@ func naiveEncode(s string) string {
 	return b.String()
 }
 
-// GitDifference is git's own word on what differs between two trees.
+// GitDifference is the difference between two trees according to git.
 func GitDifference(ctx context.Context, dir, from, to string) ([]mapping.Change, error) {
 	s := &stage.Site{Dir: dir}
 	out, err := s.Git(ctx, "diff", "--name-status", "--no-renames", "-z", from, to)

@@ -20,7 +20,7 @@ func (w *World) People() {
 	}
 }
 
-// Pull opens a pull request with a commit on a branch of its own.
+// Pull opens a pull request with one commit on a branch of its own.
 func (w *World) Pull(branch string, files map[string]string, change func(*github.PullRequest)) int {
 	w.T.Helper()
 	w.Git("checkout", "--quiet", "-b", branch)
@@ -40,7 +40,7 @@ func (w *World) Pull(branch string, files map[string]string, change func(*github
 	return number
 }
 
-// Say comments on a pull request and gives the comment's id.
+// Say comments on a pull request and returns the comment's id.
 func (w *World) Say(number int, login, body string) int64 {
 	w.T.Helper()
 	id, err := w.GitHub.Comment(w.T.Context(), w.FullName(), number, login, body)
@@ -50,7 +50,7 @@ func (w *World) Say(number int, login, body string) int64 {
 	return id
 }
 
-// Reactions gives our reactions to a comment, in order.
+// Reactions are our reactions to a comment, in order.
 func (w *World) Reactions(comment int64) (all []string) {
 	for _, r := range w.GitHub.Reactions(w.FullName(), comment) {
 		all = append(all, r.Content)
@@ -58,7 +58,7 @@ func (w *World) Reactions(comment int64) (all []string) {
 	return all
 }
 
-// Reacted waits for our reactions to a comment, in whatever order.
+// Reacted waits for our reactions to a comment, in any order.
 func (w *World) Reacted(comment int64, want ...string) {
 	w.T.Helper()
 	slices.Sort(want)
@@ -71,7 +71,7 @@ func (w *World) Reacted(comment int64, want ...string) {
 	}
 }
 
-// Replies gives our comments on a pull request, in order.
+// Replies are our comments on a pull request, in order.
 func (w *World) Replies(number int) (all []github.Comment) {
 	for _, c := range w.GitHub.Comments(w.FullName(), number) {
 		if strings.HasSuffix(c.Login, "[bot]") {
@@ -81,7 +81,7 @@ func (w *World) Replies(number int) (all []github.Comment) {
 	return all
 }
 
-// Replied waits until our last reply holds every one of the words.
+// Replied waits until our last reply contains all of the words.
 func (w *World) Replied(number int, want ...string) github.Comment {
 	w.T.Helper()
 	var last github.Comment
@@ -98,8 +98,7 @@ func (w *World) Replied(number int, want ...string) github.Comment {
 	return last
 }
 
-// Runs gives our check runs of a commit that have a name; of all commits if
-// sha is empty.
+// Runs are our check runs of a commit with a name. An empty sha means all commits.
 func (w *World) Runs(sha, name string) (all []github.CheckRun) {
 	for _, c := range w.GitHub.CheckRuns(w.FullName(), sha) {
 		if c.Name == name && c.App == "purgebot" {
@@ -109,7 +108,7 @@ func (w *World) Runs(sha, name string) (all []github.CheckRun) {
 	return all
 }
 
-// Run waits until the newest of our check runs of a name is as wanted.
+// Run waits until our newest check run with a name is as wanted.
 func (w *World) Run(sha, name, conclusion string, words ...string) github.CheckRun {
 	w.T.Helper()
 	var last github.CheckRun

@@ -21,7 +21,7 @@ import (
 	"github.com/purgebot/purgebot/internal/ledger"
 )
 
-// Notified is what a receiver of notify was told, as far as tests look at it.
+// Notified is a notification, as far as tests look at it.
 type Notified struct {
 	Text, ID, Event, Repository, Environment, URL string
 	Attempt, Missed                               int
@@ -41,20 +41,19 @@ type Notified struct {
 	Raw []byte
 }
 
-// Receiver is a receiver of notify over HTTP. It holds every body against the
-// signature and against docs/notify.schema.json.
+// Receiver receives notifications over HTTP. It checks every body against its signature
+// and against docs/notify.schema.json.
 type Receiver struct {
 	URL, Secret string
-	// Answer gives the status; nil: 200. It is called before anything is noted, and
-	// its context ends with the request.
+	// Answer gives the status; nil means 200. It is called before anything is recorded,
+	// and its context ends with the request.
 	Answer func(context.Context, Notified) int
 
 	mu  sync.Mutex
 	got []Notified
 }
 
-// NewReceiver serves a receiver until the test ends. schema is the path of the
-// schema.
+// NewReceiver serves a receiver until the test ends. schema is the path of the schema.
 func NewReceiver(t *testing.T, schema string) *Receiver {
 	t.Helper()
 	r := &Receiver{Secret: "a-receivers-secret-0123456789"}
@@ -92,20 +91,20 @@ func NewReceiver(t *testing.T, schema string) *Receiver {
 	return r
 }
 
-// Config is the receiver's entry, of all events and repositories.
+// Config is the receiver's entry in the configuration, for all events and repositories.
 func (r *Receiver) Config() config.Receiver {
 	return config.Receiver{URL: config.NewSecret(r.URL), Secret: config.NewSecret(r.Secret), Events: ledger.EventKinds()}
 }
 
-// Heard is what the receiver took, in its order.
+// Heard is what the receiver accepted, in that order.
 func (r *Receiver) Heard() []Notified {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return append([]Notified(nil), r.got...)
 }
 
-// Once is what the receiver took, each event once: one that came again without
-// saying so is an error.
+// Once is what the receiver accepted, each event once. An event that was repeated without
+// being marked as repeated is an error.
 func (r *Receiver) Once(t *testing.T) (once []Notified) {
 	t.Helper()
 	seen := map[string]bool{}
@@ -121,7 +120,7 @@ func (r *Receiver) Once(t *testing.T) (once []Notified) {
 	return once
 }
 
-// Schema gives what holds a document against a JSON schema.
+// Schema returns a function that checks a document against a JSON schema.
 func Schema(t testing.TB, path string) func([]byte) error {
 	t.Helper()
 	text, err := os.ReadFile(path) //nolint:gosec // a test names it

@@ -2,7 +2,7 @@ package servertest
 
 import "github.com/purgebot/purgebot/internal/policy"
 
-// Rules are those of the tests' site.
+// Rules are the rules of the tests' site.
 const Rules = `version: 1
 environments:
   production:

@@ -20,15 +20,15 @@ import (
 	"github.com/purgebot/purgebot/internal/store/storetest"
 )
 
-// Patience is far more than anything takes.
+// Patience is much more than anything should take.
 const Patience = 2 * time.Minute
 
-// World is a stage with a site on it, for a test.
+// World is a stage with a site on it, for one test.
 type World struct {
 	*stage.Stage
 	Site *stage.Site
 	T    *testing.T
-	seen int // purges that sent returned already
+	seen int // purges that Sent has returned
 }
 
 // New opens a stage with one commit on main: the rules and two pages.
@@ -80,7 +80,7 @@ func (w *World) Commit(message string, files map[string]string) string {
 	return sha
 }
 
-// Begin starts the server; what happened on GitHub before, it never saw.
+// Begin starts the server. It never saw what happened on GitHub before.
 func (w *World) Begin(changes ...func(*server.Config)) {
 	w.T.Helper()
 	// The server outlives the test's context: it is stopped in order.
@@ -146,7 +146,7 @@ func (w *World) Says(repository, sha, words string) {
 // MoreSent reports whether anything reached Akamai since the last call of Sent.
 func (w *World) MoreSent() bool { return len(w.Akamai.Accepted()) > w.seen }
 
-// Sent gives what reached Akamai since the last call, one line an object.
+// Sent is what reached Akamai since the last call, one line for each object.
 func (w *World) Sent() []string {
 	all := w.Akamai.Accepted()
 	var out []string
@@ -160,7 +160,7 @@ func (w *World) Sent() []string {
 	return out
 }
 
-// WantSent holds what Sent gives against what is wanted, in whatever order.
+// WantSent compares what Sent returns with what is wanted, in any order.
 func (w *World) WantSent(want ...string) {
 	w.T.Helper()
 	slices.Sort(want)
@@ -177,7 +177,7 @@ func (w *World) PushTo(branch, sha string) {
 	}
 }
 
-// Git runs git in the site and gives what it prints.
+// Git runs git in the site and returns its output.
 func (w *World) Git(args ...string) string {
 	w.T.Helper()
 	out, err := w.Site.Git(w.T.Context(), args...)
@@ -187,7 +187,7 @@ func (w *World) Git(args ...string) string {
 	return out
 }
 
-// Live brings a first commit live and forgets what that sent.
+// Live makes a first commit live and forgets what that sent.
 func (w *World) Live(environment, sha string) {
 	w.T.Helper()
 	w.Deploy(environment, sha, "success")
@@ -221,7 +221,7 @@ func (w *World) Eventually(what string, holds func() bool) {
 	}
 }
 
-// Awaits waits for something at GitHub and reports whether it came.
+// Awaits waits for something at GitHub and reports whether it happened.
 func (w *World) Awaits(what string, done func() bool) bool {
 	w.T.Helper()
 	ctx, cancel := context.WithTimeout(w.T.Context(), Patience)
@@ -233,7 +233,7 @@ func (w *World) Awaits(what string, done func() bool) bool {
 	return err == nil
 }
 
-// In lets a subtest use the world: its failures are the subtest's.
+// In lets a subtest use the world. Failures then belong to the subtest.
 func (w *World) In(t *testing.T) {
 	outer := w.T
 	w.T = t

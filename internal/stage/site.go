@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// Site is a git repository that the demo and the tests write.
+// Site is a git repository that the demo and the tests write to.
 type Site struct{ Dir string }
 
-// NewSite makes an empty repository on branch main.
+// NewSite makes an empty repository with the branch main.
 func NewSite(ctx context.Context, dir string) (*Site, error) {
 	s := &Site{Dir: dir}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -39,11 +39,11 @@ func (s *Site) Git(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimRight(string(out), "\n"), nil
 }
 
-// Removed is the content of a file that a commit takes away.
+// Removed, as the content of a file, makes a commit remove that file.
 const Removed = "\x00removed"
 
-// Commit writes files, takes away those whose content is removed, and commits
-// the whole; it gives the commit's id.
+// Commit writes files, removes those with the content Removed, and commits everything. It
+// returns the commit's id.
 func (s *Site) Commit(ctx context.Context, message string, files map[string]string) (string, error) {
 	for name, content := range files {
 		path := filepath.Join(s.Dir, filepath.FromSlash(name))
@@ -69,7 +69,7 @@ func (s *Site) Commit(ctx context.Context, message string, files map[string]stri
 	return s.Git(ctx, "rev-parse", "HEAD")
 }
 
-// stderrOf is what a command that failed said, as an addition to its error.
+// stderrOf is what a failed command wrote to stderr, to be added to its error.
 func stderrOf(err error) string {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && len(exit.Stderr) > 0 {

@@ -1,8 +1,8 @@
-// Package stage is the whole world on loopback: stand-ins for GitHub and
-// Akamai, a site in git, and the real server between them. The demo plays on
-// it, and so do the tests that drive the whole product. Everything between them is
-// HTTP: nothing of the server is replaced, and the stand-ins are as strict as what
-// they stand for. Time is the machine's own, unless a test gives a clock.
+// Package stage is the whole system on loopback: stand-ins for GitHub and Akamai, a site
+// in git, and the real server between them. The demo and the tests of the whole product
+// run on it. All parts talk HTTP. No part of the server is replaced, and the stand-ins
+// are as strict as the real services. Time is the machine's own, unless a test provides a
+// clock.
 package stage
 
 import (
@@ -30,27 +30,27 @@ import (
 	"github.com/purgebot/purgebot/purger"
 )
 
-// Config is what plays on a stage.
+// Config says what runs on a stage.
 type Config struct {
-	Dir          string // the server's database, if database is ""
-	Listen       string // of the server; "" is a free port on loopback
+	Dir          string // for the server's database, if Database is ""
+	Listen       string // the server's address; "": a free port on loopback
 	Repositories []ghstandin.Repository
 	Policy       policy.Policy
 	Akamai       akamai.Config
 	Limits       ghstandin.Limits
-	With         []string // what the operator chose when the App was made: see needs.Chosen
+	With         []string // what the operator chose when creating the App: see needs.Chosen
 	Log          *slog.Logger
 
 	Latency time.Duration // before every answer of GitHub's API
 
-	Database       string           // the server's; "" is SQLite in dir
+	Database       string           // the server's; "": SQLite in Dir
 	Now, ServerNow func() time.Time // GitHub's clock, and the server's; nil: time.Now
 	StatusEvery    time.Duration
 	HandleTime     time.Duration // see server.Config
 }
 
-// Stage is the whole world on loopback: the stand-ins for GitHub and Akamai,
-// and the real server between them. The demo and the tests play on it.
+// Stage is the whole system on loopback: the stand-ins for GitHub and Akamai, and the
+// real server between them.
 type Stage struct {
 	Config Config
 	GitHub *ghstandin.Server
@@ -65,8 +65,8 @@ type Stage struct {
 	stopServer           func() error
 }
 
-// Open opens the stage; the server is not started yet, so that history
-// can be made that it never saw.
+// Open opens the stage without starting the server, so that a test can create history
+// which the server never saw.
 func Open(ctx context.Context, cfg Config) (_ *Stage, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -103,8 +103,8 @@ func Open(ctx context.Context, cfg Config) (_ *Stage, err error) {
 	return s, err
 }
 
-// now is GitHub's clock: an hour back until the server starts, so that what
-// happened before is before.
+// now is GitHub's clock. It is an hour behind until the server starts, so that all
+// earlier events are clearly earlier.
 func (s *Stage) now() time.Time {
 	if s.started.Load() {
 		return s.Config.Now()
@@ -112,13 +112,13 @@ func (s *Stage) now() time.Time {
 	return s.Config.Now().Add(-time.Hour)
 }
 
-// EndPast sets GitHub's clock to the time of now.
+// EndPast sets GitHub's clock to the current time.
 func (s *Stage) EndPast() { s.started.Store(true) }
 
-// Running reports whether the server runs.
+// Running reports whether the server is running.
 func (s *Stage) Running() bool { return s.stopServer != nil }
 
-// Serve serves one more on a free port of loopback until the stage is closed.
+// Serve serves another handler on a free port of loopback until the stage is closed.
 func (s *Stage) Serve(ctx context.Context, h http.Handler) (string, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -137,7 +137,7 @@ func (s *Stage) Serve(ctx context.Context, h http.Handler) (string, error) {
 	return "http://" + l.Addr().String(), nil
 }
 
-// ServerConfig is how the server on this stage is configured.
+// ServerConfig is the configuration of the server on this stage.
 func (s *Stage) ServerConfig() server.Config {
 	return server.Config{
 		Listen: s.Config.Listen, Database: s.Config.Database, Now: s.Config.ServerNow, Secrets: []string{s.Secret},
@@ -148,8 +148,8 @@ func (s *Stage) ServerConfig() server.Config {
 	}
 }
 
-// akamaiConfig has the credentials of the beginning: the stand-in may come to
-// refuse them.
+// akamaiConfig has the credentials from the start of the stage. A test may later make the
+// stand-in refuse them.
 func (s *Stage) akamaiConfig() (purger.Config, error) {
 	c := s.credentials
 	return purger.Config{BaseURL: s.AkamaiURL, Credentials: purger.NewCredentials(edgegrid.Config{
@@ -158,7 +158,7 @@ func (s *Stage) akamaiConfig() (purger.Config, error) {
 	})}, nil
 }
 
-// Purger is a client of Akamai's with the server's own credentials.
+// Purger is a client of Akamai with the server's own credentials.
 func (s *Stage) Purger() (*purger.Client, error) {
 	cfg, err := s.akamaiConfig()
 	if err != nil {
@@ -167,8 +167,8 @@ func (s *Stage) Purger() (*purger.Client, error) {
 	return purger.New(cfg)
 }
 
-// Start starts the server and points GitHub's webhook at it. A test may
-// change how it is configured.
+// Start starts the server and sends GitHub's webhook to it. A test may change the
+// configuration.
 func (s *Stage) Start(ctx context.Context, changes ...func(*server.Config)) error {
 	srv, stop, err := s.Beside(ctx, changes...)
 	if err != nil {
@@ -179,8 +179,8 @@ func (s *Stage) Start(ctx context.Context, changes ...func(*server.Config)) erro
 	return nil
 }
 
-// Beside starts a server that no webhook reaches, another replica perhaps, and
-// gives what stops it.
+// Beside starts another server, which no webhook reaches, for example a second replica.
+// It returns a function that stops it.
 func (s *Stage) Beside(ctx context.Context, changes ...func(*server.Config)) (srv *server.Server, stop func() error, err error) {
 	s.EndPast()
 	cfg := s.ServerConfig()
@@ -200,7 +200,7 @@ func (s *Stage) Beside(ctx context.Context, changes ...func(*server.Config)) (sr
 	}, nil
 }
 
-// Stop stops the server alone, as SIGTERM would.
+// Stop stops only the server, as SIGTERM would.
 func (s *Stage) Stop() error {
 	if s.stopServer == nil {
 		return nil
@@ -210,7 +210,7 @@ func (s *Stage) Stop() error {
 	return stop()
 }
 
-// Close strikes the stage.
+// Close stops everything on the stage.
 func (s *Stage) Close(ctx context.Context) error {
 	err := s.Stop()
 	for _, closer := range slices.Backward(s.closers) {
@@ -225,8 +225,8 @@ func (s *Stage) FullName() string {
 	return fmt.Sprintf("%s/%s", s.Config.Repositories[0].Owner, s.Config.Repositories[0].Name)
 }
 
-// AwaitStatus waits until a commit's status of an environment has a state and
-// words: their beginning, and after … their end.
+// AwaitStatus waits until a commit's status of an environment has a state and certain
+// words. words is the beginning of the description and, after a "…", its end.
 func (s *Stage) AwaitStatus(ctx context.Context, sha, environment, state, words string) (ghstandin.Status, error) {
 	begins, ends, _ := strings.Cut(words, "…")
 	return s.GitHub.AwaitStatus(ctx, s.FullName(), sha, "purge/"+environment, func(st ghstandin.Status) bool {

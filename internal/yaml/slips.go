@@ -10,15 +10,15 @@ import (
 	"github.com/purgebot/purgebot/internal/printable"
 )
 
-// A slip is a fault of typing that YAML takes for something else, found in the
-// text of the lines where the parser gave up.
+// A slip is a typing mistake that YAML reads as something else. It is found in the text
+// of the lines where the parser gave up.
 type slip struct {
-	line, col int
+	line, col int // counted from 1, col in characters
 	message   string
 }
 
-// findSlip looks for one in a line, then in the two before it: the parser
-// often notices a line too late.
+// findSlip looks for a slip in a line and then in the two lines before it, because the
+// parser often notices one too late.
 func (r Reader) findSlip(text string, line int) (slip, bool) {
 	lines := strings.Split(text, "\n")
 	for n := line; n > 0 && n > line-3; n-- {
@@ -32,7 +32,8 @@ func (r Reader) findSlip(text string, line int) (slip, bool) {
 	return slip{}, false
 }
 
-// slipOf gives the place of a slip in a line, in characters from 1.
+// slipOf returns the column of a slip in a line, in characters from 1, and its message;
+// "" if there is none. It does not look into a comment.
 func (r Reader) slipOf(line string) (col int, message string) {
 	code, _, _ := strings.Cut(line, " #")
 	at := func(bytes int) int { return utf8.RuneCountInString(code[:bytes]) + 1 }
@@ -53,22 +54,23 @@ func (r Reader) slipOf(line string) (col int, message string) {
 }
 
 const (
-	// CurlyQuotes are letters to YAML.
-	CurlyQuotes   = "“”„‟«»‘‚‛" // not ’, which is an apostrophe too
+	// CurlyQuotes are quotes that YAML reads as letters.
+	CurlyQuotes   = "“”„‟«»‘‚‛" // without ’, which is an apostrophe too
 	oddSpaceWords = "this is no ordinary space but one that looks like it, such as a no-break space: type it anew"
 )
 
-// OddSpace reports whether a character looks like a space, or like nothing, and is no
-// ordinary space.
+// OddSpace reports whether a character looks like a space, or like nothing, but is not
+// the ordinary space.
 func OddSpace(r rune) bool { return r >= 0x80 && unicode.IsSpace(r) || r == '\u200b' || r == '\ufeff' }
 
-// quoted reports whether a byte of a line stands between straight quotes.
+// quoted reports whether byte i of a line stands between straight quotes. It counts the
+// quotes before it, so it may be wrong about a quote within quotes.
 func quoted(line string, i int) bool {
 	return strings.Count(line[:i], `"`)%2 == 1 || strings.Count(line[:i], "'")%2 == 1
 }
 
-// Slip says what is wrong with an unknown key, or with a text where a
-// group of keys belongs, because of a slip; "" if it is none.
+// Slip says which typing slip is behind an unknown key, or behind a text where a group of
+// keys belongs; "" if none is.
 func (r Reader) Slip(written string) string {
 	if strings.ContainsFunc(written, OddSpace) {
 		return oddSpaceWords

@@ -1,12 +1,12 @@
-// Package yaml reads a YAML document into a tree of values that know where they
-// are written, and tells what is wrong in it with its place, in words for the
-// person who wrote it.
+// Package yaml reads a YAML document into a tree of values that know their place in the
+// text. It reports what is wrong, with its place, in words for the author of the
+// document.
 //
-// It is pure, and what it reads may be a stranger's: size, depth, aliases and
-// keys are bounded before the parser, which is not ours, sees the text, since
-// the parser's time and stack depend on the text's shape. It accepts less than
-// YAML: no tags, no merge keys, no second document. Keys may repeat, since the
-// caller knows better words for that.
+// It is pure, and its input may come from a stranger. The parser is a library whose time
+// and stack depend on the shape of the text. So size, depth, aliases and keys are bounded
+// before the parser sees the text. The package accepts less than YAML: no tags, no merge
+// keys, no second document. Keys may repeat, since the caller can report that in better
+// words.
 package yaml
 
 import (
@@ -23,22 +23,22 @@ import (
 	yamltoken "github.com/goccy/go-yaml/token"
 )
 
-// Bounds on what a text may cost to read. They are far above what people write
-// (a rule has about 30 tokens) and stop those that are made to hurt.
+// Bounds on what a text may cost to read. They are far above what people write (a rule
+// has about 30 tokens) and stop texts that are made to do harm.
 const (
 	maxBytes   = 1 << 20 // of the file
-	maxTokens  = 150_000
-	maxDepth   = 20
+	maxTokens  = 150_000 // as the lexer counts them
+	maxDepth   = 20      // collections within each other
 	maxKeys    = 2_000   // of one mapping; the parser compares each with each
-	maxNodes   = 300_000 // after aliases are followed
+	maxNodes   = 300_000 // of the tree, aliases followed
 	maxAliases = 1_000
 	maxNothing = 1_000 // keys without a value; each costs the parser a copy of all tokens
 )
 
-// Kind is the shape of a value, named as people are told of it.
+// Kind is the shape of a value. Its text is what messages to people say.
 type Kind string
 
-// The kinds.
+// The kinds of values.
 const (
 	Text    Kind = "text"
 	Number  Kind = "a number"
@@ -46,29 +46,29 @@ const (
 	Nothing Kind = "nothing"
 	List    Kind = "a list"
 	Mapping Kind = "a group of keys"
-	Broken  Kind = "broken" // a fault says why; no other fault is to be told of it
+	Broken  Kind = "broken" // a fault says why; nothing more should be reported about it
 )
 
 // Place is where something is written.
 type Place struct {
 	File      string // as the caller named it
-	Line, Col int    // counted from 1; Col in characters. 0: not known
+	Line, Col int    // counted from 1, Col in characters; 0: not known
 }
 
-// Node is one value and its place: the value's own, or, for a block mapping,
-// its first key's.
+// Node is one value and its place. The place is the value's own; for a block mapping it
+// is that of its first key.
 type Node struct {
 	Place
 	Kind  Kind
-	Text  string // of a scalar, as it is written
-	Items []*Node
-	Pairs []Pair
+	Text  string  // of a scalar: text without its quotes, other kinds as they are written
+	Items []*Node // of a List
+	Pairs []Pair  // of a Mapping, as they are written; a key may repeat
 }
 
-// Pair is a key of a mapping with its value.
+// Pair is a key of a mapping and its value. Neither is nil.
 type Pair struct{ Key, Value *Node }
 
-// Fault is why a text, or a value in it, is not accepted.
+// Fault is a reason why a text, or a value in it, is not accepted.
 type Fault struct {
 	Place
 	Message string
@@ -76,7 +76,7 @@ type Fault struct {
 
 // Reader reads documents of one kind.
 type Reader struct {
-	Keys []string // that such documents have: a slip of typing is told by them
+	Keys []string // the keys that such documents have; a typing slip is recognised by them
 }
 
 // collector gathers faults.
@@ -86,18 +86,22 @@ type collector struct {
 	faults []Fault
 }
 
+// add adds a fault. A place that is not known becomes the first line or column.
 func (c *collector) add(line, col int, format string, args ...any) {
 	c.faults = append(c.faults, Fault{Place{c.file, max(line, 1), max(col, 1)}, fmt.Sprintf(format, args...)})
 }
 
-// Read reads the one document of a text. The node is nil where nothing of it
-// is accepted: then there are faults. It is Nothing where there is no document.
+// Read reads a text with one document. file is the name that places have. The node is nil
+// if nothing of the text is accepted; then there is at least one fault. A node may come
+// with faults too. A text without a document gives a node of kind Nothing.
 func (r Reader) Read(src []byte, file string) (*Node, []Fault) {
 	c := &collector{Reader: r, file: file}
 	root := c.read(src)
 	return root, c.faults
 }
 
+// read goes from text to tokens, to the parser's tree and to nodes. checkTokens has to
+// come before parse: it is what bounds the parser's cost.
 func (c *collector) read(src []byte) *Node {
 	text, ok := c.plainText(src)
 	if !ok {
@@ -125,17 +129,18 @@ func (c *collector) read(src []byte) *Node {
 	}
 	conv := converter{collector: c, anchors: map[string]ast.Node{}, open: map[string]bool{}}
 	root := conv.node(file.Docs[0].Body)
+	// The fault is there already. The rest of the tree is missing.
 	if conv.nodes > maxNodes {
 		return nil
 	}
 	return root
 }
 
-// joinColons makes one text of "tag:a" in a list of a group in braces, as YAML
-// has it: the lexer takes any colon within braces for the end of a key.
+// joinColons makes one text of "tag:a" where it stands in a list within braces, as YAML
+// reads it. The lexer takes any colon within braces for the end of a key.
 func joinColons(tokens yamltoken.Tokens) yamltoken.Tokens {
 	out := make(yamltoken.Tokens, 0, len(tokens))
-	var open []yamltoken.Type // brackets and braces
+	var open []yamltoken.Type // open brackets and braces, the innermost last
 	for i := 0; i < len(tokens); i++ {
 		tk := tokens[i]
 		out = append(out, tk)
@@ -154,7 +159,8 @@ func joinColons(tokens yamltoken.Tokens) yamltoken.Tokens {
 	return out
 }
 
-// fuse makes one token of three.
+// fuse makes one token, key, of three. It also repairs the links between neighbours:
+// hasNothing and others follow Prev and Next.
 func fuse(key, colon, rest *yamltoken.Token) {
 	key.Type, key.CharacterType = yamltoken.StringType, yamltoken.CharacterTypeMiscellaneous
 	key.Value += colon.Value + rest.Value
@@ -164,7 +170,8 @@ func fuse(key, colon, rest *yamltoken.Token) {
 	}
 }
 
-// isOneWord reports whether two texts without quotes and a colon touch.
+// isOneWord reports whether the tokens are a text, a colon and a text, without quotes and
+// without a space between them.
 func isOneWord(key, colon, rest *yamltoken.Token) bool {
 	plain := func(t *yamltoken.Token) bool {
 		return t.Indicator == yamltoken.NotIndicator && t.CharacterType == yamltoken.CharacterTypeMiscellaneous
@@ -175,8 +182,8 @@ func isOneWord(key, colon, rest *yamltoken.Token) bool {
 		end == colon.Position.Column && colon.Position.Column+1 == rest.Position.Column
 }
 
-// parse calls the parser, which is not ours: should it panic over some file
-// that nobody thought of, that file is at fault and the program goes on.
+// parse calls the parser of the library. If the parser panics on some text, the text is
+// at fault and the program goes on.
 func parse(tokens yamltoken.Tokens) (file *ast.File, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -190,9 +197,10 @@ func parse(tokens yamltoken.Tokens) (file *ast.File, err error) {
 	return file, nil
 }
 
-// plainText checks size and encoding, and takes away what would shift the
-// parser's columns and means nothing: a byte order mark, the carriage returns
-// of line ends, and blanks before them.
+// plainText checks size and encoding. It removes what means nothing but would shift the
+// parser's columns: a byte order mark, the carriage returns of line ends, and blanks
+// before line ends. A carriage return anywhere else is a control character, which is a
+// fault. Lines and columns stay those that an editor shows.
 func (c *collector) plainText(src []byte) (string, bool) {
 	if len(src) > maxBytes {
 		c.add(1, 1, "the file has %d bytes: at most %d (1 MiB) are read", len(src), maxBytes)
@@ -223,18 +231,21 @@ func (c *collector) plainText(src []byte) (string, bool) {
 	return strings.Join(lines, "\n"), true
 }
 
-// tokenCheck walks the tokens before the parser does: the parser's time and
-// stack depend on the file's shape in ways that a hostile file can use.
+// tokenCheck walks the tokens before the parser does. The parser's time and stack depend
+// on the shape of the text, and a hostile file can use that.
 type tokenCheck struct {
 	*collector
 	blocks  []block // open block collections, outermost first
-	flow    []int   // keys and commas in each open flow collection
-	aliases int
-	nothing int
+	flow    []int   // keys in each open flow collection, outermost first
+	aliases int     // so far
+	nothing int     // keys without a value so far
 }
 
+// block is an open block collection: its column, and how many keys it has so far. A list
+// has none.
 type block struct{ col, keys int }
 
+// checkTokens adds a fault for the first token that is not accepted, and stops there.
 func checkTokens(tokens yamltoken.Tokens, c *collector) {
 	if len(tokens) > maxTokens {
 		c.add(1, 1, "the file has too many values (%d pieces, at most %d)", len(tokens), maxTokens)
@@ -248,7 +259,7 @@ func checkTokens(tokens yamltoken.Tokens, c *collector) {
 	}
 }
 
-// token looks at one token and reports whether to go on.
+// token counts one token. If it is not accepted, token adds a fault and returns false.
 func (t *tokenCheck) token(tk *yamltoken.Token) bool {
 	bad := func(format string, args ...any) bool {
 		t.add(tk.Position.Line, tk.Position.Column, format, args...)
@@ -272,6 +283,8 @@ func (t *tokenCheck) token(tk *yamltoken.Token) bool {
 	case yamltoken.SequenceEndType, yamltoken.MappingEndType:
 		t.flow = t.flow[:max(len(t.flow)-1, 0)]
 	case yamltoken.SequenceEntryType:
+		// Two dashes in a row are an empty entry, unless the second opens a list in the
+		// first.
 		if p := tk.Prev; p != nil && p.Type == tk.Type && p.Position.Line < tk.Position.Line && p.Position.Column >= tk.Position.Column {
 			t.add(p.Position.Line, p.Position.Column, "an empty entry of a list: remove the -")
 			return false
@@ -297,7 +310,9 @@ func (t *tokenCheck) token(tk *yamltoken.Token) bool {
 	return true
 }
 
-// hasNothing reports whether no value follows a key's ":".
+// hasNothing reports whether the key before this ":" has no value. A value on a
+// later line is indented further than its key; only the dashes of a list may stand in the
+// key's own column.
 func hasNothing(colon *yamltoken.Token) bool {
 	key, next := colon.Prev, colon.Next
 	for next != nil && next.Type == yamltoken.CommentType {
@@ -314,7 +329,7 @@ func hasNothing(colon *yamltoken.Token) bool {
 	return next.Position.Column <= key.Position.Column
 }
 
-// key counts the key before a ":" and gives the number of keys beside it.
+// key counts the key before a ":". It returns how many keys that mapping has so far.
 func (t *tokenCheck) key(colon *yamltoken.Token) int {
 	if n := len(t.flow); n > 0 {
 		t.flow[n-1]++
@@ -329,8 +344,9 @@ func (t *tokenCheck) key(colon *yamltoken.Token) int {
 	return b.keys
 }
 
-// enter closes the block collections that are indented more than col and
-// opens one at col if there is none.
+// enter returns the open block collection at col. It closes those that are indented
+// further, and opens one at col if there is none. The pointer is valid until the next
+// call.
 func (t *tokenCheck) enter(col int) *block {
 	n := len(t.blocks)
 	for n > 0 && t.blocks[n-1].col > col {
@@ -343,16 +359,16 @@ func (t *tokenCheck) enter(col int) *block {
 	return &t.blocks[len(t.blocks)-1]
 }
 
-// converter turns the parser's tree into nodes, following aliases within
-// bounds.
+// converter turns the parser's tree into nodes. It follows aliases, within bounds.
 type converter struct {
 	*collector
-	anchors map[string]ast.Node
-	open    map[string]bool // anchors whose value is being converted
-	nodes   int
+	anchors map[string]ast.Node // by name; a later anchor of the same name replaces the earlier
+	open    map[string]bool     // anchors whose value is being converted: an alias to one would never end
+	nodes   int                 // converted so far; an aliased value counts each time
 }
 
-// node converts one value.
+// node converts one value and all below it. Beyond maxNodes it returns broken nodes at
+// once, with one fault for all of them: that stops aliases within aliases.
 func (c *converter) node(n ast.Node) *Node {
 	pos := n.GetToken().Position
 	out := &Node{Place: Place{c.file, pos.Line, pos.Column}}
@@ -393,18 +409,21 @@ func (c *converter) node(n ast.Node) *Node {
 	return out
 }
 
+// errorf adds a fault, unless the value is broken: then a fault says why already.
 func (c *converter) errorf(at *Node, format string, args ...any) {
 	if at.Kind != Broken {
 		c.add(at.Line, at.Col, format, args...)
 	}
 }
 
+// broken adds a fault and marks the value as broken.
 func (c *converter) broken(n *Node, format string, args ...any) *Node {
 	c.errorf(n, format, args...)
 	n.Kind = Broken
 	return n
 }
 
+// mapping converts pairs, in order. It leaves out a pair whose key is not a scalar.
 func (c *converter) mapping(out *Node, m *ast.MappingNode) *Node {
 	out.Kind = Mapping
 	for i, v := range m.Values {
@@ -418,13 +437,15 @@ func (c *converter) mapping(out *Node, m *ast.MappingNode) *Node {
 		}
 		value := c.node(v.Value)
 		if v.Value.GetToken().Type == yamltoken.ImplicitNullType {
-			value.Place = key.Place // it is not written at all
+			value.Place = key.Place // the value is not written at all
 		}
 		out.Pairs = append(out.Pairs, Pair{key, value})
 	}
 	return out
 }
 
+// anchor stores the value of an anchor for later aliases and converts it. An anchor with
+// the same name within itself would never end.
 func (c *converter) anchor(out *Node, n *ast.AnchorNode) *Node {
 	name := n.Name.GetToken().Value
 	c.anchors[name] = n.Value
@@ -436,6 +457,8 @@ func (c *converter) anchor(out *Node, n *ast.AnchorNode) *Node {
 	return c.node(n.Value)
 }
 
+// alias converts the value of the anchor once more. A "*" without an anchor is most
+// likely a glob that lacks quotes.
 func (c *converter) alias(out *Node, n *ast.AliasNode) *Node {
 	name := n.Value.GetToken().Value
 	value, ok := c.anchors[name]
@@ -450,7 +473,9 @@ func (c *converter) alias(out *Node, n *ast.AliasNode) *Node {
 	return c.node(value)
 }
 
-// syntaxError says in our words what the parser found.
+// syntaxError reports what the parser found, in our own words. It tries the special
+// causes first: a typing slip, a list that is indented too little, a glob without quotes.
+// Only then it goes by the parser's message.
 func (c *collector) syntaxError(err error, text string) {
 	var syntax *goyaml.SyntaxError
 	if !errors.As(err, &syntax) || syntax.Token == nil {
@@ -475,6 +500,8 @@ func (c *collector) syntaxError(err error, text string) {
 	c.add(pos.Line, pos.Column, "%s", syntaxWords(syntax, line))
 }
 
+// lineOf returns a line of text without its end. Lines count from 1; for 0 it is the
+// first too.
 func lineOf(text string, line int) string {
 	for range line - 1 {
 		_, text, _ = strings.Cut(text, "\n")
@@ -483,8 +510,8 @@ func lineOf(text string, line int) string {
 	return text
 }
 
-// syntaxWords picks the likeliest cause from the parser's message and the
-// line at fault.
+// syntaxWords picks the likeliest cause from the parser's message and the line at fault.
+// The messages are those of the library; one that no case knows gets the general words.
 func syntaxWords(e *goyaml.SyntaxError, line string) string {
 	has := func(s string) bool { return strings.Contains(e.Message, s) }
 	indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]
@@ -509,8 +536,8 @@ func syntaxWords(e *goyaml.SyntaxError, line string) string {
 	return "this is not YAML: check indentation, colons, quotes and brackets"
 }
 
-// dashedLeft gives the key that an item of a list has right above it and further
-// right, or "".
+// dashedLeft returns the key right above an item of a list that stands further left than
+// the key, or "".
 func dashedLeft(item, above string) (key string) {
 	key, empty := strings.CutSuffix(strings.TrimSpace(above), ":")
 	if !empty || !strings.HasPrefix(item[blanks(item):], "- ") || blanks(item) >= blanks(above) {
@@ -519,11 +546,12 @@ func dashedLeft(item, above string) (key string) {
 	return key
 }
 
-// blanks is how many a text begins with.
+// blanks returns how many spaces a text begins with.
 func blanks(s string) int { return len(s) - len(strings.TrimLeft(s, " ")) }
 
-// unquotedGlob gives the place of a value of the line that looks like a glob or
-// a template and lacks its quotes, or -1.
+// unquotedGlob returns where a value of the line begins that looks like a glob or a
+// template and lacks its quotes, in bytes, or -1. It looks after dashes and a key, and
+// at each item of a list in brackets.
 func unquotedGlob(line string) int {
 	at := blanks(line)
 	for strings.HasPrefix(line[at:], "- ") {
@@ -549,6 +577,8 @@ func unquotedGlob(line string) int {
 	return -1
 }
 
+// bareGlob reports whether a value begins with a sign that YAML does not take as text. A
+// whole {…} or […] is fine for YAML; with text after it, as in {a,b}/c, it is not.
 func bareGlob(s string) bool {
 	if s == "" || !strings.ContainsRune("*{[@%&`", rune(s[0])) {
 		return false

@@ -11,7 +11,7 @@ import (
 	"github.com/purgebot/purgebot/internal/yaml"
 )
 
-// flat writes a tree as "LINE:COL kind text" lines, a level further in each.
+// flat writes a tree as "LINE:COL kind text" lines. Each level is indented further.
 func flat(n *yaml.Node, in string) string {
 	out := fmt.Sprintf("%s%d:%d %s %q\n", in, n.Line, n.Col, n.Kind, n.Text)
 	for _, item := range n.Items {
@@ -57,7 +57,7 @@ func TestEachValueKnowsItsPlace(t *testing.T) {
 	}
 }
 
-// One fault, at the place of its cause.
+// Each text has one fault, and its place is that of the cause.
 func TestFaultsHaveTheirPlace(t *testing.T) {
 	for name, test := range map[string]struct{ text, want string }{
 		"a second document":   {"a: 1\n---\nb: 2\n", "2:1"},
@@ -82,7 +82,7 @@ func TestFaultsHaveTheirPlace(t *testing.T) {
 	}
 }
 
-// What a stranger wrote costs little, however deep or wide it is.
+// A stranger's text costs little, however deep or wide it is.
 func TestWhatIsReadIsBounded(t *testing.T) {
 	for name, text := range map[string]string{
 		"deep":      strings.Repeat("[", 100_000),
@@ -102,7 +102,7 @@ func TestWhatIsReadIsBounded(t *testing.T) {
 	}
 }
 
-// Whatever is read is refused with a place, or all its places lie in the text.
+// A text is either refused with a fault, or read. All places lie in the text.
 func FuzzRead(f *testing.F) {
 	for _, seed := range []string{"a: 1\n", "- [x, {y: z}]\n", "a: |\n  b\n", "a:\n  - b\n  -c: d\n", "{a: \"\\u00e4\"}", "a: &b [*b]\n"} {
 		f.Add(seed)
@@ -114,7 +114,7 @@ func FuzzRead(f *testing.F) {
 		}
 		lines := strings.Split(text, "\n")
 		in := func(p yaml.Place, what string) {
-			if p.Line < 1 || p.Col < 1 || p.Line > len(lines)+1 || p.Line <= len(lines) && p.Col > utf8.RuneCountInString(lines[p.Line-1])+2 { // a value that is not there
+			if p.Line < 1 || p.Col < 1 || p.Line > len(lines)+1 || p.Line <= len(lines) && p.Col > utf8.RuneCountInString(lines[p.Line-1])+2 { // +2: a value that is not there
 				t.Errorf("%s is at %d:%d", what, p.Line, p.Col)
 			}
 		}

@@ -1,4 +1,4 @@
-// Package peak tells benchmarks how much memory they took.
+// Package peak tells benchmarks how much memory they used.
 package peak
 
 import (
@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// MiB is the most memory that the process ever had, where the system tells;
-// else 0.
+// MiB is the most memory that the process has used, in MiB, or 0 if the system does not
+// tell.
 func MiB() float64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {

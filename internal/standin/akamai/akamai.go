@@ -1,15 +1,15 @@
-// Package akamai is a stand-in for Akamai's purge APIs on loopback: Fast
-// Purge (CCU v3) and the legacy CCU v2 behind an EdgeGrid gateway, for tests,
-// for `purgebot demo` and for people who have no credentials yet.
+// Package akamai is a stand-in for Akamai's purge APIs on loopback: Fast Purge (CCU v3)
+// and the legacy CCU v2, behind an EdgeGrid gateway. Tests, `purgebot demo` and people
+// without credentials use it.
 //
-// It is useful only if it is no kinder than the real service. It checks
-// signatures, limits and the form of every request, and refuses in Akamai's
-// words and shapes. Where Akamai's behaviour is not documented it takes the
-// stricter reading, and a comment says so. It shares no code with purgebot's
-// own client: a mistake there can't hide behind the same mistake here.
+// It must never be more lenient than the real service, or it would hide faults. It checks
+// signatures, limits and the form of every request, and refuses in Akamai's words and
+// shapes. If Akamai's behaviour is not documented, it takes the stricter reading, and a
+// comment says so. It shares no code with purgebot's own client, so that the same mistake
+// cannot be on both sides.
 //
-// It is strict with its own client, not hardened against strangers: keep it
-// off public networks.
+// It is strict with its own client, but not hardened against strangers: keep it off
+// public networks.
 package akamai
 
 import (
@@ -27,38 +27,37 @@ import (
 	"time"
 )
 
-// Config says what an Akamai stand-in knows and grants. The zero value
-// is a usable one: made-up credentials that may purge everything, Akamai's
-// documented limits, no faults.
+// Config says what an Akamai stand-in knows and grants. The zero value is usable: made-up
+// credentials that may purge everything, Akamai's documented limits, and no faults.
 type Config struct {
-	// ClientToken, ClientSecret and AccessToken are the credentials of the one
-	// API client. Those that are empty are made up; see [Server.Credentials].
+	// ClientToken, ClientSecret and AccessToken are the credentials of the one API
+	// client. An empty one is made up; see [Server.Credentials].
 	ClientToken, ClientSecret, AccessToken string
 
-	// AccountSwitchKey is the one account besides the client's own that the
-	// client may act for. A request with another key is denied.
+	// AccountSwitchKey is the one other account for which the client may act. A request
+	// with any other key is denied.
 	AccountSwitchKey string
 
-	// BasicUser and BasicPassword open the legacy CCU v2 to HTTP Basic, as it
-	// was at api.ccu.akamai.com. Without a user only EdgeGrid is accepted.
+	// BasicUser and BasicPassword allow HTTP Basic for the legacy CCU v2, as at
+	// api.ccu.akamai.com. Without a user only EdgeGrid is accepted.
 	BasicUser, BasicPassword string
 
 	// Hosts are the hostnames whose URLs the client may purge: exact names, or
-	// *.example.com for any depth below example.com. Nil grants all.
+	// *.example.com for any depth below example.com. nil grants all.
 	Hosts []string
-	// CPCodes are the CP codes that the client may purge. Nil grants all.
+	// CPCodes are the CP codes that the client may purge. nil grants all.
 	CPCodes []int
 
 	// Limits are the account's token buckets.
 	Limits Limits
-	// Queue is how the legacy CCU v2 works off its queue.
+	// Queue says how the legacy CCU v2 processes its queue.
 	Queue Queue
 
 	// Estimate is the estimatedSeconds of an accepted Fast Purge request, in
 	// whole seconds; 0 means Akamai's 5.
 	Estimate time.Duration
 
-	// Latency is waited before each answer.
+	// Latency is the wait before each answer.
 	Latency time.Duration
 	// FaultRate is the share of requests, 0 to 1, that meet a random fault: a
 	// 503, a connection dropped before the request was looked at, or an answer
@@ -66,13 +65,13 @@ type Config struct {
 	FaultRate float64
 	Seed      uint64
 
-	// Purged is told of each purge that is accepted, before it is answered: an
-	// edge acts on it once p.Takes has passed. It must not call the stand-in.
+	// Purged is called for each accepted purge, before it is answered. An edge acts on
+	// the purge once p.Takes has passed. Purged must not call the stand-in, which holds
+	// its lock.
 	Purged func(p Purge)
 
-	// Keep bounds what [Server.Accepted] and [Server.Requests] remember: the
-	// latest so many of each; 0 means all, below 0 none. [Server.Counts] goes
-	// on counting.
+	// Keep is how many of the latest entries [Server.Accepted] and [Server.Requests]
+	// remember. 0 means all, below 0 none. [Server.Counts] always counts everything.
 	Keep int
 
 	// Now is the clock; nil means time.Now.
@@ -81,7 +80,7 @@ type Config struct {
 	Log *slog.Logger
 }
 
-// Credentials are those of the stand-in's one API client.
+// Credentials are the credentials of the stand-in's one API client.
 type Credentials struct {
 	ClientToken, ClientSecret, AccessToken string
 }
@@ -92,8 +91,8 @@ func (c Credentials) String() string { return "client " + c.ClientToken }
 // GoString hides the secret from %#v too.
 func (c Credentials) GoString() string { return c.String() }
 
-// Server is the stand-in: an [http.Handler] that many goroutines may use at
-// once. What it accepted and was asked can be read at any time.
+// Server is the stand-in, an [http.Handler]. It is safe for concurrent use. What it
+// accepted and was asked can be read at any time.
 type Server struct {
 	cfg     Config
 	log     *slog.Logger
@@ -153,16 +152,16 @@ func New(cfg Config) *Server {
 	return a
 }
 
-// Credentials are those that the stand-in accepts now.
+// Credentials are the ones that the stand-in accepts at the moment.
 func (a *Server) Credentials() Credentials {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.creds
 }
 
-// EdgercSection is the text of an .edgerc section with the stand-in's
-// credentials. An .edgerc has no scheme: its readers take https, so a plain
-// HTTP stand-in needs its client's base URL set as well.
+// EdgercSection is the text of an .edgerc section with the stand-in's credentials. An
+// .edgerc has no scheme and its readers assume https, so the client of a plain HTTP
+// stand-in also needs its base URL set.
 func (a *Server) EdgercSection(section, host string) string {
 	c := a.Credentials()
 	return fmt.Sprintf("[%s]\nhost = %s\nclient_token = %s\nclient_secret = %s\naccess_token = %s\nmax_body = %d\n",
@@ -181,16 +180,16 @@ func (a *Server) SetCredentials(c Credentials) {
 	}
 }
 
-// SetClockSkew moves the stand-in's clock against the configured one; its
-// Date header shows it. Beyond 30 s every signature is too old or too new.
+// SetClockSkew moves the stand-in's clock against the configured one, and its Date header
+// with it. Beyond 30 s every signature is too old or too new.
 func (a *Server) SetClockSkew(d time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.skew = d
 }
 
-// SetGranted gives the client its grant for the purge API (which it has from
-// the start), or takes it away: then the gateway denies everything.
+// SetGranted gives the client its grant for the purge API, or takes it away. Without the
+// grant the gateway denies everything. The client has it at the start.
 func (a *Server) SetGranted(granted bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -202,17 +201,17 @@ type objectRefusal struct {
 	title  string
 }
 
-// Refuse makes every request that holds object (as it is sent: a URL, a tag,
-// a CP code in decimal) fail as a whole and name that object, as Akamai does
-// with what the client may not purge. Status 0 means 403; an empty title
-// "unauthorized arl", or "unauthorized cpcode" and "unauthorized tag".
+// Refuse makes every request that holds object fail as a whole and name that object, as
+// Akamai does with an object that the client may not purge. object is written as it is
+// sent: a URL, a tag, or a CP code in decimal. Status 0 means 403. An empty title means
+// "unauthorized arl", "unauthorized cpcode" or "unauthorized tag".
 func (a *Server) Refuse(object string, status int, title string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.refused[object] = objectRefusal{status: cmp.Or(status, http.StatusForbidden), title: title}
 }
 
-// Allow takes a Refuse back.
+// Allow undoes a Refuse.
 func (a *Server) Allow(object string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -222,30 +221,31 @@ func (a *Server) Allow(object string) {
 // Fault is something that goes wrong with one request. The zero value
 // is no fault.
 type Fault struct {
-	// Delay is waited, or until the client gives up, before anything else.
+	// Delay is the wait before anything else. It ends early if the client gives up.
 	Delay time.Duration
-	// Accept handles the request first, and accepts it if it deserves that:
-	// the fault then spoils the answer alone. Otherwise the request is lost.
+	// Accept makes the stand-in handle the request first, and accept it if it is in
+	// order. The fault then spoils only the answer. Without Accept the request has no
+	// effect.
 	Accept bool
 	// Drop cuts the connection instead of answering.
 	Drop bool
-	// Status, Header and Body are answered if Status is not 0; the content
-	// type is text/html unless Header has one.
+	// Status, Header and Body are the answer if Status is not 0. The content type is
+	// text/html unless Header has another.
 	Status int
 	Header http.Header
 	Body   string
 }
 
-// Fault asks f for each request, whose body is given apart, what is to go
-// wrong with it. Nil ends that. It comes before FaultRate. The calls may be
-// concurrent.
+// Fault sets a function that decides, for each request, what goes wrong with it. It gets
+// the body separately. nil ends that. It is asked before FaultRate applies. It may be
+// called concurrently.
 func (a *Server) Fault(f func(r *http.Request, body []byte) Fault) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.fault = f
 }
 
-// faultFor decides which fault the request meets.
+// faultFor decides which fault a request meets.
 func (a *Server) faultFor(r *http.Request, body []byte) Fault {
 	a.mu.Lock()
 	f := a.fault
@@ -268,18 +268,18 @@ func (a *Server) faultFor(r *http.Request, body []byte) Fault {
 
 func (f Fault) strikes() bool { return f.Drop || f.Status != 0 }
 
-// call is one request, read.
+// call is one request after its body was read.
 type call struct {
 	*http.Request
-	body    []byte    // one byte more than EdgeGrid hashes, at most
+	body    []byte    // at most one byte more than EdgeGrid hashes
 	now     time.Time // by the stand-in's clock
 	account string    // the account switch key
 }
 
-// ServeHTTP is the gateway and what lies behind it.
+// ServeHTTP is the gateway and the purge services behind it.
 func (a *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// One byte more than is hashed is enough to know all: far smaller bodies
-	// are too large already.
+	// One byte more than EdgeGrid hashes is enough: much smaller bodies are already too
+	// large.
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	if err != nil {
 		a.record(a.call(r, body), answer{refusal: "request cut off"}, false)
@@ -328,7 +328,8 @@ func (a *Server) call(r *http.Request, body []byte) call {
 	}
 }
 
-// answer is the gateway: who is it, may it, and where does it go.
+// answer is the gateway: it finds out who calls, whether the client may call, and which
+// service answers.
 func (a *Server) answer(c call) answer {
 	if refusal, ok := a.authenticate(c); !ok {
 		return refusal
@@ -342,7 +343,7 @@ func (a *Server) answer(c call) answer {
 	return a.route(c)
 }
 
-// pause waits for d or until the client is gone.
+// pause waits for d, or until the client is gone.
 func pause(ctx context.Context, d time.Duration) {
 	if d <= 0 {
 		return
@@ -355,12 +356,12 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// answer is what goes back, and what the stand-in remembers of it.
+// answer is one reply, with what the stand-in remembers of it.
 type answer struct {
 	status int
 	header map[string]string
 	media  string
-	body   any // marshalled to JSON; a string goes as it is
+	body   any // sent as JSON; a string is sent as it is
 
 	refusal string // title and detail; empty if it was accepted
 	kind    string
@@ -368,6 +369,7 @@ type answer struct {
 	purgeID string
 }
 
+// write sends the answer.
 func (ans answer) write(w http.ResponseWriter) {
 	for name, value := range ans.header {
 		w.Header().Set(name, value)
@@ -383,5 +385,5 @@ func (ans answer) write(w http.ResponseWriter) {
 		text = string(data)
 	}
 	w.WriteHeader(ans.status)
-	_, _ = io.WriteString(w, text) // a client that is gone does not matter
+	_, _ = io.WriteString(w, text) // an error means that the client is gone
 }

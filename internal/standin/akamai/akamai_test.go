@@ -46,8 +46,7 @@ func (c *testClock) pass(d time.Duration) {
 	c.at = c.at.Add(d)
 }
 
-// client is a stand-in on a real socket, and a client that signs for it in
-// its own way.
+// client is a stand-in on a real socket, and a client that signs with its own code.
 type client struct {
 	*akamai.Server
 	url   string
@@ -69,7 +68,7 @@ func serve(t *testing.T, cfg akamai.Config) *client {
 	return &client{Server: service, url: server.URL, clock: clock}
 }
 
-// signing is what goes into a signature; tests change it to spoil one.
+// signing is what a signature is made of. Tests change it to spoil one.
 type signing struct {
 	clientToken, clientSecret, accessToken, timestamp, nonce string
 	method, scheme, host, target                             string
@@ -106,7 +105,7 @@ func (a *client) signing(method, target string, body []byte) signing {
 	}
 }
 
-// received is an answer, read.
+// received is an answer after it was read.
 type received struct {
 	status int
 	header http.Header

@@ -11,31 +11,29 @@ import (
 )
 
 const (
-	// maxBody is how much of a POST body EdgeGrid hashes, in bytes. A
-	// client whose max_body differs sends signatures that don't match.
+	// maxBody is how much of a POST body EdgeGrid hashes, in bytes. A client with another
+	// max_body sends signatures that do not match.
 	maxBody = 131072
-	// clockTolerance is how far a request's timestamp may be from the
-	// gateway's clock.
+	// clockTolerance is how far a request's timestamp may be from the gateway's clock.
 	clockTolerance = 30 * time.Second
-	// nonceMemory is how long a nonce counts as used: the whole span in
-	// which its timestamp could be valid.
+	// nonceMemory is how long a nonce counts as used: as long as its timestamp could be
+	// valid.
 	nonceMemory = 2 * clockTolerance
 
 	timestampLayout = "20060102T15:04:05-0700"
 	authScheme      = "EG1-HMAC-SHA256"
 )
 
-// signature is an Authorization header taken apart.
+// signature is a parsed Authorization header.
 type signature struct {
 	clientToken, accessToken, timestamp, nonce, signature string
 
-	// unsigned is the header up to the signature: the last field of what is
-	// signed.
+	// unsigned is the header up to the signature. It is itself the last field of the
+	// signed data.
 	unsigned string
 }
 
-// parseSignature takes the header apart. EdgeGrid has the five fields
-// in one fixed order.
+// parseSignature parses the header. EdgeGrid has the five fields in one fixed order.
 func parseSignature(header string) (signature, bool) {
 	var s signature
 	rest, ok := strings.CutPrefix(header, authScheme+" ")
@@ -63,9 +61,9 @@ func parseSignature(header string) (signature, bool) {
 	return s, ok && s.signature != ""
 }
 
-// signatureOf computes the signature of a request: HMAC-SHA256 over its parts
-// with a key that is itself the HMAC of the timestamp. No headers are signed
-// (headers_to_sign is empty for purges).
+// signatureOf computes the signature of a request: HMAC-SHA256 over its parts, with a key
+// that is itself the HMAC of the timestamp. No headers are signed (headers_to_sign is
+// empty for purges).
 func signatureOf(secret string, s signature, method, scheme, host, pathQuery string, body []byte) string {
 	hash := ""
 	if method == http.MethodPost && len(body) > 0 {
@@ -82,9 +80,9 @@ func hmacSHA256(message, key string) string {
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// authenticate checks who is calling; if not ok, the answer says what is
-// wrong. The clock and the tokens come before the signature, as with Akamai:
-// a wrong clock is a 400, not a 401.
+// authenticate checks who calls. If ok is false, the answer says what is wrong. The clock
+// and the tokens come before the signature, as with Akamai: a wrong clock is a 400, not a
+// 401.
 func (a *Server) authenticate(c call) (refusal answer, ok bool) {
 	header := c.Header.Get("Authorization")
 	if strings.HasPrefix(c.URL.Path, "/ccu/v2/") && a.cfg.BasicUser != "" {
@@ -123,8 +121,8 @@ func (a *Server) authenticate(c call) (refusal answer, ok bool) {
 	return answer{}, true
 }
 
-// authenticateBasic is for CCU v2 alone. A wrong password was answered with a
-// page, not with JSON.
+// authenticateBasic is only for CCU v2. Akamai answered a wrong password with a page, not
+// with JSON.
 func (a *Server) authenticateBasic(user, password string) (refusal answer, ok bool) {
 	if equal(user, a.cfg.BasicUser) && equal(password, a.cfg.BasicPassword) {
 		return answer{}, true
@@ -142,13 +140,13 @@ func equal(got, want string) bool {
 	return subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1
 }
 
-// nonceLog remembers nonces for as long as they could be replayed.
+// nonceLog remembers nonces for as long as somebody could replay them.
 type nonceLog struct {
 	until  map[string]time.Time
 	pruned time.Time
 }
 
-// use reports whether the nonce is fresh, and spends it.
+// use reports whether the nonce is new, and marks it as used.
 func (n *nonceLog) use(nonce string, now time.Time) bool {
 	if until, ok := n.until[nonce]; ok && now.Before(until) {
 		return false

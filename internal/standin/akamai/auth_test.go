@@ -10,8 +10,9 @@ import (
 	"github.com/purgebot/purgebot/internal/standin/akamai"
 )
 
-// The vector is that of Let's Encrypt's purger, over TLS because the scheme is
-// signed. A path that no API has shows that the gateway let it pass.
+// The vector comes from Let's Encrypt's purger. It is sent over TLS, because the scheme
+// is part of the signed data. No API has this path, so a 404 shows that the gateway
+// accepted the signature.
 func TestKnownAnswer(t *testing.T) {
 	const host = "akaa-baseurl-xxxxxxxxxxx-xxxxxxxxxxxxx.luna.akamaiapis.net"
 	at := time.Date(2014, 3, 21, 19, 34, 21, 0, time.UTC)
@@ -110,8 +111,8 @@ func TestGateway(t *testing.T) {
 	}
 }
 
-// What is signed is what is sent: a body or a query that changes on the way
-// breaks the signature.
+// The signature covers what is sent: a body or a query that changes on the way makes it
+// invalid.
 func TestSignatureCoversTheRequest(t *testing.T) {
 	api := serve(t, akamai.Config{AccountSwitchKey: "1-5BUY"})
 	signing := api.signing("POST", "/ccu/v3/invalidate/url", []byte(`{"objects":["https://a.example.com/"]}`))
@@ -146,8 +147,7 @@ func TestNonce(t *testing.T) {
 	}
 }
 
-// A signature that is refused does not spend the nonce: only the client itself
-// can use it up.
+// A refused signature does not use up the nonce. Only the client itself can do that.
 func TestNonceOfAForgedRequest(t *testing.T) {
 	api := serve(t, akamai.Config{})
 	signing := api.signing("POST", "/ccu/v3/rate-limit-status/url", nil)

@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// Akamai answers errors in two shapes: the purge service's own, with
-// httpStatus, and the gateway's in front of it, with status.
+// Akamai answers errors in two shapes. The purge service's own has httpStatus. The
+// gateway in front of it has status instead. Clients tell them apart by these fields.
+// https://techdocs.akamai.com/purge-cache/reference/api-errors
 
-// ccuProblemBody is the purge service's shape.
+// ccuProblemBody is the shape of the purge service's errors.
 type ccuProblemBody struct {
 	SupportID   string `json:"supportId"`
 	Title       string `json:"title"`
@@ -19,7 +20,7 @@ type ccuProblemBody struct {
 	Detail      string `json:"detail"`
 	DescribedBy string `json:"describedBy"`
 
-	// These three come with a 429 alone.
+	// Only a 429 has these three.
 	RateLimit                   *int `json:"rateLimit,omitempty"`
 	RateLimitCurrentRequestSize *int `json:"rateLimitCurrentRequestSize,omitempty"`
 	RateLimitRemaining          *int `json:"rateLimitRemaining,omitempty"`
@@ -41,7 +42,7 @@ func ccuProblem(status int, title, detail string) answer {
 	}
 }
 
-// gatewayProblemBody is the EdgeGrid gateway's shape.
+// gatewayProblemBody is the shape of the EdgeGrid gateway's errors.
 type gatewayProblemBody struct {
 	Type        string `json:"type"`
 	Title       string `json:"title"`
@@ -55,6 +56,8 @@ type gatewayProblemBody struct {
 	RequestTime string `json:"requestTime"`
 }
 
+// gatewayProblem is an error of the EdgeGrid gateway: the request did not reach a purge
+// service.
 func gatewayProblem(c call, status int, problem, title, detail string) answer {
 	client, _, err := net.SplitHostPort(c.RemoteAddr)
 	if err != nil {
@@ -79,7 +82,7 @@ func gatewayProblem(c call, status int, problem, title, detail string) answer {
 	}
 }
 
-// badRequest is what is wrong with the Authorization header itself.
+// badRequest is the answer to a fault in the Authorization header itself.
 func badRequest(c call, detail string) answer {
 	return gatewayProblem(c, http.StatusBadRequest, "pep-authn/request-error", "Bad request", detail)
 }
@@ -88,15 +91,15 @@ func unauthorized(c call, detail string) answer {
 	return gatewayProblem(c, http.StatusUnauthorized, "pep-authn/deny", "Not authorized", detail)
 }
 
-// deny is for a client that is known but has no grant for this API, or
-// none for the account that it names.
+// deny is the answer to a known client that has no grant for this API, or none for the
+// account that it names.
 func deny(c call) answer {
 	return gatewayProblem(c, http.StatusForbidden, "pep-authz/deny", "Forbidden",
 		"The client does not have the grant needed for the request")
 }
 
-// notFound is for a path that no API of the client serves. Akamai's own
-// words for it are not documented.
+// notFound is the answer for a path that none of the client's APIs serves. Akamai's own
+// words for that are not documented.
 func notFound(c call) answer {
 	return gatewayProblem(c, http.StatusNotFound, "resource-impl/not-found", "Not Found", "No such operation")
 }

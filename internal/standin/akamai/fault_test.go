@@ -57,7 +57,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// A client that gives up is not waited for.
+// A delay ends when the client gives up.
 func TestDelayEndsWithTheClient(t *testing.T) {
 	api := serve(t, akamai.Config{})
 	ctx, cancel := context.WithCancel(t.Context())

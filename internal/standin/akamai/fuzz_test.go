@@ -14,8 +14,8 @@ import (
 	"github.com/purgebot/purgebot/internal/standin/akamai"
 )
 
-// Whatever is sent, the stand-in answers: with one of Akamai's statuses, with
-// JSON where it says so, and it accepts a purge exactly where it says 201.
+// The stand-in answers every request with one of Akamai's statuses and, if it says so,
+// with JSON. It accepts a purge exactly when it answers 201.
 func FuzzServer(f *testing.F) {
 	for _, seed := range []struct{ method, target, body string }{
 		{"POST", "/ccu/v3/invalidate/url/production", `{"objects":["https://a.example.com/","/L/512/6848/1h/www.example1.com/"]}`},

@@ -6,22 +6,23 @@ import (
 	"time"
 )
 
-// Limits are an account's token buckets. A zero bucket means Akamai's
-// documented one: requests 100 and 50 a second, URLs and ARLs 10,000 and 200
-// a second, CP codes 300 and 30 a minute, tags 5,000 and 500 a minute
-// (https://techdocs.akamai.com/purge-cache/reference/rate-limiting).
+// Limits are an account's token buckets. A zero bucket means Akamai's documented one: 100
+// requests and 50 a second; 10,000 URLs and ARLs and 200 a second; 300 CP codes and 30 a
+// minute; 5,000 tags and 500 a minute.
+// https://techdocs.akamai.com/purge-cache/reference/rate-limiting
 type Limits struct {
 	Requests, URLs, CPCodes, Tags Bucket
-	// Unlimited turns all of them off; the headers then show full buckets.
+	// Unlimited turns all buckets off. The headers then show full ones.
 	Unlimited bool
 }
 
-// Bucket is a token bucket: full at the start, and refilled steadily.
+// Bucket is a token bucket. It is full at the start and is refilled steadily.
 type Bucket struct {
-	Burst     int     // tokens at most
-	PerSecond float64 // refill
+	Burst     int     // most tokens that it holds
+	PerSecond float64 // refill, in tokens a second
 }
 
+// withDefaults replaces each zero bucket by Akamai's documented one.
 func (l Limits) withDefaults() Limits {
 	for _, b := range []struct {
 		of     *Bucket
@@ -39,7 +40,7 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// bucketState is a bucket at work.
+// bucketState is a bucket in use.
 type bucketState struct {
 	Bucket
 	tokens float64
@@ -47,20 +48,20 @@ type bucketState struct {
 }
 
 func (t *bucketState) refill(now time.Time) {
-	if passed := now.Sub(t.at); passed > 0 { // a clock set back refills nothing
+	if passed := now.Sub(t.at); passed > 0 { // a clock that was set back refills nothing
 		t.tokens = min(float64(t.Burst), t.tokens+passed.Seconds()*t.PerSecond)
 	}
 	t.at = now
 }
 
-// holds reports whether n tokens are there. The sliver forgives the rounding
-// of many small refills.
+// holds reports whether there are n tokens. The small tolerance is for the rounding
+// errors of many refills.
 func (t *bucketState) holds(n int) bool { return t.tokens+1e-9 >= float64(n) }
 
 func (t *bucketState) remaining() int { return int(t.tokens + 1e-9) }
 
-// toFull is the time until the whole burst is there again, in seconds: what
-// Akamai's Seconds-To-Refresh headers mean.
+// toFull is the time until the bucket is full again, in seconds. That is what Akamai's
+// Seconds-To-Refresh headers mean, not the wait until the next request fits.
 func (t *bucketState) toFull() float64 {
 	missing := float64(t.Burst) - t.tokens
 	if missing <= 0 || t.PerSecond <= 0 {
@@ -69,16 +70,15 @@ func (t *bucketState) toFull() float64 {
 	return missing / t.PerSecond
 }
 
-// accountBuckets are those of one account.
+// accountBuckets are the buckets of one account.
 type accountBuckets struct {
 	unlimited bool
 	requests  bucketState
 	objects   map[string]*bucketState // by kind
 }
 
-// buckets are those of an account, refilled up to now: by the clock as it is
-// under the lock, since the order of requests is that of the lock. The caller
-// has a.mu.
+// buckets are the buckets of an account, refilled up to now. The time is read under the
+// lock, because the lock decides the order of requests. The caller holds a.mu.
 func (a *Server) buckets(account string) *accountBuckets {
 	now := a.cfg.Now()
 	b := a.accounts[account]
@@ -99,8 +99,8 @@ func (a *Server) buckets(account string) *accountBuckets {
 	return b
 }
 
-// limited answers 429 if the account lacks the tokens for one more request of
-// n objects; nothing is spent either way.
+// limited answers 429 if the account lacks the tokens for one more request of n objects.
+// It spends nothing in either case: Akamai charges only what it accepts.
 func (b *accountBuckets) limited(kind string, n int) (refusal answer, limited bool) {
 	switch objects := b.objects[kind]; {
 	case b.unlimited:
@@ -122,6 +122,7 @@ func (b *accountBuckets) spend(kind string, n int) {
 	}
 }
 
+// tooMany is the 429 of the bucket that is short.
 func (b *accountBuckets) tooMany(kind, title string, t *bucketState, size int) answer {
 	ans := ccuProblem(http.StatusTooManyRequests, title, "")
 	problem := ans.body.(ccuProblemBody)
@@ -129,13 +130,13 @@ func (b *accountBuckets) tooMany(kind, title string, t *bucketState, size int) a
 	problem.RateLimit, problem.RateLimitCurrentRequestSize, problem.RateLimitRemaining = &t.Burst, &size, &remaining
 	ans.body = problem
 	ans.header = b.headers(kind)
-	// Akamai's example of a 429 shows the other six alone.
+	// Akamai's example of a 429 shows only the other six.
 	delete(ans.header, "X-Ratelimit-Seconds-To-Refresh-Limit")
 	delete(ans.header, "X-Ratelimit-Seconds-To-Refresh-Limit-Objects")
 	return ans
 }
 
-// headers are the eight of an accepted request.
+// headers are the eight rate headers of an accepted request.
 func (b *accountBuckets) headers(kind string) map[string]string {
 	objects := b.objects[kind]
 	return map[string]string{
@@ -150,5 +151,5 @@ func (b *accountBuckets) headers(kind string) map[string]string {
 	}
 }
 
-// decimal writes a figure as Akamai's headers do.
+// decimal writes a number as Akamai's headers do.
 func decimal(f float64) string { return strconv.FormatFloat(f, 'f', 2, 64) }

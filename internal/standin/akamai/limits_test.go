@@ -42,7 +42,7 @@ func TestRateLimitStatusOfAnAccount(t *testing.T) {
 	}
 }
 
-// rateHeaders are those of a reply, without their common prefix.
+// rateHeaders are the rate headers of a reply, without their common prefix.
 func rateHeaders(h http.Header) map[string]string {
 	rate := map[string]string{}
 	for name, values := range h {
@@ -154,7 +154,7 @@ func TestRequestBucket(t *testing.T) {
 	}
 }
 
-// What is refused for its objects costs nothing either.
+// A request that is refused for its objects costs no tokens either.
 func TestRefusalsAreFree(t *testing.T) {
 	api := serve(t, akamai.Config{Hosts: []string{"b.example.com"}})
 	api.post(t, "/ccu/v3/delete/url", urlsBody(10))
@@ -165,7 +165,7 @@ func TestRefusalsAreFree(t *testing.T) {
 	}
 }
 
-// A bucket never holds more than its burst, however long it rests.
+// A bucket never holds more than its burst, however long it is idle.
 func TestIdleBuckets(t *testing.T) {
 	api := serve(t, akamai.Config{})
 	api.post(t, "/ccu/v3/delete/url", urlsBody(10))

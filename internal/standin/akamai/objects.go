@@ -10,12 +10,12 @@ import (
 	"unicode"
 )
 
-// maxTag is how long a cache tag may be, in characters. Akamai accepts
-// a longer one and purges nothing.
+// maxTag is the most characters of a cache tag. Akamai accepts a longer tag but purges
+// nothing.
 const maxTag = 128
 
-// objectError is what is wrong with a purge request: the first fault that
-// was found, since Akamai names one.
+// objectError is a fault in a purge request. It is the first one that was found, because
+// Akamai names only one.
 type objectError struct {
 	status        int
 	title, detail string
@@ -30,6 +30,7 @@ func wrongType(attribute, want string, got json.RawMessage) *objectError {
 	}
 }
 
+// jsonType names the type of a JSON value in the words of Akamai's errors.
 func jsonType(value json.RawMessage) string {
 	switch value = bytes.TrimSpace(value); {
 	case len(value) == 0, value[0] == 'n':
@@ -55,9 +56,9 @@ func parseFields(body []byte) (map[string]json.RawMessage, *objectError) {
 	return fields, nil
 }
 
-// parseObjects reads the list of objects: strings, for CP codes also
-// integers. Strings of digits are no CP codes by the schema, but Akamai's own
-// command line sends them and is answered 201.
+// parseObjects reads the list of objects: strings, and for CP codes also integers. By the
+// schema a string of digits is no CP code, but Akamai's own command line sends such
+// strings and gets a 201.
 func parseObjects(value json.RawMessage, kind string) ([]string, *objectError) {
 	if kind != kindCPCode {
 		var objects []string
@@ -106,9 +107,9 @@ func checkObject(kind, object string) *objectError {
 	return nil // CP codes are numbers already
 }
 
-// checkURL takes absolute http(s) URLs and ARLs in ASCII. Wildcards are
-// refused: Akamai says that there are none, so a URL with one is a mistake,
-// which here should show. (How Akamai answers them is not documented.)
+// checkURL accepts absolute http(s) URLs and ARLs in ASCII. It refuses wildcards: Akamai
+// says that there are none, so a URL with one is a mistake that should show here. How
+// Akamai answers it is not documented.
 func checkURL(object string) *objectError {
 	bad := func(why string) *objectError {
 		return &objectError{http.StatusBadRequest, "bad URL", fmt.Sprintf("Invalid or malformed URL '%s': %s", object, why)}
@@ -133,7 +134,7 @@ func checkURL(object string) *objectError {
 	return nil
 }
 
-// hostOf cuts the host out of a URL (without its port) or an ARL.
+// hostOf gives the host of a URL, without its port, or of an ARL.
 func hostOf(object string) (host string, ok bool) {
 	if scheme, rest, found := strings.Cut(object, "://"); found && (strings.EqualFold(scheme, "http") || strings.EqualFold(scheme, "https")) {
 		if end := strings.IndexAny(rest, "/?#"); end >= 0 {
@@ -147,9 +148,8 @@ func hostOf(object string) (host string, ok bool) {
 	return hostOfARL(object)
 }
 
-// hostOfARL reads /{letter}/{typecode}/{cpcode}/{ttl}/{host}/{path},
-// before which /S may stand (for HTTPS), e.g.
-// /L/512/6848/1h/www.example.com/index.html.
+// hostOfARL reads /{letter}/{typecode}/{cpcode}/{ttl}/{host}/{path}. /S may stand before
+// it, for HTTPS. An example is /L/512/6848/1h/www.example.com/index.html.
 func hostOfARL(object string) (host string, ok bool) {
 	parts := strings.SplitN(strings.TrimPrefix(object, "/S"), "/", 7)
 	if len(parts) < 7 || parts[0] != "" || len(parts[1]) != 1 || !unicode.IsLetter(rune(parts[1][0])) {
@@ -165,8 +165,8 @@ func isDigits(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// isHostname tells whether s can be the name of a host (RFC 1123, and the
-// underscore that is seen in practice).
+// isHostname tells whether s can be the name of a host (RFC 1123, and the underscore that
+// occurs in practice).
 func isHostname(s string) bool {
 	if s == "" || len(s) > 253 {
 		return false
@@ -186,8 +186,8 @@ func isAlphanumeric(r rune) bool {
 	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
 }
 
-// checkTag takes the alphabet of Akamai's purge documentation. Its
-// Property Manager allows less ("&" is missing); an older page forbids "/".
+// checkTag accepts the characters that Akamai's purge documentation allows. Akamai's
+// pages disagree: its Property Manager does not allow "&", and an older page forbids "/".
 func checkTag(tag string) *objectError {
 	bad := func(why string) *objectError {
 		return &objectError{http.StatusBadRequest, "bad cache tag", fmt.Sprintf("Invalid or malformed cache tag '%s': %s", tag, why)}
@@ -210,6 +210,7 @@ type hostPatterns struct {
 	suffixes []string // ".example.com"
 }
 
+// newHostPatterns reads exact names and *.example.com. nil grants all hosts.
 func newHostPatterns(patterns []string) hostPatterns {
 	h := hostPatterns{all: patterns == nil, exact: map[string]bool{}}
 	for _, pattern := range patterns {
@@ -223,6 +224,7 @@ func newHostPatterns(patterns []string) hostPatterns {
 	return h
 }
 
+// grant reports whether a host matches a pattern, without regard to case.
 func (h hostPatterns) grant(host string) bool {
 	host = strings.ToLower(host)
 	if h.all || h.exact[host] {
@@ -236,9 +238,8 @@ func (h hostPatterns) grant(host string) bool {
 	return false
 }
 
-// unauthorized finds the first object that the client may not purge. Tags are
-// not bounded by what a client is granted: they belong to the whole account.
-// The caller has a.mu.
+// unauthorized finds the first object that the client may not purge. A client's grants do
+// not limit tags: tags belong to the whole account. The caller holds a.mu.
 func (a *Server) unauthorized(kind string, objects []string) *objectError {
 	name := map[string]string{kindURL: "arl", kindTag: "tag", kindCPCode: "cpcode"}[kind]
 	for _, object := range objects {

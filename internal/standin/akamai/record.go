@@ -5,47 +5,47 @@ import (
 	"time"
 )
 
-// Purge is one request that Akamai accepted, in the words of Fast Purge
-// whichever API it came by.
+// Purge is one request that Akamai accepted, in the words of Fast Purge, whichever API
+// received it.
 type Purge struct {
 	At      time.Time // by the stand-in's clock
 	API     string    // "v3" or "v2"
 	Kind    string    // "url" (ARLs too), "tag" or "cpcode"
 	Network string    // "production" or "staging"
 	Action  string    // "invalidate" or "delete"
-	Objects []string  // as sent; CP codes in decimal; not to be changed
-	// Ineffective are those of the objects that Akamai accepts and does not
-	// purge: tags over 128 characters.
+	Objects []string  // as sent; CP codes in decimal; must not be changed
+	// Ineffective are the objects that Akamai accepts but does not purge: tags over 128
+	// characters.
 	Ineffective      []string
 	PurgeID          string
 	AccountSwitchKey string
 	Takes            time.Duration // until it takes effect
 }
 
-// Request is one request that the stand-in saw, whatever became of it.
+// Request is one request that the stand-in received, whatever the result.
 type Request struct {
 	At     time.Time // by the stand-in's clock
 	Method string
 	Path   string // with the query
 	Size   int    // bytes of the body, counted up to 131,073
-	Status int    // as answered; 0 if the connection was cut
-	// Refusal is the title and detail of the error; empty if the request was
-	// done.
+	Status int    // of the answer; 0: the connection was cut
+	// Refusal is the title and detail of the error. It is empty if the request was
+	// carried out.
 	Refusal string
-	// Fault tells that an injected fault spoiled the answer. If Refusal is
-	// empty then, the request was done all the same.
+	// Fault tells that an injected fault spoiled the answer. If Refusal is empty then,
+	// the request was still carried out.
 	Fault   bool
-	Kind    string // "url", "tag" or "cpcode", where that was clear
-	Objects int    // how many objects it held, where they could be read
-	PurgeID string // of an accepted purge
+	Kind    string // "url", "tag" or "cpcode"; "" if that was not clear
+	Objects int    // number of objects, if they could be read
+	PurgeID string // "" unless a purge was accepted
 }
 
 // Counts are sums since the stand-in was made.
 type Counts struct {
-	Requests    int   // all that came
-	Purges      int   // those that were accepted as a purge
-	Objects     int   // the objects of those
-	Bytes       int64 // the bodies of those
+	Requests    int   // all that were received
+	Purges      int   // requests that were accepted as a purge
+	Objects     int   // in accepted purges
+	Bytes       int64 // of the bodies of accepted purges
 	Limited     int   // refused with 429
 	Refused     int   // refused for any other reason
 	Faults      int   // spoiled by an injected fault
@@ -59,14 +59,14 @@ func (a *Server) Accepted() []Purge {
 	return a.accepted.list()
 }
 
-// Requests are those that the stand-in saw, in the order of their answers.
+// Requests are the requests that the stand-in received, in the order of their answers.
 func (a *Server) Requests() []Request {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.requests.list()
 }
 
-// Counts sums up, also over what is no longer kept.
+// Counts are the sums over everything, including what is no longer kept.
 func (a *Server) Counts() Counts {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -88,6 +88,7 @@ func (a *Server) record(c call, ans answer, fault bool) {
 		"objects", req.Objects, "purge", req.PurgeID, "refusal", req.Refusal, "fault", req.Fault)
 }
 
+// add counts one request.
 func (n *Counts) add(req Request) {
 	n.Requests++
 	if req.PurgeID != "" {
@@ -108,7 +109,7 @@ func (n *Counts) add(req Request) {
 	}
 }
 
-// history keeps the latest entries: all if keep is 0, none if it is below.
+// history keeps the latest entries: all of them if keep is 0, none if it is negative.
 type history[T any] struct {
 	keep    int
 	entries []T
@@ -119,7 +120,7 @@ func (l *history[T]) add(entry T) {
 		return
 	}
 	l.entries = append(l.entries, entry)
-	// Twice as many before the old ones go, so that the copying is rare.
+	// It drops old entries only at twice the number, so that it rarely copies.
 	if l.keep > 0 && len(l.entries) >= 2*l.keep {
 		l.entries = slices.Clone(l.entries[len(l.entries)-l.keep:])
 	}

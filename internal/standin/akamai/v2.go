@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// Queue is how the legacy CCU v2 works off its queue. A zero field
-// means the figure of Akamai's guide.
+// Queue says how the legacy CCU v2 processes its queue. A zero field means the number in
+// Akamai's guide.
 type Queue struct {
-	// Unknown is how long the status of a new purge is "Unknown"; default 1 s,
-	// below 0 not at all.
+	// Unknown is how long the status of a new purge is "Unknown". The default is 1 s;
+	// below 0 it never is.
 	Unknown time.Duration
-	// Done is how long after its submission a purge is done; default 240 s.
+	// Done is how long after its submission a purge is done. The default is 240 s.
 	Done time.Duration
-	// Size is how many objects may wait; default 10,000.
+	// Size is how many objects may wait. The default is 10,000.
 	Size int
 }
 
@@ -31,7 +31,7 @@ func (q Queue) withDefaults() Queue {
 }
 
 const (
-	v2MaxObjects = 500 // a request
+	v2MaxObjects = 500 // in one request
 	v2Ping       = 60 * time.Second
 	// v2Memory is how long the status of a purge can be asked for.
 	v2Memory = 48 * time.Hour
@@ -45,12 +45,12 @@ type queuedPurge struct {
 	objects       int
 }
 
-// queueState holds the purges of CCU v2, done ones too.
+// queueState holds the purges of CCU v2, including those that are done.
 type queueState struct {
 	purges map[string]queuedPurge
 }
 
-// length is how many objects wait, after old purges are forgotten.
+// length is how many objects wait. It first forgets old purges.
 func (q *queueState) length(now time.Time, done time.Duration) (objects int) {
 	for id, p := range q.purges {
 		switch age := now.Sub(p.submitted); {
@@ -94,8 +94,8 @@ type v2Status struct {
 	CompletionTime           *string `json:"completionTime"` // null until done
 }
 
-// v2 is the legacy API: queues/default and purges/{id}. Of the queues only
-// "default" exists; one of Akamai's two guides also knew "emergency".
+// v2 is the legacy API: queues/default and purges/{id}. "default" is the only queue; one
+// of Akamai's two guides also named "emergency".
 func (a *Server) v2(c call, path []string) answer {
 	if len(path) != 2 {
 		return notFound(c)
@@ -119,7 +119,7 @@ func okAnswer(body any) answer {
 	return answer{status: http.StatusOK, media: "application/json", body: body}
 }
 
-// v2Purge takes a purge into the queue, or refuses all of it.
+// v2Purge puts a purge into the queue, or refuses all of it.
 func (a *Server) v2Purge(c call) (ans answer) {
 	var p Purge
 	defer func() { ans.kind, ans.objects = p.Kind, len(p.Objects) }()
@@ -159,7 +159,7 @@ func (a *Server) v2Purge(c call) (ans answer) {
 	}
 }
 
-// parseV2 reads a purge of CCU v2 and says it in the words of v3.
+// parseV2 reads a purge of CCU v2 and translates it into the words of v3.
 func parseV2(body []byte) (Purge, *objectError) {
 	fields, bad := parseFields(body)
 	if bad != nil {
@@ -219,8 +219,8 @@ func (a *Server) v2Length(c call) answer {
 	})
 }
 
-// v2Status tells how far a purge is. What was submitted just now, or never,
-// or days ago, is "Unknown", which is a 200 as well.
+// v2Status tells how far a purge is. A purge that was just submitted, never submitted, or
+// finished days ago is "Unknown". That is a 200 too.
 func (a *Server) v2Status(c call, id string) answer {
 	a.mu.Lock()
 	p, known := a.queue.purges[id]
@@ -247,10 +247,10 @@ func (a *Server) v2Status(c call, id string) answer {
 
 func (p queuedPurge) progressURI() string { return "/ccu/v2/purges/" + p.id }
 
-// wholeSeconds rounds up: after so many whole seconds it is so.
+// wholeSeconds rounds up: after that many whole seconds d has passed.
 func wholeSeconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
 
-// newUUID is the form that purge ids had in CCU v2.
+// newUUID has the form that purge ids had in CCU v2.
 func newUUID() string {
 	b := make([]byte, 16)
 	_, _ = rand.Read(b) // never fails

@@ -195,9 +195,9 @@ func TestBasic(t *testing.T) {
 	}
 }
 
-// Akamai's own signer, given the stand-in's .edgerc, is understood: with and
-// without an account switch key, over HTTPS and HTTP, with bodies below and
-// above what is hashed.
+// The stand-in accepts requests of Akamai's own signer that uses the stand-in's .edgerc:
+// with and without an account switch key, over HTTPS and HTTP, with bodies below and
+// above the hashed size.
 func TestUnderstandsEdgeGrid(t *testing.T) {
 	service := akamai.New(akamai.Config{AccountSwitchKey: "1-5BUY:1-2RBL"})
 	for scheme, start := range map[string]func(http.Handler) *httptest.Server{"http": httptest.NewServer, "https": httptest.NewTLSServer} {

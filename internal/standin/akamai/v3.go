@@ -26,7 +26,7 @@ const (
 
 const (
 	v3MaxBody = 50_000 // bytes
-	// defaultEstimate is how long Akamai says a purge takes.
+	// defaultEstimate is how long a purge takes according to Akamai.
 	defaultEstimate = 5 * time.Second
 )
 
@@ -39,7 +39,7 @@ type accepted struct {
 	SupportID        string `json:"supportId"`
 }
 
-// route leads to the operation.
+// route finds the operation of a path.
 func (a *Server) route(c call) answer {
 	segments := strings.Split(c.URL.EscapedPath(), "/")
 	if len(segments) < 4 || segments[1] != "ccu" {
@@ -82,8 +82,8 @@ func (a *Server) v3(c call, path []string) answer {
 	return ans
 }
 
-// rateLimitStatus tells how full the buckets are. Whether that costs a token
-// is not documented; here it does not.
+// rateLimitStatus tells how full the buckets are. Whether that costs a token is not
+// documented; here it does not.
 func (a *Server) rateLimitStatus(c call, kind string) answer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -95,9 +95,9 @@ func (a *Server) rateLimitStatus(c call, kind string) answer {
 	}
 }
 
-// fastPurge takes one purge, or refuses all of it. The form comes first, then
-// the budget, then the client's grants: so a client that is over its budget
-// learns nothing about its objects. Only an accepted request spends tokens.
+// fastPurge accepts one purge, or refuses all of it. The order is: the form, the budget,
+// the client's grants. So a client that is over its budget learns nothing about its
+// objects. Only an accepted request spends tokens.
 func (a *Server) fastPurge(c call, p Purge) (ans answer) {
 	defer func() { ans.objects = len(p.Objects) }()
 	if refusal, ok := checkJSON(c, v3MaxBody); !ok {
@@ -108,7 +108,8 @@ func (a *Server) fastPurge(c call, p Purge) (ans answer) {
 		return bad.answer()
 	}
 	p.Objects = objects
-	// Bodies are read side by side; from here on it is one after the other.
+	// Bodies are read concurrently. From here on requests are handled one after the
+	// other.
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	buckets := a.buckets(c.account)
@@ -133,7 +134,7 @@ func (a *Server) fastPurge(c call, p Purge) (ans answer) {
 	}
 }
 
-// accept writes a purge down. The caller has a.mu.
+// accept records a purge. The caller holds a.mu.
 func (a *Server) accept(c call, p Purge) {
 	p.At, p.AccountSwitchKey = a.cfg.Now().Add(a.skew), c.account
 	if p.Kind == kindTag {
@@ -156,7 +157,7 @@ func (a *Server) accept(c call, p Purge) {
 	}
 }
 
-// checkJSON checks what both purge APIs ask of a body before reading it.
+// checkJSON checks what both purge APIs require of a body before they read it.
 func checkJSON(c call, limit int) (refusal answer, ok bool) {
 	if media, _, err := mime.ParseMediaType(c.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return ccuProblem(http.StatusUnsupportedMediaType, "unsupported media type", c.Header.Get("Content-Type")), false
@@ -168,8 +169,8 @@ func checkJSON(c call, limit int) (refusal answer, ok bool) {
 	return answer{}, true
 }
 
-// parseV3 reads the objects of a Fast Purge body: {"objects": […]}, for
-// URLs also with the older "hostname" that the objects are then paths of.
+// parseV3 reads the objects of a Fast Purge body: {"objects": […]}. For URLs there may
+// also be the older "hostname"; the objects are then paths on that host.
 func parseV3(body []byte, kind string) ([]string, *objectError) {
 	fields, bad := parseFields(body)
 	if bad != nil {

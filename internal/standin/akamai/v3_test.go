@@ -179,8 +179,8 @@ func TestBodyOfExactly50000Bytes(t *testing.T) {
 	}
 }
 
-// One object that is not granted fails the whole request, and the first one
-// is named.
+// One object without a grant makes the whole request fail. The answer names the first
+// such object.
 func TestGrants(t *testing.T) {
 	cfg := akamai.Config{Hosts: []string{"www.example.com", "*.Example.net"}, CPCodes: []int{12345}}
 	for _, tt := range []struct {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// matcher tells which copies a purge is about.
+// matcher tells which copies a purge applies to.
 func (e *Edge) matcher(p pending) func(key string, s *stored) bool {
 	switch p.purge.Kind {
 	case "tag":
@@ -26,14 +26,14 @@ func (e *Edge) matcher(p pending) func(key string, s *stored) bool {
 		if u, err := url.Parse(object); err == nil && u.Host != "" {
 			keys[e.key(u.Host, u.EscapedPath(), u.RawQuery)] = true
 		} else if parts := strings.SplitN(strings.TrimPrefix(object, "/S"), "/", 6); len(parts) == 6 {
-			keys[parts[5]] = true // an ARL is a key with its host
+			keys[parts[5]] = true // an ARL is a key that includes its host
 		}
 	}
 	return func(key string, _ *stored) bool { return keys[key] }
 }
 
-// names are the words of Return Cache Status for those of X-Cache
-// (https://techdocs.akamai.com/terraform/docs/return-cache-status).
+// names gives the words of Return Cache Status for a value of X-Cache.
+// https://techdocs.akamai.com/terraform/docs/return-cache-status
 func names(x string) string {
 	switch x {
 	case "TCP_HIT":
@@ -48,7 +48,7 @@ func names(x string) string {
 	return "Miss"
 }
 
-// answer writes a result as the reader's request has it.
+// answer writes a result in the form that the reader asked for.
 func (e *Edge) answer(w http.ResponseWriter, q question, a result) {
 	h := w.Header()
 	for name, values := range a.header {
@@ -75,10 +75,10 @@ func (e *Edge) answer(w http.ResponseWriter, q question, a result) {
 	}
 	if !q.compressed || a.status != http.StatusOK {
 		w.WriteHeader(a.status)
-		_, _ = w.Write(body) // a reader who is gone does not matter
+		_, _ = w.Write(body) // an error means that the reader is gone
 		return
 	}
-	// Compressed on the fly: the ETag, which names other bytes, goes.
+	// The body is compressed here, so the ETag would name other bytes.
 	h.Del("ETag")
 	h.Set("Content-Encoding", "gzip")
 	h.Set("Vary", "Accept-Encoding")
@@ -94,8 +94,8 @@ func weaken(h http.Header) {
 	}
 }
 
-// debug says what Pragma asks for
-// (https://techdocs.akamai.com/edge-diagnostics/docs/pragma-headers).
+// debug adds what Pragma asks for.
+// https://techdocs.akamai.com/edge-diagnostics/docs/pragma-headers
 func (e *Edge) debug(h http.Header, q question, a result) {
 	const by = " from a192-0-2-1 (AkamaiGHost/22.3.1)"
 	if strings.Contains(q.pragma, "akamai-x-cache-on") {

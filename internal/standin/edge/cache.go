@@ -9,14 +9,15 @@ import (
 	"time"
 )
 
-// errorTTL is how long errors are kept
-// (https://techdocs.akamai.com/property-mgr/docs/cache-http-error-responses).
+// errorTTL is how long errors are kept.
+// https://techdocs.akamai.com/property-mgr/docs/cache-http-error-responses
 const errorTTL = 10 * time.Second
 
-// maxCopies bounds a tier: the demo's site and a test's fit.
+// maxCopies bounds the copies in one tier. The sites of the demo and of the tests have
+// fewer.
 const maxCopies = 10_000
 
-// tier is a cache.
+// tier is one cache.
 type tier struct{ copies map[string]*stored }
 
 // stored is a copy in a cache.
@@ -24,7 +25,7 @@ type stored struct {
 	status int
 	header http.Header
 	body   []byte
-	from   time.Time // when the origin gave it, or said that it is right
+	from   time.Time // when the origin sent it or confirmed it
 	until  time.Time
 	tags   []string
 	cpcode int
@@ -33,13 +34,13 @@ type stored struct {
 
 func (s *stored) errs() bool { return s.status >= 400 }
 
-// result is an answer of a tier, with what it says of itself in X-Cache.
+// result is the answer of a tier, with its value of X-Cache.
 type result struct {
 	*stored
 	x, remote string
 }
 
-// fromChild answers from the child's cache, or by way of the parent.
+// fromChild answers from the child's cache, or through the parent.
 func (e *Edge) fromChild(t *tier, q question) result {
 	return e.from(t, q, func(since string) result {
 		up := e.from(e.parent, q, func(since string) result { return e.fromOrigin(q, since) })
@@ -50,10 +51,10 @@ func (e *Edge) fromChild(t *tier, q question) result {
 	})
 }
 
-// from is a cache: it answers what it has, asks about what it is not sure of,
-// and fetches the rest. An invalidated copy is asked about by its date; if the
-// origin can't be asked it is served all the same
-// (https://techdocs.akamai.com/purge-cache/docs/purge-methods).
+// from is a cache. It serves a valid copy, asks about an invalidated or expired one, and
+// fetches what it does not have. It asks by the copy's date. If the origin cannot be
+// reached or answers 5xx, it serves the old copy.
+// https://techdocs.akamai.com/purge-cache/docs/purge-methods
 func (e *Edge) from(t *tier, q question, up func(since string) result) result {
 	now := e.cfg.Now()
 	have := t.copies[q.copyKey()]
@@ -82,7 +83,7 @@ func (e *Edge) from(t *tier, q question, up func(since string) result) result {
 	return result{stored: e.keep(t, q, got.stored, now), x: x, remote: got.x}
 }
 
-// keep puts a copy into a cache.
+// keep stores a copy in a cache.
 func (e *Edge) keep(t *tier, q question, got *stored, now time.Time) *stored {
 	mine := *got
 	mine.until, mine.cpcode, mine.stale = now.Add(e.cfg.TTL), e.cpcode(q.r.URL.Path), false
@@ -100,8 +101,8 @@ func (e *Edge) keep(t *tier, q question, got *stored, now time.Time) *stored {
 	return &mine
 }
 
-// fromOrigin asks the origin. It is called with the edge locked: a loop
-// through the edge would stand still, and there is none on loopback.
+// fromOrigin asks the origin. The caller holds the edge's lock. So an origin that asked
+// this edge would wait for ever.
 func (e *Edge) fromOrigin(q question, since string) result {
 	now := e.cfg.Now()
 	if e.faults.NoOrigin || e.cfg.Origin == nil {
@@ -121,7 +122,7 @@ func (e *Edge) fromOrigin(q question, since string) result {
 	w := httptest.NewRecorder()
 	e.cfg.Origin.ServeHTTP(w, r)
 	s := &stored{status: w.Code, header: w.Header().Clone(), body: bytes.Clone(w.Body.Bytes()), from: now}
-	if tags := s.header.Values("Edge-Cache-Tag"); len(tags) > 0 && s.status == http.StatusOK { // the first header, and only with a 200
+	if tags := s.header.Values("Edge-Cache-Tag"); len(tags) > 0 && s.status == http.StatusOK { // only the first header counts, and only with a 200
 		for tag := range strings.SplitSeq(tags[0], ",") {
 			s.tags = append(s.tags, strings.TrimSpace(tag))
 		}
@@ -136,7 +137,7 @@ func later(a, b string) bool {
 	return errX != nil || errY != nil || x.After(y)
 }
 
-// settle lets the purges take effect whose time has come.
+// settle applies the purges whose time has come.
 func (e *Edge) settle() {
 	now := e.cfg.Now()
 	e.purges = slices.DeleteFunc(e.purges, func(p pending) bool {
@@ -155,7 +156,7 @@ func (e *Edge) settle() {
 	})
 }
 
-// purge acts on one cache.
+// purge applies a purge to one cache.
 func (e *Edge) purge(t *tier, p pending) {
 	fits := e.matcher(p)
 	for key, s := range t.copies {

@@ -1,12 +1,11 @@
-// Package edge is a stand-in for Akamai's edge, in front of a small origin:
-// what purges act on, and what readers see. Several servers of a child tier
-// and one parent each have a cache of their own, with keys, a time to live,
-// revalidation by If-Modified-Since, tags and CP codes, as far as purgebot
-// meets them. Faults on purpose are those that make a page stay stale after a
-// purge that was accepted.
+// Package edge is a stand-in for Akamai's edge in front of a small origin. Purges act on
+// it and readers see it. There are several servers of a child tier and one parent, each
+// with a cache of its own. They have cache keys, a time to live, revalidation by
+// If-Modified-Since, tags and CP codes, as far as purgebot meets them. The deliberate
+// faults are those that keep a page stale after an accepted purge.
 //
-// It decides everything when it is asked: there are no timers, and the clock
-// is a function.
+// There are no timers, and the clock is a function: everything is decided when somebody
+// asks.
 package edge
 
 import (
@@ -22,54 +21,54 @@ import (
 	"github.com/purgebot/purgebot/internal/standin/akamai"
 )
 
-// Config is a property: how it caches, and what it says.
+// Config is a property: how it caches, and what it reveals.
 type Config struct {
-	// Origin is asked for what is in no cache.
+	// Origin answers what is in no cache.
 	Origin http.Handler
-	// Servers is how many of the child tier there are; 0 is 1.
+	// Servers is the number of servers in the child tier. 0 means 1.
 	Servers int
-	// TTL is how long a copy is good; 0 is a day. Errors are kept for ten
-	// seconds, as Akamai does by default.
+	// TTL is how long a copy is valid. 0 means a day. Errors are kept for ten seconds, as
+	// Akamai does by default.
 	TTL time.Duration
-	// IgnoreQuery leaves the query out of the cache key, IgnoreCase the case
+	// IgnoreQuery leaves the query out of the cache key. IgnoreCase leaves out the case
 	// of the path.
 	IgnoreQuery, IgnoreCase bool
-	// CPCodes are those of the paths that begin so; the longest counts.
-	// DefaultCPCode is that of all others; 0 is 12345.
+	// CPCodes are the CP codes of the paths with these beginnings; the longest match
+	// counts. DefaultCPCode is for all other paths; 0 means 12345.
 	CPCodes       map[string]int
 	DefaultCPCode int
-	// PragmaOff: what the cache did is not told, whatever Pragma asks for.
+	// PragmaOff hides what the cache did, whatever Pragma asks for.
 	PragmaOff bool
-	// CacheStatus adds Akamai-Cache-Status to each answer, as the behaviour
-	// Return Cache Status does.
+	// CacheStatus adds Akamai-Cache-Status to each answer, like the behaviour Return
+	// Cache Status.
 	CacheStatus bool
-	// NoAge leaves the Age header out. Akamai's pages don't say whether it is
-	// sent by default.
+	// NoAge leaves out the Age header. Whether Akamai sends it by default is not
+	// confirmed.
 	NoAge bool
-	// Network is that whose purges count; "" is production.
+	// Network is the network whose purges count. "" means production.
 	Network string
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
 
-// Faults are what goes wrong on purpose.
+// Faults are the deliberate faults.
 type Faults struct {
-	// DeafServers are those of the child tier, and DeafParent the parent, that
-	// no purge reaches.
+	// DeafServers are the servers of the child tier that no purge reaches. DeafParent is
+	// the same for the parent.
 	DeafServers []int
 	DeafParent  bool
-	// DeafCompressed: purges reach the uncompressed copies alone.
+	// DeafCompressed lets purges reach only the uncompressed copies.
 	DeafCompressed bool
-	// NoOrigin: the edge can't reach its origin.
+	// NoOrigin keeps the edge from reaching its origin.
 	NoOrigin bool
-	// Denying are the servers of the child tier that refuse with 403.
+	// Denying are the servers of the child tier that answer 403.
 	Denying []int
 	// Rewrite changes each page on its way to the reader.
 	Rewrite func([]byte) []byte
 }
 
-// Edge is the stand-in; [Edge.Server] and [Edge.ServeHTTP] serve readers. Many
-// goroutines may use it at once.
+// Edge is the stand-in. [Edge.Server] and [Edge.ServeHTTP] serve readers. It is safe for
+// concurrent use.
 type Edge struct {
 	cfg Config
 
@@ -78,16 +77,16 @@ type Edge struct {
 	children []*tier
 	parent   *tier
 	purges   []pending
-	zip      *gzip.Writer // one, since answers are written one after the other
+	zip      *gzip.Writer // one is enough, because answers are written one after the other
 }
 
-// pending is a purge whose estimate has not passed.
+// pending is a purge whose estimated time has not passed yet.
 type pending struct {
 	at    time.Time
 	purge akamai.Purge
 }
 
-// New makes an edge. Give its Purged to [akamai.Config.Purged].
+// New makes an edge. Pass its Purged as [akamai.Config.Purged].
 func New(cfg Config) *Edge {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -103,8 +102,8 @@ func New(cfg Config) *Edge {
 	return e
 }
 
-// Purged takes note of a purge that Akamai accepted. It takes effect once its
-// estimate has passed.
+// Purged notes a purge that Akamai accepted. The purge takes effect when its estimated
+// time has passed.
 func (e *Edge) Purged(p akamai.Purge) {
 	if p.Network != e.cfg.Network {
 		return
@@ -114,7 +113,7 @@ func (e *Edge) Purged(p akamai.Purge) {
 	e.purges = append(e.purges, pending{e.cfg.Now().Add(p.Takes), p})
 }
 
-// SetFaults replaces what goes wrong.
+// SetFaults replaces the faults.
 func (e *Edge) SetFaults(f Faults) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -124,11 +123,12 @@ func (e *Edge) SetFaults(f Faults) {
 // ServeHTTP is the first server of the child tier.
 func (e *Edge) ServeHTTP(w http.ResponseWriter, r *http.Request) { e.serve(w, r, 0) }
 
-// Server is one of the child tier, from 0.
+// Server is one server of the child tier, counted from 0.
 func (e *Edge) Server(i int) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { e.serve(w, r, i) })
 }
 
+// serve answers for one server of the child tier, one request at a time.
 func (e *Edge) serve(w http.ResponseWriter, r *http.Request, child int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -143,15 +143,15 @@ func (e *Edge) serve(w http.ResponseWriter, r *http.Request, child int) {
 	e.answer(w, q, a)
 }
 
-// question is a request as caches see it.
+// question is a request in the form that caches see.
 type question struct {
 	r          *http.Request
-	key        string // host, path and query, as the property keys them
+	key        string // host, path and query in the form that the property uses
 	compressed bool
 	pragma     string
 }
 
-// copyKey is that of one stored copy: a page has one for those who accept gzip
+// copyKey is the key of one stored copy. A page has one copy for readers who accept gzip
 // and one for the others.
 func (q question) copyKey() string {
 	if q.compressed {
@@ -168,8 +168,8 @@ func (e *Edge) question(r *http.Request) question {
 	}
 }
 
-// key is a cache key without what ARLs put before it. Akamai makes one slash of
-// several (Let's Encrypt's boulder, akamai/cache-client.go).
+// key is a cache key without the part that ARLs put before it. Akamai turns several
+// slashes into one, according to Let's Encrypt's boulder (akamai/cache-client.go).
 func (e *Edge) key(host, path, query string) string {
 	path = cmp.Or(path, "/")
 	for strings.Contains(path, "//") {

@@ -28,7 +28,7 @@ func newSite(cfg edge.Config) *site {
 	return s
 }
 
-// read is a reader; what comes back is the result in X-Cache and the body.
+// read is a reader's request. It returns the result in X-Cache and the body.
 func (s *site) read(server int, url string, header ...string) string {
 	r := httptest.NewRequest("GET", url, nil)
 	r.Header.Set("Pragma", "akamai-x-cache-on, akamai-x-cache-remote-on")
@@ -104,8 +104,8 @@ func TestTiersAndCopies(t *testing.T) {
 	s := newSite(edge.Config{Servers: 2, TTL: time.Hour})
 	s.deploy("/a", "old")
 	got := []string{
-		s.read(0, page), s.read(1, page), s.read(1, page), // the second is filled by the parent
-		s.read(0, page, "Accept-Encoding: gzip"), // a copy of its own
+		s.read(0, page), s.read(1, page), s.read(1, page), // the parent fills the second one
+		s.read(0, page, "Accept-Encoding: gzip"), // has a copy of its own
 		s.read(0, "http://www.acme.example//a"),  // the same key
 		s.read(0, page+"?x=1"),
 		s.read(0, "http://www.acme.example/none"), s.read(0, "http://www.acme.example/none"),
@@ -136,8 +136,8 @@ func TestTiersAndCopies(t *testing.T) {
 	}
 }
 
-// What Akamai's stand-in accepts over its API reaches the edge; what it
-// refuses, and what is for the other network, does not.
+// A purge that Akamai's stand-in accepts over its API reaches the edge. A refused purge,
+// or one for the other network, does not.
 func TestAcceptedPurgesReachTheEdge(t *testing.T) {
 	t.Parallel()
 	s := newSite(edge.Config{})

@@ -9,35 +9,35 @@ import (
 	"time"
 )
 
-// Page is what an origin serves under a path.
+// Page is what an origin serves at a path.
 type Page struct {
 	Body     string
-	Modified time.Time // its date; an older one than before is a rollback's
+	Modified time.Time // its date; a rollback brings an older one than before
 	ETag     string
 	Tags     []string // Edge-Cache-Tag
-	Redirect string   // 301 to this
-	Gone     bool     // 404
+	Redirect string   // redirect to this with 301
+	Gone     bool     // answer 404
 }
 
-// Origin is a small one: pages by path, whatever the host and the query.
-// Deploy changes what it serves.
+// Origin is a small origin: pages by path, whatever the host and the query. Deploy
+// changes what it serves.
 type Origin struct {
 	mu      sync.Mutex
 	pages   map[string]Page
-	servers []map[string]Page // behind a balancer, in turn; nil: pages
+	servers []map[string]Page // behind a balancer, used in turn; nil: pages
 	sick    int
-	served  [2]int // by people, by the edge
+	served  [2]int // requests by people, and by the edge
 	fresh   func() string
 }
 
 // NewOrigin makes an origin without pages.
 func NewOrigin() *Origin { return &Origin{pages: map[string]Page{}} }
 
-// Deploy replaces the page of each path.
+// Deploy replaces the pages at these paths.
 func (o *Origin) Deploy(pages map[string]Page) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.pages = maps.Clone(o.pages) // a server that lags keeps the other
+	o.pages = maps.Clone(o.pages) // a server that lags keeps the old map
 	maps.Copy(o.pages, pages)
 }
 
@@ -48,8 +48,8 @@ func (o *Origin) Replace(pages map[string]Page) {
 	o.pages = maps.Clone(pages)
 }
 
-// Lag keeps one of two servers on what is served now, while Deploy changes the
-// other; each answers two requests in turn. With false they are alike again.
+// Lag keeps one of two servers at the current pages, while Deploy changes the other one.
+// Each answers two requests in turn. false makes both the same again.
 func (o *Origin) Lag(one bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -59,22 +59,22 @@ func (o *Origin) Lag(one bool) {
 	}
 }
 
-// Sicken lets every n-th request fail with a 503, from the next one on; 1 is
-// all, 0 none. The edge's and other clients' requests count apart.
+// Sicken makes every n-th request fail with a 503, starting with the next one. 1 means
+// all, 0 none. The edge's requests and those of other clients are counted separately.
 func (o *Origin) Sicken(n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.sick, o.served = n, [2]int{-1, -1}
 }
 
-// Vary adds something new to the body of every answer; nil ends that.
+// Vary adds something new to the body of every answer. nil ends that.
 func (o *Origin) Vary(more func() string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.fresh = more
 }
 
-// ServeHTTP answers GETs, also conditional ones by date.
+// ServeHTTP answers GETs, including conditional ones by date.
 func (o *Origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o.mu.Lock()
 	count := &o.served[0]
@@ -111,18 +111,18 @@ func (o *Origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Edge-Cache-Tag", strings.Join(p.Tags, ","))
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	// ServeContent answers If-Modified-Since by the date, as the edge asks.
+	// ServeContent answers If-Modified-Since by the date. The edge asks in that way.
 	http.ServeContent(w, r, "", p.Modified, strings.NewReader(p.Body+more))
 }
 
-// CacheBehind is a second cache between an edge and its origin, which no
-// purge of Akamai's reaches: it keeps what it has seen until Forget. Named
-// adds a Via header, by which such a cache may be known.
+// CacheBehind is a second cache between an edge and its origin, which no Akamai purge
+// reaches. It keeps what it has seen until Forget. If named is true, it adds a Via
+// header, by which such a cache can be recognised.
 func CacheBehind(origin http.Handler, named bool) *Behind {
 	return &Behind{origin: origin, named: named, seen: map[string]*httptest.ResponseRecorder{}}
 }
 
-// Behind is that cache.
+// Behind is the cache that [CacheBehind] makes.
 type Behind struct {
 	origin http.Handler
 	named  bool

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// appInstallation is the App on one account. GitHub.mu guards it.
+// appInstallation is the App's installation on one account. Server.mu guards it.
 type appInstallation struct {
 	id          int64
 	account     string
@@ -24,29 +24,29 @@ type appInstallation struct {
 	suspendedAt time.Time
 	deleted     bool
 
-	permissions map[string]string // that its owner accepted
+	permissions map[string]string // the ones that the account's owner accepted
 	events      []string
 }
 
-// install makes an installation whose owner accepts what the App asks for now.
+// install makes an installation whose owner accepts what the App asks for at that time.
 // The caller holds g.mu.
 func (g *Server) install(id int64, account string) {
 	g.installations[id] = &appInstallation{id: id, account: account, createdAt: g.now(), permissions: g.cfg.Permissions, events: g.cfg.Events}
 }
 
-// installationToken is an installation token. It does not change once made.
+// installationToken is an installation token. It never changes.
 type installationToken struct {
 	installation *appInstallation
 	expiresAt    time.Time
 	permissions  map[string]string
-	repositories []int64 // nil: all of the installation
+	repositories []int64 // nil: all of the installation's
 }
 
 func (t *installationToken) covers(r *repository) bool {
 	return r.Installation == t.installation.id && (t.repositories == nil || slices.Contains(t.repositories, r.ID))
 }
 
-// allows says whether one of access's permissions is granted.
+// allows says whether at least one of the permissions in access is granted.
 func allows(granted map[string]string, access string) bool {
 	for need := range strings.SplitSeq(access, "|") {
 		name, level, _ := strings.Cut(need, ":")
@@ -58,7 +58,7 @@ func allows(granted map[string]string, access string) bool {
 	return false
 }
 
-// authenticate checks the JWT or the token that the route asks for.
+// authenticate checks the JWT or the token that the route requires.
 func (g *Server) authenticate(x *exchange, route *endpoint) (response, bool) {
 	scheme, credential, _ := strings.Cut(x.Header.Get("Authorization"), " ")
 	bearer := strings.EqualFold(scheme, "bearer")
@@ -99,7 +99,7 @@ func (g *Server) authorise(x *exchange, route *endpoint) (response, bool) {
 	return reply, false
 }
 
-// checkJWT gives GitHub's words for what is wrong with an App's JWT.
+// checkJWT returns GitHub's words for a fault in an App's JWT, or "".
 func (g *Server) checkJWT(jwt string) string {
 	const undecodable = "A JSON web token could not be decoded"
 	parts := strings.Split(jwt, ".")
@@ -149,7 +149,7 @@ func decodePart(part string, into any) bool {
 	return decoder.Decode(into) == nil
 }
 
-// unixTime reads an integer time claim; GitHub refuses fractions.
+// unixTime reads a time claim. GitHub accepts only integers there.
 func unixTime(n *json.Number) (time.Time, bool) {
 	if n == nil {
 		return time.Time{}, false
@@ -201,7 +201,8 @@ func (g *Server) createToken(x *exchange) response {
 	}}
 }
 
-// narrow gives the ids of the wanted repositories, or nil if one isn't there. The caller holds g.mu.
+// narrow gives the ids of the wanted repositories, or nil if one of them is not there.
+// The caller holds g.mu.
 func (g *Server) narrow(installation int64, names []string, ids []int64) []int64 {
 	var found []int64
 	for _, r := range g.repos {
@@ -216,11 +217,11 @@ func (g *Server) narrow(installation int64, names []string, ids []int64) []int64
 	return found
 }
 
-// newToken has the form that GitHub gives tokens since April 2026: long, of
-// variable length, with dots.
+// newToken has the form of GitHub's tokens since April 2026: long, of variable length,
+// with dots. Clients must treat a token as opaque.
 func (g *Server) newToken() string {
 	random := make([]byte, 360)
-	_, _ = rand.Read(random) // never fails, by its documentation
+	_, _ = rand.Read(random) // documented never to fail
 	encode := base64.RawURLEncoding.EncodeToString
 	return fmt.Sprintf("ghs_%d_%s.%s.%s", g.cfg.AppID, encode([]byte(`{"alg":"RS256","typ":"JWT"}`)), encode(random[:104]), encode(random[104:]))
 }
@@ -245,6 +246,7 @@ func (g *Server) appJSON() jsonObject {
 	}
 }
 
+// installationJSON is an installation in an answer. The caller holds g.mu.
 func (g *Server) installationJSON(api string, i *appInstallation) jsonObject {
 	body := jsonObject{
 		"id": i.id, "account": g.userJSON(api, i.account), "app_id": g.cfg.AppID, "app_slug": g.cfg.AppSlug,

@@ -19,7 +19,7 @@ type CheckRun struct {
 	ExternalID  string
 	DetailsURL  string
 	Status      string // queued, in_progress or completed
-	Conclusion  string // "" before it is completed
+	Conclusion  string // "" until it is completed
 	StartedAt   time.Time
 	CompletedAt time.Time
 	Title       string
@@ -27,12 +27,12 @@ type CheckRun struct {
 	Text        string
 	Annotations []Annotation // of all requests
 	Actions     []CheckAction
-	Updates     int    // how often it was changed since it was created
+	Updates     int    // number of changes since it was created
 	App         string // slug
 	hasOutput   bool
 }
 
-// Annotation is a check run's remark on lines of a file.
+// Annotation is a check run's message on lines of a file.
 type Annotation struct {
 	Path        string  `json:"path"`
 	StartLine   int     `json:"start_line"`
@@ -45,7 +45,7 @@ type Annotation struct {
 	RawDetails  *string `json:"raw_details"`
 }
 
-// CheckAction is a check run's button.
+// CheckAction is a button of a check run.
 type CheckAction struct {
 	Label       string `json:"label"`
 	Description string `json:"description"`
@@ -64,7 +64,7 @@ type suite struct {
 	createdAt time.Time
 }
 
-// checkWish is the body of POST and PATCH; what is nil stays as it is.
+// checkWish is the body of POST and PATCH. A nil field stays as it is.
 type checkWish struct {
 	Name        *string        `json:"name"`
 	HeadSHA     *string        `json:"head_sha"`
@@ -85,8 +85,8 @@ type checkOutput struct {
 	Annotations []Annotation `json:"annotations"`
 }
 
-// CheckRuns lists the check runs of a commit in the order in which they were
-// created; of all commits if sha is empty.
+// CheckRuns lists the check runs of a commit in the order in which they were created. An
+// empty sha means all commits.
 func (g *Server) CheckRuns(repo, sha string) []CheckRun {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -105,16 +105,18 @@ func (g *Server) CheckRuns(repo, sha string) []CheckRun {
 	return runs
 }
 
-// Press sends what a person's press of a check run's button sends.
+// Press sends the event that a person causes by pressing a check run's button.
 func (g *Server) Press(ctx context.Context, checkRun int64, identifier, login string) (guid string, err error) {
 	return g.checkEvent(ctx, checkRun, "requested_action", login, identifier)
 }
 
-// Rerequest sends what a person's "Re-run" sends; the run itself stays as it is.
+// Rerequest sends the event that a person causes by "Re-run". The run itself does not
+// change: GitHub leaves that to the App.
 func (g *Server) Rerequest(ctx context.Context, checkRun int64, login string) (guid string, err error) {
 	return g.checkEvent(ctx, checkRun, "rerequested", login, "")
 }
 
+// checkEvent sends an event about a check run for a person. It takes g.mu.
 func (g *Server) checkEvent(ctx context.Context, id int64, action, login, identifier string) (string, error) {
 	g.mu.Lock()
 	for _, r := range g.repos {
@@ -139,7 +141,7 @@ func (g *Server) checkEvent(ctx context.Context, id int64, action, login, identi
 	return "", fmt.Errorf("check run %d: %w", id, errGithubNoObject)
 }
 
-// suite finds or makes the App's suite of a commit. The caller holds g.mu.
+// suite finds the App's suite of a commit, or makes it. The caller holds g.mu.
 func (g *Server) suite(r *repository, sha, branch string) *suite {
 	for _, s := range r.suites {
 		if s.sha == sha {
@@ -163,7 +165,8 @@ func (g *Server) suiteJSON(api string, r *repository, s *suite) jsonObject {
 	}
 }
 
-// checkPulls lists the open pull requests of a commit, as checks name them.
+// checkPulls lists the open pull requests of a commit in the form that checks have. The
+// caller holds g.mu.
 func (g *Server) checkPulls(api string, r *repository, sha string) []jsonObject {
 	pulls := []jsonObject{}
 	for _, i := range r.issues {
@@ -180,6 +183,7 @@ func (g *Server) checkPulls(api string, r *repository, sha string) []jsonObject 
 	return pulls
 }
 
+// checkJSON is a check run in an answer or event. The caller holds g.mu.
 func (g *Server) checkJSON(api string, r *repository, c *checkRun) jsonObject {
 	self := fmt.Sprintf("%s/check-runs/%d", r.url(api), c.ID)
 	orNull := func(s string, present bool) any {
@@ -206,7 +210,7 @@ func (g *Server) checkJSON(api string, r *repository, c *checkRun) jsonObject {
 	}
 }
 
-// apply checks a wish and takes it over into c; the reply is for the caller if ok is false.
+// apply checks a wish and applies it to c. If ok is false, the caller sends the reply.
 func (w *checkWish) apply(c *CheckRun, now time.Time) (response, bool) {
 	for _, field := range []struct {
 		to   *string
@@ -236,6 +240,9 @@ func (w *checkWish) apply(c *CheckRun, now time.Time) (response, bool) {
 	return response{}, true
 }
 
+// applyState applies status, conclusion and times. A conclusion makes a run completed,
+// and a completed run must have one. It returns GitHub's words for a fault, or "".
+// https://docs.github.com/rest/checks/runs#create-a-check-run
 func (w *checkWish) applyState(c *CheckRun, now time.Time) string {
 	if w.Status != nil {
 		if !slices.Contains([]string{"queued", "in_progress", "completed"}, *w.Status) {
@@ -272,6 +279,8 @@ func (w *checkWish) applyState(c *CheckRun, now time.Time) string {
 
 const maxText = 65535
 
+// apply checks an output and applies it to c. Annotations are added to those that c has.
+// It returns GitHub's words for a fault, or "".
 func (o *checkOutput) apply(c *CheckRun) string {
 	switch {
 	case o.Summary == nil:
@@ -309,6 +318,7 @@ func runeCount(s *string) int {
 	return utf8.RuneCountInString(*s)
 }
 
+// fault returns what GitHub would say against an annotation, or "".
 func (a Annotation) fault() string {
 	const max64KB = 64 << 10
 	switch {
@@ -330,6 +340,7 @@ func (a Annotation) fault() string {
 	return ""
 }
 
+// checkActions returns what GitHub would say against a run's buttons, or "".
 func checkActions(actions []CheckAction) string {
 	if len(actions) > 3 {
 		return fmt.Sprintf("No more than 3 items are allowed; %d were supplied.", len(actions))
@@ -372,7 +383,8 @@ func (g *Server) createCheckRun(x *exchange) response {
 	return response{status: http.StatusCreated, body: g.checkJSON(x.api, x.repo, c)}
 }
 
-// checkChanged tells the App of its own run, as GitHub does. The caller holds g.mu.
+// checkChanged sends the App the event about its own run, as GitHub does. The caller
+// holds g.mu.
 func (g *Server) checkChanged(r *repository, c *checkRun, action string, wasCompleted bool) {
 	event := func(action string) {
 		g.emitLater(r, "check_run", action, g.bot(), jsonObject{"check_run": g.checkJSON(g.cfg.URL, r, c)})

@@ -9,13 +9,15 @@ import (
 	"strings"
 )
 
-// changedFile is a changed file as comparisons, commits and pull requests list it.
+// changedFile is a changed file in the form that comparisons, commits and pull requests
+// list.
 type changedFile struct {
 	name, previous, status, id string
 	additions, deletions       int
 }
 
-// diff compares two commits or trees as they stand, with git's rename detection.
+// diff compares two commits or trees directly, without a merge base. git detects the
+// renames.
 func (s *gitReader) diff(ctx context.Context, from, to string) ([]changedFile, error) {
 	s.mu.Lock()
 	latest := s.latest
@@ -39,8 +41,8 @@ func (s *gitReader) diff(ctx context.Context, from, to string) ([]changedFile, e
 	return files, nil
 }
 
-// parseRaw reads ":mode mode id id status", path and, for a rename, the
-// new path; it stops where the counts begin.
+// parseRaw reads git's ":mode mode id id status", then the path and, for a rename, the
+// new path. It stops where the counts begin.
 func parseRaw(fields []string) (files []changedFile, rest []string, err error) {
 	for len(fields) > 1 && strings.HasPrefix(fields[0], ":") {
 		raw := strings.Fields(fields[0])
@@ -61,7 +63,7 @@ func parseRaw(fields []string) (files []changedFile, rest []string, err error) {
 			f.status = "changed"
 		default:
 			if f.status = "modified"; raw[2] == raw[3] {
-				f.status = "changed" // the mode alone
+				f.status = "changed" // only the mode changed
 			}
 		}
 		files = append(files, f)
@@ -69,8 +71,8 @@ func parseRaw(fields []string) (files []changedFile, rest []string, err error) {
 	return files, fields, nil
 }
 
-// parseCounts reads "added TAB removed TAB path", where a rename has an
-// empty path and its two names behind; the order is that of the files.
+// parseCounts reads git's "added TAB removed TAB path". For a rename the path is empty
+// and both names follow. The order is that of the files.
 func parseCounts(files []changedFile, fields []string) {
 	for i := range files {
 		if len(fields) == 0 {
@@ -86,6 +88,7 @@ func parseCounts(files []changedFile, fields []string) {
 	}
 }
 
+// filesJSON is a list of changed files in an answer.
 func (x *exchange) filesJSON(files []changedFile, head string) []jsonObject {
 	items := []jsonObject{}
 	for _, f := range files {
@@ -113,8 +116,9 @@ func escapePath(name string) string {
 	return strings.Join(parts, "/")
 }
 
-// compare is GET /repos/{owner}/{repo}/compare/{base}...{head}: what head has
-// since the merge base. Files come on the first page alone.
+// compare is GET /repos/{owner}/{repo}/compare/{base}...{head}: what head has since the
+// merge base. Only the first page has files.
+// https://docs.github.com/rest/commits/commits#compare-two-commits
 func (g *Server) compare(x *exchange) response {
 	baseName, headName, ok := strings.Cut(x.params["basehead"], "...")
 	if !ok {
@@ -175,7 +179,7 @@ func (g *Server) comparePage(x *exchange, body jsonObject, mergeBase, head *comm
 	return response{status: http.StatusOK, header: links, body: body}
 }
 
-// ownRef takes "owner:branch" for a branch of this very repository.
+// ownRef accepts "owner:branch" for a branch of this same repository.
 func ownRef(x *exchange, name string) string {
 	own, _, _ := strings.Cut(x.full, "/")
 	if owner, branch, ok := strings.Cut(name, ":"); ok && strings.EqualFold(owner, own) {
@@ -196,7 +200,7 @@ func compareStatus(ahead, behind int) string {
 	return "identical"
 }
 
-// distance counts the commits that only one of the two has.
+// distance counts the commits that only one of the two sides has.
 func (s *gitReader) distance(ctx context.Context, left, right string) (onlyLeft, onlyRight int, err error) {
 	out, err := s.run(ctx, "rev-list", "--left-right", "--count", left+"..."+right)
 	if err != nil {

@@ -12,34 +12,34 @@ import (
 	"unicode/utf8"
 )
 
-// Deployment is a deployment for a player to create.
+// Deployment is a deployment that a player creates.
 type Deployment struct {
-	SHA         string // or a Ref that names it
-	Ref         string // the SHA if empty
-	Environment string // "production" if empty, as at GitHub
-	Creator     string // the repository's owner if empty
-	App         string // slug of the App that creates it, if one does
-	Task        string // "deploy" if empty
+	SHA         string // "": the commit that Ref names
+	Ref         string // "": the SHA
+	Environment string // "": "production", as at GitHub
+	Creator     string // "": the repository's owner
+	App         string // slug of the App that creates it; "": none
+	Task        string // "": "deploy"
 	Description string
 	Payload     any
-	Transient   bool  // the environment goes away again
+	Transient   bool  // the environment will be removed
 	Production  *bool // nil: whether the environment is called "production"
-	// RequiredContexts must be green; nil: every status that the commit has. An
-	// empty list asks for none.
+	// RequiredContexts are the statuses that must be successful. nil means every status
+	// that the commit has; an empty list means none.
 	RequiredContexts []string
-	// WorkflowRun is the id of the Actions run that creates it; 0: none does.
+	// WorkflowRun is the id of the Actions run that creates the deployment. 0 means none.
 	WorkflowRun int64
 }
 
-// DeploymentStatus is a deployment's status for a player to create.
+// DeploymentStatus is a deployment's status that a player creates.
 type DeploymentStatus struct {
-	State       string // error, failure, inactive, in_progress, queued, pending, success or (webhooks alone) waiting
-	Environment string // replaces the deployment's if not empty
-	Creator     string // the deployment's if empty
+	State       string // error, failure, inactive, in_progress, queued, pending, success or (only in webhooks) waiting
+	Environment string // replaces the deployment's; "": does not
+	Creator     string // "": the deployment's
 	Description string
 	LogURL      string
 	URL         string // environment_url
-	Sender      string // the creator if empty
+	Sender      string // "": the creator
 }
 
 // ErrConflict is GitHub's 409: the commit's statuses forbid a deployment.
@@ -59,8 +59,8 @@ type deploymentStatus struct {
 	createdAt time.Time
 }
 
-// Deploy creates a deployment and sends `deployment`. It gives
-// [ErrConflict] while a status of the commit is pending or failed.
+// Deploy creates a deployment and sends `deployment`. It returns [ErrConflict] while a
+// required status of the commit is pending or failed.
 func (g *Server) Deploy(ctx context.Context, repo string, d Deployment) (id int64, err error) {
 	g.mu.Lock()
 	r, err := g.lookup(repo)
@@ -79,6 +79,7 @@ func (g *Server) Deploy(ctx context.Context, repo string, d Deployment) (id int6
 	return created.id, nil
 }
 
+// addDeployment fills in the defaults and stores a deployment. It takes g.mu.
 func (g *Server) addDeployment(r *repository, d Deployment) (*deployment, error) {
 	if d.Ref == "" {
 		d.Ref = d.SHA
@@ -129,8 +130,8 @@ func blocks(statuses []Status, d Deployment) []string {
 	return blocking
 }
 
-// DeployStatus adds a status to a deployment and sends `deployment_status`, but
-// for `inactive`, of which GitHub sends none.
+// DeployStatus adds a status to a deployment and sends `deployment_status`. For
+// `inactive` it sends nothing, as GitHub does.
 func (g *Server) DeployStatus(ctx context.Context, repo string, deployment int64, s DeploymentStatus) (id int64, err error) {
 	g.mu.Lock()
 	r, err := g.lookup(repo)
@@ -152,8 +153,8 @@ func (g *Server) DeployStatus(ctx context.Context, repo string, deployment int64
 	return created.id, nil
 }
 
-// addDeploymentStatus also makes older deployments of the environment inactive,
-// as GitHub does after a success. The caller holds g.mu.
+// addDeploymentStatus stores a status. Like GitHub it makes older deployments of the
+// environment inactive after a success. The caller holds g.mu.
 func (g *Server) addDeploymentStatus(r *repository, d *deployment, s DeploymentStatus, autoInactive bool) *deploymentStatus {
 	if s.Environment != "" {
 		d.Environment = s.Environment
@@ -186,6 +187,7 @@ func (r *repository) deployment(id int64) *deployment {
 	return nil
 }
 
+// deploymentJSON is a deployment in an answer or event. The caller holds g.mu.
 func (g *Server) deploymentJSON(api string, r *repository, d *deployment) jsonObject {
 	self := fmt.Sprintf("%s/deployments/%d", r.url(api), d.id)
 	payload := d.Payload
@@ -205,7 +207,7 @@ func (g *Server) deploymentJSON(api string, r *repository, d *deployment) jsonOb
 	}
 }
 
-// foreignApp is the App that acted: ours, another by its slug, or nil.
+// foreignApp is the App that acted: ours, another one by its slug, or nil.
 func (g *Server) foreignApp(slug string) any {
 	switch slug {
 	case "":
@@ -254,7 +256,7 @@ func (g *Server) workflowRunJSON(r *repository, d *deployment) any {
 	return g.runJSON(r, WorkflowRun{ID: d.WorkflowRun, SHA: d.SHA, Branch: d.Ref, Actor: d.Creator, Status: "in_progress"})
 }
 
-// jobJSON is the check run of the Actions job that deploys, if one does.
+// jobJSON is the check run of the Actions job that deploys, or null if there is none.
 func (g *Server) jobJSON(r *repository, d *deployment, s *deploymentStatus) any {
 	if d.WorkflowRun == 0 {
 		return nil
@@ -290,8 +292,8 @@ func (g *Server) listDeployments(x *exchange) response {
 	return response{status: http.StatusOK, header: links, body: page}
 }
 
-// createDeployment is POST /repos/{owner}/{repo}/deployments. Unlike GitHub it
-// never merges the default branch in, whatever auto_merge says.
+// createDeployment is POST /repos/{owner}/{repo}/deployments. Unlike GitHub it never
+// merges the default branch, whatever auto_merge says.
 func (g *Server) createDeployment(x *exchange) response {
 	var wish struct {
 		Ref              string          `json:"ref"`

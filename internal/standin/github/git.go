@@ -18,12 +18,13 @@ import (
 
 const zeroID = "0000000000000000000000000000000000000000"
 
-// gitReader reads objects of a git repository. Commits and trees are kept once read.
+// gitReader reads the objects of a git repository. It keeps commits and trees once they
+// are read.
 type gitReader struct {
 	dir   string
-	batch func() *exec.Cmd // git cat-file --batch, which outlives the request that first needs it
+	batch func() *exec.Cmd // git cat-file --batch; it outlives the request that first needs it
 
-	mu      sync.Mutex // guards all below; one question at a time goes down the pipe
+	mu      sync.Mutex // guards everything below; only one question at a time goes down the pipe
 	process *exec.Cmd  // nil before the first question
 	in      io.WriteCloser
 	out     *bufio.Reader
@@ -32,7 +33,7 @@ type gitReader struct {
 	latest  diffEntries
 }
 
-// diffEntries is the comparison asked for last: its pages are asked for one by one.
+// diffEntries is the last comparison: clients ask for its pages one by one.
 type diffEntries struct {
 	from, to string
 	files    []changedFile
@@ -61,7 +62,7 @@ func newGithubGit(ctx context.Context, dir string) *gitReader {
 	return s
 }
 
-// command runs git in the repository, whatever repository the caller's own environment names.
+// command runs git in the repository, even if the caller's environment names another one.
 func (s *gitReader) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-C", s.dir, "-c", "core.quotePath=false"}, args...)...) //nolint:gosec // our own arguments, no shell
 	for _, v := range os.Environ() {
@@ -84,7 +85,7 @@ func (s *gitReader) run(ctx context.Context, args ...string) (string, error) {
 	return string(out), nil
 }
 
-// references lists branches and tags, and the branch that HEAD names.
+// references lists branches and tags, and the branch to which HEAD points.
 func (s *gitReader) references(ctx context.Context) (refs map[string]string, head string, err error) {
 	out, err := s.run(ctx, "for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/tags")
 	if err != nil {
@@ -103,7 +104,7 @@ func (s *gitReader) references(ctx context.Context) (refs map[string]string, hea
 	return refs, strings.TrimSpace(head), nil
 }
 
-// object reads one object by its id, or by the beginning of it.
+// object reads one object by its id or by the beginning of it.
 func (s *gitReader) object(id string) (kind, full string, data []byte, err error) {
 	if !isHex(id) {
 		return "", "", nil, errGithubNoObject
@@ -117,6 +118,8 @@ func (s *gitReader) object(id string) (kind, full string, data []byte, err error
 	return kind, full, data, err
 }
 
+// ask puts one question to git cat-file --batch and reads the whole answer, so that the
+// pipe is in step for the next one. The caller holds s.mu.
 func (s *gitReader) ask(id string) (kind, full string, data []byte, err error) {
 	if s.process == nil {
 		if err := s.start(); err != nil {
@@ -145,7 +148,7 @@ func (s *gitReader) ask(id string) (kind, full string, data []byte, err error) {
 	return fields[1], fields[0], data[:size], nil
 }
 
-// start begins the process. The caller holds s.mu.
+// start starts the process. The caller holds s.mu.
 func (s *gitReader) start() error {
 	process := s.batch()
 	in, err := process.StdinPipe()
@@ -179,7 +182,7 @@ func (s *gitReader) close() error {
 	return s.stop()
 }
 
-// commit reads a commit; an annotated tag leads to its commit.
+// commit reads a commit. For an annotated tag it reads the tag's commit.
 func (s *gitReader) commit(id string) (*commit, error) {
 	s.mu.Lock()
 	c := s.commits[id]
@@ -206,6 +209,7 @@ func (s *gitReader) commit(id string) (*commit, error) {
 	return c, nil
 }
 
+// parseCommit reads the text of a commit object.
 func parseCommit(id, text string) *commit {
 	c := &commit{id: id}
 	header, message, _ := strings.Cut(text, "\n\n")
@@ -257,6 +261,8 @@ func (s *gitReader) tree(id string) ([]gitEntry, error) {
 	return entries, nil
 }
 
+// parseTree reads a tree object: for each entry its mode, its name and idBytes bytes of
+// id. It writes modes with six digits, as GitHub does.
 func parseTree(data []byte, idBytes int) []gitEntry {
 	entries := []gitEntry{}
 	for len(data) > 0 {
@@ -277,7 +283,7 @@ func parseTree(data []byte, idBytes int) []gitEntry {
 	return entries
 }
 
-// entry finds a path below a tree; "" is the tree itself.
+// entry finds a path below a tree. "" is the tree itself.
 func (s *gitReader) entry(tree, path string) (gitEntry, error) {
 	at := gitEntry{mode: "040000", kind: "tree", id: tree}
 	if path == "" {

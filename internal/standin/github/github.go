@@ -1,15 +1,15 @@
-// Package github is a stand-in for GitHub on loopback: the REST API that an
-// App meets, over a real git repository, and the sender of its webhooks, for
-// tests and for `purgebot demo`.
+// Package github is a stand-in for GitHub on loopback: the part of the REST API that an
+// App uses, over a real git repository, and the sender of its webhooks. Tests and
+// `purgebot demo` use it.
 //
-// It is useful only if it is no kinder than GitHub. It checks tokens,
-// permissions, limits and the form of every request, and refuses in GitHub's
-// words and shapes. Where GitHub's behaviour is not documented it takes the
-// stricter reading, and a comment says so. It shares no code with purgebot's
-// own client: a mistake there can't hide behind the same mistake here.
+// It must never be more lenient than GitHub, or it would hide faults. It checks tokens,
+// permissions, limits and the form of every request, and refuses in GitHub's words and
+// shapes. If GitHub's behaviour is not documented, it takes the stricter reading, and a
+// comment says so. It shares no code with purgebot's own client, so that the same mistake
+// cannot be on both sides.
 //
-// It is strict with its own client, not hardened against strangers: keep it
-// off public networks.
+// It is strict with its own client, but not hardened against strangers: keep it off
+// public networks.
 package github
 
 import (
@@ -29,57 +29,55 @@ import (
 	"github.com/purgebot/purgebot/internal/needs"
 )
 
-// Config describes the App, its installations and the repositories that a
-// GitHub stand-in plays. The zero value of every field but Repositories is usable.
+// Config describes the App, its installations and the repositories of a GitHub stand-in.
+// The zero value of every field except Repositories is usable.
 type Config struct {
-	AppID   int64          // 12345 if 0
-	AppSlug string         // "purgebot" if empty; its bot is "<slug>[bot]"
-	AppKey  *rsa.PublicKey // checks the App's JWTs; nil: the stand-in makes a pair, see [Server.PrivateKeyPEM]
+	AppID   int64          // 0: 12345
+	AppSlug string         // "": "purgebot"; its bot is "<slug>[bot]"
+	AppKey  *rsa.PublicKey // checks the App's JWTs; nil: the stand-in makes a key pair, see [Server.PrivateKeyPEM]
 
-	BasePath string // "/" as api.github.com (default), or "/api/v3/" as GitHub Enterprise Server
+	BasePath string // "/" as on api.github.com (default), or "/api/v3/" as on GitHub Enterprise Server
 	URL      string // the API's base in webhook payloads; "https://api.github.com" if empty
 
-	WebhookURL    string        // where events go; none are sent while it is empty
-	WebhookSecret string        // signs them; GitHub sends no signature headers without one
-	HookTimeout   time.Duration // 10 s if 0, as on github.com; GitHub Enterprise Server waits 30 s
+	WebhookURL    string        // where events are sent; "": nowhere
+	WebhookSecret string        // signs them; without one GitHub sends no signature headers
+	HookTimeout   time.Duration // 0: 10 s, as on github.com; GitHub Enterprise Server waits 30 s
 
 	Repositories []Repository
-	Permissions  map[string]string // what the App was granted; nil: what purgebot setup asks for without options
-	Events       []string          // what the App subscribed to; nil: likewise
+	Permissions  map[string]string // granted to the App; nil: what purgebot setup asks for without options
+	Events       []string          // to which the App subscribed; nil: likewise
 
 	Limits  Limits
 	Latency time.Duration    // before every answer of the API
-	Now     func() time.Time // time.Now if nil
-	Log     *slog.Logger     // silent if nil
+	Now     func() time.Time // nil: time.Now
+	Log     *slog.Logger     // nil: no log
 }
 
-// Repository is a repository of the stand-in. Its objects are those of the
-// git repository in Dir; its branches are the stand-in's own and move by
-// [Server.Push] alone.
+// Repository is a repository of the stand-in. Its objects are those of the git repository
+// in Dir. Its branches are the stand-in's own, and only [Server.Push] moves them.
 type Repository struct {
 	ID            int64
 	Owner, Name   string
 	Dir           string // bare or not
-	DefaultBranch string // that of Dir's HEAD if empty
+	DefaultBranch string // "": the branch of Dir's HEAD
 	Private       bool
-	Installation  int64             // 1 if 0
-	Branches      map[string]string // name to commit; nil: the branches of Dir as they are now
+	Installation  int64             // 0 means 1
+	Branches      map[string]string // name to commit; nil: Dir's branches at the start
 }
 
-// Server plays GitHub's REST API and its webhooks for one App on real git
-// repositories, as strictly as GitHub: see docs/standins.md. It is safe for
-// concurrent use.
+// Server plays GitHub's REST API and its webhooks for one App, on real git repositories
+// and as strictly as GitHub: see docs/standins.md. It is safe for concurrent use.
 type Server struct {
 	cfg        Config
 	privateKey []byte
 	routes     []endpoint
 	client     *http.Client
-	hooks      sync.WaitGroup // deliveries nobody waits for
+	hooks      sync.WaitGroup // deliveries for which no caller waits
 
-	mu            sync.Mutex // guards all below
+	mu            sync.Mutex // guards everything below
 	changed       chan struct{}
 	closed        bool
-	underWay      int // requests not answered yet
+	underWay      int // requests without an answer yet
 	enforce       bool
 	sequence      int64
 	repos         []*repository
@@ -94,7 +92,8 @@ type Server struct {
 	route         func(Delivery) Route
 }
 
-// repository is one repository's state. GitHub.mu guards it, but for git.
+// repository is one repository's state. Server.mu guards it, except git, which has its
+// own lock.
 type repository struct {
 	Repository
 	git         *gitReader
@@ -110,7 +109,7 @@ type repository struct {
 	checks      []*checkRun
 	issues      []*issue
 	comments    []*comment
-	runs        []jsonObject      // of workflows, the oldest first
+	runs        []jsonObject      // workflow runs, the oldest first
 	roles       map[string]string // by lower-case login
 }
 
@@ -145,6 +144,7 @@ func New(cfg Config) (*Server, error) {
 	return g, nil
 }
 
+// withDefaults fills in what the caller left empty.
 func (c Config) withDefaults() Config {
 	if c.AppID == 0 {
 		c.AppID = 12345
@@ -178,7 +178,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// makeKey makes the App's key pair, in PKCS#1 as GitHub hands it out.
+// makeKey makes the App's key pair, in PKCS#1 like the keys that GitHub hands out.
 func (g *Server) makeKey() error {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -189,12 +189,13 @@ func (g *Server) makeKey() error {
 	return nil
 }
 
-// PrivateKeyPEM is the App's private key if the stand-in made it, else nil.
+// PrivateKeyPEM is the App's private key if the stand-in made it, or else nil.
 func (g *Server) PrivateKeyPEM() []byte { return g.privateKey }
 
 // AppID is the App's id.
 func (g *Server) AppID() int64 { return g.cfg.AppID }
 
+// addRepository reads a repository's references and adds it.
 func (g *Server) addRepository(ctx context.Context, cfg Repository) error {
 	repo := &repository{
 		Repository: cfg,
@@ -230,7 +231,7 @@ func (g *Server) addRepository(ctx context.Context, cfg Repository) error {
 	return nil
 }
 
-// Close ends the git processes after the deliveries that are under way.
+// Close waits for the deliveries under way, then ends the git processes.
 func (g *Server) Close() error {
 	g.mu.Lock()
 	g.closed = true
@@ -251,16 +252,16 @@ func (g *Server) nextID() int64 {
 	return g.sequence
 }
 
-// notify wakes everybody in Await. The caller holds g.mu.
+// notify wakes every caller of Await. The caller holds g.mu.
 func (g *Server) notify() {
 	close(g.changed)
 	g.changed = make(chan struct{})
 }
 
-// now is the time as GitHub tells it: to the second, UTC.
+// now is the time as GitHub writes it: in whole seconds and in UTC.
 func (g *Server) now() time.Time { return g.cfg.Now().UTC().Truncate(time.Second) }
 
-// lookup finds a repository by its present OWNER/NAME. The caller holds g.mu.
+// lookup finds a repository by its current OWNER/NAME. The caller holds g.mu.
 func (g *Server) lookup(fullName string) (*repository, error) {
 	for _, r := range g.repos {
 		if !r.deleted && strings.EqualFold(r.fullName(), fullName) {
@@ -270,8 +271,8 @@ func (g *Server) lookup(fullName string) (*repository, error) {
 	return nil, fmt.Errorf("no repository %q in the GitHub stand-in", fullName)
 }
 
-// Await waits until done says true, asking it anew after every change of the
-// stand-in's state. It is called without any lock held.
+// Await waits until done returns true. It calls done again after every change of the
+// stand-in's state, without holding any lock.
 func (g *Server) Await(ctx context.Context, done func() bool) error {
 	for {
 		g.mu.Lock()

@@ -36,16 +36,16 @@ const (
 	hookSecret = "It's a Secret to Everybody"
 )
 
-// history is a real repository, bare, with a short history of the awkward kinds.
+// history is a real, bare repository with a short history of difficult kinds.
 type history struct {
 	t                    *testing.T
 	dir                  string
-	first, second, third string // on main; each the parent of the next
+	first, second, third string // on main, each the parent of the next one
 	side                 string // branch feature/ü, from first
 	orphan               string // branch orphan
 }
 
-// historyStream is the history as git fast-import reads it.
+// historyStream is the history in the form that git fast-import reads.
 const historyStream = `feature done
 commit refs/heads/main
 mark :1
@@ -122,7 +122,7 @@ only
 
 `
 
-// newHistory makes a repository of its own for a test; more is appended to the stream.
+// newHistory makes a separate repository for a test. more is appended to the stream.
 func newHistory(t *testing.T, more ...string) history {
 	t.Helper()
 	h := history{t: t, dir: t.TempDir()}
@@ -148,7 +148,7 @@ func (h history) git(input string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// player is a stand-in that is served, and a client of it.
+// player is a running stand-in and a client of it.
 type player struct {
 	*standin.Server
 	t      *testing.T
@@ -158,7 +158,7 @@ type player struct {
 	token  string
 }
 
-// appKey is one key pair for all tests: to make one takes long.
+// appKey is one key pair for all tests, because making one takes long.
 var appKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
 
 func play(t *testing.T, cfg standin.Config) *player {
@@ -203,7 +203,7 @@ func playHistory(t *testing.T, change func(*standin.Config)) (*player, history) 
 	return play(t, cfg), h
 }
 
-// answer is what came back for a bare request.
+// answer is the answer to a bare request.
 type answer struct {
 	t      *testing.T
 	status int
@@ -211,7 +211,8 @@ type answer struct {
 	body   []byte
 }
 
-// do sends a bare request; header are pairs. "Authorization" is the token unless given.
+// do sends a bare request. header is a list of pairs. Without another Authorization it
+// sends the token.
 func (p *player) do(method, path, body string, header ...string) answer {
 	p.t.Helper()
 	req, err := http.NewRequestWithContext(p.t.Context(), method, p.url+path, strings.NewReader(body))
@@ -296,7 +297,7 @@ func newHook(t *testing.T) *hook {
 	return h
 }
 
-// of lists what came of one event so far.
+// of lists the deliveries of one event so far.
 func (h *hook) of(event string) []received {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -309,7 +310,7 @@ func (h *hook) of(event string) []received {
 	return some
 }
 
-// appJWT is a good Authorization header of the App.
+// appJWT is a valid Authorization header of the App.
 func appJWT(t *testing.T, p *player) string {
 	t.Helper()
 	return appJWTAt(t, p, time.Now())

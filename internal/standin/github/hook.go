@@ -22,11 +22,11 @@ import (
 	"time"
 )
 
-const maxPayload = 25 << 20 // GitHub silently sends nothing bigger
+const maxPayload = 25 << 20 // GitHub drops a larger event without telling
 
 // Delivery is a webhook event and one attempt to deliver it.
 type Delivery struct {
-	ID           int64  // of the attempt; 0 before the first
+	ID           int64  // of the attempt; 0 before the first one
 	GUID         string // X-GitHub-Delivery, the same for all attempts
 	Event        string
 	Action       string
@@ -38,18 +38,18 @@ type Delivery struct {
 	Redelivery  bool
 	DeliveredAt time.Time
 	Duration    time.Duration
-	StatusCode  int    // 0: no answer
+	StatusCode  int    // 0: no answer came
 	Status      string // "OK", "timed out", …
 	Response    string
 	Header      http.Header // as sent
 }
 
-// Route is what becomes of an event on its way to the webhook.
+// Route says what happens to an event on its way to the webhook.
 type Route int
 
-// The ways of an event. A dropped one was never sent, and GitHub's list of
-// deliveries does not know it; a lost one is listed as failed; a held one waits
-// for [Server.Release].
+// The routes of an event. A dropped event is never sent, and GitHub's list of deliveries
+// does not have it. A lost one is listed as failed. A held one waits for
+// [Server.Release].
 const (
 	Send Route = iota
 	Drop
@@ -57,15 +57,16 @@ const (
 	Hold
 )
 
-// Route asks f what becomes of each new event; nil: all are sent. To repeat
-// one, see [Server.Redeliver]; to reorder some, hold and release them.
+// Route sets a function that decides what happens to each new event. nil sends all of
+// them. To repeat an event, see [Server.Redeliver]. To change the order, hold some events
+// and release them.
 func (g *Server) Route(f func(Delivery) Route) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.route = f
 }
 
-// SetWebhook says where events go from now on, signed with which secret.
+// SetWebhook sets where events are sent from now on, and the secret that signs them.
 func (g *Server) SetWebhook(url, secret string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -94,8 +95,8 @@ func (g *Server) Held() []Delivery {
 	return all
 }
 
-// Release sends held events, one after the other in the order given; all of
-// them, oldest first, if none is named.
+// Release sends held events one after the other, in the given order. Without any guid it
+// sends all of them, the oldest first.
 func (g *Server) Release(ctx context.Context, guids ...string) {
 	if len(guids) == 0 {
 		for _, d := range g.Held() {
@@ -116,7 +117,7 @@ func (g *Server) Release(ctx context.Context, guids ...string) {
 	}
 }
 
-// Redeliver sends an event that was tried before once more, under the same guid.
+// Redeliver sends an event again that was tried before, with the same guid.
 func (g *Server) Redeliver(ctx context.Context, guid string) (Delivery, error) {
 	g.mu.Lock()
 	i := slices.IndexFunc(g.deliveries, func(d *Delivery) bool { return d.GUID == guid })
@@ -130,8 +131,8 @@ func (g *Server) Redeliver(ctx context.Context, guid string) (Delivery, error) {
 	return g.attempt(ctx, &again), nil
 }
 
-// newEvent makes an event with what every event has, or nil if the App gets
-// none of its kind. The caller holds g.mu.
+// newEvent makes an event with the fields that all events have, or nil if the App does
+// not get this kind. The caller holds g.mu.
 func (g *Server) newEvent(r *repository, event, action, sender string, fields jsonObject) *Delivery {
 	if !g.subscribed(r, event) {
 		return nil
@@ -139,6 +140,8 @@ func (g *Server) newEvent(r *repository, event, action, sender string, fields js
 	return g.makeEvent(r, event, action, sender, fields)
 }
 
+// makeEvent makes an event without asking whether the App subscribed. It returns nil
+// while the App is uninstalled or suspended. The caller holds g.mu.
 func (g *Server) makeEvent(r *repository, event, action, sender string, fields jsonObject) *Delivery {
 	body := jsonObject{"sender": g.userJSON(g.cfg.URL, sender)}
 	if !strings.HasPrefix(event, "installation") {
@@ -164,9 +167,9 @@ func (g *Server) makeEvent(r *repository, event, action, sender string, fields j
 	return d
 }
 
-// subscribed says whether the App gets an event: those about its installation
-// always, checks whenever it may write them, others if it asked for them and has
-// the permission that they need. The caller holds g.mu.
+// subscribed says whether the App gets an event. It always gets those about its
+// installation, and those about checks if it may write checks. Any other event needs a
+// subscription and a permission. The caller holds g.mu.
 func (g *Server) subscribed(r *repository, event string) bool {
 	if strings.HasPrefix(event, "installation") {
 		return true
@@ -206,12 +209,13 @@ func newGUID() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
-// emitLater makes an event and sends it while the caller goes on. The caller holds g.mu.
+// emitLater makes an event and sends it while the caller continues. The caller holds
+// g.mu.
 func (g *Server) emitLater(r *repository, event, action, sender string, fields jsonObject) {
 	g.sendLater(g.newEvent(r, event, action, sender, fields))
 }
 
-// sendLater sends an event while the caller goes on. The caller holds g.mu.
+// sendLater sends an event while the caller continues. The caller holds g.mu.
 func (g *Server) sendLater(d *Delivery) {
 	if d == nil || g.closed || g.cfg.WebhookURL == "" && g.route == nil {
 		return
@@ -219,8 +223,8 @@ func (g *Server) sendLater(d *Delivery) {
 	g.hooks.Go(func() { g.send(context.Background(), d) })
 }
 
-// send lets an event go its way and waits until the webhook answered; GitHub
-// never tries again by itself. A nil event is one that the App doesn't get.
+// send sends an event along its route and waits for the webhook's answer. GitHub never
+// tries again by itself. A nil event is one that the App does not get.
 func (g *Server) send(ctx context.Context, d *Delivery) string {
 	if d == nil || len(d.Body) > maxPayload {
 		return ""
@@ -257,7 +261,7 @@ func (g *Server) keep(d *Delivery) {
 	g.notify()
 }
 
-// attempt posts an event once and keeps what came of it.
+// attempt posts an event once and records the result.
 func (g *Server) attempt(ctx context.Context, event *Delivery) Delivery {
 	g.mu.Lock()
 	url, secret := g.cfg.WebhookURL, g.cfg.WebhookSecret
@@ -290,6 +294,7 @@ func (g *Server) attempt(ctx context.Context, event *Delivery) Delivery {
 	return d
 }
 
+// post sends one attempt and reads the beginning of the answer.
 func (g *Server) post(ctx context.Context, url string, d *Delivery) (status int, answer string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(d.Body))
 	if err != nil {
@@ -305,6 +310,9 @@ func (g *Server) post(ctx context.Context, url string, d *Delivery) (status int,
 	return response.StatusCode, string(text), err
 }
 
+// hookHeader is what GitHub sends besides the body, with both signatures if there is a
+// secret.
+// https://docs.github.com/en/webhooks/webhook-events-and-payloads
 func (g *Server) hookHeader(d *Delivery, secret string) http.Header {
 	header := http.Header{
 		"Accept": {"*/*"}, "Content-Type": {"application/json"}, "User-Agent": {"GitHub-Hookshot/5f0c1d2"},
@@ -351,7 +359,7 @@ func deliveryJSON(d *Delivery) jsonObject {
 	}
 }
 
-// remembered says whether GitHub still knows a delivery: for 3 days.
+// remembered says whether GitHub still knows a delivery. It keeps them for 3 days.
 func (g *Server) remembered(d *Delivery) bool {
 	return d.DeliveredAt.After(g.cfg.Now().Add(-3 * 24 * time.Hour))
 }
@@ -387,7 +395,7 @@ func (g *Server) listDeliveries(x *exchange) response {
 	return response{status: http.StatusOK, header: header, body: items}
 }
 
-// findDelivery copies a delivery that GitHub still knows, or gives nil.
+// findDelivery copies a delivery that GitHub still knows, or returns nil.
 func (g *Server) findDelivery(id int64) *Delivery {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -146,8 +146,8 @@ func TestQuietPush(t *testing.T) {
 	}
 }
 
-// TestGitHubUnderManyHands has everything happen at once, for the race detector,
-// and then asks that each push began where another one ended.
+// Many things happen at the same time, for the race detector. Then the test checks that
+// each push began where another one ended.
 func TestUnderManyHands(t *testing.T) {
 	t.Parallel()
 	receiver := newHook(t)

@@ -34,16 +34,16 @@ type issue struct {
 	login     string
 	state     string
 	merged    bool
-	mergeSHA  string // "": it was not
+	mergeSHA  string // "": it was not merged
 	locked    bool
 	createdAt time.Time
 	closedAt  time.Time
 	pull      *PullRequest // nil: a plain issue
-	size      diffSize     // of the pull request
+	size      diffSize     // of a pull request
 }
 
-// ended is when the issue was closed, in JSON; null while it is open, or where
-// it did not end so.
+// ended is the time when the issue was closed, for JSON. It is null while the issue is
+// open, or if so is false.
 func (i *issue) ended(so bool) any {
 	if i.closedAt.IsZero() || !so {
 		return nil
@@ -57,10 +57,9 @@ type comment struct {
 	reactions []Reaction
 }
 
-// SetPermission gives a person a role in a repository: admin, maintain, write,
-// triage, read or none; a role of the customer's own is written NAME:BASE, as
-// "publisher:write". The owner is an admin; everybody else may read a public
-// repository and nothing of a private one.
+// SetPermission gives a person a role in a repository: admin, maintain, write, triage,
+// read or none. A custom role is written NAME:BASE, such as "publisher:write". The owner
+// is an admin. Everybody else may read a public repository and nothing of a private one.
 func (g *Server) SetPermission(repo, login, role string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -72,7 +71,8 @@ func (g *Server) SetPermission(repo, login, role string) error {
 	return nil
 }
 
-// OpenIssue opens a plain issue. No event is sent: the App does not ask for them.
+// OpenIssue opens a plain issue. It sends no event, because the App does not subscribe to
+// that.
 func (g *Server) OpenIssue(repo, login, title string) (number int, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -92,7 +92,8 @@ func (g *Server) addIssue(r *repository, login, title string, pull *PullRequest)
 	return i
 }
 
-// Comment comments on an issue or a pull request and sends `issue_comment`, created.
+// Comment adds a comment to an issue or a pull request and sends `issue_comment`,
+// created.
 func (g *Server) Comment(ctx context.Context, repo string, number int, login, body string) (id int64, err error) {
 	g.mu.Lock()
 	r, issue, err := g.findIssue(repo, number)
@@ -107,7 +108,8 @@ func (g *Server) Comment(ctx context.Context, repo string, number int, login, bo
 	return c.ID, nil
 }
 
-// EditComment changes a comment as another person may and sends `issue_comment`, edited.
+// EditComment changes a comment, as somebody other than its author may, and sends
+// `issue_comment`, edited.
 func (g *Server) EditComment(ctx context.Context, repo string, id int64, login, body string) error {
 	g.mu.Lock()
 	r, err := g.lookup(repo)
@@ -208,7 +210,8 @@ func (g *Server) commentEvent(r *repository, c *comment, action, sender string, 
 	return g.newEvent(r, "issue_comment", action, sender, fields)
 }
 
-// association is what GitHub calls a commenter; it proves nothing about rights.
+// association is GitHub's word for a commenter's relation to the repository. It proves
+// nothing about rights.
 func (r *repository) association(login string) string {
 	if strings.EqualFold(login, r.Owner) {
 		return "OWNER"
@@ -219,6 +222,7 @@ func (r *repository) association(login string) string {
 	return "NONE"
 }
 
+// issueJSON is an issue in an answer or event. The caller holds g.mu.
 func (g *Server) issueJSON(api string, r *repository, i *issue) jsonObject {
 	self, page := fmt.Sprintf("%s/issues/%d", r.url(api), i.number), fmt.Sprintf("%s/issues/%d", r.html(), i.number)
 	comments := 0
@@ -246,6 +250,7 @@ func (g *Server) issueJSON(api string, r *repository, i *issue) jsonObject {
 	return body
 }
 
+// commentJSON is a comment in an answer or event. The caller holds g.mu.
 func (g *Server) commentJSON(api string, r *repository, c *comment) jsonObject {
 	self := fmt.Sprintf("%s/issues/comments/%d", r.url(api), c.ID)
 	issue := g.issueURLs(api, r, c.issue)
@@ -273,6 +278,7 @@ func reactionContents() []string {
 	return []string{"+1", "-1", "laugh", "confused", "heart", "hooray", "rocket", "eyes"}
 }
 
+// reactionCounts is the summary of a comment's reactions.
 func reactionCounts(self string, reactions []Reaction) jsonObject {
 	counts := jsonObject{"url": self + "/reactions", "total_count": len(reactions)}
 	for _, content := range reactionContents() {
@@ -312,6 +318,8 @@ func (g *Server) listComments(x *exchange) response {
 	return response{status: http.StatusOK, header: links, body: page}
 }
 
+// commentBody reads and checks the body of a new or changed comment. If ok is false, the
+// caller sends the reply.
 func (x *exchange) commentBody() (string, response, bool) {
 	var wish struct {
 		Body string `json:"body"`
@@ -333,7 +341,8 @@ func (x *exchange) mayWrite(i *issue) bool {
 	return allows(x.token.permissions, "issues:write") || i.pull != nil && allows(x.token.permissions, "pull_requests:write")
 }
 
-// comment is the comment that the path names, if the token may write to it.
+// comment is the comment that the path names. ok is false if the token may not write to
+// it.
 func (x *exchange) comment() (c *comment, refusal response, ok bool) {
 	switch c = x.repo.comment(x.id("comment")); {
 	case c == nil:
@@ -390,7 +399,8 @@ func (g *Server) reactionJSON(x *exchange, r Reaction, at time.Time) jsonObject 
 	return jsonObject{"id": r.ID, "node_id": nodeID("REA", r.ID), "user": g.userJSON(x.api, r.Login), "content": r.Content, "created_at": at}
 }
 
-// createReaction is POST …/issues/comments/{comment}/reactions: 200 if it is there already.
+// createReaction is POST …/issues/comments/{comment}/reactions. It answers 200 if the
+// reaction is already there.
 func (g *Server) createReaction(x *exchange) response {
 	var wish struct {
 		Content string `json:"content"`

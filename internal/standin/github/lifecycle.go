@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Rename gives a repository another name; the old one leads to it by a redirect.
+// Rename gives a repository another name. The old name redirects to it.
 func (g *Server) Rename(repo, name string) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -24,8 +24,8 @@ func (g *Server) Rename(repo, name string) error {
 	return nil
 }
 
-// Create makes a repository, of a name that may be free again: another id tells
-// it from the one before.
+// Create makes a repository. Its name may have belonged to another one before; the id is
+// different then.
 func (g *Server) Create(ctx context.Context, r Repository) error { return g.addRepository(ctx, r) }
 
 // Archive makes a repository read-only.
@@ -33,7 +33,7 @@ func (g *Server) Archive(repo string) error {
 	return g.change(repo, func(r *repository) { r.archived = true })
 }
 
-// Delete deletes a repository: it is not found any more.
+// Delete deletes a repository. Afterwards it is not found.
 func (g *Server) Delete(repo string) error {
 	return g.change(repo, func(r *repository) { r.deleted = true })
 }
@@ -50,9 +50,9 @@ func (g *Server) change(repo string, do func(*repository)) error {
 	return nil
 }
 
-// Transfer moves a repository to another account, as that account's owner
-// accepts it. The App loses it, and finds it again if it has an installation
-// there with all repositories; 0: it has none.
+// Transfer moves a repository to another account, whose owner accepts it. The App loses
+// it. It gets it back if it has an installation there with all repositories. installation
+// 0 means that there is none.
 func (g *Server) Transfer(ctx context.Context, repo, owner string, installation int64) error {
 	_, name, _ := strings.Cut(repo, "/")
 	if err := g.RemoveRepository(ctx, repo); err != nil {
@@ -67,18 +67,20 @@ func (g *Server) Transfer(ctx context.Context, repo, owner string, installation 
 	return g.AddRepository(ctx, owner+"/"+name, installation)
 }
 
-// RemoveRepository takes a repository from the App's installation and sends
+// RemoveRepository removes a repository from the App's installation and sends
 // `installation_repositories`, removed.
 func (g *Server) RemoveRepository(ctx context.Context, repo string) error {
 	return g.changeRepositories(ctx, repo, "removed", 0)
 }
 
-// AddRepository gives a repository to an installation of the App, which is
-// made if there is none, and sends `installation_repositories`, added.
+// AddRepository adds a repository to an installation of the App and sends
+// `installation_repositories`, added. It makes the installation if there is none.
 func (g *Server) AddRepository(ctx context.Context, repo string, installation int64) error {
 	return g.changeRepositories(ctx, repo, "added", installation)
 }
 
+// changeRepositories moves a repository to installation to, or out of its installation if
+// to is 0, and sends the event. It takes g.mu.
 func (g *Server) changeRepositories(ctx context.Context, repo, action string, to int64) error {
 	g.mu.Lock()
 	r, err := g.lookup(repo)
@@ -110,8 +112,8 @@ func (g *Server) changeRepositories(ctx context.Context, repo, action string, to
 	return nil
 }
 
-// Reinstall installs the App anew on an account that had uninstalled it, for
-// the same repositories, and sends `installation`, created.
+// Reinstall installs the App again on an account that had uninstalled it, for the same
+// repositories, and sends `installation`, created. The installation has another id.
 func (g *Server) Reinstall(ctx context.Context, old, id int64) error {
 	g.mu.Lock()
 	was := g.installations[old]
@@ -129,7 +131,7 @@ func (g *Server) Reinstall(ctx context.Context, old, id int64) error {
 	return g.changeInstallation(ctx, id, "created", func(*appInstallation) {})
 }
 
-// RevokeTokens lets every token that was given out expire now.
+// RevokeTokens makes every token invalid that was given out.
 func (g *Server) RevokeTokens() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -146,15 +148,15 @@ func (g *Server) Unsuspend(ctx context.Context, installation int64) error {
 	return g.changeInstallation(ctx, installation, "unsuspend", func(i *appInstallation) { i.suspendedAt = time.Time{} })
 }
 
-// Ask changes what the App asks for, as its operator does on its settings page.
-// Nothing comes of it in an account until its owner accepts: see [Server.Accept].
+// Ask changes what the App asks for, as its operator does on its settings page. It has no
+// effect on an account until the account's owner accepts: see [Server.Accept].
 func (g *Server) Ask(permissions map[string]string, events []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.cfg.Permissions, g.cfg.Events = permissions, events
 }
 
-// Accept gives an installation what the App asks for now, and sends
+// Accept gives an installation what the App asks for at the moment, and sends
 // `installation`, new_permissions_accepted.
 func (g *Server) Accept(ctx context.Context, installation int64) error {
 	return g.changeInstallation(ctx, installation, "new_permissions_accepted", func(i *appInstallation) {
@@ -167,6 +169,8 @@ func (g *Server) Uninstall(ctx context.Context, installation int64) error {
 	return g.changeInstallation(ctx, installation, "deleted", func(i *appInstallation) { i.deleted = true })
 }
 
+// changeInstallation changes an installation by do and sends the event. It calls do with
+// g.mu held.
 func (g *Server) changeInstallation(ctx context.Context, id int64, action string, do func(*appInstallation)) error {
 	g.mu.Lock()
 	i := g.installations[id]

@@ -7,17 +7,18 @@ import (
 	"time"
 )
 
-// Limits are GitHub's limits; a zero takes GitHub's own number. The rates
-// are only kept when Enforce is set; all else always is.
+// Limits are GitHub's limits. A zero field takes GitHub's own number. The rates apply
+// only if Enforce is set; all others always apply.
+// https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
 type Limits struct {
 	Enforce          bool
-	Primary          int  // requests an hour and installation: 5,000
+	Primary          int  // requests of an installation in an hour: 5,000
 	PointsPerMinute  int  // a read costs 1, a write 5: 900
-	ContentPerMinute int  // requests that create content: 80
-	ContentPerHour   int  // 500
-	Concurrent       int  // requests under way at once: 100
+	ContentPerMinute int  // requests that create content, in a minute: 80
+	ContentPerHour   int  // the same in an hour: 500
+	Concurrent       int  // requests under way at the same time: 100
 	Status           int  // of a refusal: 403, or 429
-	Bare             bool // a secondary refusal comes without any header, only with words
+	Bare             bool // a secondary refusal has no header, only words
 
 	TreeEntries        int // of a recursive tree: 100,000
 	TreeBytes          int // of a recursive tree's JSON: 7 MB
@@ -28,13 +29,14 @@ type Limits struct {
 	PushCommits        int // in a push event: 2,048
 }
 
-// EnforceLimits keeps the rates from now on; what was used is forgotten.
+// EnforceLimits applies the rates from now on. It forgets what was used before.
 func (g *Server) EnforceLimits() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.enforce, g.meters = true, map[string]*meter{}
 }
 
+// withDefaults replaces each zero by GitHub's own number.
 func (l Limits) withDefaults() Limits {
 	for _, number := range []struct {
 		field  *int
@@ -61,7 +63,7 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// meter counts what one installation, or the App, used. GitHub.mu guards it.
+// meter counts what one installation, or the App, has used. Server.mu guards it.
 type meter struct {
 	reset   time.Time // when the primary limit's hour ends
 	used    int
@@ -81,7 +83,7 @@ func (x *exchange) meterKey() string {
 	return strconv.FormatInt(x.token.installation.id, 10)
 }
 
-// currentMeter is the meter of this hour. The caller holds g.mu.
+// currentMeter is the caller's meter for this hour. The caller holds g.mu.
 func (g *Server) currentMeter(x *exchange) *meter {
 	now := g.cfg.Now()
 	m := g.meters[x.meterKey()]
@@ -95,7 +97,7 @@ func (g *Server) currentMeter(x *exchange) *meter {
 	return m
 }
 
-// meter refuses what is over a limit.
+// meter refuses a request that is over a limit.
 func (g *Server) meter(x *exchange) (response, bool) {
 	limits := g.cfg.Limits
 	g.mu.Lock()
@@ -134,7 +136,7 @@ func (g *Server) meter(x *exchange) (response, bool) {
 	return response{}, true
 }
 
-// contentWait says how long until the next write is within both limits.
+// contentWait says how long it takes until the next write is within both limits.
 func contentWait(content []time.Time, limits Limits, now time.Time) time.Duration {
 	if n := len(content) - limits.ContentPerHour; n >= 0 {
 		return content[n].Add(time.Hour).Sub(now)
@@ -155,8 +157,8 @@ func (g *Server) secondary(wait time.Duration) response {
 	return reply
 }
 
-// account counts the answer and tells the caller what is left. A 304 is free of
-// the primary limit, and so is a request that nobody signed.
+// account counts an answer and tells the client what is left. A 304 does not count
+// against the primary limit, nor does a request without a valid signature.
 func (g *Server) account(x *exchange, reply *response) {
 	if reply.status == http.StatusUnauthorized {
 		return

@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// WorkflowRun is an Actions run for a player to end.
+// WorkflowRun is an Actions run that a player ends.
 type WorkflowRun struct {
-	ID         int64  // 0: a new one; of one that ended: it was run again
-	Name       string // "Deploy" if empty
-	Path       string // ".github/workflows/deploy.yml" if empty
+	ID         int64  // 0: a new run; the id of an ended run: it ran again
+	Name       string // "": "Deploy"
+	Path       string // "": ".github/workflows/deploy.yml"
 	SHA        string
 	Branch     string
-	Event      string    // "push" if empty
-	Actor      string    // the repository's owner if empty
-	Status     string    // "completed" if empty
-	Conclusion string    // "" while it is not completed
+	Event      string    // "": "push"
+	Actor      string    // "": the repository's owner
+	Status     string    // "": "completed"
+	Conclusion string    // "" until it is completed
 	StartedAt  time.Time // of this attempt; zero: now
 }
 
@@ -37,7 +37,7 @@ func (g *Server) CompleteWorkflow(ctx context.Context, repo string, run Workflow
 	body := g.runJSON(r, run)
 	if again := slices.IndexFunc(r.runs, func(old jsonObject) bool { return old["id"] == body["id"] }); again >= 0 {
 		body["created_at"], body["run_attempt"] = r.runs[again]["created_at"], r.runs[again]["run_attempt"].(int)+1 //nolint:forcetypeassert // as runJSON makes it
-		r.runs[again] = body                                                                                        // GitHub lists it where it was
+		r.runs[again] = body                                                                                        // GitHub keeps its place in the list
 	} else {
 		r.runs = append(r.runs, body)
 	}
@@ -100,8 +100,8 @@ func (g *Server) Check(ctx context.Context, repo, sha, app, name, conclusion str
 	return c.ID, nil
 }
 
-// Send sends an event that no other method makes, if the App gets any of its
-// kind. Repository, sender and installation are added to its fields.
+// Send sends an event that no other method makes, if the App gets events of that kind. It
+// adds repository, sender and installation to the fields.
 func (g *Server) Send(ctx context.Context, repo, event, action, sender string, fields map[string]any) (guid string, err error) {
 	g.mu.Lock()
 	r, err := g.lookup(repo)
@@ -114,8 +114,8 @@ func (g *Server) Send(ctx context.Context, repo, event, action, sender string, f
 	return g.send(ctx, d), nil
 }
 
-// listWorkflowRuns is GET /repos/{owner}/{repo}/actions/workflows/{workflow}/runs,
-// newest first; the workflow is named by its file.
+// listWorkflowRuns is GET /repos/{owner}/{repo}/actions/workflows/{workflow}/runs, the
+// newest first. The workflow is named by its file.
 func (g *Server) listWorkflowRuns(x *exchange) response {
 	query := x.URL.Query()
 	g.mu.Lock()

@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// PullRequest is a pull request for a player to open.
+// PullRequest is a pull request that a player opens.
 type PullRequest struct {
 	Title   string
-	Login   string // the repository's owner if empty
+	Login   string // "": the repository's owner
 	Head    string // branch
-	HeadSHA string // that of the branch if empty
-	// HeadRepository is a fork's OWNER/NAME; empty: the branch is in the
-	// repository itself. The fork's commits are in the repository's clone.
+	HeadSHA string // "": the branch's head
+	// HeadRepository is a fork's OWNER/NAME. Empty means that the branch is in the
+	// repository itself. The fork's commits must be in the repository's clone.
 	HeadRepository string
-	HeadGone       bool   // the fork was deleted since: GitHub names no head repository
-	Base           string // branch; the default one if empty
-	BaseSHA        string // that of the branch if empty
+	HeadGone       bool   // the fork was deleted, and GitHub names no head repository
+	Base           string // branch; "": the default branch
+	BaseSHA        string // "": the branch's head
 	Draft          bool
 }
 
@@ -63,15 +63,15 @@ func (g *Server) ClosePullRequest(ctx context.Context, repo string, number int, 
 	return g.endPull(ctx, repo, number, login, false)
 }
 
-// MergePullRequest says that a pull request was merged and sends
-// `pull_request`, closed. It moves no branch: push the base branch before, whose
-// head is the commit of the merge.
+// MergePullRequest marks a pull request as merged and sends `pull_request`, closed. It
+// moves no branch: push the base branch first. The head of that branch then counts as the
+// merge commit.
 func (g *Server) MergePullRequest(ctx context.Context, repo string, number int, login string) error {
 	return g.endPull(ctx, repo, number, login, true)
 }
 
-// LockConversation locks an issue or a pull request: the App may neither
-// comment nor react there any more.
+// LockConversation locks an issue or a pull request. The App can then neither comment nor
+// react there.
 func (g *Server) LockConversation(repo string, number int) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -82,6 +82,7 @@ func (g *Server) LockConversation(repo string, number int) error {
 	return err
 }
 
+// endPull closes a pull request and sends the event. It takes g.mu.
 func (g *Server) endPull(ctx context.Context, repo string, number int, login string, merged bool) error {
 	g.mu.Lock()
 	r, i, err := g.findIssue(repo, number)
@@ -115,6 +116,7 @@ func (g *Server) pullEvent(r *repository, i *issue, action, sender string) *Deli
 	return g.newEvent(r, "pull_request", action, sender, jsonObject{"number": i.number, "pull_request": g.pullJSON(g.cfg.URL, r, i)})
 }
 
+// pullJSON is a pull request in an answer or event. The caller holds g.mu.
 func (g *Server) pullJSON(api string, r *repository, i *issue) jsonObject {
 	p, self, page := i.pull, fmt.Sprintf("%s/pulls/%d", r.url(api), i.number), fmt.Sprintf("%s/pull/%d", r.html(), i.number)
 	headRepo, headOwner := g.repositoryJSON(api, r), r.Owner
@@ -155,10 +157,10 @@ func (g *Server) pullJSON(api string, r *repository, i *issue) jsonObject {
 	}
 }
 
-// diffSize is how much a pull request changes.
+// diffSize says how much a pull request changes.
 type diffSize struct{ files, commits, additions, deletions int }
 
-// size measures what a pull request of head into base changes.
+// size measures the changes of a pull request of head into base.
 func (s *gitReader) size(ctx context.Context, base, head string) (diffSize, error) {
 	files, err := s.since(ctx, base, head)
 	if err != nil {
@@ -172,7 +174,7 @@ func (s *gitReader) size(ctx context.Context, base, head string) (diffSize, erro
 	return size, err
 }
 
-// since lists what head changes since the merge base.
+// since lists what head has changed since the merge base.
 func (s *gitReader) since(ctx context.Context, base, head string) ([]changedFile, error) {
 	if common, err := s.run(ctx, "merge-base", base, head); err == nil {
 		base = strings.TrimSpace(common)
@@ -180,7 +182,7 @@ func (s *gitReader) since(ctx context.Context, base, head string) ([]changedFile
 	return s.diff(ctx, base, head)
 }
 
-// findPull copies what the number in the path names.
+// findPull copies the pull request whose number is in the path.
 func (g *Server) findPull(x *exchange) (jsonObject, PullRequest, bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -201,7 +203,9 @@ func (g *Server) getPull(x *exchange) response {
 	return okResponse(body)
 }
 
-// listPullFiles is GET /repos/{owner}/{repo}/pulls/{number}/files: 3,000 at most, without a word about more.
+// listPullFiles is GET /repos/{owner}/{repo}/pulls/{number}/files. It lists at most 3,000
+// files and does not say if there are more.
+// https://docs.github.com/rest/pulls/pulls#list-pull-requests-files
 func (g *Server) listPullFiles(x *exchange) response {
 	_, p, ok := g.findPull(x)
 	if !ok {

@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// PushOptions are the less usual sides of a push.
+// PushOptions are the less usual properties of a push.
 type PushOptions struct {
-	Pusher string // login; the repository's owner if empty
-	Quiet  bool   // the branch moves, no event is sent
+	Pusher string // login; "": the repository's owner
+	Quiet  bool   // the branch moves and no event is sent
 }
 
-// Push moves a branch that the API serves (refs/tags/… moves a tag) and sends
-// `push`, and gives the event's guid. An empty after deletes the branch. The
-// clone's own branches stay as they are. A pull request of the branch moves too.
+// Push moves a branch that the API serves, or a tag if its name begins with refs/tags/.
+// It sends `push` and returns the event's guid. An empty after deletes the branch. The
+// clone's own branches do not change. An open pull request of the branch moves too.
 func (g *Server) Push(ctx context.Context, repo, branch, after string, o PushOptions) (guid string, err error) {
 	g.mu.Lock()
 	r, err := g.lookup(repo)
@@ -30,7 +30,7 @@ func (g *Server) Push(ctx context.Context, repo, branch, after string, o PushOpt
 		branch = "refs/heads/" + branch
 	}
 	var events []*Delivery
-	for moved := false; !moved; { // another push may come between reading and moving
+	for moved := false; !moved; { // another push may happen between reading and moving
 		p := pushEvent{repo: r, ref: branch, after: after, pusher: o.Pusher, quiet: o.Quiet}
 		if err := g.preparePush(ctx, &p); err != nil {
 			return "", fmt.Errorf("push %s to %s of %s: %w", after, branch, repo, err)
@@ -58,14 +58,14 @@ type pushEvent struct {
 	sizes                    map[*issue]diffSize
 }
 
-// pushedCommit is a commit with what it changes against its first parent.
+// pushedCommit is a commit with its changes against its first parent.
 type pushedCommit struct {
 	*commit
-	distinct                 bool // no other branch had it
+	distinct                 bool // no other branch had it before
 	added, removed, modified []string
 }
 
-// preparePush reads from git what the event tells.
+// preparePush reads from git what the event contains.
 func (g *Server) preparePush(ctx context.Context, p *pushEvent) error {
 	g.mu.Lock()
 	p.before = p.repo.refs[p.ref]
@@ -94,7 +94,7 @@ func (g *Server) preparePush(ctx context.Context, p *pushEvent) error {
 	return g.readPush(ctx, p, head, known)
 }
 
-// measurePulls reads how large the branch's pull requests are now.
+// measurePulls reads how much the branch's pull requests change.
 func (g *Server) measurePulls(ctx context.Context, p *pushEvent) error {
 	bases := map[*issue]string{}
 	g.mu.Lock()
@@ -113,7 +113,7 @@ func (g *Server) measurePulls(ctx context.Context, p *pushEvent) error {
 	return nil
 }
 
-// pulls lists the open pull requests of the branch. The caller holds GitHub.mu.
+// pulls lists the open pull requests of the branch. The caller holds Server.mu.
 func (p *pushEvent) pulls() []*issue {
 	var pulls []*issue
 	for _, i := range p.repo.issues {
@@ -124,8 +124,8 @@ func (p *pushEvent) pulls() []*issue {
 	return pulls
 }
 
-// readPush reads the commits that the event lists; those are fresh that no
-// reference in known has, each with a ^ in front.
+// readPush reads the commits that the event lists. A commit is new if no reference in
+// known has it; each of those has a ^ in front.
 func (g *Server) readPush(ctx context.Context, p *pushEvent, head *commit, known []string) error {
 	if p.quiet {
 		p.head = &pushedCommit{commit: head}
@@ -154,7 +154,7 @@ func (g *Server) readPush(ctx context.Context, p *pushEvent, head *commit, known
 	return nil
 }
 
-// pushed reads what a commit changes; the lists have 3,000 paths at most, as GitHub's.
+// pushed reads what a commit changes. The lists have at most 3,000 paths, like GitHub's.
 func (s *gitReader) pushed(c *commit) (*pushedCommit, error) {
 	from := emptyTree
 	if len(c.parents) > 0 {
@@ -177,8 +177,8 @@ func (s *gitReader) pushed(c *commit) (*pushedCommit, error) {
 	return p, err
 }
 
-// history lists the newest commits up to one, oldest first, but for those that
-// other arguments of git rev-list exclude.
+// history lists the newest commits up to one, the oldest first. The other arguments are
+// for git rev-list and exclude commits.
 func (s *gitReader) history(ctx context.Context, limit int, id string, other ...string) ([]*commit, error) {
 	out, err := s.run(ctx, append([]string{"rev-list", "--topo-order", "--max-count=" + strconv.Itoa(limit), id}, other...)...)
 	if err != nil {
@@ -196,8 +196,8 @@ func (s *gitReader) history(ctx context.Context, limit int, id string, other ...
 	return commits, nil
 }
 
-// finishPush moves the reference and makes the events, the push first; ok is
-// false if the reference is not any more where it was. The caller holds g.mu.
+// finishPush moves the reference and makes the events, the push first. ok is false if the
+// reference has moved since it was read. The caller holds g.mu.
 func (g *Server) finishPush(p *pushEvent) (events []*Delivery, ok bool) {
 	r := p.repo
 	if now := r.refs[p.ref]; now != p.before && (now != "" || !p.created) {
@@ -250,6 +250,8 @@ func (g *Server) movePulls(p *pushEvent) []*Delivery {
 	return events
 }
 
+// pushJSON is the payload of a push. Its repository differs from REST: times are Unix
+// seconds there. The caller holds g.mu.
 func (g *Server) pushJSON(p *pushEvent) jsonObject {
 	r := p.repo
 	repository := g.repositoryJSON(g.cfg.URL, r)
@@ -288,7 +290,7 @@ func (c *pushedCommit) json(r *repository) jsonObject {
 	}
 }
 
-// changes calls found for every path that is not the same in two trees.
+// changes calls found for every path that differs between two trees.
 func (s *gitReader) changes(from, to, dir string, found func(name string, before, after bool)) error {
 	if from == to {
 		return nil

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// resolve finds the commit that a branch, tag, full reference name or (part of
-// an) id names, as GitHub's `ref` parameters do.
+// resolve finds a commit as GitHub's `ref` parameters do: by a branch, a tag, a full
+// reference name, an id or the beginning of an id.
 func (g *Server) resolve(repo *repository, ref string) (*commit, error) {
 	g.mu.Lock()
 	id := repo.reference(ref)
@@ -18,7 +18,7 @@ func (g *Server) resolve(repo *repository, ref string) (*commit, error) {
 	return repo.git.commit(id)
 }
 
-// reference is what a name points to, or "". The caller holds g.mu.
+// reference is the id to which a name points, or "". The caller holds g.mu.
 func (r *repository) reference(name string) string {
 	if name == "" || name == "HEAD" {
 		name = r.DefaultBranch
@@ -70,8 +70,8 @@ func (g *Server) getPermission(x *exchange) response {
 	return okResponse(jsonObject{"permission": permission, "role_name": role, "user": user})
 }
 
-// permission gives the four-valued permission and the true role. Everybody may
-// read a public repository. The caller holds g.mu.
+// permission gives the four-valued permission and the actual role. Everybody may read a
+// public repository. The caller holds g.mu.
 func (r *repository) permission(login string) (permission, role string) {
 	role, known := r.roles[strings.ToLower(login)]
 	name, base, custom := strings.Cut(role, ":")
@@ -117,8 +117,8 @@ func (x *exchange) referenceJSON(name, id string) jsonObject {
 	}
 }
 
-// getCommit is GET /repos/{owner}/{repo}/commits/{ref}; its files are those
-// changed against the first parent, 300 a page and 3,000 in all.
+// getCommit is GET /repos/{owner}/{repo}/commits/{ref}. Its files are those changed
+// against the first parent: 300 a page, 3,000 in all.
 func (g *Server) getCommit(x *exchange) response {
 	c, err := g.resolve(x.repo, x.params["ref"])
 	if err != nil {
@@ -198,7 +198,7 @@ func (g *Server) commitJSON(x *exchange, c *commit) jsonObject {
 	}
 }
 
-// ancestor says whether a commit is in another's history.
+// ancestor says whether a commit is part of another one's history.
 func (s *gitReader) ancestor(ctx context.Context, old, young string) bool {
 	_, err := s.run(ctx, "merge-base", "--is-ancestor", old, young)
 	return err == nil

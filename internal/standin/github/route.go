@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// endpoint is one endpoint. Who may call it, access says: "app" the App's
-// JWT, "token" any installation token, else a permission as "contents:read", or
-// several of which one suffices, parted by "|".
+// endpoint is one endpoint. access says who may call it: "app" needs the App's JWT,
+// "token" any installation token. Otherwise it is a permission, such as "contents:read",
+// or several with "|" between them, of which one is enough.
 type endpoint struct {
 	pattern string // METHOD /path with {name} for a segment and {name...} for several
 	access  string
 	serve   func(*exchange) response
 }
 
-// routeTable lists every endpoint. The first that fits a request answers it.
+// routeTable lists every endpoint. The first one that matches a request answers it.
 func (g *Server) routeTable() []endpoint {
 	const repo = "/repos/{owner}/{repo}"
 	return []endpoint{
@@ -63,8 +63,8 @@ func (g *Server) routeTable() []endpoint {
 	}
 }
 
-// match finds the route of a request to path, which is still escaped and has no
-// slash in front. /repositories/{id}/… is /repos/{owner}/{repo}/… by another name.
+// match finds the route of a request. path is still escaped and has no slash in front.
+// /repositories/{id}/… is another name for /repos/{owner}/{repo}/….
 func (g *Server) match(method, path string) (*endpoint, map[string]string) {
 	var segments []string
 	for s := range strings.SplitSeq(path, "/") {
@@ -93,7 +93,7 @@ func (g *Server) match(method, path string) (*endpoint, map[string]string) {
 	return nil, nil
 }
 
-// matchSegments fits segments to a pattern of at most one {name...}.
+// matchSegments matches segments with a pattern that has at most one {name...}.
 func matchSegments(pattern, segments []string, params map[string]string) bool {
 	for i, p := range pattern {
 		name, isParam := strings.CutPrefix(strings.TrimSuffix(p, "}"), "{")
@@ -118,7 +118,8 @@ func matchSegments(pattern, segments []string, params map[string]string) bool {
 	return len(pattern) == len(segments)
 }
 
-// findRepository sets x.repo, or answers for one that moved or can't be seen.
+// findRepository sets x.repo. It answers itself if the repository has moved or may not be
+// seen.
 func (g *Server) findRepository(x *exchange, route *endpoint) (response, bool) {
 	if _, named := x.params["repo"]; !named {
 		return response{}, true
@@ -155,13 +156,13 @@ func (g *Server) findRepository(x *exchange, route *endpoint) (response, bool) {
 	return notFound(), false
 }
 
-// enter sets the repository that the request is about. The caller holds GitHub.mu.
+// enter sets the repository that the request is about. The caller holds Server.mu.
 func (x *exchange) enter(r *repository) {
 	x.repo, x.self, x.page, x.full = r, r.url(x.api), r.html(), r.fullName()
 }
 
-// moved points to a renamed repository, as GitHub does: 301 for reads, 307 for
-// the rest so that the method stays.
+// moved redirects to a renamed repository, as GitHub does: with 301 for reads, and with
+// 307 for all others, so that the method stays the same.
 func (g *Server) moved(x *exchange, r *repository) response {
 	status, message := http.StatusMovedPermanently, "Moved Permanently"
 	if x.Method != http.MethodGet && x.Method != http.MethodHead {

@@ -18,18 +18,18 @@ const docsURL = "https://docs.github.com/rest"
 // Call is a request that the stand-in answered.
 type Call struct {
 	Method, Path, Query string
-	Route               string // the route's pattern; empty: no such route
+	Route               string // the route's pattern; "": there is no such route
 	Status              int    // 0: the connection was dropped
 }
 
-// Fault is what goes wrong with one request. The zero value is nothing.
+// Fault says what goes wrong with one request. The zero value is nothing.
 type Fault struct {
 	Delay      time.Duration // before anything else
-	Drop       bool          // cut the connection before anything is done
+	Drop       bool          // cut the connection, and do nothing
 	LoseAnswer bool          // do what was asked, then cut the connection
-	Status     int           // answer this instead of doing what was asked
+	Status     int           // answer this, and do nothing
 	Header     http.Header   // with Status
-	Body       string        // with Status; a JSON error of GitHub's if empty
+	Body       string        // with Status; "": a JSON error like GitHub's
 }
 
 func (f Fault) reply() response {
@@ -41,7 +41,8 @@ func (f Fault) reply() response {
 	return reply
 }
 
-// Fault asks f before each request what is to go wrong with it; nil: nothing.
+// Fault sets a function that decides, before each request, what goes wrong with it. nil
+// means nothing.
 func (g *Server) Fault(f func(*http.Request) Fault) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -67,19 +68,19 @@ func (g *Server) ResetCalls() {
 	g.calls = nil
 }
 
-// exchange is one request on its way to a route's function.
+// exchange is one request on its way to the function of its route.
 type exchange struct {
 	*http.Request
 	api    string             // the API's base URL as the caller reached it, without a slash at the end
 	params map[string]string  // the pattern's wildcards
-	repo   *repository        // of /repos/{owner}/{repo}; its names may change meanwhile, so these stay:
+	repo   *repository        // of /repos/{owner}/{repo}; it may be renamed meanwhile, but these stay:
 	self   string             // its URL in the API
 	page   string             // its URL for people
 	full   string             // OWNER/NAME
 	token  *installationToken // nil for a JWT
 }
 
-// response is an answer. A body of []byte is sent as it is, others as JSON.
+// response is an answer. A body of type []byte is sent as it is, any other as JSON.
 type response struct {
 	status int
 	header http.Header
@@ -99,7 +100,7 @@ func refuse(status int, message string) response {
 
 func notFound() response { return refuse(http.StatusNotFound, "Not Found") }
 
-// invalid is GitHub's answer to a field that it can't take.
+// invalid is GitHub's answer to a field that it does not accept.
 func invalid(resource, field, code, message string) response {
 	fault := jsonObject{"resource": resource, "field": field, "code": code}
 	if message != "" {
@@ -111,7 +112,7 @@ func invalid(resource, field, code, message string) response {
 	}}
 }
 
-// decode reads the request's JSON; the reply is for the caller if ok is false.
+// decode reads the request's JSON. If ok is false, the caller sends the reply.
 func (x *exchange) decode(into any) (reply response, ok bool) {
 	body, err := io.ReadAll(io.LimitReader(x.Body, 32<<20))
 	if err != nil {
@@ -137,7 +138,7 @@ func (x *exchange) id(name string) int64 {
 	return n
 }
 
-// page cuts items to the page that was asked for, with its Link header.
+// paginate cuts items to the page that was asked for, and makes its Link header.
 func paginate[T any](x *exchange, items []T) ([]T, http.Header) {
 	query := x.URL.Query()
 	size := queryNumber(query.Get("per_page"), 30, 100)
@@ -148,6 +149,8 @@ func paginate[T any](x *exchange, items []T) ([]T, http.Header) {
 	return items[from:min(from+size, len(items))], links
 }
 
+// links makes the Link header of a page. Like GitHub it leaves out what does not apply to
+// the first and last page.
 func (x *exchange) links(pages map[string]int, number, last int) http.Header {
 	var links []string
 	for _, rel := range []string{"prev", "next", "last", "first"} {
@@ -177,7 +180,7 @@ func queryNumber(text string, otherwise, limit int) int {
 	return min(n, limit)
 }
 
-// ServeHTTP answers as GitHub's REST API.
+// ServeHTTP answers like GitHub's REST API.
 func (g *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.mu.Lock()
 	ask := g.fault
@@ -210,7 +213,7 @@ func (g *Server) leave() {
 	g.underWay--
 }
 
-// pause waits; false: the caller went away.
+// pause waits for d. It is false if the client went away first.
 func pause(r *http.Request, d time.Duration) bool {
 	if d <= 0 {
 		return true
@@ -233,7 +236,7 @@ func (g *Server) record(r *http.Request, route string, status int) {
 	g.notify()
 }
 
-// encoded has the body as bytes.
+// encoded has its body as bytes.
 func (p response) encoded() response {
 	if _, raw := p.body.([]byte); raw || p.body == nil {
 		return p
@@ -246,6 +249,7 @@ func (p response) encoded() response {
 	return p
 }
 
+// write sends the answer.
 func (p response) write(w http.ResponseWriter) {
 	p = p.encoded()
 	body, _ := p.body.([]byte)
@@ -257,10 +261,10 @@ func (p response) write(w http.ResponseWriter) {
 	}
 	w.Header().Set("X-GitHub-Media-Type", "github.v3; format=json")
 	w.WriteHeader(p.status)
-	_, _ = w.Write(body) // a caller that went away has no use for the answer
+	_, _ = w.Write(body) // an error means that the client is gone
 }
 
-// answer finds who asks for what, and lets the route's function answer.
+// answer finds the caller and the route, and calls the route's function.
 func (g *Server) answer(r *http.Request) (route string, reply response) {
 	if r.UserAgent() == "" {
 		return "user-agent", refuse(http.StatusForbidden, "Request forbidden by administrative rules. "+
@@ -278,7 +282,7 @@ func (g *Server) answer(r *http.Request) (route string, reply response) {
 	return found.pattern, g.finish(x, g.admit(x, found))
 }
 
-// originOf is the scheme and host by which the caller reached the stand-in.
+// originOf is the scheme and host with which the client reached the stand-in.
 func originOf(r *http.Request) string {
 	scheme := "http"
 	if r.TLS != nil {
@@ -287,7 +291,8 @@ func originOf(r *http.Request) string {
 	return (&url.URL{Scheme: scheme, Host: r.Host}).String()
 }
 
-// admit asks for identity, limits, repository and permission, in this order, then serves.
+// admit checks identity, limits, repository and permission, in this order, and then calls
+// the route's function.
 func (g *Server) admit(x *exchange, route *endpoint) response {
 	if reply, ok := g.authenticate(x, route); !ok {
 		return reply

@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// nodeID is a GraphQL id: opaque to clients.
+// nodeID is a GraphQL id. Clients must treat it as opaque.
 func nodeID(kind string, id any) string {
 	return kind + "_" + base64.RawURLEncoding.EncodeToString(fmt.Append(nil, id))
 }
 
-// userID numbers logins as they are first seen. The caller holds g.mu.
+// userID numbers logins in the order in which they first appear. The caller holds g.mu.
 func (g *Server) userID(login string) int64 {
 	key := strings.ToLower(login)
 	if g.users[key] == 0 {
@@ -21,7 +21,7 @@ func (g *Server) userID(login string) int64 {
 	return g.users[key]
 }
 
-// bot is the login under which the App itself acts.
+// bot is the login with which the App itself acts.
 func (g *Server) bot() string { return g.cfg.AppSlug + "[bot]" }
 
 // userJSON is a user, an organization or a bot. The caller holds g.mu.
@@ -50,7 +50,8 @@ func (r *repository) url(api string) string { return api + "/repos/" + r.fullNam
 
 func (r *repository) html() string { return "https://github.com/" + r.fullName() }
 
-// repositoryJSON is a repository as REST and most webhooks have it. The caller holds g.mu.
+// repositoryJSON is a repository in the form of REST and of most webhooks. The caller
+// holds g.mu.
 func (g *Server) repositoryJSON(api string, r *repository) jsonObject {
 	visibility := "public"
 	if r.Private {
@@ -75,6 +76,7 @@ func (g *Server) repositoryJSON(api string, r *repository) jsonObject {
 	return body
 }
 
+// repositoryURLs are the addresses that GitHub adds to a repository, relative to its own.
 func repositoryURLs() map[string]string {
 	return map[string]string{
 		"forks_url": "/forks", "keys_url": "/keys{/key_id}", "collaborators_url": "/collaborators{/collaborator}",

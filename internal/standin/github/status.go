@@ -23,8 +23,8 @@ type Status struct {
 	CreatedAt   time.Time
 }
 
-// Statuses lists the statuses of a commit in the order in which they were
-// created; of all commits if sha is empty.
+// Statuses lists the statuses of a commit in the order in which they were created. An
+// empty sha means all commits.
 func (g *Server) Statuses(repo, sha string) []Status {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -35,8 +35,9 @@ func (g *Server) Statuses(repo, sha string) []Status {
 	return slices.DeleteFunc(slices.Clone(r.statuses), func(s Status) bool { return sha != "" && s.SHA != sha })
 }
 
-// AwaitStatus waits until the newest status of a commit's context satisfies
-// done (nil: any does), and gives it. The error tells the last one seen.
+// AwaitStatus waits until the newest status of a commit's context satisfies done, and
+// returns it. A nil done accepts any status. The error names the last status that was
+// seen.
 func (g *Server) AwaitStatus(ctx context.Context, repo, sha, statusContext string, done func(Status) bool) (Status, error) {
 	var last Status
 	err := g.Await(ctx, func() bool {
@@ -66,6 +67,7 @@ func latestStatuses(statuses []Status, sha string) []Status {
 	return latest
 }
 
+// statusJSON is a status in an answer. The caller holds g.mu.
 func (g *Server) statusJSON(api string, r *repository, s Status) jsonObject {
 	creator := g.userJSON(api, s.Creator)
 	var target, description any
@@ -126,6 +128,7 @@ func (g *Server) createStatus(x *exchange) response {
 	return response{status: http.StatusCreated, body: g.statusJSON(x.api, x.repo, s)}
 }
 
+// checkStatus refuses what GitHub refuses. If ok is false, the caller sends the reply.
 func checkStatus(s Status) (response, bool) {
 	if !slices.Contains([]string{"error", "failure", "pending", "success"}, s.State) {
 		return invalid("Status", "state", "custom", "state is not included in the list"), false
@@ -134,7 +137,7 @@ func checkStatus(s Status) (response, bool) {
 		return invalid("Status", "description", "custom", "description is too long (maximum is 140 characters)"), false
 	}
 	for field, text := range map[string]string{"description": s.Description, "context": s.Context} {
-		if strings.ContainsFunc(text, func(r rune) bool { return r > '\uFFFF' }) { // of a context nobody has told
+		if strings.ContainsFunc(text, func(r rune) bool { return r > '\uFFFF' }) { // for a context this is not confirmed
 			return invalid("Status", field, "custom", field+" doesn't accept 4-byte Unicode"), false
 		}
 	}
@@ -147,13 +150,13 @@ func checkStatus(s Status) (response, bool) {
 	return response{}, true
 }
 
-// isLink takes what GitHub takes as a link; none is fine.
+// isLink says whether GitHub accepts a text as a link. No link is fine too.
 func isLink(link string) bool {
 	u, err := url.Parse(link)
 	return link == "" || err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 }
 
-// addStatus stores a status and tells the App of it. The caller holds g.mu.
+// addStatus stores a status and sends the event to the App. The caller holds g.mu.
 func (g *Server) addStatus(r *repository, s Status, c *commit) Status {
 	s.ID, s.CreatedAt = g.nextID(), g.now()
 	r.statuses = append(r.statuses, s)
@@ -173,7 +176,8 @@ func (g *Server) addStatus(r *repository, s Status, c *commit) Status {
 	return s
 }
 
-// Status sets a commit status as somebody else's tool would, a host's that makes no deployments for one.
+// Status sets a commit status as another tool would, such as a host that makes no
+// deployments.
 func (g *Server) Status(repo string, s Status) (Status, error) {
 	g.mu.Lock()
 	r, err := g.lookup(repo)

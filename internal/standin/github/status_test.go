@@ -144,7 +144,7 @@ func TestDeployments(t *testing.T) {
 	production := deploy(standin.Deployment{SHA: h.third})
 	status(production, standin.DeploymentStatus{State: "waiting"})
 	status(production, standin.DeploymentStatus{State: "success", Environment: "live"})
-	for range 2 { // production stays, whatever comes after it
+	for range 2 { // production stays, whatever follows
 		status(deploy(standin.Deployment{SHA: h.second}), standin.DeploymentStatus{State: "success"})
 	}
 	status(old, standin.DeploymentStatus{State: "inactive"})

@@ -11,7 +11,7 @@ const emptyTree = "4b825dc642cb6eb9a060e54bf8d69288fbee4904" // git's id of the 
 
 const megabyte = 1 << 20 // GitHub's megabyte
 
-// treeEntry is an entry as the trees API tells it.
+// treeEntry is an entry in the form of the trees API.
 type treeEntry struct {
 	Path string `json:"path"`
 	Mode string `json:"mode"`
@@ -21,8 +21,8 @@ type treeEntry struct {
 	URL  string `json:"url,omitempty"`
 }
 
-// getTree is GET /repos/{owner}/{repo}/git/trees/{tree}: the tree may be named
-// by its id, a commit or a branch. Any value of `recursive` means all levels.
+// getTree is GET /repos/{owner}/{repo}/git/trees/{tree}. The tree is named by its id, a
+// commit or a branch. Any value of `recursive` means all levels.
 func (g *Server) getTree(x *exchange) response {
 	id := x.params["tree"]
 	if c, err := g.resolve(x.repo, id); err == nil {
@@ -52,6 +52,8 @@ type treeWalk struct {
 	truncated bool
 }
 
+// add adds the entries of one tree, and of those below it if the walk is recursive. It
+// stops at the first limit: GitHub applies the limits to recursive listings only.
 func (w *treeWalk) add(tree, dir string) error {
 	entries, err := w.git.tree(tree)
 	if err != nil {
@@ -97,9 +99,9 @@ func wrapBase64(data []byte) string {
 	return b.String()
 }
 
-// getContents is GET /repos/{owner}/{repo}/contents/{path}: a file up to 1 MB in
-// base64, up to 100 MB by the raw media type, a folder's first 1,000 entries, a
-// symbolic link's target if that is a file of the repository.
+// getContents is GET /repos/{owner}/{repo}/contents/{path}. It gives a file up to 1 MB in
+// base64, or up to 100 MB with the raw media type; the first 1,000 entries of a folder;
+// or the target of a symbolic link, if that is a file of the repository.
 func (g *Server) getContents(x *exchange) response {
 	name := strings.Trim(x.params["path"], "/")
 	ref := x.URL.Query().Get("ref")
@@ -133,6 +135,8 @@ func (g *Server) getContents(x *exchange) response {
 	return x.file(e, name, ref)
 }
 
+// file is a file in the contents API. Over 1 MB it has the encoding "none" and no
+// content, over 100 MB it is refused.
 func (x *exchange) file(e gitEntry, name, ref string) response {
 	if e.kind == "commit" {
 		body := x.contentJSON(e, name, ref, 0)
@@ -156,6 +160,7 @@ func (x *exchange) file(e gitEntry, name, ref string) response {
 	return okResponse(body)
 }
 
+// folder is a folder in the contents API: a list, or an object with that media type.
 func (x *exchange) folder(e gitEntry, name, ref string) response {
 	entries, err := x.repo.git.tree(e.id)
 	if err != nil {
@@ -179,6 +184,8 @@ func (x *exchange) folder(e gitEntry, name, ref string) response {
 	return okResponse(items)
 }
 
+// contentJSON is what the contents API says of a file, a folder, a symbolic link or a
+// submodule.
 func (x *exchange) contentJSON(e gitEntry, name, ref string, size int) jsonObject {
 	kind, object := "file", "blobs"
 	switch {

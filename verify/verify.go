@@ -123,6 +123,7 @@ const CutFault = "redirect not followed"
 
 // answered reports whether all of an answer came.
 func (a Answer) answered() bool { return a.Fault == "" && a.Status > 0 }
+
 func (a Answer) redirects() bool {
 	return a.Status >= 300 && a.Status < 400 && a.Location != ""
 }

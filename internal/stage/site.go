@@ -39,7 +39,7 @@ func (s *Site) Git(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimRight(string(out), "\n"), nil
 }
 
-// Removed, as the content of a file, makes a commit remove that file.
+// Removed is the content of a file that a commit removes.
 const Removed = "\x00removed"
 
 // Commit writes files, removes those with the content Removed, and commits everything. It

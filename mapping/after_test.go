@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -43,6 +44,9 @@ func TestWhatComesAfterAPurge(t *testing.T) {
 
 func TestRebuild(t *testing.T) {
 	file := mustParse(t, second)
+	if plan, err := file.PlanRebuild(t.Context(), Query{Environment: "production", Steps: 1}); !errors.Is(err, ErrTooSlow) {
+		t.Errorf("a part of it, without the steps for more: %d targets, %v", plan.Len(), err)
+	}
 	for _, c := range []struct {
 		environment string
 		want        []string

@@ -68,7 +68,7 @@ func TestTooManyTargets(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			room := NewRoom(2 * MaxTargets)
+			room := NewRoom(MaxTargets + roomStep)
 			plan, err := wide(t, 10, 100, c.limit).Plan(t.Context(), Query{Environment: "production", Changes: pages(paths), Allows: c.allows, Room: room})
 			if !errors.Is(err, c.want) || plan.Len() != c.targets || plan.Refused != c.refused {
 				t.Fatalf("%d targets, %d refused, %v; want %d, %d, %v", plan.Len(), plan.Refused, err, c.targets, c.refused, c.want)
@@ -83,7 +83,7 @@ func TestTooManyTargets(t *testing.T) {
 			if n != c.targets {
 				t.Errorf("%d targets made", n)
 			}
-			if plan.Release(); room.left.Load() != 2*MaxTargets {
+			if plan.Release(); room.left.Load() != MaxTargets+roomStep {
 				t.Errorf("%d of the room left", room.left.Load())
 			}
 		})

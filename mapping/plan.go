@@ -158,19 +158,12 @@ func (f *File) plan(q Query, left *bounds, rebuild *objects) (Plan, error) {
 		if _, gave := p.add(&p.targets, p.sourceOf(sourceKey{p.now, rebuildSource}, rebuild, nil, "redeploy")); gave {
 			p.addInstead(p.now)
 		}
+		p.heed(left.work)
 	}
-	if q.Changes != nil {
+	if q.Changes != nil && p.err == nil {
 		for c := range q.Changes {
 			p.change(c)
-			// From here on no glob's answer means anything, so the loop must end. An
-			// error that p.change found first is the better one, unless the context is
-			// done.
-			if err := left.work.Err(); errors.Is(err, glob.ErrTooMuch) {
-				p.err = cmp.Or(p.err, ErrTooSlow)
-			} else if err != nil {
-				p.err = err
-			}
-			if p.err != nil {
+			if p.heed(left.work); p.err != nil {
 				break
 			}
 		}
@@ -182,6 +175,17 @@ func (f *File) plan(q Query, left *bounds, rebuild *objects) (Plan, error) {
 	}
 	p.finish()
 	return p.plan, nil
+}
+
+// heed ends the plan if the work has run out: from then on no glob's answer means
+// anything, and targets are missing. An error that was found before is the better one,
+// unless the context is done.
+func (p *planner) heed(work *glob.Work) {
+	if err := work.Err(); errors.Is(err, glob.ErrTooMuch) {
+		p.err = cmp.Or(p.err, ErrTooSlow)
+	} else if err != nil {
+		p.err = err
+	}
 }
 
 // side is the rules and hosts that a path uses: those of the new commit or, for a removed
@@ -437,8 +441,7 @@ func (p *planner) done(kind Kind) bool {
 
 // grow makes room for one more target in a set; r is its recipe. If the set is full, but
 // the largest limit is sure to replace its URLs, they are dropped and the rest goes on:
-// that limit is meant for a change of the whole site. Release gives back the room of
-// dropped URLs, not grow.
+// that limit is meant for a change of the whole site.
 func (p *planner) grow(set *targetSet, r recipe) {
 	if len(set.list) >= MaxTargets || p.bytes > maxPlanBytes {
 		if set != &p.targets || p.dropped || !p.file.replaced(set.urls) {
@@ -460,10 +463,15 @@ func (p *planner) grow(set *targetSet, r recipe) {
 }
 
 // keepOthers drops the URLs of a set. It builds the set again from the rest, since places
-// in its list change.
+// in its list change. The room of what it drops is given back.
 func (p *planner) keepOthers(set *targetSet) {
 	all := set.list
 	*set, p.bytes = targetSet{}, 0
+	if p.plan.room != nil {
+		taken := int64(len(all)+roomStep-1) / roomStep * roomStep
+		p.plan.room.left.Add(taken)
+		p.plan.took -= taken
+	}
 	for _, r := range all {
 		if p.other.make(r).Kind != URL {
 			p.put(set, r)

@@ -27,8 +27,9 @@ var ErrBusy = errors.New("other plans under way take up the memory")
 // Room is the memory that plans under way share, counted in targets. Several goroutines
 // may use it at once.
 //
-// It must be at least MaxTargets. A plan that finds no room ends with ErrBusy and gives
-// back its own. So one of many that grow at the same time gets through.
+// It must be more than MaxTargets: what a limit says instead of a plan's URLs takes room
+// beside them. A plan that finds no room ends with ErrBusy and gives back its own. So one
+// of many that grow at the same time gets through.
 type Room struct{ left atomic.Int64 }
 
 // NewRoom returns room for that many targets.

@@ -71,10 +71,10 @@ func (r *reader) readEnvironment(p yaml.Pair) {
 
 // misplaced reports whether a key of an environment stands where an environment's name
 // belongs, because it is indented too little, and adds an error then. With a group of
-// keys below it, it may be an environment that is really called that; for verify,
+// keys below it, it may be an environment that is really called that; for verify, warm,
 // redeploy and trigger that is no excuse, since they take a group themselves.
 func (r *reader) misplaced(p yaml.Pair) bool {
-	if !slices.Contains(environmentKeys(), p.Key.Text) || p.Value.Kind == yaml.Mapping && p.Key.Text != "verify" && p.Key.Text != "redeploy" && p.Key.Text != "trigger" {
+	if !slices.Contains(environmentKeys(), p.Key.Text) || p.Value.Kind == yaml.Mapping && !slices.Contains([]string{"verify", "redeploy", "trigger", "warm"}, p.Key.Text) {
 		return false
 	}
 	below := "the environment's name"

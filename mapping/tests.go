@@ -32,7 +32,7 @@ func (f *File) Check(ctx context.Context, owner, repo, defaultBranch string) Fau
 		}, &left, nil)
 		if err != nil { // not ErrUnknownEnvironment: Parse has seen to it
 			words := fmt.Sprintf("the tests give too many objects to go on here (at most %d)", checkObjects)
-			if errors.Is(err, ErrTooSlow) {
+			if errors.Is(err, ErrTooSlow) || ctx.Err() != nil {
 				words = err.Error()
 			}
 			c.errorf(t.at, "%s", words)

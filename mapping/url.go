@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -92,8 +93,8 @@ func (t *urlTemplate) setHost(host pieces) string {
 		}
 		name, port, hasPort := strings.Cut(p.literal, ":")
 		if hasPort {
-			if i != len(host)-1 || port == "" || len(port) > 5 || strings.Trim(port, "0123456789") != "" {
-				return "the port of a URL must be a number, at the end of the host"
+			if n, err := strconv.ParseUint(port, 10, 16); i != len(host)-1 || err != nil || n == 0 {
+				return "the port of a URL must be a number from 1 to 65535, at the end of the host"
 			}
 			t.port = ":" + port
 		}

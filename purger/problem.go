@@ -159,7 +159,8 @@ func orZero(n *float64) float64 {
 }
 
 func seconds(n *float64) time.Duration {
-	return time.Duration(orZero(n) * float64(time.Second))
+	const most = 24 * 60 * 60 // beyond it nobody waits, and far beyond it a Duration overflows
+	return time.Duration(min(max(orZero(n), 0), most) * float64(time.Second))
 }
 
 // plainText is the text of a page or of a plain reply, without markup. It reads the first

@@ -376,7 +376,7 @@ func keyPath(key string) (string, bool) {
 // older reports whether the copy was in the cache before the purge took effect. One
 // second is allowed, since Age counts whole seconds.
 func (j *judge) older(a Answer) bool {
-	return j.Purge != nil && a.Age != nil && time.Duration(*a.Age)*time.Second > j.Purge.Ago+time.Second
+	return j.Purge != nil && a.Age != nil && float64(*a.Age) > (j.Purge.Ago+time.Second).Seconds()
 }
 
 // recent reports whether the copy came into the cache after the purge.

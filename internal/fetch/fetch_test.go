@@ -407,6 +407,8 @@ func TestPost(t *testing.T) {
 		switch r.URL.Path {
 		case "/moved":
 			http.Redirect(w, r, "/", http.StatusPermanentRedirect)
+		case "/later":
+			w.Header().Set("Retry-After", "9999999999999")
 		case "/endless":
 			for chunk := bytes.Repeat([]byte("x"), 1<<10); ; {
 				n, err := w.Write(chunk)
@@ -433,9 +435,13 @@ func TestPost(t *testing.T) {
 		t.Errorf("reached %d times, asked for a name %d times", reached.Load(), asked.Load())
 	}
 	inside := fetcher(t, Config{Address: Public([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}), Agent: "purgebot/test", Timeout: time.Minute})
-	for path, want := range map[string]int{"/": http.StatusOK, "/moved": http.StatusPermanentRedirect, "/endless": http.StatusOK} {
+	for path, want := range map[string]int{"/": http.StatusOK, "/moved": http.StatusPermanentRedirect, "/endless": http.StatusOK, "/later": http.StatusOK} {
 		before := reached.Load()
-		if got, err := inside.Post(t.Context(), at+path, header, body); err != nil || got.Status != want || reached.Load() != before+1 {
+		got, err := inside.Post(t.Context(), at+path, header, body)
+		if path == "/later" && got.After != time.Hour {
+			t.Errorf("to wait %v", got.After)
+		}
+		if err != nil || got.Status != want || reached.Load() != before+1 {
 			t.Errorf("%s: %+v, %v, %d requests", path, got, err, reached.Load()-before)
 		}
 	}

@@ -46,7 +46,7 @@ func (f *Fetcher) Post(ctx context.Context, address string, header http.Header, 
 	answer := Posted{Status: resp.StatusCode}
 	// The other form of Retry-After, a date, is not read.
 	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
-		answer.After = min(time.Duration(seconds)*time.Second, time.Hour)
+		answer.After = time.Duration(min(seconds, 3600)) * time.Second // an hour at most
 	}
 	return answer, nil
 }

@@ -19,7 +19,7 @@ func (g *Glob) Covers(i *Glob) bool {
 		return strings.HasPrefix(inner, folder+"/")
 	}
 	folder, end, ok := strings.Cut(outer, "**/*") // content/**/*.md covers content/docs/*.md
-	return ok && end != "" && !IsPattern(folder) && !IsPattern(end) && !strings.Contains(end, "/") && (folder == "" || strings.HasSuffix(folder, "/")) &&
+	return ok && end != "" && !IsPattern(folder) && !IsPattern(end) && !strings.ContainsAny(end, "/]}") && (folder == "" || strings.HasSuffix(folder, "/")) &&
 		len(inner) >= len(folder)+len(end) && strings.HasPrefix(inner, folder) && strings.HasSuffix(inner, end)
 }
 

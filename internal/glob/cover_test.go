@@ -11,12 +11,12 @@ func TestCoversIsSound(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(7, 8))
 	patterns := []string{
 		"**", "**/*", "a/**", "a/b/**", "a/**/*.b", "**/*.b", "a/**/*b", "a/*.b", "a/b/*.b", "a/**", "a/**/**", "a/*", "a",
-		"{a,b}/*.b", `a/\*.b`, "a/[b].b", "a/.b", "a/**/.b", "a/b", "*.b", "?.b", "a/**/*",
+		"{a,b}/*.b", `a/\*.b`, "a/[b].b", "a/.b", "a/**/.b", "a/b", "*.b", "?.b", "a/**/*", "**/*]", "a/x[ab]", "a/{a,.b}", "**/*}",
 	}
 	for range 40 {
 		patterns = append(patterns, randomPattern(rnd))
 	}
-	paths := []string{"a", "b", "a/b", "a/.b", "a/b.b", "a/b/c.b", "a.b", ".b", "b/a.b", "a/*.b", "a/b/.b", "a/b/b"}
+	paths := []string{"a", "b", "a/b", "a/.b", "a/b.b", "a/b/c.b", "a.b", ".b", "b/a.b", "a/*.b", "a/b/.b", "a/b/b", "a/xa"}
 	for range 300 {
 		paths = append(paths, randomPath(rnd))
 	}

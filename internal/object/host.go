@@ -137,6 +137,9 @@ func Beginnings(object string) []string {
 	if err != nil {
 		return nil
 	}
+	if strings.Contains(host, ":") { // an IPv6 address
+		host = "[" + host + "]"
+	}
 	var all []string
 	for _, scheme := range []string{"https://", "http://"} {
 		for _, end := range []string{"/", "?", "#", ":"} {

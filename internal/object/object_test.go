@@ -61,6 +61,7 @@ func TestBeginnings(t *testing.T) {
 			[]string{"http://www.acme.com/b", "https://WWW.acme.com?x=1", "https://www.acme.com", "https://www.acme.com:8443/"},
 			[]string{"https://www.acme.com.evil.com/", "https://acme.com/", "/L/512/6848/1h/www.acme.com/"},
 		},
+		{"https://[::1]/a", []string{"http://[::1]/b"}, []string{"https://[::1f]/", "https://::1/"}},
 		{"/S/L/512/6848/1h/www.acme.com/a", []string{"/S/L/512/6848/1h/WWW.acme.com/b"}, []string{"/S/L/512/6848/1h/www.acme.com.evil/b", "/L/1/2/1h/a.com/"}},
 	} {
 		for _, named := range append(c.same, c.other...) {

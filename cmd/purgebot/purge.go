@@ -11,6 +11,7 @@ import (
 	"math"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,7 +65,11 @@ func (c *purgeCmd) Run(ctx context.Context, std streams) error {
 		return usage("--api %s can't purge by %s; use --api %s", c.API, c.Kind, apiFastPurge)
 	}
 	values, readErr := valuesOr(ctx, std, c.Values, c.Kind)
-	show := newProgress(std.err, c.Kind, len(c.Values))
+	total := len(c.Values)
+	if slices.Equal(c.Values, []string{stdinName}) {
+		total = 0
+	}
+	show := newProgress(std.err, c.Kind, total)
 	sender := purger.Sender{API: api, Patience: c.GiveUp, Progress: show.update}
 	if c.API == apiFastPurge {
 		sender.Budget = purger.NewBudget(time.Now()) // CCU v2 has no token buckets
@@ -120,7 +125,7 @@ func (c *purgeCmd) conclude(std streams, r purger.Result, err error) error {
 			return fmt.Errorf("print result: %w", jsonErr)
 		}
 	} else {
-		c.describe(std, r)
+		c.describe(std, r, err == nil)
 	}
 	switch {
 	case err != nil:
@@ -135,7 +140,7 @@ func (c *purgeCmd) conclude(std streams, r purger.Result, err error) error {
 
 // describe prints the result for people: the refused objects to standard error, the rest
 // to standard output.
-func (c *purgeCmd) describe(std streams, r purger.Result) {
+func (c *purgeCmd) describe(std streams, r purger.Result, ended bool) {
 	describeRefused(std.err, r.Refused)
 	total := r.Accepted + len(r.Refused)
 	if total == 0 {
@@ -143,7 +148,7 @@ func (c *purgeCmd) describe(std streams, r purger.Result) {
 	}
 	fmt.Fprintf(std.out, "%d of %s accepted for %s (%s)", r.Accepted, plural(total, kindName(c.Kind)), c.Network, c.Action)
 	if n := len(r.Requests); n > 0 {
-		fmt.Fprintf(std.out, " in %s%s", plural(n, "request"), c.until(r))
+		fmt.Fprintf(std.out, " in %s%s", plural(n, "request"), c.until(r, ended))
 	}
 	fmt.Fprintln(std.out)
 	const enough = 10 // requests are listed; a long list has thousands
@@ -183,9 +188,10 @@ func describeRefused(w io.Writer, refused []purger.Refusal) {
 	}
 }
 
-// until says when the purge takes effect: the longest of Akamai's estimates.
-func (c *purgeCmd) until(r purger.Result) string {
-	if c.Wait {
+// until says when the purge takes effect: the longest of Akamai's estimates. ended says
+// that nothing ended the run, or the wait, too soon.
+func (c *purgeCmd) until(r purger.Result, ended bool) string {
+	if c.Wait && ended {
 		return ", done"
 	}
 	var longest time.Duration

@@ -84,6 +84,11 @@ func sitemap(ctx context.Context, place string) (*builtSite, error) {
 		if err != nil {
 			return nil, usage("read the sitemap %s: %w", todo[0], err)
 		}
+		for _, next := range maps {
+			if !isURL(next) { // a page of the web names no file of this machine
+				return nil, usage("the sitemap %s names %q, which is no http or https URL", todo[0], oneLine(next))
+			}
+		}
 		todo = append(todo[1:], maps...)
 		for _, p := range pages {
 			if u, err := url.Parse(p); err == nil {
@@ -124,7 +129,7 @@ func readSitemap(ctx context.Context, place string) (pages, maps []string, err e
 // openSitemap opens a file or fetches a URL. The caller closes the result, which also
 // ends the request; the time limit covers reading the body.
 func openSitemap(ctx context.Context, place string) (io.ReadCloser, error) {
-	if !strings.HasPrefix(place, "http://") && !strings.HasPrefix(place, "https://") {
+	if !isURL(place) {
 		return os.Open(place) //nolint:gosec // the caller's own choice
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -143,6 +148,10 @@ func openSitemap(ctx context.Context, place string) (io.ReadCloser, error) {
 		return nil, errors.Join(fmt.Errorf("the server answers %s", res.Status), res.Body.Close())
 	}
 	return &answerBody{res.Body, cancel}, nil
+}
+
+func isURL(place string) bool {
+	return strings.HasPrefix(place, "http://") || strings.HasPrefix(place, "https://")
 }
 
 // answerBody is the body of a response. Close also releases the request's context.
@@ -320,9 +329,9 @@ func frontMatter(name, address string) string {
 }
 
 // fitsLess reports whether less than the given percentage of the files map to a page. It
-// is false for a nil report.
+// is false for a nil report. Of no files none does.
 func (r *builtReport) fitsLess(percent float64) bool {
-	return r != nil && float64(r.Mapped)*100 < percent*float64(r.Files)
+	return r != nil && (float64(r.Mapped)*100 < percent*float64(r.Files) || r.Files == 0 && percent > 0)
 }
 
 // text writes the report for people. It shortens both lists.

@@ -28,7 +28,7 @@ func (c *rulesInitCmd) Run(ctx context.Context, std streams) error {
 		clone.Dir = top
 	}
 	for _, place := range []string{mapping.RootPlace, mapping.GitHubPlace} {
-		if _, err := os.Stat(filepath.Join(clone.Dir, place)); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Lstat(filepath.Join(clone.Dir, place)); !errors.Is(err, fs.ErrNotExist) {
 			return usage("%s is there already, and is never overwritten", filepath.Join(clone.Dir, place))
 		}
 	}
@@ -56,6 +56,7 @@ func (c *rulesInitCmd) Run(ctx context.Context, std streams) error {
 		return err
 	}
 	name := filepath.Join(clone.Dir, mapping.RootPlace)
+	// A symbolic link of a foreign clone, which Lstat sees, could lead anywhere.
 	if err := os.WriteFile(name, []byte(text), 0o644); err != nil { //nolint:gosec // a file of the repository, for everybody to read
 		return fmt.Errorf("write the rules: %w", err)
 	}

@@ -12,6 +12,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"net/netip"
@@ -111,11 +112,8 @@ type loader struct {
 // read collects the values of the file. A missing file is no fault if nobody named it.
 func (l *loader) read(path string) {
 	l.values, l.place = map[string]*yaml.Node{}, map[string]yaml.Place{}
-	name := path
-	if name == "" {
-		name = DefaultFile
-	}
-	src, err := os.ReadFile(l.home(name))
+	name := l.home(cmp.Or(path, DefaultFile)) // what the file names is relative to this
+	src, err := os.ReadFile(name) //nolint:gosec // the operator's own choice
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && path == "":
 		return

@@ -96,6 +96,17 @@ policy:
 retention: {deliveries: 7d, purges: 1d12h}
 `
 
+// TestLoadFromHome: "--config=~/x.yaml" reaches the program with its ~, and what the file
+// names is beside it.
+func TestLoadFromHome(t *testing.T) {
+	file := folder(t, full, pkcs1(t))
+	home := env(map[string]string{"HOME": filepath.Dir(file)})
+	got, err := config.Load("~/"+filepath.Base(file), home)
+	if err != nil || got.File != file {
+		t.Errorf("read %s, %v", got.File, err)
+	}
+}
+
 func TestLoadFile(t *testing.T) {
 	key := pkcs1(t)
 	file := folder(t, full, key)

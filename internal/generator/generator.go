@@ -125,11 +125,11 @@ func (s *Site) deploysToGitHubPages() bool {
 	return slices.ContainsFunc(workflows, func(f string) bool { return strings.Contains(s.read(f), "actions/deploy-pages") })
 }
 
-// otherHost is the host in a CNAME file, or that of package.json's homepage.
+// otherHost is the first host in a CNAME file, or that of package.json's homepage.
 func (s *Site) otherHost() string {
 	for _, f := range []string{"CNAME", s.folder + "CNAME", s.folder + "static/CNAME", s.folder + "public/CNAME", s.folder + "docs/CNAME", "docs/CNAME"} {
-		if name := strings.TrimSpace(s.read(f)); name != "" {
-			return name
+		if names := strings.Fields(s.read(f)); len(names) > 0 {
+			return names[0]
 		}
 	}
 	for _, f := range []string{s.folder + "package.json", "package.json"} {

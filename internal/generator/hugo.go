@@ -65,7 +65,7 @@ func (s *Site) hugoSettings() settings {
 		key, read := strings.ToLower(m[1]), s.settings(f)
 		switch {
 		case m[2] != "" && key == "languages":
-			if conf[key] == nil {
+			if conf.group(key) == nil {
 				conf[key] = settings{}
 			}
 			conf.group(key)[strings.ToLower(m[2])] = read

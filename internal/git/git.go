@@ -256,6 +256,9 @@ func (g Clone) Files(ctx context.Context, rev string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(out) == 0 { // the empty tree
+		return nil, nil
+	}
 	return strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00"), nil
 }
 

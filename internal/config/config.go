@@ -113,7 +113,7 @@ type loader struct {
 func (l *loader) read(path string) {
 	l.values, l.place = map[string]*yaml.Node{}, map[string]yaml.Place{}
 	name := l.home(cmp.Or(path, DefaultFile)) // what the file names is relative to this
-	src, err := os.ReadFile(name) //nolint:gosec // the operator's own choice
+	src, err := os.ReadFile(name)             //nolint:gosec // the operator's own choice
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && path == "":
 		return

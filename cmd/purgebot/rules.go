@@ -159,7 +159,7 @@ func (c *rulesCheckCmd) check(ctx context.Context, name string, stdin io.Reader)
 	if link := symlink(report.File); link != "" {
 		report.Faults = mapping.Faults{{
 			Line: 1, Column: 1, Severity: mapping.Error,
-			Message: link + " is a symbolic link: whoever changes it in a pull request would have another file of this machine read; it must be a file",
+			Message: link + " is a symbolic link: a pull request could point it to another file of this machine; use a file",
 		}}
 		return report, nil
 	}

@@ -281,6 +281,39 @@ func TestALimitIsKept(t *testing.T) {
 	}
 }
 
+// What waited for its turn while others met a limit is not sent into it.
+func TestALimitIsKeptByThoseInLine(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	all, limited := make(chan struct{}), make(chan struct{})
+	repository, _ := answering(t, func(w http.ResponseWriter, _ *http.Request) {
+		calls.Add(1)
+		<-limited
+		w.Header().Set("Retry-After", "30")
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, `{"message": "You have exceeded a secondary rate limit."}`)
+	})
+	var work sync.WaitGroup
+	const many = 40
+	var begun atomic.Int32
+	for range many {
+		work.Go(func() {
+			if begun.Add(1) == many {
+				close(all)
+			}
+			if _, err := repository.Head(t.Context(), "main"); err == nil {
+				t.Error("no error")
+			}
+		})
+	}
+	<-all
+	close(limited)
+	work.Wait()
+	if n := calls.Load(); n > github.ConcurrentReads {
+		t.Errorf("GitHub was asked %d times, %d of them during its limit", n, n-github.ConcurrentReads)
+	}
+}
+
 func TestTheAppItselfIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -4,6 +4,9 @@ import (
 	"io"
 )
 
+// ConcurrentReads is concurrentReads, for the tests outside.
+const ConcurrentReads = concurrentReads
+
 // RootID computes the id of a tree's root as git does.
 func RootID(t *Tree) ID {
 	w := &walk{}

@@ -136,6 +136,9 @@ func (c *client) once(ctx context.Context, call call, into any) (http.Header, *E
 	case <-ctx.Done():
 		return nil, unanswered(ctx, call.op, ctx.Err())
 	}
+	if err := c.pause(call); err != nil { // one of those that it waited for met a limit
+		return nil, err
+	}
 	timeout := c.timeout
 	if call.slow {
 		timeout *= 4

@@ -37,7 +37,7 @@ func TestCheckRunRetry(t *testing.T) {
 	}
 	w.WantSent("production invalidate url https://www.acme.com/index/home/")
 
-	t.Run("by whoever may not", func(t *testing.T) {
+	t.Run("by a person who may not", func(t *testing.T) {
 		w.In(t)
 		w.Press(run, "retry", "rita")
 		w.Run(second, "Purge production", "failure", "`rita` pressed *retry*", "needs the **write** role and you have **read**")

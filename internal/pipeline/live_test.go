@@ -7,6 +7,34 @@ import (
 	"github.com/purgebot/purgebot/internal/servertest"
 )
 
+// TestMergedLongBeforeHearsNothing: what was live before the rules asked for it is not
+// told afterwards.
+func TestMergedLongBeforeHearsNothing(t *testing.T) {
+	w, first := newWorld(t, nil)
+	w.People()
+	w.Begin()
+	w.Live("production", first)
+	number := w.Pull("one", map[string]string{"content/index/one.md": "1"}, nil)
+	w.Git("merge", "--quiet", "--no-ff", "one")
+	sha := w.Git("rev-parse", "HEAD")
+	w.Push(sha)
+	if err := w.GitHub.MergePullRequest(t.Context(), w.FullName(), number, "walt"); err != nil {
+		t.Fatal(err)
+	}
+	w.Settled()
+	w.Deploy("production", sha, "success")
+	w.Await(sha, "production", "success", "2 URLs purged")
+	rules := strings.Replace(servertest.Rules, "    hosts: [www.acme.com, m.acme.com]\n", "    hosts: [www.acme.com, m.acme.com]\n    announce_on_pull_request: true\n", 1)
+	next := w.Commit("rules", map[string]string{"purge-rules.yaml": rules, "content/index/home.md": "x"})
+	w.Push(next)
+	w.Deploy("production", next, "success")
+	w.Await(next, "production", "success", "2 URLs purged")
+	w.Settled()
+	if replies := w.Replies(number); len(replies) > 0 {
+		t.Errorf("told: %+v", replies)
+	}
+}
+
 // TestMergedPullRequestHearsThatItIsLive: one comment when its purge ended,
 // edited by what deploys its commit once more; nothing where the rules don't
 // ask for it.

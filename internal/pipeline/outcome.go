@@ -32,6 +32,15 @@ func saidAs(words string, err error) (Outcome, error) { return Outcome{words: wo
 // counts reports whether a fact counts: the zero outcome says nothing against it.
 func (o Outcome) counts() bool { return o == Outcome{} }
 
+// with is the outcome of a fact that is about several environments, after one more of
+// them: what moved one tells more than why it did not move another.
+func (o Outcome) with(next Outcome) Outcome {
+	if o.result == other || next.result == desired {
+		return next
+	}
+	return o
+}
+
 // String gives the outcome in a word or two, as logs and the list of deliveries show it.
 func (o Outcome) String() string {
 	switch o.result {

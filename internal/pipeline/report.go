@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// postTime bounds one write to GitHub. It is shorter than postLease: after that,
-	// another replica may write the surface. postLease is also how long the death of a
-	// replica holds up the surface that it was writing.
+	// postTime bounds one write to GitHub, with the reads that its words need. It is
+	// shorter than postLease: after that, another replica may write the surface. postLease
+	// is also how long the death of a replica holds up the surface that it was writing.
 	postTime  = 12 * time.Second
 	postLease = 15 * time.Second
 )
@@ -59,13 +59,17 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 		// Too early, and the surface was not claimed.
 		return snooze{post.Wait}
 	}
-	w, err := p.words(ctx, post, p.Now())
+	// One bound for the reads that the words need and for the write: the lease began above.
+	working, cancel := context.WithTimeout(ctx, postTime)
+	defer cancel()
+	w, err := p.words(working, post, p.Now())
 	if errors.Is(err, errNewerPost) {
 		return p.Store.PutOff(ctx, post, postLease)
 	}
-	if err != nil {
+	if _, ofGitHub := errors.AsType[*github.Error](err); err != nil && !ofGitHub {
 		return err
 	}
+	unread := err
 	// Words that change by the clock are looked at again at that moment. Otherwise the
 	// surface rests for StatusEvery, and is looked at when something has changed.
 	posted := func() error {
@@ -76,12 +80,15 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 		return p.Store.Posted(ctx, post, w.shows, w.until.IsZero(), wait)
 	}
 	// Before everything that costs a call or a place in GitHub's limits.
-	if w.shows == post.Posted {
+	if unread == nil && w.shows == post.Posted {
 		return posted()
 	}
 	repo, err := p.Store.Repository(ctx, post.RepoID)
 	if err != nil {
 		return err
+	}
+	if unread != nil {
+		return p.notPosted(ctx, repo, post, unread)
 	}
 	if repo.Gone != "" { // the repository's return wakes it
 		return p.Store.PutOff(ctx, post, 0)
@@ -96,9 +103,7 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 	if wait > 0 {
 		return snooze{wait}
 	}
-	writing, cancel := context.WithTimeout(ctx, postTime)
-	defer cancel()
-	if err := p.write(writing, repo, &post, w); err != nil {
+	if err := p.write(working, repo, &post, w); err != nil {
 		return p.notPosted(ctx, repo, post, err)
 	}
 	// Only after a write that worked: what nobody was told does not count.
@@ -300,8 +305,10 @@ func (p *Pipeline) unseen(ctx context.Context, repo ledger.Repository, post stor
 	if ofCommit && post.Tries+1 < unseenTries {
 		return true, nil
 	}
-	if err := p.hidden(ctx, repo); err != nil {
-		return true, nil //nolint:nilerr // GitHub can't be asked now either
+	asking, cancel := context.WithTimeout(ctx, postLease-postTime)
+	defer cancel()
+	if err := p.hidden(asking, repo); err != nil {
+		return true, nil // GitHub can't be asked now either
 	}
 	if repo, err = p.Store.Repository(ctx, repo.ID); err != nil {
 		return false, err

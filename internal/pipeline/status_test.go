@@ -3,8 +3,11 @@ package pipeline_test
 import (
 	"encoding/json"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/purgebot/purgebot/internal/stage"
 	"github.com/purgebot/purgebot/internal/standin/github"
 )
 
@@ -60,6 +63,26 @@ func (w *world) again() {
 		w.send(d.Event, d.Action, "walt", fields)
 	}
 	w.Settled()
+}
+
+// A branch that goes back to a commit which went live with a later one is told what
+// that deployment will purge, and no more that it is live.
+func TestPushBackToAnEarlierCommit(t *testing.T) {
+	var ahead atomic.Int64
+	w, first := newWorld(t, func(c *stage.Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	w.Deploy("production", first, "success")
+	w.Begin()
+	earlier := w.Commit("a", map[string]string{"content/new/a.md": "a"})
+	w.Push(earlier)
+	live := w.Commit("b", map[string]string{"content/new/b.md": "b"})
+	w.Push(live)
+	w.Deploy("production", live, "success")
+	w.Await(earlier, "production", "success", "Purged as part of "+live[:7])
+	ahead.Store(int64(5 * time.Second)) // GitHub's whole seconds tell them apart
+	w.Push(earlier)
+	w.Await(earlier, "production", "success", "2 URLs will be purged when production deploys")
 }
 
 // Each commit's status is written once for each thing that there is to say, even if

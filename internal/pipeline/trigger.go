@@ -117,19 +117,20 @@ func (p *Pipeline) signalled(ctx context.Context, by factSource, repo ledger.Rep
 		case err != nil:
 			return err
 		case !on:
-			outcome = otherwise("%s is not on %s", s.sha, branchOf(env, repo))
+			outcome = outcome.with(otherwise("%s is not on %s", s.sha, branchOf(env, repo)))
 			return nil
 		case !createdBy(env, s.by):
-			outcome = otherwise("the rules do not count deployments by %s", s.by)
+			outcome = outcome.with(otherwise("the rules do not count deployments by %s", s.by))
 			return nil
 		}
 		// Only once for all environments: after that s.began is set.
 		if s, err = p.begun(ctx, repo, s); err != nil {
 			return err
 		}
-		outcome, err = p.ended(ctx, by, repo, env, env.Name, ledger.Deploy{
+		one, err := p.ended(ctx, by, repo, env, env.Name, ledger.Deploy{
 			Point: ledger.Point{SHA: s.sha, Status: s.id, Began: s.began, At: s.at}, State: s.state(), Creator: s.by,
 		})
+		outcome = outcome.with(one)
 		return err
 	})
 	return outcome, err

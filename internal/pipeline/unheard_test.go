@@ -64,17 +64,20 @@ func TestATriggerThatAnOwnerHasNotAccepted(t *testing.T) {
 func TestWhatTheAppHearsIsAskedSeldom(t *testing.T) {
 	var said servertest.Log
 	w := newTriggered(t, triggerRules, servertest.WithLog(&said))
-	for _, name := range []string{"a", "b", "c", "d"} {
-		w.Await(w.page(name), "netlify", "success", "")
-	}
-	asks := 0
-	for _, c := range w.GitHub.Calls() {
-		if strings.HasSuffix(c.Path, "/installation") || c.Path == "/app" {
-			asks++
+	asked := func(pages ...string) (n int) {
+		for _, name := range pages {
+			w.Await(w.page(name), "netlify", "success", "")
 		}
+		for _, c := range w.GitHub.Calls() {
+			if strings.HasSuffix(c.Path, "/installation") || c.Path == "/app" {
+				n++
+			}
+		}
+		return n
 	}
-	if asks > 1 {
-		t.Errorf("%d calls ask what the App may", asks)
+	first := asked("a") // jobs side by side may each have asked
+	if later := asked("b", "c", "d"); later != first {
+		t.Errorf("%d calls ask what the App may, %d of them later", later, later-first)
 	}
 }
 

@@ -95,7 +95,7 @@ func (e Entry) Warnings() []Fault {
 	for i, pattern := range e.Repositories {
 		if ownerWide(pattern) {
 			out = append(out, Fault{"repositories", i, fmt.Sprintf(
-				"%q takes repositories that do not exist yet, and whoever creates one is its admin: that gives them %s. "+
+				"%q takes repositories that do not exist yet, and the person who creates one is its admin: that gives them %s. "+
 					"Name the repositories, or a prefix that only those who look after sites may use", pattern, gives)})
 		}
 	}

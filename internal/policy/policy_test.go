@@ -273,7 +273,7 @@ func TestSeveralEntries(t *testing.T) {
 		}
 	}
 	if g.Creator("ada") || !g.Creator("github-actions[bot]") {
-		t.Error("whoever one entry refuses must not count")
+		t.Error("a person whom one entry refuses must not count")
 	}
 	if got := g.Command(); got != policy.Write {
 		t.Errorf("a command needs %s, want write", got)

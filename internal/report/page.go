@@ -11,8 +11,10 @@ func Cause(p ledger.Purge) string {
 		ledger.CauseAgain:     "Another deployment of the same commit",
 		ledger.CauseOvertaken: "Deployment that a newer one replaced before its purge",
 		ledger.CauseComment:   "Comment",
+		ledger.CauseRebuild:   "Rebuild of the same commit",
+		ledger.CauseStale:     "Pages that were still stale",
 	}[p.Cause]
-	if words == "" { // a cause without words here, or of a newer release
+	if words == "" { // of a newer release
 		words = string(p.Cause)
 	}
 	if p.By != "" {

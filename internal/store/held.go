@@ -13,16 +13,16 @@ import (
 // every object goes out with the move's own purge is cancelled: nothing of it is left to
 // do. Any other one stays held, because what it holds is as stale as before; only its
 // status waits no longer.
-func (s *Store) overtake(ctx context.Context, t *tx, m Move, covered []string) error {
-	held, err := t.texts(ctx, heldBefore, m.Env.ID, m.To.SHA, string(ledger.CauseComment))
+func (s *Store) overtake(ctx context.Context, t *tx, m Move, covered []held) error {
+	all, err := heldBefore(ctx, t, m)
 	if err != nil {
 		return err
 	}
-	for _, id := range held {
-		if slices.Contains(covered, id) {
-			err = s.cover(ctx, t, id, m.Carries)
+	for _, h := range all {
+		if slices.Contains(covered, h) {
+			err = s.cover(ctx, t, h.id, m.Carries)
 		} else {
-			err = s.closeHeld(ctx, t, id, m.Overtakes)
+			err = s.closeHeld(ctx, t, h.id, m.Overtakes)
 		}
 		if err != nil {
 			return err
@@ -31,31 +31,46 @@ func (s *Store) overtake(ctx context.Context, t *tx, m Move, covered []string) e
 	return nil
 }
 
+// held is a held purge at one moment. Its version moves with its targets.
+type held struct {
+	id      string
+	version int64
+}
+
 // heldBefore lists the held purges of an environment that deployments of other commits
 // made, in the order in which they are locked. A person's purge is not overtaken.
-const heldBefore = `SELECT id FROM purge WHERE env_id = $1 AND state = 'held' AND cause <> $3 AND to_sha <> $2 ORDER BY id`
+func heldBefore(ctx context.Context, t *tx, m Move) (all []held, err error) {
+	err = t.each(ctx, func(r row) error {
+		var h held
+		err := r.Scan(&h.id, &h.version)
+		all = append(all, h)
+		return err
+	}, `SELECT id, version FROM purge WHERE env_id = $1 AND state = 'held' AND cause <> $3 AND to_sha <> $2 ORDER BY id`,
+		m.Env.ID, m.To.SHA, string(ledger.CauseComment))
+	return all, err
+}
 
 // covered lists the held purges that a move's purge covers: it sends all that they would
 // send. It runs before the move's transaction, a part at a time, because it may compare
-// very many targets. The result stays true: the targets of a purge that is planned or
-// held change only by an act that is about to open or end it. A move's purge that is
-// itself held sends nothing yet and covers none.
-func (s *Store) covered(ctx context.Context, m Move) (covered []string, err error) {
+// very many targets. A held purge whose version has moved by then is not covered any
+// more: a release may have begun, and made targets wait that policy had refused. A move's
+// purge that is itself held sends nothing yet and covers none.
+func (s *Store) covered(ctx context.Context, m Move) (covered []held, err error) {
 	if m.Purge == nil || m.Hold {
 		return nil, nil
 	}
-	var held []string
+	var all []held
 	err = s.read(ctx, func(t *tx) error {
-		held, err = t.texts(ctx, heldBefore, m.Env.ID, m.To.SHA, string(ledger.CauseComment))
+		all, err = heldBefore(ctx, t, m)
 		return err
 	})
-	for _, id := range held {
+	for _, h := range all {
 		covers := false
 		if err == nil {
-			covers, err = s.covers(ctx, m.Purge.ID, id)
+			covers, err = s.covers(ctx, m.Purge.ID, h.id)
 		}
 		if covers {
-			covered = append(covered, id)
+			covered = append(covered, h)
 		}
 	}
 	return covered, err
@@ -66,7 +81,7 @@ const comparedAtOnce = 5000
 
 // covers reports whether a purge sends all that a held one would. A delete covers an
 // invalidation of the same object; only a delete covers a delete.
-func (s *Store) covers(ctx context.Context, planned, held string) (covers bool, err error) {
+func (s *Store) covers(ctx context.Context, planned, other string) (covers bool, err error) {
 	for next := int64(0); next >= 0 && err == nil; {
 		err = s.read(ctx, func(t *tx) error {
 			rows, missed := 0, 0
@@ -75,7 +90,7 @@ func (s *Store) covers(ctx context.Context, planned, held string) (covers bool, 
 					CASE WHEN EXISTS (SELECT 1 FROM target o WHERE o.kind = h.kind AND o.network = h.network AND o.object = h.object
 						AND o.state = 'waiting' AND o.purge_id = $1 AND (o.action = h.action OR o.action = 'delete')) THEN 0 ELSE 1 END AS missed
 				FROM target h WHERE h.purge_id = $2 AND h.seq >= $3 AND h.state = 'waiting' ORDER BY h.seq LIMIT $4) page`,
-				planned, held, from, comparedAtOnce).Scan(&rows, &next, &missed); err != nil {
+				planned, other, from, comparedAtOnce).Scan(&rows, &next, &missed); err != nil {
 				return err
 			}
 			// One object that is not covered settles it; so does the last page.

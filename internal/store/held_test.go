@@ -1,12 +1,14 @@
 package store_test
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/internal/store"
+	"github.com/purgebot/purgebot/internal/store/storetest"
 	"github.com/purgebot/purgebot/mapping"
 )
 
@@ -53,6 +55,30 @@ func deletes(targets []mapping.Target) []mapping.Target {
 		targets[i].Action = mapping.Delete
 	}
 	return targets
+}
+
+// A release that has begun makes targets wait that no other purge has: it is not covered
+// any more, whatever was compared before.
+func TestReleaseBesideADeployment(t *testing.T) {
+	url, c := storetest.Postgres(t), newClock()
+	s, other := open(t, url, c.Now), open(t, url, c.Now)
+	targets := urls(2)
+	targets[1].Reason = "policy doesn't allow it"
+	e := named(t, s, "production", "aaa", 1, c.Now())
+	held := planFor(t, s, e, targets, ledger.CauseDeploy)
+	commit(t, s, store.Move{Env: e, To: e.Desired, Purge: held, Hold: true, Context: "purge/production"})
+	e = named(t, s, "production", "bbb", 2, c.Now())
+	next := planFor(t, s, e, urls(1), ledger.CauseDeploy)
+	s.Between("state = 'held' AND cause", func() {
+		defer other.Break(1, errors.New("the replica dies"))()
+		if err := other.Release(t.Context(), store.Act{Purge: held.ID, By: "ann"}, allow); err == nil {
+			t.Error("it was released as a whole")
+		}
+	})
+	commit(t, s, store.Move{Env: e, To: e.Desired, Purge: next, Context: "purge/production"})
+	if p := reread(t, s, held.ID); p.State != ledger.Held || p.Counts.Left() != 2 {
+		t.Errorf("%s, %d left: the second object was never purged", p.State, p.Counts.Left())
+	}
 }
 
 func TestHeldPurgeIsOvertaken(t *testing.T) {

@@ -80,7 +80,7 @@ func TestLaterPurgeSpeaksWhateverTheClock(t *testing.T) {
 			t.Errorf("the newest of the environment is the first: %v", err)
 		}
 		if p, err := s.FindPurge(t.Context(), repoID, 0, e.ID, store.Cancel); err != nil || p.ID != again.ID {
-			t.Errorf("whoever cancels means the first: %v", err)
+			t.Errorf("a cancel means the first: %v", err)
 		}
 	})
 }

@@ -201,7 +201,7 @@ func (s *Store) Commit(ctx context.Context, m Move) (ok bool, err error) {
 // worker changes no row and stops there. Everything else depends on it and is committed
 // with it or not at all: what is remembered of the commit, its words, its purge, and the
 // end of other commits' words.
-func (s *Store) commit(ctx context.Context, t *tx, m Move, covered []string) (ok bool, err error) {
+func (s *Store) commit(ctx context.Context, t *tx, m Move, covered []held) (ok bool, err error) {
 	e := m.Env
 	before := e.Live
 	e.Live, e.Fault, e.Seq = m.To, "", e.Seq+1

@@ -112,6 +112,10 @@ func (s *Store) sweepReplicas(ctx context.Context) error {
 				WHERE rung_at > 0`+s.skipLocked()+`)`,
 			`UPDATE post SET rung_at = 0 WHERE surface IN (SELECT surface FROM post
 				WHERE version > posted_version AND rung_at > 0`+s.skipLocked()+`)`,
+			`UPDATE proof SET rung_at = 0 WHERE purge_id IN (SELECT purge_id FROM proof
+				WHERE state <> 'done' AND rung_at > 0`+s.skipLocked()+`)`,
+			`UPDATE receiver SET rung_at = 0 WHERE id IN (SELECT id FROM receiver
+				WHERE rung_at > 0`+s.skipLocked()+`)`,
 		)
 	})
 	if err != nil {

@@ -184,6 +184,28 @@ func TestReceive(t *testing.T) {
 	})
 }
 
+// A run that is run again keeps its id: who it was by then counts.
+func TestARunOnceMoreIsByThePersonWhoBeganIt(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		for _, run := range []struct {
+			by, want string
+			at       time.Duration
+		}{{"ann", "ann", 0}, {"bob", "bob", time.Minute}, {"ann", "bob", 0}} {
+			e, _, err := s.Desire(t.Context(), repoID, "production", ledger.Deploy{
+				Point: ledger.Point{SHA: "a", Status: 7, Began: c.Now().Add(run.at), At: c.Now().Add(run.at)}, State: "success", Creator: run.by,
+			}, time.Time{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := s.Creator(t.Context(), e.ID, 7); got != run.want || err != nil {
+				t.Errorf("after %s's: %s, %v", run.by, got, err)
+			}
+		}
+	})
+}
+
 func TestDesireFollowsGitHubsOrderNotArrival(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()

@@ -236,8 +236,12 @@ func (s *Store) Defer(ctx context.Context, job river.JobArgs, pause func(tries i
 		}
 		after = pause(tries)
 		// The sweep wakes deliveries and environments when next_at is unheard ago, so
-		// that much is taken off.
-		_, err := t.exec(ctx, `UPDATE `+table+` SET next_at = $2, rung_at = 0 WHERE `+column+` = $1`, id, s.later(after-unheard))
+		// that much is taken off; a proof it wakes at next_at.
+		wait := after - unheard
+		if table == "proof" {
+			wait = after
+		}
+		_, err := t.exec(ctx, `UPDATE `+table+` SET next_at = $2, rung_at = 0 WHERE `+column+` = $1`, id, s.later(wait))
 		return err
 	})
 	return after, err

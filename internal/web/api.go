@@ -122,8 +122,8 @@ func writeJSON(w http.ResponseWriter, code int, doc any) {
 	_ = e.Encode(doc) // the client has gone: nobody is left to tell
 }
 
-// whoever stands for the actor if a request names nobody.
-const whoever = "the operator"
+// theOperator stands for the actor if a request names nobody.
+const theOperator = "the operator"
 
 // readAsk reads the actor and, for a retry, the reason from a request's body. The body
 // may be empty.
@@ -154,12 +154,12 @@ func body(r *http.Request, into any, form string) error {
 	return nil
 }
 
-// nameOf checks a name that commit statuses and pages will show; "" becomes [whoever].
+// nameOf checks a name that commit statuses and pages will show; "" becomes [theOperator].
 func nameOf(by string) (string, error) {
 	const longest = 60
 	by = strings.TrimSpace(by)
 	if by == "" {
-		return whoever, nil
+		return theOperator, nil
 	}
 	if len(by) > longest || !oneLine(by) {
 		return "", problem(http.StatusBadRequest, "by must be a name of at most %d bytes on one line", longest)

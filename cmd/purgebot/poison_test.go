@@ -55,9 +55,11 @@ func TestSecurityDeliveryThatKillsIsSetAside(t *testing.T) {
 			if len(deaths) > 0 {
 				t.Errorf("it ended the process %d times more", len(deaths))
 			}
-			if _, text := running.Load().get("/metrics"); !strings.Contains(text, "purgebot_deliveries_set_aside 1") {
-				t.Error("the metrics know of no delivery that is set aside")
-			}
+			// The person is told first: the delivery is set aside only then.
+			w.Eventually("the metrics know of a delivery that is set aside", func() bool {
+				_, text := running.Load().get("/metrics")
+				return strings.Contains(text, "purgebot_deliveries_set_aside 1")
+			})
 		})
 	}
 }

@@ -211,18 +211,18 @@ type health struct {
 func (h *health) ill(ctx context.Context, log *slog.Logger, now time.Time, why string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	began := h.since.IsZero()
-	if began {
-		h.since = now
-	}
-	// Trouble that comes back soon after it was over is told again, as its end will be.
-	if last, ok := h.said[why]; ok && now.Sub(last) < sayEvery && !began {
+	// Trouble that ends and comes back within a minute is logged neither way: a disk that
+	// is nearly full takes every other write.
+	if last, ok := h.said[why]; ok && now.Sub(last) < sayEvery {
 		return
 	}
 	if h.said == nil {
 		h.said = map[string]time.Time{}
 	}
 	h.said[why] = now
+	if h.since.IsZero() {
+		h.since = now
+	}
 	log.LogAttrs(ctx, slog.LevelError, "the database can't be used", slog.String("why", why), slog.Any("err", err))
 }
 

@@ -322,6 +322,11 @@ type Deploy struct {
 	State   string // GitHub's word, such as "success"
 	Creator string // login of its author
 	Known   bool   // of a push, which has no id: it was told before
+
+	// Tied is a push whose branch nobody has asked yet which push came last. If another
+	// one is desired that GitHub recorded in the same second, nothing is noted: either of
+	// the two may be the one that was overtaken.
+	Tied bool
 }
 
 // Push is the fact that a branch moved.

@@ -94,12 +94,13 @@ func (p *Pipeline) pushedTo(ctx context.Context, repo ledger.Repository, push le
 // pushDeploys takes a push for a deployment that succeeded when GitHub recorded the push.
 // fresh is false for a push that another delivery told of: the same fact moves nothing.
 func (p *Pipeline) pushDeploys(ctx context.Context, by factSource, repo ledger.Repository, env mapping.Environment, push ledger.Push, fresh bool) error {
-	desire := func(point ledger.Point) (ledger.Environment, error) {
+	desire := func(point ledger.Point, tied bool) (ledger.Environment, error) {
 		known, _, err := by.desire(ctx, repo.ID, env.Name,
-			ledger.Deploy{Point: point, State: "success", Known: !fresh}, dueAt(push.At, env.Settle))
+			ledger.Deploy{Point: point, State: "success", Known: !fresh, Tied: tied}, dueAt(push.At, env.Settle))
 		return known, err
 	}
-	known, err := desire(ledger.Point{SHA: push.After, At: push.At})
+	point := ledger.Point{SHA: push.After, At: push.At}
+	known, err := desire(point, true)
 	if err != nil || known.Desired.SHA == push.After || !known.Desired.At.Equal(push.At) {
 		return err
 	}
@@ -107,16 +108,22 @@ func (p *Pipeline) pushDeploys(ctx context.Context, by factSource, repo ledger.R
 	// the branch's head decides. Status numbers the answers within that second, the
 	// higher one wins. The head is asked again after each move: another worker may have
 	// asked too, and stored a later answer under a lower number.
-	for {
+	for known.Desired.At.Equal(push.At) {
 		head, err := p.repository(repo).Head(ctx, push.Branch)
-		if err != nil || head == known.Desired.SHA {
+		if err != nil {
 			return err
 		}
-		known, err = desire(ledger.Point{SHA: head, At: push.At, Status: known.Desired.Status + 1})
-		if err != nil || !known.Desired.At.Equal(push.At) {
+		if head == known.Desired.SHA {
+			break
+		}
+		if known, err = desire(ledger.Point{SHA: head, At: push.At, Status: known.Desired.Status + 1}, false); err != nil {
 			return err
 		}
 	}
+	if known.Desired.SHA != push.After {
+		_, err = desire(point, false) // it came first, and served for a moment
+	}
+	return err
 }
 
 // announce says on a pushed commit what its deployment will purge. It writes no words

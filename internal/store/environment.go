@@ -118,7 +118,7 @@ func (s *Store) desire(ctx context.Context, repo int64, name string, d ledger.De
 			return nil
 		}
 		next, overtaken, moves := e.Deployed(d.Point, due)
-		if !moves && !fresh {
+		if !moves && (!fresh || d.Tied && d.At.Equal(e.Desired.At)) {
 			return nil
 		}
 		if !overtaken.IsZero() {

@@ -193,3 +193,32 @@ func TestServedTwiceInASecond(t *testing.T) {
 		}
 	})
 }
+
+// Of two pushes within GitHub's second either may be the one that was overtaken: nothing
+// is noted before the branch was asked, or it would be purged as a rollback.
+func TestATiedPushIsNotOvertakenYet(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		pushed := func(sha string, tied bool) ledger.Environment {
+			t.Helper()
+			e, moved, err := s.Desire(t.Context(), repoID, "production", ledger.Deploy{
+				Point: ledger.Point{SHA: sha, At: c.Now()}, State: "success", Tied: tied,
+			}, time.Time{})
+			if err != nil || moved != (sha == "a") {
+				t.Fatalf("%s: moved %t, %v", sha, moved, err)
+			}
+			return e
+		}
+		deploy(t, s, pushed("a", true), urls(1))
+		before := jobs(t, s, "reconcile")
+		e := pushed("b", true)
+		if p, err := s.Overtaken(t.Context(), e.ID); !errors.Is(err, store.ErrNotFound) || jobs(t, s, "reconcile") != before {
+			t.Errorf("noted: %+v, %v", p, err)
+		}
+		pushed("b", false)
+		if p, err := s.Overtaken(t.Context(), e.ID); p.SHA != "b" || err != nil {
+			t.Errorf("not noted: %+v, %v", p, err)
+		}
+	})
+}

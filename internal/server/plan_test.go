@@ -121,6 +121,14 @@ func TestRebuilds(t *testing.T) {
 	deploy("staging", sha, time.Minute)
 	w.Await(sha, "staging", "success", "rebuilt: Nothing to purge")
 	w.WantSent()
+	// It says so over no purge that failed.
+	w.Akamai.Refuse("https://staging.acme.com/index/bad/", http.StatusForbidden, "unauthorized arl")
+	bad := w.Commit("bad", map[string]string{"content/index/bad.md": "1"})
+	deploy("staging", bad, 3*time.Hour)
+	w.Await(bad, "staging", "failure", "0 purged, 1 refused")
+	deploy("staging", bad, time.Minute)
+	w.Await(bad, "staging", "failure", "0 purged, 1 refused")
+	w.Sent()
 	// A rebuild that no webhook reported is found.
 	w.GitHub.Route(func(github.Delivery) github.Route { return github.Drop })
 	deploy("production", sha, 0)

@@ -173,6 +173,34 @@ func TestPruneKeepsWhatWaits(t *testing.T) {
 	prune()
 }
 
+// A commit that was live once more is remembered since then: to go back to it is a
+// rollback.
+func TestPruneGoesByWhenACommitWasLiveLast(t *testing.T) {
+	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	s := openFile(t, func() time.Time { return now })
+	var env string
+	for i, sha := range []string{"a", "b", "a", "c"} {
+		e, _, err := s.Desire(t.Context(), 5, "production", ledger.Deploy{
+			Point: ledger.Point{SHA: sha, Deploy: int64(i + 1), Status: int64(i + 1), At: now}, State: "success",
+		}, time.Time{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := s.Commit(t.Context(), Move{Env: e, To: e.Desired}); err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		env, now = e.ID, now.Add(24*time.Hour)
+	}
+	if err := s.Prune(t.Context(), now, now.Add(-60*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	for sha, want := range map[string]bool{"a": true, "b": false, "c": true} {
+		if lived, err := s.Lived(t.Context(), env, sha); lived != want || err != nil {
+			t.Errorf("%s: %t, %v", sha, lived, err)
+		}
+	}
+}
+
 // Jobs that are done do not stay.
 func TestSweepDropsDoneJobs(t *testing.T) {
 	s := openFile(t, nil)

@@ -298,6 +298,36 @@ func TestLimitedAnswers(t *testing.T) {
 	}
 }
 
+// A request that was cut to what was left, and is halved for another reason, is not cut
+// again: whatever takes from the bucket takes from the halves too.
+func TestHalvesOfACutRequestAreNotCutAgain(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		opened(t, s, ledger.LaneLarge, urls(400))
+		half := func(n int) store.Reply {
+			return reply(purger.Answer{Verdict: purger.Limited, Limits: purger.Limits{Objects: purger.Level{Remaining: new(float64(n / 2))}}})
+		}
+		var d purger.Decision
+		for _, answer := range []func(n int) store.Reply{half, func(int) store.Reply { return tooLarge }, half} {
+			var r *store.Request
+			var err error
+			for r == nil {
+				c.Advance(time.Second)
+				if r, _, err = s.Claim(t.Context(), "", purger.URL); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if d, _, err = s.Settle(t.Context(), r, answer(len(r.Objects))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(d.Part) > 0 || d.Hold == 0 {
+			t.Errorf("cut to %d, and rests for %v", len(d.Part), d.Hold)
+		}
+	})
+}
+
 // What is left in a bucket that was just denied is not counted on: other clients take it
 // meanwhile.
 func TestDeniedTwiceRests(t *testing.T) {

@@ -309,19 +309,30 @@ func TestHalvesOfACutRequestAreNotCutAgain(t *testing.T) {
 			return reply(purger.Answer{Verdict: purger.Limited, Limits: purger.Limits{Objects: purger.Level{Remaining: new(float64(n / 2))}}})
 		}
 		var d purger.Decision
-		for _, answer := range []func(n int) store.Reply{half, func(int) store.Reply { return tooLarge }, half} {
-			var r *store.Request
-			var err error
-			for r == nil {
+		next := func(most int, answer func(n int) store.Reply) {
+			t.Helper()
+			for {
 				c.Advance(time.Second)
-				if r, _, err = s.Claim(t.Context(), "", purger.URL); err != nil {
+				r, _, err := s.Claim(t.Context(), "", purger.URL)
+				if err != nil {
 					t.Fatal(err)
 				}
-			}
-			if d, _, err = s.Settle(t.Context(), r, answer(len(r.Objects))); err != nil {
-				t.Fatal(err)
+				if r == nil {
+					continue
+				}
+				if len(r.Objects) > most { // the other half
+					settle(t, s, r, accepted)
+					continue
+				}
+				if d, _, err = s.Settle(t.Context(), r, answer(len(r.Objects))); err != nil {
+					t.Fatal(err)
+				}
+				return
 			}
 		}
+		next(400, half)
+		next(200, func(int) store.Reply { return tooLarge })
+		next(100, half)
 		if len(d.Part) > 0 || d.Hold == 0 {
 			t.Errorf("cut to %d, and rests for %v", len(d.Part), d.Hold)
 		}

@@ -298,6 +298,19 @@ func TestLimitedAnswers(t *testing.T) {
 	}
 }
 
+// Within a lane a small purge does not wait for a large one that was there before.
+func TestSmallPurgesGoFirst(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		s := open(newClock().Now)
+		opened(t, s, ledger.LaneDeploy, urls(1000))
+		small := mapping.Target{Kind: mapping.URL, Action: mapping.Invalidate, Object: "https://www.example.com/small/"}
+		opened(t, s, ledger.LaneDeploy, []mapping.Target{small})
+		if r := claim(t, s); r.Objects[0] != small.Object {
+			t.Errorf("first goes %s", r.Objects[0])
+		}
+	})
+}
+
 // A request that was cut to what was left, and is halved for another reason, is not cut
 // again: whatever takes from the bucket takes from the halves too.
 func TestHalvesOfACutRequestAreNotCutAgain(t *testing.T) {

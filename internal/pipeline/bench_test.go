@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"path/filepath"
@@ -62,9 +63,7 @@ func BenchmarkPurge(b *testing.B) {
 				before := a.Counts()
 				b.StartTimer()
 				start := time.Now()
-				if err := s.OpenPurge(b.Context(), p.ID, false); err != nil {
-					b.Fatal(err)
-				}
+				opened(b, s, p)
 				done := sentWhole(b, s, p.ID)
 				sum.took += time.Since(start)
 				b.StopTimer()
@@ -121,7 +120,7 @@ func serve(b *testing.B, a *akamai.Server) (*store.Store, func()) {
 // planned stores a purge of n URLs, which is still in state planning.
 func planned(b *testing.B, s *store.Store, n int) ledger.Purge {
 	b.Helper()
-	p, err := s.Begin(b.Context(), ledger.Purge{RepoID: 1, Environment: "production", Network: mapping.Production, Lane: ledger.LaneLarge})
+	p, err := s.Begin(b.Context(), ledger.Purge{RepoID: 1, Environment: "production", Cause: ledger.CauseDeploy, Network: mapping.Production, Lane: ledger.LaneLarge})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -138,6 +137,23 @@ func planned(b *testing.B, s *store.Store, n int) ledger.Purge {
 	return p
 }
 
+// opened moves the purge's environment. The repository is gone, so nothing is written at
+// GitHub, of which there is none here.
+func opened(b *testing.B, s *store.Store, p ledger.Purge) {
+	b.Helper()
+	_, err := s.SeeRepository(b.Context(), ledger.Repository{ID: 1, Owner: "acme", Name: "site", FirstSeen: time.Now()})
+	if err == nil {
+		_, err = s.Gone(b.Context(), "there is no GitHub", 1)
+	}
+	env, envErr := s.EnsureEnvironment(b.Context(), 1, p.Environment)
+	if err = errors.Join(err, envErr); err != nil {
+		b.Fatal(err)
+	}
+	if ok, err := s.Commit(b.Context(), store.Move{Env: env, To: ledger.Point{SHA: p.ID}, Purge: &p, Context: "purge/" + p.Environment}); err != nil || !ok {
+		b.Fatal(ok, err)
+	}
+}
+
 // teach lets the store learn an account's limits from an answer, as the first
 // answer of a real one would.
 func teach(b *testing.B, s *store.Store, l akamai.Limits) {
@@ -149,9 +165,7 @@ func teach(b *testing.B, s *store.Store, l akamai.Limits) {
 	if err := s.AddTargets(b.Context(), p, slices.Values([]mapping.Target{{Kind: mapping.URL, Action: mapping.Invalidate, Object: "https://www.example.com/"}}), func(g mapping.Target) string { return g.Reason }); err != nil {
 		b.Fatal(err)
 	}
-	if err := s.OpenPurge(b.Context(), p.ID, false); err != nil {
-		b.Fatal(err)
-	}
+	opened(b, s, p)
 	sentWhole(b, s, p.ID)
 }
 

@@ -155,6 +155,11 @@ func (e twice) write(ctx context.Context, do func(*tx) error) error {
 // Twice has all transactions run twice from now on.
 func (s *Store) Twice() { s.engine = twice{s.engine} }
 
+// OpenPurge opens a planned purge that moves no environment.
+func (s *Store) OpenPurge(ctx context.Context, id string, hold bool) error {
+	return s.write(ctx, func(t *tx) error { return s.openTold(ctx, t, id, hold) })
+}
+
 // Break lets all writes fail except the next few. The function that it returns ends that.
 func (s *Store) Break(after int, err error) (mend func()) {
 	f := &failing{engine: s.engine, after: after, err: err}

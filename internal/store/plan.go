@@ -510,12 +510,6 @@ func (s *Reader) Sent(ctx context.Context, purge string) (targets iter.Seq[mappi
 	}, func() error { return failed }
 }
 
-// OpenPurge opens a planned purge that moves no environment, such as one that a person
-// asked for.
-func (s *Store) OpenPurge(ctx context.Context, id string, hold bool) error {
-	return s.write(ctx, func(t *tx) error { return s.openTold(ctx, t, id, hold) })
-}
-
 // openTold opens a purge and tells the receivers if that is an event.
 func (s *Store) openTold(ctx context.Context, t *tx, id string, hold bool) error {
 	if err := s.open(ctx, t, id, hold); err != nil {

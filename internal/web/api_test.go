@@ -135,7 +135,8 @@ func (s *served) planned(hold bool, urls ...string) ledger.Purge {
 		targets = append(targets, t)
 	}
 	must(s.store.AddTargets(ctx, p, slices.Values(targets), func(g mapping.Target) string { return g.Reason }))
-	must(s.store.OpenPurge(ctx, p.ID, hold))
+	_, err = s.store.Commit(ctx, store.Move{Env: env, To: p.To, Purge: &p, Hold: hold, Context: "purge/production"})
+	must(err)
 	p, err = s.store.Purge(ctx, p.ID)
 	must(err)
 	return p
@@ -295,7 +296,7 @@ func TestAPIStatusAndQueue(t *testing.T) {
 	}
 	want := Queue{
 		Accounts: []Account{{Account: "default", Objects: 2}},
-		At:       queue.At, SetAside: []SetAside{}, Waiting: []Waiting{{Account: "default", Kind: "url", Lane: "deploys", Objects: 2}}, Requests: []Requests{},
+		At:       queue.At, SetAside: []SetAside{}, Statuses: 2, Waiting: []Waiting{{Account: "default", Kind: "url", Lane: "deploys", Objects: 2}}, Requests: []Requests{},
 		Held: Held{Purges: 1, Objects: 1}, Pauses: []Paused{}, Purges: queue.Purges,
 		Budget: []Bucket{
 			{"default", "requests", 100, 100, 50},

@@ -158,12 +158,12 @@ func (f *File) plan(q Query, left *bounds, rebuild *objects) (Plan, error) {
 		if _, gave := p.add(&p.targets, p.sourceOf(sourceKey{p.now, rebuildSource}, rebuild, nil, "redeploy")); gave {
 			p.addInstead(p.now)
 		}
-		p.heed(left.work)
+		p.heed()
 	}
 	if q.Changes != nil && p.err == nil {
 		for c := range q.Changes {
 			p.change(c)
-			if p.heed(left.work); p.err != nil {
+			if p.heed(); p.err != nil {
 				break
 			}
 		}
@@ -180,8 +180,8 @@ func (f *File) plan(q Query, left *bounds, rebuild *objects) (Plan, error) {
 // heed ends the plan if the work has run out: from then on no glob's answer means
 // anything, and targets are missing. An error that was found before is the better one,
 // unless the context is done.
-func (p *planner) heed(work *glob.Work) {
-	if err := work.Err(); errors.Is(err, glob.ErrTooMuch) {
+func (p *planner) heed() {
+	if err := p.left.work.Err(); errors.Is(err, glob.ErrTooMuch) {
 		p.err = cmp.Or(p.err, ErrTooSlow)
 	} else if err != nil {
 		p.err = err
@@ -467,11 +467,7 @@ func (p *planner) grow(set *targetSet, r recipe) {
 func (p *planner) keepOthers(set *targetSet) {
 	all := set.list
 	*set, p.bytes = targetSet{}, 0
-	if p.plan.room != nil {
-		taken := int64(len(all)+roomStep-1) / roomStep * roomStep
-		p.plan.room.left.Add(taken)
-		p.plan.took -= taken
-	}
+	p.plan.giveBack(int64(len(all)+roomStep-1) / roomStep * roomStep)
 	for _, r := range all {
 		if p.other.make(r).Kind != URL {
 			p.put(set, r)

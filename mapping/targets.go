@@ -295,10 +295,16 @@ func (p *Plan) Targets() iter.Seq[Target] {
 // call it again does nothing, but not so on a copy of the plan, which would give the room
 // back twice.
 func (p *Plan) Release() {
+	p.giveBack(p.took)
+	p.list = nil
+}
+
+// giveBack gives back a part of the room that the plan took.
+func (p *Plan) giveBack(n int64) {
 	if p.room != nil {
-		p.room.left.Add(p.took)
+		p.room.left.Add(n)
+		p.took -= n
 	}
-	p.list, p.took = nil, 0
 }
 
 // fixedHost returns the host of all URLs that the template has for this {host}. It

@@ -103,8 +103,11 @@ func (c *checkCmd) usage() error {
 	if number, err := strconv.ParseUint(port, 10, 16); c.Origin != "" && (err != nil || number == 0 || host == "" || strings.ContainsAny(host, "/?#@ ")) {
 		return fmt.Errorf("--origin %q is not HOST or HOST:PORT", c.Origin)
 	}
+	if fromStdin(c.Values) {
+		return nil
+	}
 	for _, value := range c.Values {
-		if err := pageURL(value); err != nil && !slices.Equal(c.Values, []string{"-"}) {
+		if err := pageURL(value); err != nil {
 			return err
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"math"
 	"os"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"time"
 
@@ -66,8 +65,8 @@ func (c *purgeCmd) Run(ctx context.Context, std streams) error {
 	}
 	values, readErr := valuesOr(ctx, std, c.Values, c.Kind)
 	total := len(c.Values)
-	if slices.Equal(c.Values, []string{stdinName}) {
-		total = 0
+	if fromStdin(c.Values) {
+		total = 0 // not known yet
 	}
 	show := newProgress(std.err, c.Kind, total)
 	sender := purger.Sender{API: api, Patience: c.GiveUp, Progress: show.update}

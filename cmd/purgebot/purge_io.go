@@ -21,11 +21,17 @@ const maxLine = 1 << 20
 // only after the sequence of lines has ended.
 type lineReader struct{ err error }
 
+// fromStdin reports whether a command reads its values from standard input: it has none
+// of its own, or the only one is "-".
+func fromStdin(values []string) bool {
+	return len(values) == 0 || slices.Equal(values, []string{stdinName})
+}
+
 // valuesOr returns the values of a command line or, where there are none or the only one
 // is "-", the lines of standard input. Call the second result after the sequence ended:
 // it tells why reading stopped early, nil if it did not.
 func valuesOr(ctx context.Context, std streams, values []string, noun string) (iter.Seq[string], func() error) {
-	if len(values) > 0 && !slices.Equal(values, []string{"-"}) {
+	if !fromStdin(values) {
 		return slices.Values(values), func() error { return nil }
 	}
 	if screen(std.in) != nil {

@@ -287,10 +287,6 @@ func (r *builtReport) judge(s *site, file string, urls []string, times map[strin
 // It reads the first 64 KiB and knows YAML (---) and TOML (+++) delimiters. It compares
 // lines and does not parse them: the line is only shown to a person.
 func frontMatter(name, address string) string {
-	where := address
-	if u, err := url.Parse(address); err == nil {
-		where = strings.Trim(u.Path, "/")
-	}
 	in, err := os.Open(name) //nolint:gosec // a file of the clone
 	if err != nil {
 		return ""
@@ -305,27 +301,30 @@ func frontMatter(name, address string) string {
 	for lines.Scan() && lines.Text() != end {
 		m := elsewhere.FindStringSubmatch(lines.Text())
 		// A date or a category often explains nothing; any other key replaces it.
-		if m == nil || found != "" && (m[1] == "date" || m[1] == "categories") {
+		if m == nil || found != "" && (m[1] == "date" || m[1] == "categories") || !explains(m[1], m[2], address) {
 			continue
-		}
-		value := strings.Trim(m[2], " \t\"'/")
-		switch m[1] {
-		case "draft", "headless":
-			if value == "false" {
-				continue
-			}
-		case "published":
-			if value == "true" {
-				continue
-			}
-		case "slug", "id", "url", "permalink":
-			if where == value || strings.HasSuffix(where, "/"+value) {
-				continue
-			}
 		}
 		found = strings.TrimSpace(lines.Text())
 	}
 	return found
+}
+
+// explains reports whether a key of front matter may be why a page is not at an address:
+// it does not say what holds anyway.
+func explains(key, value, address string) bool {
+	switch value = strings.Trim(value, " \t\"'/"); key {
+	case "draft", "headless":
+		return value != "false"
+	case "published":
+		return value != "true"
+	case "slug", "id", "url", "permalink":
+		where := address
+		if u, err := url.Parse(address); err == nil {
+			where = strings.Trim(u.Path, "/")
+		}
+		return where != value && !strings.HasSuffix(where, "/"+value)
+	}
+	return true
 }
 
 // fitsLess reports whether less than the given percentage of the files map to a page. It

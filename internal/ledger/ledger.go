@@ -76,11 +76,12 @@ type Environment struct {
 // Deployed gives the environment after GitHub told of a success p, which is not to be
 // planned before due. Desired moves to p if GitHub recorded p after both what was desired
 // and what is live. overtaken is the point that was deployed and will not be planned
-// itself: the one that desired leaves, or p if it came too late; zero: there is none.
-// moved reports whether desired moved.
-func (e Environment) Deployed(p Point, due time.Time) (next Environment, overtaken Point, moved bool) {
+// itself: the one that desired leaves, or p if it came too late; zero: there is none, or
+// nobody knows yet (see Deploy.Tied). moved reports whether desired moved.
+func (e Environment) Deployed(d Deploy, due time.Time) (next Environment, overtaken Point, moved bool) {
+	p := d.Point
 	if !p.After(e.Desired) || !p.After(e.Live) {
-		if p.SHA == e.Desired.SHA {
+		if p.SHA == e.Desired.SHA || d.Tied && p.At.Equal(e.Desired.At) {
 			return e, Point{}, false
 		}
 		if p.Status == 0 { // a push: any of those within GitHub's second may have come before it

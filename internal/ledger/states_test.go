@@ -76,11 +76,11 @@ func TestEnvironmentsDoWhatTheirTransitionsSay(t *testing.T) {
 		}
 		switch test.On { //nolint:exhaustive // an environment's changes
 		case ledger.Deployed:
-			e, _, _ = e.Deployed(point("c", 3, 3, 2*time.Second), time.Time{})
+			e, _, _ = e.Deployed(ledger.Deploy{Point: point("c", 3, 3, 2*time.Second)}, time.Time{})
 		case ledger.DeployedDue:
-			e, _, _ = e.Deployed(point("c", 3, 3, 2*time.Second), soon)
+			e, _, _ = e.Deployed(ledger.Deploy{Point: point("c", 3, 3, 2*time.Second)}, soon)
 		case ledger.Redeployed:
-			e, _, _ = e.Deployed(point("a", 3, 3, 2*time.Second), time.Time{})
+			e, _, _ = e.Deployed(ledger.Deploy{Point: point("a", 3, 3, 2*time.Second)}, time.Time{})
 		case ledger.FellDue:
 			now = soon
 		case ledger.LiveMoved:
@@ -100,28 +100,33 @@ func TestDeployed(t *testing.T) {
 	pushed := ledger.Point{SHA: "c", At: late.At}
 	pushedLast := pushed
 	pushedLast.Status = 1<<63 - 1
+	pushedFirst := ledger.Point{SHA: "b", At: late.At}
 	for _, test := range []struct {
 		name      string
 		desired   ledger.Point
 		p         ledger.Point
 		moved     bool
 		overtaken ledger.Point
+		tied      bool
 	}{
-		{"the next commit", live, desired, true, ledger.Point{}},
-		{"one more before that is planned", desired, point("c", 3, 3, 11*time.Second), true, desired},
-		{"the same commit once more", desired, point("b", 3, 3, 11*time.Second), true, ledger.Point{}},
-		{"one that came late", desired, late, false, late},
-		{"a push that came late orders itself behind what is of its second", desired, pushed, false, pushedLast},
-		{"the desired commit, told late", desired, point("b", 1, 1, 5*time.Second), false, ledger.Point{}},
-		{"older than what is live", live, point("c", 3, 3, -time.Second), false, point("c", 3, 3, -time.Second)},
-		{"the first of all", ledger.Point{}, desired, true, ledger.Point{}},
-		{"older than what is live, where nothing is desired yet", ledger.Point{}, point("c", 3, 3, -time.Second), false, point("c", 3, 3, -time.Second)},
+		{"the next commit", live, desired, true, ledger.Point{}, false},
+		{"one more before that is planned", desired, point("c", 3, 3, 11*time.Second), true, desired, false},
+		{"the same commit once more", desired, point("b", 3, 3, 11*time.Second), true, ledger.Point{}, false},
+		{"one that came late", desired, late, false, late, false},
+		{"a push that came late orders itself behind what is of its second", desired, pushed, false, pushedLast, false},
+		{"a push of the same second, before the branch was asked", pushedFirst, pushed, false, ledger.Point{}, true},
+		{"a push of the same second, that the branch says was before", pushedFirst, pushed, false, pushedLast, false},
+		{"a late push, before the branch was asked", desired, pushed, false, pushedLast, true},
+		{"the desired commit, told late", desired, point("b", 1, 1, 5*time.Second), false, ledger.Point{}, false},
+		{"older than what is live", live, point("c", 3, 3, -time.Second), false, point("c", 3, 3, -time.Second), false},
+		{"the first of all", ledger.Point{}, desired, true, ledger.Point{}, false},
+		{"older than what is live, where nothing is desired yet", ledger.Point{}, point("c", 3, 3, -time.Second), false, point("c", 3, 3, -time.Second), false},
 	} {
 		e := ledger.Environment{Live: live, Desired: test.desired, Fault: "broken rules", Seq: 4}
 		if test.moved && test.desired.IsZero() {
 			e.Live = ledger.Point{}
 		}
-		next, overtaken, moved := e.Deployed(test.p, noon)
+		next, overtaken, moved := e.Deployed(ledger.Deploy{Point: test.p, Tied: test.tied}, noon)
 		if moved != test.moved || overtaken != test.overtaken {
 			t.Errorf("%s: moved %v, overtaken %v", test.name, moved, overtaken)
 		}

@@ -7,6 +7,25 @@ import (
 	"github.com/purgebot/purgebot/internal/servertest"
 )
 
+// announcing are the site's rules, with pull requests of production told when they are
+// live.
+func announcing() string {
+	const hosts = "    hosts: [www.acme.com, m.acme.com]\n"
+	return strings.Replace(servertest.Rules, hosts, hosts+"    announce_on_pull_request: true\n", 1)
+}
+
+// merge merges a pull request's branch into main, at GitHub too.
+func (w *world) merge(number int, branch string) (sha string) {
+	w.T.Helper()
+	w.Git("merge", "--quiet", "--no-ff", branch)
+	sha = w.Git("rev-parse", "HEAD")
+	w.Push(sha)
+	if err := w.GitHub.MergePullRequest(w.T.Context(), w.FullName(), number, "walt"); err != nil {
+		w.T.Fatal(err)
+	}
+	return sha
+}
+
 // TestMergedLongBeforeHearsNothing: what was live before the rules asked for it is not
 // told afterwards.
 func TestMergedLongBeforeHearsNothing(t *testing.T) {
@@ -15,17 +34,11 @@ func TestMergedLongBeforeHearsNothing(t *testing.T) {
 	w.Begin()
 	w.Live("production", first)
 	number := w.Pull("one", map[string]string{"content/index/one.md": "1"}, nil)
-	w.Git("merge", "--quiet", "--no-ff", "one")
-	sha := w.Git("rev-parse", "HEAD")
-	w.Push(sha)
-	if err := w.GitHub.MergePullRequest(t.Context(), w.FullName(), number, "walt"); err != nil {
-		t.Fatal(err)
-	}
+	sha := w.merge(number, "one")
 	w.Settled()
 	w.Deploy("production", sha, "success")
 	w.Await(sha, "production", "success", "2 URLs purged")
-	rules := strings.Replace(servertest.Rules, "    hosts: [www.acme.com, m.acme.com]\n", "    hosts: [www.acme.com, m.acme.com]\n    announce_on_pull_request: true\n", 1)
-	next := w.Commit("rules", map[string]string{"purge-rules.yaml": rules, "content/index/home.md": "x"})
+	next := w.Commit("rules", map[string]string{"purge-rules.yaml": announcing(), "content/index/home.md": "x"})
 	w.Push(next)
 	w.Deploy("production", next, "success")
 	w.Await(next, "production", "success", "2 URLs purged")
@@ -41,31 +54,15 @@ func TestMergedLongBeforeHearsNothing(t *testing.T) {
 func TestMergedPullRequestHearsThatItIsLive(t *testing.T) {
 	w, _ := newWorld(t, nil)
 	w.People()
-	rules := strings.Replace(servertest.Rules, "    hosts: [www.acme.com, m.acme.com]\n", "    hosts: [www.acme.com, m.acme.com]\n    announce_on_pull_request: true\n", 1)
-	first := w.Commit("rules", map[string]string{"purge-rules.yaml": rules})
+	first := w.Commit("rules", map[string]string{"purge-rules.yaml": announcing()})
 	w.Begin()
 	w.Live("production", first)
 	w.Live("staging", first)
 
-	merge := func(branch string) string {
-		t.Helper()
-		w.Git("merge", "--quiet", "--no-ff", branch)
-		sha := w.Git("rev-parse", "HEAD")
-		w.Push(sha)
-		return sha
-	}
-	merged := func(number int) {
-		t.Helper()
-		if err := w.GitHub.MergePullRequest(t.Context(), w.FullName(), number, "walt"); err != nil {
-			t.Fatal(err)
-		}
-	}
 	one := w.Pull("one", map[string]string{"content/index/one.md": "1"}, nil)
-	merge("one")
-	merged(one)
+	w.merge(one, "one")
 	two := w.Pull("two", map[string]string{"content/index/two.md": "2"}, nil)
-	sha := merge("two")
-	merged(two)
+	sha := w.merge(two, "two")
 	other := w.Pull("other", map[string]string{"content/index/other.md": "3"}, nil) // this one stays open
 	w.Settled()
 

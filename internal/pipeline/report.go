@@ -66,10 +66,12 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 	if errors.Is(err, errNewerPost) {
 		return p.Store.PutOff(ctx, post, postLease)
 	}
-	if _, ofGitHub := errors.AsType[*github.Error](err); err != nil && !ofGitHub {
+	if _, ofGitHub := errors.AsType[*github.Error](err); ofGitHub {
+		return p.notPosted(ctx, post, err)
+	}
+	if err != nil {
 		return err
 	}
-	unread := err
 	// Words that change by the clock are looked at again at that moment. Otherwise the
 	// surface rests for StatusEvery, and is looked at when something has changed.
 	posted := func() error {
@@ -80,15 +82,12 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 		return p.Store.Posted(ctx, post, w.shows, w.until.IsZero(), wait)
 	}
 	// Before everything that costs a call or a place in GitHub's limits.
-	if unread == nil && w.shows == post.Posted {
+	if w.shows == post.Posted {
 		return posted()
 	}
 	repo, err := p.Store.Repository(ctx, post.RepoID)
 	if err != nil {
 		return err
-	}
-	if unread != nil {
-		return p.notPosted(ctx, repo, post, unread)
 	}
 	if repo.Gone != "" { // the repository's return wakes it
 		return p.Store.PutOff(ctx, post, 0)
@@ -104,7 +103,7 @@ func (p *Pipeline) report(ctx context.Context, job store.ReportJob) error {
 		return snooze{wait}
 	}
 	if err := p.write(working, repo, &post, w); err != nil {
-		return p.notPosted(ctx, repo, post, err)
+		return p.notPosted(ctx, post, err)
 	}
 	// Only after a write that worked: what nobody was told does not count.
 	p.timings.told(w.purge)
@@ -266,12 +265,13 @@ func (p *Pipeline) writeReply(ctx context.Context, r *github.Repository, post *s
 // GitHub answers 404 for a commit that it shows seconds later.
 const unseenTries = 7
 
-// notPosted gives the surface back after a failed write. What GitHub shows is best
+// notPosted gives the surface back after a failed write, or a failed read of what its
+// words need. What GitHub shows is best
 // effort, and no purge waits for it. There are three ways on: trouble that passes is
 // waited for; trouble that somebody must fix is waited for too, and the check run of a
 // status's purge says it; anything else GitHub will never take, so the surface is given
 // up.
-func (p *Pipeline) notPosted(ctx context.Context, repo ledger.Repository, post store.Post, err error) error {
+func (p *Pipeline) notPosted(ctx context.Context, post store.Post, err error) error {
 	p.Log.LogAttrs(ctx, slogWarn, "not posted", slog.String("surface", post.Surface), errAttr(err))
 	// What became of the write must be stored even if the write used up the time of ctx.
 	ctx = context.WithoutCancel(ctx)
@@ -281,7 +281,7 @@ func (p *Pipeline) notPosted(ctx context.Context, repo ledger.Repository, post s
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		waitable = true // this process ends, or GitHub is slow: that says nothing about the surface
 	case github.IsNotFound(err):
-		again, failed := p.unseen(ctx, repo, post)
+		again, failed := p.unseen(ctx, post)
 		if failed != nil {
 			return failed
 		}
@@ -300,10 +300,14 @@ func (p *Pipeline) notPosted(ctx context.Context, repo ledger.Repository, post s
 // unseen reports whether what GitHub does not know may still appear: a commit that was
 // just pushed, or anything in a repository that the App can't see now. The latter waits
 // until the repository is back.
-func (p *Pipeline) unseen(ctx context.Context, repo ledger.Repository, post store.Post) (again bool, err error) {
+func (p *Pipeline) unseen(ctx context.Context, post store.Post) (again bool, err error) {
 	ofCommit := post.Kind() == store.StatusPost || post.Kind() == store.CheckPost
 	if ofCommit && post.Tries+1 < unseenTries {
 		return true, nil
+	}
+	repo, err := p.Store.Repository(ctx, post.RepoID)
+	if err != nil {
+		return false, err
 	}
 	asking, cancel := context.WithTimeout(ctx, postLease-postTime)
 	defer cancel()

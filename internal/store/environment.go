@@ -117,8 +117,8 @@ func (s *Store) desire(ctx context.Context, repo int64, name string, d ledger.De
 		if d.State != "success" {
 			return nil
 		}
-		next, overtaken, moves := e.Deployed(d.Point, due)
-		if !moves && (!fresh || d.Tied && d.At.Equal(e.Desired.At)) {
+		next, overtaken, moves := e.Deployed(d, due)
+		if !moves && !fresh {
 			return nil
 		}
 		if !overtaken.IsZero() {

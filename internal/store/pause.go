@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/purgebot/purgebot/internal/ledger"
@@ -226,9 +225,11 @@ func (s *Store) letGo(ctx context.Context, t *tx) (more bool, err error) {
 }
 
 // unjudged is the condition of an open purge p that was not held against all active
-// pauses yet. $1 is the id of the latest active pause: ids rise, so one number says how
-// far a purge was judged.
-const unjudged = `p.state = 'open' AND p.pause_id = 0 AND p.judged < $1`
+// pauses yet. latest is the id of the latest active pause, in SQL: ids rise, so one number
+// says how far a purge was judged.
+func unjudged(latest string) string {
+	return `p.state = 'open' AND p.pause_id = 0 AND p.judged < ` + latest
+}
 
 // applyPauses notes for the first open purges of an account which active pause covers
 // them, if any (see ledger.Pause). It returns the id of the latest active pause, and
@@ -252,7 +253,7 @@ func (s *Store) applyPauses(ctx context.Context, t *tx, account string) (latest 
 			pause = by.ID
 		}
 		covered[pause] = append(covered[pause], id)
-	}, unjudged+` AND ($2 = '*' OR p.account = $2) ORDER BY `+line+` LIMIT $3`, latest, account, markedAtOnce)
+	}, unjudged("$1")+` AND ($2 = '*' OR p.account = $2) ORDER BY `+line+` LIMIT $3`, latest, account, markedAtOnce)
 	if err != nil {
 		return 0, false, err
 	}
@@ -337,14 +338,13 @@ func (s *Store) sweepPauses(ctx context.Context, now time.Time) error {
 			return s.tellResumed(ctx, t, ended, "")
 		})
 	}
-	for _, left := range []string{ofEndedPause, strings.ReplaceAll(unjudged, "$1", `(SELECT MAX(id) FROM pause WHERE ended_at = 0)`)} {
-		var some bool
-		if err == nil {
-			some, err = s.has(ctx, `SELECT 1 FROM purge p WHERE `+left)
-		}
-		if err == nil && some {
-			err = s.markPaused(ctx)
-		}
+	left := false
+	if err == nil {
+		left, err = s.has(ctx, `SELECT 1 WHERE EXISTS (SELECT 1 FROM purge WHERE `+ofEndedPause+`)
+			OR EXISTS (SELECT 1 FROM purge p WHERE `+unjudged(`(SELECT MAX(id) FROM pause WHERE ended_at = 0)`)+`)`)
+	}
+	if err == nil && left {
+		err = s.markPaused(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("sweep pauses: %w", err)

@@ -311,6 +311,33 @@ func TestSmallPurgesGoFirst(t *testing.T) {
 	})
 }
 
+// soon claims the next request, a second later each time that none may be sent yet.
+func soon(t *testing.T, s *store.Store, c *clock) *store.Request {
+	t.Helper()
+	for {
+		c.Advance(time.Second)
+		r, _, err := s.Claim(t.Context(), "", purger.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r != nil {
+			return r
+		}
+	}
+}
+
+// denied settles a request for which its bucket had too little left.
+func denied(t *testing.T, s *store.Store, r *store.Request, left int) purger.Decision {
+	t.Helper()
+	d, ok, err := s.Settle(t.Context(), r, reply(purger.Answer{
+		Verdict: purger.Limited, Limits: purger.Limits{Objects: purger.Level{Remaining: new(float64(left))}},
+	}))
+	if !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	return d
+}
+
 // A request that was cut to what was left, and is halved for another reason, is not cut
 // again: whatever takes from the bucket takes from the halves too.
 func TestHalvesOfACutRequestAreNotCutAgain(t *testing.T) {
@@ -318,35 +345,14 @@ func TestHalvesOfACutRequestAreNotCutAgain(t *testing.T) {
 		c := newClock()
 		s := open(c.Now)
 		opened(t, s, ledger.LaneLarge, urls(400))
-		half := func(n int) store.Reply {
-			return reply(purger.Answer{Verdict: purger.Limited, Limits: purger.Limits{Objects: purger.Level{Remaining: new(float64(n / 2))}}})
+		denied(t, s, soon(t, s, c), 200)
+		settle(t, s, soon(t, s, c), tooLarge)
+		r := soon(t, s, c)
+		for len(r.Objects) > 100 { // the other half
+			settle(t, s, r, accepted)
+			r = soon(t, s, c)
 		}
-		var d purger.Decision
-		next := func(most int, answer func(n int) store.Reply) {
-			t.Helper()
-			for {
-				c.Advance(time.Second)
-				r, _, err := s.Claim(t.Context(), "", purger.URL)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if r == nil {
-					continue
-				}
-				if len(r.Objects) > most { // the other half
-					settle(t, s, r, accepted)
-					continue
-				}
-				if d, _, err = s.Settle(t.Context(), r, answer(len(r.Objects))); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-		}
-		next(400, half)
-		next(200, func(int) store.Reply { return tooLarge })
-		next(100, half)
-		if len(d.Part) > 0 || d.Hold == 0 {
+		if d := denied(t, s, r, 50); len(d.Part) > 0 || d.Hold == 0 {
 			t.Errorf("cut to %d, and rests for %v", len(d.Part), d.Hold)
 		}
 	})
@@ -359,25 +365,9 @@ func TestDeniedTwiceRests(t *testing.T) {
 		c := newClock()
 		s := open(c.Now)
 		opened(t, s, ledger.LaneLarge, urls(9000))
-		denied := func(left float64) time.Duration {
-			t.Helper()
-			var r *store.Request
-			for r == nil {
-				var err error
-				if r, _, err = s.Claim(t.Context(), "", purger.URL); err != nil {
-					t.Fatal(err)
-				}
-				c.Advance(time.Second)
-			}
-			d, ok, err := s.Settle(t.Context(), r, reply(purger.Answer{
-				Verdict: purger.Limited, Limits: purger.Limits{Objects: purger.Level{Remaining: new(left * float64(len(r.Objects)))}},
-			}))
-			if !ok || err != nil {
-				t.Fatal(ok, err)
-			}
-			return d.Hold
-		}
-		if denied(0); denied(0.5) == 0 {
+		denied(t, s, soon(t, s, c), 0)
+		r := soon(t, s, c)
+		if denied(t, s, r, len(r.Objects)/2).Hold == 0 {
 			t.Error("it does not rest")
 		}
 	})

@@ -219,13 +219,14 @@ func (s *Store) sweepQueue(ctx context.Context, now time.Time) error {
 // returns the pause.
 func (s *Store) Defer(ctx context.Context, job river.JobArgs, pause func(tries int) time.Duration) (after time.Duration, err error) {
 	table, column, id := "", "", ""
+	early := unheard // the sweep wakes deliveries and environments that long after next_at
 	switch job := job.(type) {
 	case HandleJob:
 		table, column, id = "delivery", "guid", job.GUID
 	case ReconcileJob:
 		table, column, id = "environment", "id", job.EnvID
 	case ProveJob:
-		table, column, id = "proof", "purge_id", job.PurgeID
+		table, column, id, early = "proof", "purge_id", job.PurgeID, 0
 	default:
 		return 0, fmt.Errorf("can't defer a %s job", job.Kind())
 	}
@@ -235,13 +236,7 @@ func (s *Store) Defer(ctx context.Context, job river.JobArgs, pause func(tries i
 			return missing(err)
 		}
 		after = pause(tries)
-		// The sweep wakes deliveries and environments when next_at is unheard ago, so
-		// that much is taken off; a proof it wakes at next_at.
-		wait := after - unheard
-		if table == "proof" {
-			wait = after
-		}
-		_, err := t.exec(ctx, `UPDATE `+table+` SET next_at = $2, rung_at = 0 WHERE `+column+` = $1`, id, s.later(wait))
+		_, err := t.exec(ctx, `UPDATE `+table+` SET next_at = $2, rung_at = 0 WHERE `+column+` = $1`, id, s.later(after-early))
 		return err
 	})
 	return after, err

@@ -20,7 +20,7 @@ import (
 const chunk = 500
 
 // Begin writes a purge in state planning and makes its ID and Key. Its targets may then
-// be added. Nobody sees or sends them until Commit, OpenPurge or OpenManual.
+// be added. Nobody sees or sends them until Commit or OpenManual opens it.
 //
 // If the process dies before that, the purge stays in planning, and Prune deletes it
 // after an hour; the plan is made anew. That is why losing this write with the machine's

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/purgebot/purgebot/internal/standin/github"
@@ -24,15 +23,20 @@ func TestSecurityDeliveryThatKillsIsSetAside(t *testing.T) {
 			w.People()
 			w.Deploy("production", first, "success")
 			config := w.filesWith(database(t))
-			var running atomic.Pointer[process]
-			running.Store(w.spawn(config))
+			// A process may ask before it is known here that it serves.
+			running := make(chan *process, 1)
+			running <- w.spawn(config)
 			number := w.Pull("topic", map[string]string{"notes.txt": "x"}, nil)
 			deaths := make(chan struct{}, 10)
 			w.GitHub.Fault(func(r *http.Request) (f github.Fault) {
 				if strings.HasSuffix(r.URL.Path, "/collaborators/mona/permission") {
-					running.Load().kill()
-					deaths <- struct{}{}
 					f.Drop = true
+					select {
+					case p := <-running:
+						p.kill()
+						deaths <- struct{}{}
+					case <-r.Context().Done():
+					}
 				}
 				return f
 			})
@@ -44,7 +48,7 @@ func TestSecurityDeliveryThatKillsIsSetAside(t *testing.T) {
 			w.GitHub.Release(t.Context())
 			for range 3 {
 				<-deaths
-				running.Store(w.spawn(config))
+				running <- w.spawn(config)
 			}
 			for _, words := range []string{"purgebot itself ended over it, three times", "1 URL purged"} {
 				w.Awaits("a reply with "+words, func() bool {
@@ -56,8 +60,9 @@ func TestSecurityDeliveryThatKillsIsSetAside(t *testing.T) {
 				t.Errorf("it ended the process %d times more", len(deaths))
 			}
 			// The person is told first: the delivery is set aside only then.
+			last := <-running
 			w.Eventually("the metrics know of a delivery that is set aside", func() bool {
-				_, text := running.Load().get("/metrics")
+				_, text := last.get("/metrics")
 				return strings.Contains(text, "purgebot_deliveries_set_aside 1")
 			})
 		})

@@ -128,14 +128,30 @@ func (p *Pipeline) pushDeploys(ctx context.Context, by factSource, repo ledger.R
 
 // announce says on a pushed commit what its deployment will purge. It writes no words
 // over a purge's own (see Store.Announce), so it may run late, or twice.
+//
+// A move ends only the words that it finds. So if live moved while GitHub was asked, the
+// words may be of the past already, and what is live now is looked at once more.
 func (p *Pipeline) announce(ctx context.Context, repo ledger.Repository, env mapping.Environment, push ledger.Push) error {
 	if env.Announce == mapping.AnnounceNone {
 		return nil
 	}
-	known, err := p.known(ctx, repo, env.Name)
-	if err != nil {
-		return err
+	for {
+		known, err := p.known(ctx, repo, env.Name)
+		if err != nil {
+			return err
+		}
+		if err := p.announceTo(ctx, repo, known, env, push); err != nil {
+			return err
+		}
+		now, err := p.known(ctx, repo, env.Name)
+		if err != nil || now.Live == known.Live {
+			return err
+		}
 	}
+}
+
+// announceTo is announce for an environment as it was read.
+func (p *Pipeline) announceTo(ctx context.Context, repo ledger.Repository, known ledger.Environment, env mapping.Environment, push ledger.Push) error {
 	unheard := p.unheard(ctx, repo, env.Trigger)
 	words, err := p.forecast(ctx, repo, known, ledger.Point{SHA: push.After}, func(c ledger.Counts) report.Status {
 		if unheard != "" {
@@ -167,9 +183,10 @@ func (p *Pipeline) announce(ctx context.Context, repo ledger.Repository, env map
 }
 
 // carried reports whether a push that purgebot hears of only now is live already, as part
-// of a later commit.
+// of a later commit. Of a push and a success within one of GitHub's seconds, the push
+// came first.
 func (p *Pipeline) carried(ctx context.Context, repo ledger.Repository, env ledger.Environment, push ledger.Push) (bool, error) {
-	if env.Live.IsZero() || env.Live.SHA == push.After || !push.At.Before(env.Live.At) {
+	if env.Live.IsZero() || env.Live.SHA == push.After || push.At.After(env.Live.At) {
 		return false, nil
 	}
 	is, err := p.repository(repo).Ancestor(ctx, push.After, env.Live.SHA)

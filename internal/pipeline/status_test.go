@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -83,6 +84,66 @@ func TestPushBackToAnEarlierCommit(t *testing.T) {
 	ahead.Store(int64(5 * time.Second)) // GitHub's whole seconds tell them apart
 	w.Push(earlier)
 	w.Await(earlier, "production", "success", "2 URLs will be purged when production deploys")
+}
+
+// A push that is live by the time of its first word is told what carried it: if the
+// deployment went through before its webhook came, within the same second too, and if it
+// goes through while GitHub is asked what the push changed.
+func TestPushIsLiveBeforeItsFirstWord(t *testing.T) {
+	t.Parallel()
+	for name, late := range map[string]func(w *world, earlier string, deploy func()){
+		"webhook comes late, all in one second": func(w *world, earlier string, deploy func()) {
+			w.GitHub.Route(func(github.Delivery) github.Route { return github.Hold })
+			w.Push(earlier)
+			w.GitHub.Route(nil)
+			deploy()
+			w.GitHub.Release(w.T.Context())
+		},
+		"goes live meanwhile": func(w *world, earlier string, deploy func()) {
+			w.meanwhile(earlier, func() { w.Push(earlier) }, deploy)
+		},
+		"fails while a later one goes live": func(w *world, earlier string, deploy func()) {
+			w.meanwhile(earlier, func() { w.Deploy("production", earlier, "failure") }, deploy)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var ahead atomic.Int64
+			w, first := newWorld(t, func(c *stage.Config) {
+				c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+			})
+			w.Begin()
+			w.Live("production", first)
+			earlier := w.Commit("a", map[string]string{"content/new/a.md": "a"})
+			live := w.Commit("b", map[string]string{"content/new/b.md": "b"})
+			now := time.Now()
+			ahead.Store(int64(now.Truncate(time.Second).Add(time.Second).Sub(now))) // a second of GitHub's begins
+			late(w, earlier, func() {
+				w.Push(live)
+				w.Deploy("production", live, "success")
+				w.Await(live, "production", "success", "4 URLs purged")
+			})
+			w.Settled()
+			w.Await(earlier, "production", "success", "Purged as part of "+live[:7])
+		})
+	}
+}
+
+// meanwhile does what makes the server ask GitHub about a commit, and something else
+// before GitHub answers.
+func (w *world) meanwhile(sha string, asks, do func()) {
+	asked, done := make(chan struct{}), make(chan struct{})
+	var first atomic.Bool
+	w.GitHub.Fault(func(r *http.Request) github.Fault {
+		if r.Method == http.MethodGet && strings.Contains(r.URL.String(), sha) && first.CompareAndSwap(false, true) {
+			close(asked)
+			<-done
+		}
+		return github.Fault{}
+	})
+	asks()
+	<-asked
+	do()
+	close(done)
 }
 
 // Each commit's status is written once for each thing that there is to say, even if

@@ -197,6 +197,7 @@ const (
 	Open      State = "open"      // its targets may be sent
 	Done      State = "done"      // every target was accepted or has failed
 	Cancelled State = "cancelled" // a person cancelled it, or a later purge covers it
+	Pruned    State = "pruned"    // its rows are being deleted; nobody sees it
 )
 
 // Fate is a target's state. states.go has all transitions.

@@ -37,6 +37,7 @@ const (
 	Ended     Change = "its last target ended"
 	Abandoned Change = "cancelled by a person"
 	Covered   Change = "a later purge sends all of it"
+	Prune     Change = "kept for long enough, or its plan came to nothing"
 
 	// Of a target.
 	Allowed    Change = "allowed"
@@ -144,6 +145,9 @@ func Purges() Transitions[State] {
 		{Open, Ended, Done},
 		{Open, Retry, Open},
 		{Done, Retry, Open},
+		{Planning, Prune, Pruned},
+		{Done, Prune, Pruned},
+		{Cancelled, Prune, Pruned},
 	}
 }
 

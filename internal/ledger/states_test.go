@@ -10,7 +10,7 @@ import (
 
 func TestTransitions(t *testing.T) {
 	t.Run("environment", func(t *testing.T) { sound(t, ledger.Environments(), ledger.StepNone) })
-	t.Run("purge", func(t *testing.T) { sound(t, ledger.Purges(), "", ledger.Cancelled) })
+	t.Run("purge", func(t *testing.T) { sound(t, ledger.Purges(), "", ledger.Pruned) })
 	t.Run("target", func(t *testing.T) { sound(t, ledger.Targets(), "", ledger.Accepted, ledger.Dropped) })
 	t.Run("request", func(t *testing.T) {
 		sound(t, ledger.Requests(), "", ledger.RequestAccepted, ledger.RequestRefused, ledger.RequestSplit)

@@ -361,7 +361,7 @@ func TestLocksOfAccounts(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	waitsForLock(t, url)
+	waitsForLock(t, url, nil)
 	if _, err := holder.Exec(t.Context(), "COMMIT"); err != nil {
 		t.Fatal(err)
 	}

@@ -199,7 +199,7 @@ func (s *Store) lockPurge(ctx context.Context, t *tx, id string) (ledger.Purge, 
 		if err := s.lockRow(ctx, t, "purge", "id", id); err != nil {
 			return ledger.Purge{}, err
 		}
-		p, err := scanPurge(t.row(ctx, `SELECT `+purgeColumns+` FROM purge WHERE id = $1 AND state <> 'planning'`, id))
+		p, err := scanPurge(t.row(ctx, `SELECT `+purgeColumns+` FROM purge WHERE id = $1 AND `+isShown, id))
 		if err != nil || accountColumn(p.Account) == account {
 			return p, err
 		}

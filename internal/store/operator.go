@@ -66,7 +66,7 @@ func prefixed(table, columns string) string {
 
 // PurgesOf lists the last purges of an environment, the newest first.
 func (s *Reader) PurgesOf(ctx context.Context, env string, limit int) ([]ledger.Purge, error) {
-	return s.purges(ctx, `env_id = $1 AND state <> 'planning' ORDER BY seq DESC, id DESC LIMIT $2`, env, limit)
+	return s.purges(ctx, `env_id = $1 AND `+isShown+` ORDER BY seq DESC, id DESC LIMIT $2`, env, limit)
 }
 
 // heldForApproval is the condition of a purge that waits for a person, not for its

@@ -86,7 +86,7 @@ func (s *Reader) PurgedSince(ctx context.Context, env string, since ledger.Point
 			p.set[p.hash(kind, object, action)] = struct{}{}
 			return err
 		}, `SELECT kind, object, action FROM target WHERE purge_id IN (SELECT id FROM purge
-			WHERE env_id = $1 AND state <> 'planning' AND cause <> $2 AND (to_at > $3 OR (to_at = $3 AND to_status > $4)))`,
+			WHERE env_id = $1 AND `+isShown+` AND cause <> $2 AND (to_at > $3 OR (to_at = $3 AND to_status > $4)))`,
 			env, string(ledger.CauseComment), ms(since.At), since.Status)
 	})
 	return p, err

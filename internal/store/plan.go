@@ -242,15 +242,13 @@ func (s *Store) commit(ctx context.Context, t *tx, m Move, covered []held) (ok b
 	return true, s.closeCarried(ctx, t, m, before)
 }
 
-// discard deletes a purge that is still in planning, targets first, in chunks. If it
-// breaks off, Prune deletes the rest after an hour. Nobody sees the purge meanwhile.
+// discard deletes a purge that is still in planning. If it breaks off, Prune deletes the
+// rest.
 func (s *Store) discard(ctx context.Context, purge string) error {
-	const planned = `SELECT id FROM purge WHERE id = $1 AND state = 'planning'`
-	if err := s.pruneAll(ctx, `DELETE FROM target WHERE (purge_id, seq) IN (SELECT purge_id, seq FROM target
-		WHERE purge_id IN (`+planned+`) LIMIT $2)`, purge); err != nil {
+	if err := s.giveUp(ctx, `state = 'planning' AND id = $1`, purge); err != nil {
 		return err
 	}
-	return s.pruneAll(ctx, `DELETE FROM purge WHERE id IN (`+planned+` LIMIT $2)`, purge)
+	return s.prunePurges(ctx)
 }
 
 // openAndAnnounce opens a move's purge and gives the commit's status to it. Without a
@@ -459,7 +457,7 @@ func (s *Reader) LastPurge(ctx context.Context, env, sha string) (l Last, err er
 			}
 			return err
 		}, `SELECT id, cause, to_at, first_sent_at FROM purge WHERE env_id = $1 AND to_sha = $2
-			AND state <> 'planning' AND cause NOT IN ($3, $4) ORDER BY seq DESC, id DESC`,
+			AND `+isShown+` AND cause NOT IN ($3, $4) ORDER BY seq DESC, id DESC`,
 			env, sha, string(ledger.CauseComment), string(ledger.CauseOvertaken)); err != nil && !errors.Is(err, errEnough) {
 			return err
 		}

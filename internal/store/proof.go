@@ -341,7 +341,7 @@ func (s *Reader) Deletes(ctx context.Context, purge string) (deletes bool, err e
 func (s *Reader) LaterShas(ctx context.Context, p ledger.Purge, limit int) (shas []string, underWay bool, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		if shas, err = t.texts(ctx, `SELECT to_sha FROM purge WHERE env_id = $1 AND to_sha <> '' AND seq > (SELECT seq FROM purge WHERE id = $2)
-			AND state <> 'planning' ORDER BY seq DESC LIMIT $3`, p.EnvID, p.ID, limit); err != nil {
+			AND `+isShown+` ORDER BY seq DESC LIMIT $3`, p.EnvID, p.ID, limit); err != nil {
 			return err
 		}
 		underWay, err = t.has(ctx, `SELECT 1 FROM purge WHERE env_id = $1 AND seq > (SELECT seq FROM purge WHERE id = $2)

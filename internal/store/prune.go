@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+
+	"github.com/purgebot/purgebot/internal/ledger"
 )
 
 // pruneAtOnce is how many rows one transaction of Prune deletes. Deliveries that come in
@@ -22,51 +24,46 @@ const pruneAtOnce = 250
 // have gone. Every step may break off or run in two replicas at once; the next run
 // deletes the rest. SQLite uses the freed room for new rows; its file does not shrink.
 func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
-	if err := s.prunePurges(ctx, `'done', 'cancelled'`, purges); err != nil {
+	if err := s.giveUp(ctx, `state IN ('done', 'cancelled') AND id < $1`, firstID(purges)); err != nil {
 		return err
 	}
-	if err := s.prunePurges(ctx, `'planning'`, s.now().Add(-abandoned)); err != nil {
+	if err := s.giveUp(ctx, `state = 'planning' AND id < $1`, firstID(s.now().Add(-abandoned))); err != nil {
+		return err
+	}
+	if err := s.prunePurges(ctx); err != nil {
 		return err
 	}
 	old := firstID(purges)
-	for _, q := range []struct {
-		query string // $1 is the bound of what is kept; the last parameter is how many rows to delete
-		args  []any
+	const withoutPurge = `NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = `
+	for _, d := range []struct {
+		table, key string
+		where      string // $1 is the bound of what is kept
+		args       []any
 	}{
-		{`DELETE FROM delivery WHERE guid IN (SELECT guid FROM delivery
-			WHERE handled_at > 0 AND received_at < $1 ORDER BY received_at LIMIT $2)`, []any{ms(deliveries)}},
-		{`DELETE FROM ask WHERE (repo_id, fact) IN (SELECT repo_id, fact FROM ask WHERE at < $1 ORDER BY at LIMIT $2)`, []any{ms(deliveries)}},
-		{`DELETE FROM merged WHERE (repo_id, number) IN (SELECT repo_id, number FROM merged WHERE at < $1 LIMIT $2)`, []any{ms(purges)}},
-		{`DELETE FROM preview WHERE surface IN (SELECT surface FROM preview WHERE at < $1 ORDER BY at LIMIT $2)`, []any{ms(purges)}},
-		{`DELETE FROM request WHERE id IN (SELECT id FROM request WHERE id < $1 AND state NOT IN ('ready', 'sending') AND settled_at < $2
-			AND NOT EXISTS (SELECT 1 FROM target WHERE target.request_id = request.id AND target.request_id <> '')
-			ORDER BY id LIMIT $3)`, []any{old, ms(purges)}},
-		{`DELETE FROM answer WHERE (request_id, attempt) IN (SELECT request_id, attempt FROM answer a WHERE a.request_id < $1
-			AND NOT EXISTS (SELECT 1 FROM request WHERE request.id = a.request_id) ORDER BY a.request_id LIMIT $2)`, []any{old}},
-		{`DELETE FROM pause WHERE id IN (SELECT id FROM pause WHERE ended_at > 0 AND ended_at < $1 LIMIT $2)`, []any{ms(purges)}},
-		{
-			`DELETE FROM notice WHERE (receiver, id) IN (SELECT receiver, id FROM notice WHERE at < $1 LIMIT $2)`,
-			[]any{ms(s.now().Add(-noticeKept - time.Hour))},
-		}, // of receivers that nobody tells any more
-		{`DELETE FROM host WHERE name IN (SELECT name FROM host WHERE accepted_at < $1 LIMIT $2)`, []any{ms(purges)}},
-		{`DELETE FROM command WHERE (repo_id, comment_id) IN (SELECT repo_id, comment_id FROM command WHERE at < $1 AND outcome <> ''
-			AND NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = command.purge_id) ORDER BY at LIMIT $2)`, []any{ms(purges)}},
-		{`DELETE FROM page WHERE (purge_id, seq) IN (SELECT purge_id, seq FROM page
-			WHERE NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = page.purge_id) AND purge_id < $1 LIMIT $2)`, []any{old}},
-		{`DELETE FROM proof WHERE purge_id IN (SELECT purge_id FROM proof
-			WHERE NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = proof.purge_id) AND purge_id < $1 LIMIT $2)`, []any{old}},
-		{`DELETE FROM push WHERE (repo_id, branch, before_sha, after_sha, at) IN
-			(SELECT repo_id, branch, before_sha, after_sha, at FROM push WHERE at < $1 ORDER BY at LIMIT $2)`, []any{ms(purges)}},
-		{`DELETE FROM deploy WHERE (env_id, status_id) IN (SELECT env_id, status_id FROM deploy d WHERE recorded_at < $1
-			AND NOT EXISTS (SELECT 1 FROM environment e WHERE e.id = d.env_id AND d.status_id IN (e.live_status, e.desired_status))
-			ORDER BY recorded_at LIMIT $2)`, []any{ms(purges)}},
-		{`DELETE FROM lived WHERE (env_id, sha) IN (SELECT env_id, sha FROM lived l WHERE at > 0 AND at < $1
-			AND NOT EXISTS (SELECT 1 FROM environment e WHERE e.id = l.env_id AND e.live_sha = l.sha) ORDER BY at LIMIT $2)`, []any{ms(purges)}},
-		{`DELETE FROM post WHERE surface IN (SELECT surface FROM post WHERE version = posted_version AND next_at < $1
-			AND (state <> 'pending' OR purge_id <> '')
-			AND NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = post.purge_id) ORDER BY next_at LIMIT $2)`, []any{ms(purges)}},
+		{"delivery", "guid", `handled_at > 0 AND received_at < $1 ORDER BY received_at`, []any{ms(deliveries)}},
+		{"ask", "repo_id, fact", `at < $1 ORDER BY at`, []any{ms(deliveries)}},
+		{"merged", "repo_id, number", `at < $1`, []any{ms(purges)}},
+		{"preview", "surface", `at < $1 ORDER BY at`, []any{ms(purges)}},
+		{"request", "id", `id < $1 AND state NOT IN ('ready', 'sending') AND settled_at < $2
+			AND NOT EXISTS (SELECT 1 FROM target WHERE target.request_id = request.id AND target.request_id <> '') ORDER BY id`, []any{old, ms(purges)}},
+		{"answer", "request_id, attempt", `request_id < $1
+			AND NOT EXISTS (SELECT 1 FROM request WHERE request.id = answer.request_id) ORDER BY request_id`, []any{old}},
+		{"pause", "id", `ended_at > 0 AND ended_at < $1`, []any{ms(purges)}},
+		{"notice", "receiver, id", `at < $1`, []any{ms(s.now().Add(-noticeKept - time.Hour))}}, // of receivers that nobody tells any more
+		{"host", "name", `accepted_at < $1`, []any{ms(purges)}},
+		{"command", "repo_id, comment_id", `at < $1 AND outcome <> '' AND ` + withoutPurge + `command.purge_id) ORDER BY at`, []any{ms(purges)}},
+		{"page", "purge_id, seq", `purge_id < $1 AND ` + withoutPurge + `page.purge_id)`, []any{old}},
+		{"proof", "purge_id", `purge_id < $1 AND ` + withoutPurge + `proof.purge_id)`, []any{old}},
+		{"push", "repo_id, branch, before_sha, after_sha, at", `at < $1 ORDER BY at`, []any{ms(purges)}},
+		{"deploy", "env_id, status_id", `recorded_at < $1 AND NOT EXISTS (SELECT 1 FROM environment e
+			WHERE e.id = deploy.env_id AND deploy.status_id IN (e.live_status, e.desired_status)) ORDER BY recorded_at`, []any{ms(purges)}},
+		{"lived", "env_id, sha", `at > 0 AND at < $1 AND NOT EXISTS (SELECT 1 FROM environment e
+			WHERE e.id = lived.env_id AND e.live_sha = lived.sha) ORDER BY at`, []any{ms(purges)}},
+		{"post", "surface", `version = posted_version AND next_at < $1 AND (state <> 'pending' OR purge_id <> '')
+			AND ` + withoutPurge + `post.purge_id) ORDER BY next_at`, []any{ms(purges)}},
+		{"post", "surface", `version > posted_version AND purge_id <> '' AND ` + withoutPurge + `post.purge_id)`, nil}, // GitHub was never reached meanwhile
 	} {
-		if err := s.pruneAll(ctx, q.query, q.args...); err != nil {
+		if err := s.pruneRows(ctx, d.table, d.key, d.where, d.args...); err != nil {
 			return err
 		}
 	}
@@ -80,43 +77,33 @@ func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
 // purges are kept, such as a pull request's, and those of repositories that are gone. If
 // there is a new deployment, the environment starts from what GitHub knows of it.
 //
-// The environment's row goes last, after its other rows: if this breaks off, the row is
-// found again. It goes only if it is still old, since it may have been deployed to
-// meanwhile.
+// An environment goes with its other rows in one transaction, since it may be deployed to
+// meanwhile. These rows are few: Prune has just deleted the old ones.
 func (s *Store) pruneEnvironments(ctx context.Context, before time.Time) error {
-	for {
-		var ids []string
-		err := s.read(ctx, func(t *tx) (err error) {
-			ids, err = t.texts(ctx, `SELECT id FROM environment e WHERE desired_at > 0 AND desired_at < $1 AND live_at < $1
-				AND (desired_sha = live_sha OR repo_id IN (SELECT id FROM repo WHERE gone <> ''))
-				AND NOT EXISTS (SELECT 1 FROM purge WHERE purge.env_id = e.id) ORDER BY id LIMIT $2`, ms(before), pruneAtOnce)
-			return err
-		})
-		if err != nil || len(ids) == 0 {
-			return err
-		}
-		for _, id := range ids {
-			for table, column := range ofEnvironment() {
-				if err := s.pruneAll(ctx, `DELETE FROM `+table+` WHERE (env_id, `+column+`) IN
-					(SELECT env_id, `+column+` FROM `+table+` WHERE env_id = $1 LIMIT $2)`, id); err != nil {
+	const old = `desired_at > 0 AND desired_at < $1 AND live_at < $1
+		AND (desired_sha = live_sha OR repo_id IN (SELECT id FROM repo WHERE gone <> ''))
+		AND NOT EXISTS (SELECT 1 FROM purge WHERE purge.env_id = environment.id)`
+	for more := true; more; {
+		err := s.writeSoon(ctx, func(t *tx) error {
+			const atOnce = 20
+			ids, err := t.texts(ctx, `DELETE FROM environment WHERE id IN
+				(SELECT id FROM environment WHERE `+old+` ORDER BY id LIMIT $2`+s.skipLocked()+`) RETURNING id`, ms(before), atOnce)
+			if err != nil || len(ids) == 0 {
+				more = false
+				return err
+			}
+			for _, table := range []string{"deploy", "lived", "served", "tree", "live_rules"} {
+				if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE env_id IN `+list(1, len(ids)), anys(ids)...); err != nil {
 					return err
 				}
 			}
-		}
-		err = s.writeSoon(ctx, func(t *tx) error {
-			_, err := t.exec(ctx, `DELETE FROM environment WHERE desired_at < `+fmt.Sprint(ms(before))+` AND id IN `+list(1, len(ids)), anys(ids)...)
-			return err
+			return nil
 		})
 		if err != nil {
 			return fmt.Errorf("prune: %w", err)
 		}
 	}
-}
-
-// ofEnvironment lists the tables that keep something of an environment, with the column
-// that tells its rows apart.
-func ofEnvironment() map[string]string {
-	return map[string]string{"deploy": "status_id", "lived": "sha", "served": "sha", "tree": "env_id", "live_rules": "env_id"}
+	return nil
 }
 
 // mostTrees is how many environments of one repository keep the listing of their live
@@ -127,7 +114,7 @@ const mostTrees = 50
 // pruneTrees deletes the listings beyond mostTrees. seq counts an environment's changes,
 // so it stands for how often it was deployed to.
 func (s *Store) pruneTrees(ctx context.Context) error {
-	return s.pruneAll(ctx, `DELETE FROM tree WHERE env_id IN (SELECT id FROM
+	return s.someAtATime(ctx, `DELETE FROM tree WHERE env_id IN (SELECT id FROM
 		(SELECT e.id, ROW_NUMBER() OVER (PARTITION BY e.repo_id ORDER BY e.seq DESC, e.live_at DESC, e.id) AS place
 			FROM environment e JOIN tree ON tree.env_id = e.id) ranked WHERE place > $1 LIMIT $2)`, mostTrees)
 }
@@ -136,34 +123,21 @@ func (s *Store) pruneTrees(ctx context.Context) error {
 // database was away when the plan came to nothing. It is planned anew.
 const abandoned = time.Hour
 
-// prunePurges deletes purges in some states that are older than before, some at a time:
-// first their targets, because one purge may have very many, then the purges. The state
-// is checked again in each deletion, since a purge may have been retried meanwhile.
-func (s *Store) prunePurges(ctx context.Context, states string, before time.Time) error {
-	for {
-		var ids []string
-		err := s.read(ctx, func(t *tx) (err error) {
-			ids, err = t.texts(ctx, `SELECT id FROM purge WHERE id < $1 AND state IN (`+states+`) ORDER BY id LIMIT $2`,
-				firstID(before), pruneAtOnce)
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("prune: %w", err)
-		}
-		if len(ids) == 0 {
-			return nil
-		}
-		old := fmt.Sprintf(`id IN %s AND state IN (%s)`, list(1, len(ids)), states)
-		for _, query := range []string{
-			fmt.Sprintf(`DELETE FROM target WHERE (purge_id, seq) IN (SELECT purge_id, seq FROM target
-				WHERE purge_id IN (SELECT id FROM purge WHERE %s) LIMIT $%d)`, old, len(ids)+1),
-			fmt.Sprintf(`DELETE FROM purge WHERE id IN (SELECT id FROM purge WHERE %s LIMIT $%d)`, old, len(ids)+1),
-		} {
-			if err := s.pruneAll(ctx, query, anys(ids)...); err != nil {
-				return err
-			}
-		}
+// giveUp marks the purges of a condition as pruned. From then on nobody finds, opens or
+// retries them. This comes before the first of their rows is deleted: a purge may be
+// opened or retried meanwhile, and must then have all its targets.
+func (s *Store) giveUp(ctx context.Context, where string, args ...any) error {
+	return s.someAtATime(ctx, purgeState().change(ledger.Prune, "", `id IN (SELECT id FROM purge WHERE `+where+` `+s.limit(args)+`)`), args...)
+}
+
+// prunePurges deletes the purges that giveUp marked: first their targets, because one
+// purge may have very many, then the purges.
+func (s *Store) prunePurges(ctx context.Context) error {
+	if err := s.pruneRows(ctx, "target", "purge_id, seq", `purge_id IN (SELECT id FROM purge WHERE state = 'pruned')`); err != nil {
+		return err
 	}
+	return s.pruneRows(ctx, "purge", "id", `state = 'pruned'
+		AND NOT EXISTS (SELECT 1 FROM target WHERE target.purge_id = purge.id)`)
 }
 
 // pruneJobs deletes the jobs that are done; nobody asks for them. Left to River, ten
@@ -173,12 +147,26 @@ func (s *Store) pruneJobs(ctx context.Context) error {
 	if err != nil || !done {
 		return err
 	}
-	return s.pruneAll(ctx, `DELETE FROM river_job WHERE id IN (SELECT id FROM river_job WHERE state = 'completed' ORDER BY id LIMIT $1)`)
+	return s.pruneRows(ctx, "river_job", "id", `state = 'completed' ORDER BY id`)
 }
 
-// pruneAll repeats a deletion, whose last parameter is how many rows it deletes, until it
-// deletes fewer than that.
-func (s *Store) pruneAll(ctx context.Context, query string, args ...any) error {
+// pruneRows deletes the rows of a condition, some at a time. key is the table's primary
+// key.
+func (s *Store) pruneRows(ctx context.Context, table, key, where string, args ...any) error {
+	return s.someAtATime(ctx, `DELETE FROM `+table+` WHERE (`+key+`) IN (SELECT `+key+` FROM `+table+` WHERE `+where+` `+s.limit(args)+`)`, args...)
+}
+
+// limit ends a SELECT that chooses the rows for someAtATime, after its arguments. It locks
+// them, so that the condition still holds when they are changed: PostgreSQL looks at a row
+// again that someone else has just changed, but not at what chose it. Rows that others
+// lock are left for the next time.
+func (s *Store) limit(args []any) string {
+	return fmt.Sprintf(`LIMIT $%d`, len(args)+1) + s.skipLocked()
+}
+
+// someAtATime repeats a change, whose last parameter is how many rows it touches at most,
+// until it touches fewer than that.
+func (s *Store) someAtATime(ctx context.Context, query string, args ...any) error {
 	for n := int64(pruneAtOnce); n == pruneAtOnce; {
 		err := s.writeSoon(ctx, func(t *tx) (err error) {
 			n, err = t.exec(ctx, query, append(args, pruneAtOnce)...)

@@ -57,7 +57,7 @@ func (s *Reader) PurgeByKey(ctx context.Context, key string) (p ledger.Purge, er
 // findPurge reads the purge with a value in a unique column.
 func (s *Reader) findPurge(ctx context.Context, column, value string) (p ledger.Purge, err error) {
 	err = s.read(ctx, func(t *tx) error {
-		p, err = scanPurge(t.row(ctx, `SELECT `+purgeColumns+` FROM purge WHERE `+column+` = $1 AND state <> 'planning'`, value))
+		p, err = scanPurge(t.row(ctx, `SELECT `+purgeColumns+` FROM purge WHERE `+column+` = $1 AND `+isShown, value))
 		return err
 	})
 	if err != nil {
@@ -174,7 +174,7 @@ func (s *Reader) Recent(ctx context.Context, limit int) (purges []ledger.Purge, 
 			p, err := scanPurge(r)
 			purges = append(purges, p)
 			return err
-		}, `SELECT `+purgeColumns+` FROM purge WHERE state <> 'planning' ORDER BY seq DESC, id DESC LIMIT $1`, limit)
+		}, `SELECT `+purgeColumns+` FROM purge WHERE `+isShown+` ORDER BY seq DESC, id DESC LIMIT $1`, limit)
 	})
 	return purges, err
 }

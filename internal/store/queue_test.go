@@ -409,10 +409,7 @@ func TestReplicasShareOneBudget(t *testing.T) {
 		for i := range 6 {
 			wg.Go(func() {
 				for {
-					r, _, err := stores[i%2].Claim(t.Context(), "", purger.URL)
-					if err != nil {
-						t.Error(err)
-					}
+					r := claimed(t, stores[i%2])
 					if r == nil {
 						return
 					}

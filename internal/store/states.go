@@ -84,3 +84,6 @@ const (
 	ofParent  = `parent = $1 AND parent <> ''`
 	isPaused  = `pause_id > 0`
 )
+
+// isShown is the condition of a purge that anybody may see.
+const isShown = `state NOT IN ('planning', 'pruned')`

@@ -30,16 +30,23 @@ func connect(t *testing.T, url string) *pgx.Conn {
 	return conn
 }
 
-// waitsForLock returns once a connection of the database waits for a row.
-func waitsForLock(t *testing.T, url string) {
+// waitsForLock returns once a connection of the database waits for a row, or something
+// else is over.
+func waitsForLock(t *testing.T, url string, or <-chan struct{}) {
 	t.Helper()
 	watcher := connect(t, url)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	for waits := false; !waits; {
+		// The server waits a little between two looks: others need it meanwhile.
 		if err := watcher.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM pg_stat_activity
-			WHERE wait_event_type = 'Lock' AND datname = current_database())`).Scan(&waits); err != nil {
+			WHERE wait_event_type = 'Lock' AND datname = current_database()) FROM pg_sleep(0.02)`).Scan(&waits); err != nil {
 			t.Fatal(err)
+		}
+		select {
+		case <-or:
+			return
+		default:
 		}
 	}
 }
@@ -58,7 +65,7 @@ func locked(t *testing.T, url, row string, c *clock, do func()) {
 		defer close(done)
 		do()
 	}()
-	waitsForLock(t, url)
+	waitsForLock(t, url, nil)
 	c.Advance(30 * time.Second)
 	if _, err := holder.Exec(t.Context(), "COMMIT"); err != nil {
 		t.Fatal(err)
@@ -163,9 +170,7 @@ func TestSessionSetsItsIsolation(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			if _, _, err := s.Claim(t.Context(), "", purger.URL); err != nil {
-				t.Error(err)
-			}
+			claimed(t, s)
 		})
 	}
 	wg.Wait()
@@ -245,7 +250,7 @@ func TestDeadlock(t *testing.T) {
 			t.Error(back, err)
 		}
 	})
-	waitsForLock(t, url)
+	waitsForLock(t, url, nil)
 	do(`SELECT 1 FROM repo WHERE id = 1 FOR UPDATE`)
 	do(`COMMIT`)
 	wg.Wait()
@@ -269,10 +274,7 @@ func TestSurfacesAreLockedInOneOrder(t *testing.T) {
 	for i, s := range stores {
 		wg.Go(func() { // pauses and resumes: every open purge says so
 			for n := range 100 {
-				r, _, err := s.Claim(t.Context(), "", purger.URL)
-				if err != nil {
-					t.Error(err)
-				}
+				r := claimed(t, s)
 				if r == nil {
 					c.Advance(time.Second)
 					continue
@@ -403,5 +405,83 @@ func TestInvalidationTakesNoDeleteAlong(t *testing.T) {
 		if r := claim(t, s); r.Action != want {
 			t.Fatalf("claimed one to %s, want one to %s", r.Action, want)
 		}
+	}
+}
+
+// What changes while Prune looks at it is not what Prune was to delete any more. Someone
+// else's transaction changes a row here, and commits when Prune is done or waits for it.
+func TestPruneBesideAChange(t *testing.T) {
+	const opened = `UPDATE purge SET state = 'open'`
+	const inFull = `SELECT COUNT(*) FROM purge JOIN target ON purge_id = id WHERE purge.state = 'open'`
+	for name, test := range map[string]struct {
+		planned int // how many targets a plan has that nobody works on any more
+		before  string
+		change  string
+		kept    string // what must be there after it
+		n       int
+	}{
+		"a plan is opened":   {600, `SELECT 1`, opened, inFull, 600},
+		"a purge is retried": {600, `UPDATE purge SET state = 'done'`, opened, inFull, 600},
+		"a delivery is replayed": {
+			0, `INSERT INTO delivery (guid, event, body, received_at, handled_at, next_at) VALUES ('g', 'push', '', 0, 1, 0)`,
+			`UPDATE delivery SET handled_at = 0`, `SELECT COUNT(*) FROM delivery`, 1,
+		},
+		"a status has new words": {
+			0, `INSERT INTO post (surface, repo_id, env_id, sha, context, purge_id, state, words, at, version, posted_version)
+				VALUES ('s', 77, 'e', 'a', 'c', '', 'success', 'w', 0, 1, 1)`,
+			`UPDATE post SET version = 2`, `SELECT COUNT(*) FROM post`, 1,
+		},
+		"a commit is live again": {
+			0, `INSERT INTO lived (env_id, sha, at) VALUES ('e', 'a', 1)`,
+			`UPDATE lived SET at = 9000000000000`, `SELECT COUNT(*) FROM lived`, 1,
+		},
+		"an environment is deployed to": {
+			0, `WITH e AS (INSERT INTO environment (id, repo_id, name, name_folded, live_sha, desired_sha, live_at, desired_at)
+					VALUES ('e', 77, 'p', 'p', 'a', 'a', 1, 1)),
+				t AS (INSERT INTO tree (env_id, listing) VALUES ('e', ''))
+				INSERT INTO served (env_id, sha, deploy_id, status_id, at) VALUES ('e', 'b', 1, 1, 1)`,
+			`UPDATE environment SET desired_sha = 'b', desired_at = 9000000000000`,
+			`SELECT COUNT(*) FROM environment e JOIN tree t ON t.env_id = e.id JOIN served s ON s.env_id = e.id`, 1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url, c := storetest.Postgres(t), newClock()
+			s := open(t, url, c.Now)
+			other := connect(t, url)
+			run := func(query string) {
+				t.Helper()
+				if _, err := other.Exec(t.Context(), query); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if test.planned > 0 {
+				p, err := s.Begin(t.Context(), ledger.Purge{RepoID: repoID, Environment: "production", Network: mapping.Production})
+				if err == nil {
+					err = s.AddTargets(t.Context(), p, slices.Values(urls(test.planned)), asGiven)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.Advance(2 * time.Hour)
+			for _, query := range []string{test.before, `BEGIN`, test.change} {
+				run(query)
+			}
+			pruned := make(chan struct{})
+			go func() {
+				defer close(pruned)
+				if err := s.Prune(t.Context(), c.Now(), c.Now()); err != nil {
+					t.Error(err)
+				}
+			}()
+			waitsForLock(t, url, pruned)
+			run(`COMMIT`)
+			<-pruned
+			var n int
+			if err := other.QueryRow(t.Context(), test.kept).Scan(&n); err != nil || n != test.n {
+				t.Errorf("%d rows are left, not %d: %v", n, test.n, err)
+			}
+		})
 	}
 }

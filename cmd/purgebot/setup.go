@@ -63,15 +63,20 @@ func (c *setupCmd) Run(ctx context.Context, std streams) error {
 	go func() { served <- server.Serve(listener) }()
 
 	fmt.Fprintf(std.out, "Open this address in a browser on this machine, within an hour, and follow it:\n\n  %s/\n\n", s.here)
-	select {
-	case <-ctx.Done():
-		err = errors.New("setup ended before anybody came back from GitHub; nothing was written")
-	// callback sends here before its page has reached the browser. Shutdown waits for
+	// callback sends to ended before its page has reached the browser. Shutdown waits for
 	// that.
-	case end := <-s.ended:
-		if err = end.err; err == nil {
-			fmt.Fprint(std.out, end.told)
+	var end setupEnd
+	select {
+	case end = <-s.ended:
+	case <-ctx.Done():
+		if s.taken.Swap(true) { // the App is being made: its key comes only once
+			end = <-s.ended
+		} else {
+			end.err = errors.New("setup ended before anybody came back from GitHub; nothing was written")
 		}
+	}
+	if err = end.err; err == nil {
+		fmt.Fprint(std.out, end.told)
 	}
 	// The context may be done already, but the last page still needs time.
 	closing, stop := context.WithTimeout(context.WithoutCancel(ctx), pageTime)

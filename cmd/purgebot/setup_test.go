@@ -36,6 +36,7 @@ type manifestGitHub struct {
 	codes    map[string]string // code → name of the App
 	manifest map[string]any    // the one that was posted
 	paths    []string          // that manifests were posted to
+	midst    func()            // runs before GitHub answers with the App; nil: nothing
 }
 
 func newManifestGitHub(t *testing.T) *manifestGitHub {
@@ -69,6 +70,9 @@ func (g *manifestGitHub) create(w http.ResponseWriter, r *http.Request) {
 }
 
 func (g *manifestGitHub) convert(w http.ResponseWriter, r *http.Request) {
+	if g.midst != nil {
+		g.midst()
+	}
 	name, ok := g.codes[r.PathValue("code")]
 	delete(g.codes, r.PathValue("code")) // good once
 	if !ok {
@@ -86,6 +90,7 @@ func (g *manifestGitHub) convert(w http.ResponseWriter, r *http.Request) {
 type running struct {
 	t       *testing.T
 	address string
+	stop    func() // as Ctrl-C
 	ended   chan purgeEnded
 }
 
@@ -94,7 +99,7 @@ func startSetup(t *testing.T, args ...string) *running {
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	r, w := io.Pipe()
-	s := &running{t: t, ended: make(chan purgeEnded, 1)}
+	s := &running{t: t, stop: cancel, ended: make(chan purgeEnded, 1)}
 	var said, errs bytes.Buffer
 	code := make(chan int, 1)
 	lines := bufio.NewReader(io.TeeReader(r, &said))
@@ -311,6 +316,29 @@ func TestSetupChecksWhoComesBack(t *testing.T) {
 	}
 	if _, err := os.Stat(out); err == nil {
 		t.Error("something was written")
+	}
+}
+
+// An App that GitHub makes at the moment at which setup is interrupted is kept: its key
+// comes only once. Before that moment nothing is made.
+func TestSetupIsInterrupted(t *testing.T) {
+	g := newManifestGitHub(t)
+	out := filepath.Join(t.TempDir(), "purgebot.yaml")
+	args := []string{"--public-url", "https://purgebot.acme.com/", "--github-url", g.URL, "--out", out}
+	s := startSetup(t, args...)
+	s.stop()
+	if end := <-s.ended; end.code != exitFailed || !strings.Contains(end.err, "nothing was written") {
+		t.Errorf("before: %+v", end)
+	}
+	s = startSetup(t, args...)
+	g.midst = s.stop
+	action, fields := s.form()
+	code, page := s.read(http.PostForm(action, fields))
+	if end := <-s.ended; code != http.StatusOK || end.code != exitDone || !strings.Contains(end.out, "Wrote "+out) {
+		t.Errorf("meanwhile: %d, %s\n%+v", code, page, end)
+	}
+	if _, err := os.Stat(out); err != nil {
+		t.Error(err)
 	}
 }
 

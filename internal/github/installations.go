@@ -142,14 +142,14 @@ type Delivery struct {
 
 // FailedDeliveries lists the webhooks since a moment that no attempt brought here: of
 // each webhook its newest attempt, the oldest webhook first. At most the newest 10,000
-// attempts are read.
+// attempts are read; more says that there are others since that moment.
 //
 // GitHub never tries again by itself, and keeps deliveries for three days on github.com.
 // A caller must ask more often than that. A webhook that GitHub never sent, because it
 // was over 25 MB, is not in the list.
 // https://docs.github.com/webhooks/testing-and-troubleshooting-webhooks/redelivering-webhooks
 // https://docs.github.com/en/webhooks/webhook-events-and-payloads
-func (a *App) FailedDeliveries(ctx context.Context, since time.Time) ([]Delivery, error) {
+func (a *App) FailedDeliveries(ctx context.Context, since time.Time) (failed []Delivery, more bool, err error) {
 	since = since.Truncate(time.Second) // GitHub records whole seconds
 	// One attempt that got a 2xx is enough, even if a later attempt of the same GUID
 	// failed.
@@ -157,7 +157,7 @@ func (a *App) FailedDeliveries(ctx context.Context, since time.Time) ([]Delivery
 	newest := map[string]Delivery{}
 	wanted := true
 	c := call{op: "list webhook deliveries", path: "app/hook/deliveries", query: url.Values{}}
-	_, err := pages(c, listPages, func(c call) (http.Header, error) {
+	more, err = pages(c, listPages, func(c call) (http.Header, error) {
 		var page []Delivery
 		header, err := a.own.do(ctx, c, &page)
 		for _, d := range page {
@@ -175,16 +175,15 @@ func (a *App) FailedDeliveries(ctx context.Context, since time.Time) ([]Delivery
 		return header, err
 	}, func() bool { return wanted })
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var failed []Delivery
 	for guid, d := range newest {
 		if !arrived[guid] {
 			failed = append(failed, d)
 		}
 	}
 	slices.SortFunc(failed, func(a, b Delivery) int { return a.DeliveredAt.Compare(b.DeliveredAt) })
-	return failed, nil
+	return failed, more, nil
 }
 
 // LastDelivery is the newest attempt to deliver a webhook. found is false if GitHub

@@ -2,8 +2,12 @@ package github_test
 
 import (
 	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,7 +81,7 @@ func TestFailedDeliveries(t *testing.T) {
 	if _, err := g.Redeliver(t.Context(), recovered); err != nil {
 		t.Fatal(err)
 	}
-	failed, err := app.FailedDeliveries(t.Context(), time.Now().Add(-time.Hour))
+	failed, _, err := app.FailedDeliveries(t.Context(), time.Now().Add(-time.Hour))
 	if err != nil || len(failed) != 1 || failed[0].GUID != lost || failed[0].Event != "deployment" || failed[0].Repository != 1 {
 		t.Fatalf("failed are %+v, %v; want %s alone", failed, err, lost)
 	}
@@ -95,10 +99,37 @@ func TestFailedDeliveries(t *testing.T) {
 	if hook.count(lost) != 2 {
 		t.Errorf("it came %d times", hook.count(lost))
 	}
-	if failed, err := app.FailedDeliveries(t.Context(), time.Now().Add(-time.Hour)); len(failed) != 0 || err != nil {
+	if failed, _, err := app.FailedDeliveries(t.Context(), time.Now().Add(-time.Hour)); len(failed) != 0 || err != nil {
 		t.Errorf("after the redelivery failed are %+v, %v", failed, err)
 	}
-	if failed, err := app.FailedDeliveries(t.Context(), time.Now().Add(time.Hour)); len(failed) != 0 || err != nil {
+	if failed, _, err := app.FailedDeliveries(t.Context(), time.Now().Add(time.Hour)); len(failed) != 0 || err != nil {
 		t.Errorf("since the future failed are %+v, %v", failed, err)
+	}
+}
+
+// A list that is longer than what is read is told from a whole one.
+func TestMoreDeliveriesThanAreRead(t *testing.T) {
+	t.Parallel()
+	var page atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		n := page.Add(1)
+		w.Header().Set("Link", fmt.Sprintf(`<https://api.github.com/app/hook/deliveries?cursor=%d>; rel="next"`, n))
+		fmt.Fprintf(w, `[{"id": %d, "guid": "%d", "status_code": 502, "delivered_at": %q}]`, n, n, time.Now().Add(-time.Duration(n)*time.Minute).Format(time.RFC3339))
+	}))
+	t.Cleanup(server.Close)
+	app, err := github.New(github.Config{APIURL: server.URL, AppID: 1, PrivateKey: keyPEM(newKey(t))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, since := range map[string]struct {
+		ago   time.Duration
+		reads int
+		more  bool
+	}{"all of an hour": {time.Hour, 60, false}, "some of a day": {24 * time.Hour, 100, true}} {
+		page.Store(0)
+		failed, more, err := app.FailedDeliveries(t.Context(), time.Now().Add(-since.ago))
+		if err != nil || more != since.more || len(failed) > since.reads || len(failed) < since.reads-1 {
+			t.Errorf("%s: %d, more: %t, %v", name, len(failed), more, err)
+		}
 	}
 }

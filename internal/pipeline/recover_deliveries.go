@@ -73,9 +73,13 @@ func (p *Pipeline) redeliver(ctx context.Context, c store.Chore, began time.Time
 	if last := c.Last.Add(-deliveriesOverlap); last.After(since) {
 		since = last
 	}
-	failed, err := p.GitHub.FailedDeliveries(ctx, since)
+	failed, more, err := p.GitHub.FailedDeliveries(ctx, since)
 	if err != nil {
 		return false, 0, err
+	}
+	if more {
+		p.Log.LogAttrs(ctx, slog.LevelWarn, "GitHub has more deliveries than are read: comments and buttons of the oldest are not recovered",
+			slog.Time("since", since))
 	}
 	missed, err := p.missed(ctx, failed)
 	if err != nil {

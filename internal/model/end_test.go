@@ -69,7 +69,7 @@ func (p *life) rest(ctx context.Context) (problems []string) {
 // poll waits until look finds no problem. Time runs faster meanwhile, so that nobody
 // waits for real back-offs.
 func (p *life) poll(ctx context.Context, look func() []string) (problems []string) {
-	ctx, cancel := context.WithTimeout(ctx, servertest.Patience/2)
+	ctx, cancel := context.WithTimeout(ctx, servertest.Patience)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -34,7 +34,7 @@ func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
 		return err
 	}
 	old := firstID(purges)
-	const withoutPurge = `NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = `
+	orphan := func(column string) string { return `NOT EXISTS (SELECT 1 FROM purge WHERE purge.id = ` + column + `)` }
 	for _, d := range []struct {
 		table, key string
 		where      string // $1 is the bound of what is kept
@@ -51,17 +51,17 @@ func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
 		{"pause", "id", `ended_at > 0 AND ended_at < $1`, []any{ms(purges)}},
 		{"notice", "receiver, id", `at < $1`, []any{ms(s.now().Add(-noticeKept - time.Hour))}}, // of receivers that nobody tells any more
 		{"host", "name", `accepted_at < $1`, []any{ms(purges)}},
-		{"command", "repo_id, comment_id", `at < $1 AND outcome <> '' AND ` + withoutPurge + `command.purge_id) ORDER BY at`, []any{ms(purges)}},
-		{"page", "purge_id, seq", `purge_id < $1 AND ` + withoutPurge + `page.purge_id)`, []any{old}},
-		{"proof", "purge_id", `purge_id < $1 AND ` + withoutPurge + `proof.purge_id)`, []any{old}},
+		{"command", "repo_id, comment_id", `at < $1 AND outcome <> '' AND ` + orphan(`command.purge_id`) + ` ORDER BY at`, []any{ms(purges)}},
+		{"page", "purge_id, seq", `purge_id < $1 AND ` + orphan(`page.purge_id`), []any{old}},
+		{"proof", "purge_id", `purge_id < $1 AND ` + orphan(`proof.purge_id`), []any{old}},
 		{"push", "repo_id, branch, before_sha, after_sha, at", `at < $1 ORDER BY at`, []any{ms(purges)}},
 		{"deploy", "env_id, status_id", `recorded_at < $1 AND NOT EXISTS (SELECT 1 FROM environment e
 			WHERE e.id = deploy.env_id AND deploy.status_id IN (e.live_status, e.desired_status)) ORDER BY recorded_at`, []any{ms(purges)}},
 		{"lived", "env_id, sha", `at > 0 AND at < $1 AND NOT EXISTS (SELECT 1 FROM environment e
 			WHERE e.id = lived.env_id AND e.live_sha = lived.sha) ORDER BY at`, []any{ms(purges)}},
 		{"post", "surface", `version = posted_version AND next_at < $1 AND (state <> 'pending' OR purge_id <> '')
-			AND ` + withoutPurge + `post.purge_id) ORDER BY next_at`, []any{ms(purges)}},
-		{"post", "surface", `version > posted_version AND purge_id <> '' AND ` + withoutPurge + `post.purge_id)`, nil}, // GitHub was never reached meanwhile
+			AND ` + orphan(`post.purge_id`) + ` ORDER BY next_at`, []any{ms(purges)}},
+		{"post", "surface", `version > posted_version AND purge_id <> '' AND ` + orphan(`post.purge_id`), nil}, // GitHub was never reached meanwhile
 	} {
 		if err := s.pruneRows(ctx, d.table, d.key, d.where, d.args...); err != nil {
 			return err

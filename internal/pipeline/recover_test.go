@@ -7,6 +7,7 @@ import (
 
 	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/internal/servertest"
+	"github.com/purgebot/purgebot/internal/stage"
 	"github.com/purgebot/purgebot/internal/standin/github"
 )
 
@@ -54,6 +55,34 @@ func TestRecoverWhatWasNeverSent(t *testing.T) {
 	w.WantSent()
 	if log := said.String()[before:]; strings.Contains(log, "no webhook told of") {
 		t.Errorf("recovered twice:\n%s", log)
+	}
+}
+
+// A repository that no webhook told of is taken up only if the policy lists it and if it
+// is not archived.
+func TestRecoverMeetsWhatThePolicyLists(t *testing.T) {
+	var said servertest.Log
+	w, _ := newWorld(t, func(cfg *stage.Config) {
+		servertest.WithLog(&said)(cfg)
+		for id, name := range []string{2: "listed", 3: "unlisted", 4: "archived"} {
+			if name != "" {
+				cfg.Repositories = append(cfg.Repositories, github.Repository{ID: int64(id), Owner: "acme", Name: name, Dir: cfg.Repositories[0].Dir})
+			}
+		}
+		cfg.Policy[0].Repositories = []string{"acme/site", "acme/listed", "acme/archived"}
+	})
+	if err := w.GitHub.Archive("acme/archived"); err != nil {
+		t.Fatal(err)
+	}
+	w.Begin()
+	w.recompare(&said)
+	for id, want := range []bool{2: true, 3: false, 4: false} {
+		if id < 2 {
+			continue
+		}
+		if _, err := w.Server.Store().Repository(t.Context(), int64(id)); (err == nil) != want {
+			t.Errorf("repository %d: %v", id, err)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/purgebot/purgebot/internal/servertest"
 	"github.com/purgebot/purgebot/internal/stage"
 	"github.com/purgebot/purgebot/internal/standin/github"
 )
@@ -189,6 +190,22 @@ func TestStatusesAreFewAndEnd(t *testing.T) {
 	}
 	if calls := w.GitHub.UnknownCalls(); len(calls) > 0 {
 		t.Errorf("unknown calls: %v", calls)
+	}
+}
+
+// Where a commit's own rules can't be read, its status is under the name that the default
+// branch's rules give to the environment, and not the live commit's.
+func TestFaultIsSaidUnderTheDefaultBranchsName(t *testing.T) {
+	w, first := newWorld(t, nil)
+	w.Begin()
+	w.Live("production", first)
+	renamed := w.Commit("renamed", map[string]string{"purge-rules.yaml": strings.Replace(servertest.Rules, "  production:", "  Production:", 1)})
+	w.Push(renamed)
+	broken := w.Commit("broken", map[string]string{"purge-rules.yaml": "version: none"})
+	w.Deploy("production", broken, "success")
+	w.Awaits("the broken commit's status", func() bool { return len(w.GitHub.Statuses(w.FullName(), broken)) > 0 })
+	if s := w.GitHub.Statuses(w.FullName(), broken)[0]; s.Context != "purge/Production" || s.State != "pending" {
+		t.Errorf("%s is %s: %s", s.Context, s.State, s.Description)
 	}
 }
 

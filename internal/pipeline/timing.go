@@ -46,11 +46,11 @@ func (p *Pipeline) Metrics() []prometheus.Collector {
 	return []prometheus.Collector{p.timings.accepted, p.timings.proved, p.timings.warmed, p.notices.sent, p.notices.refused, words}
 }
 
-// told notes how long a purge took whose end was just written on GitHub. A person's
-// purge, and one that knows no deployment, has no time to count from. A purge that was
+// told notes how long a purge took whose end was just written on GitHub. A purge that
+// knows no deployment, such as a person's, has no time to count from. A purge that was
 // refused in part was not accepted, and one with a stale page was not proved.
 func (t *timings) told(p ledger.Purge) {
-	if p.State != ledger.Done || p.To.At.IsZero() || p.Cause == ledger.CauseComment {
+	if p.State != ledger.Done || p.To.At.IsZero() {
 		return
 	}
 	// All workers share known: without the lock two of them could both add the last name.

@@ -240,6 +240,9 @@ func TestCommentsPurgeIsChecked(t *testing.T) {
 	p.Reacted(comment, "eyes", "rocket")
 	p.showsTwo("home")
 	p.WantSent("production invalidate url http://www.acme.com/home/")
+	if all := p.page("http://" + p.Server.Addr() + "/metrics"); strings.Contains(all, "purgebot_accepted_seconds_count") {
+		t.Error("the metrics count from a deployment that there was not")
+	}
 
 	// A page that stays stale is reported. Nothing is deleted for a person who may not
 	// delete.
@@ -354,9 +357,17 @@ func TestCancelledPurgeIsNotChecked(t *testing.T) {
 }
 
 // An older date at the origin leaves an invalidated page stale. The page is purged once
-// more, by delete.
+// more, by delete. It is looked at again when Akamai has taken the delete, however long
+// that takes.
 func TestStalePageIsPurgedOnceMore(t *testing.T) {
 	p := newPublished(t, fmt.Sprintf(withOrigin, ""), false)
+	var deletes atomic.Int64
+	p.Akamai.Fault(func(r *http.Request, _ []byte) (f akamai.Fault) {
+		if strings.Contains(r.URL.Path, "/delete/") && deletes.Add(1) <= 2 {
+			f.Status = http.StatusServiceUnavailable
+		}
+		return f
+	})
 	second := p.Commit("second", home("two"))
 	p.publishAt(second, time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), "home", "two")
 	p.Deploy("production", second, "success")

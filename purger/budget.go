@@ -21,8 +21,8 @@ type Bucket struct {
 	Denied int
 	Until  time.Time
 	// Share is the part of the refill that is counted on, so that other clients find some
-	// too. 0 means all of it. It halves with each denial, down to leastShare, and grows
-	// by moreShare with each request that is accepted.
+	// too. 0 means all of it. A denial makes it leastShare, and it grows by moreShare with
+	// each request that is accepted.
 	Share float64
 }
 
@@ -59,10 +59,7 @@ func (b *Bucket) rest(now time.Time) time.Duration { return max(0, b.Until.Sub(n
 func (b *Bucket) deny(l Level, hold time.Duration, now time.Time) {
 	b.Denied++
 	b.Until = now.Add(hold)
-	if b.Share <= 0 {
-		b.Share = 1
-	}
-	b.Share = max(leastShare, b.Share/2)
+	b.Share = leastShare
 	if l.Remaining == nil {
 		b.Tokens = 0
 	}

@@ -19,6 +19,33 @@ func claimCheck(t *testing.T, s *store.Store, name string) store.Post {
 	return p
 }
 
+// A preview of a later commit is written at once, and the one of an earlier commit is
+// forgotten where GitHub shows it already.
+func TestPreviewReplacesAnEarlierCommits(t *testing.T) {
+	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
+		s := open(newClock().Now)
+		first, second, third := strings.Repeat("a", 40), strings.Repeat("b", 40), strings.Repeat("c", 40)
+		for n, sha := range []string{first, second, third} {
+			if err := s.WantCheck(t.Context(), store.Check{RepoID: repoID, SHA: sha, Name: "Purge preview", Number: 7, Words: sha}, false); err != nil {
+				t.Fatal(err)
+			}
+			if jobs, err := s.Jobs(t.Context(), "report"); jobs != n+1 || err != nil {
+				t.Errorf("%d jobs write %d previews: %v", jobs, n+1, err)
+			}
+			if sha == first {
+				if err := s.Posted(t.Context(), claimCheck(t, s, store.PreviewSurface(repoID, sha)), "shown", true, 0); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for sha, want := range map[string]int{first: 0, second: 1, third: 1} {
+			if all, err := s.Checks(t.Context(), repoID, sha, ""); len(all) != want || err != nil {
+				t.Errorf("%.1s has %d previews: %v", sha, len(all), err)
+			}
+		}
+	})
+}
+
 func TestChecks(t *testing.T) {
 	engines(t, func(t *testing.T, open func(func() time.Time) *store.Store) {
 		c := newClock()

@@ -337,7 +337,8 @@ func (s *Reader) Deletes(ctx context.Context, purge string) (deletes bool, err e
 
 // LaterShas lists the commits of the purges of p's environment that were begun after p,
 // the newest first, at most limit of them. underWay reports whether such a purge has not
-// ended, or has ended by a moment that still lies ahead.
+// ended, has ended by a moment that still lies ahead, or may purge stale pages once more
+// because it is still being checked.
 func (s *Reader) LaterShas(ctx context.Context, p ledger.Purge, limit int) (shas []string, underWay bool, err error) {
 	err = s.read(ctx, func(t *tx) error {
 		if shas, err = t.texts(ctx, `SELECT to_sha FROM purge WHERE env_id = $1 AND to_sha <> '' AND seq > (SELECT seq FROM purge WHERE id = $2)
@@ -345,7 +346,8 @@ func (s *Reader) LaterShas(ctx context.Context, p ledger.Purge, limit int) (shas
 			return err
 		}
 		underWay, err = t.has(ctx, `SELECT 1 FROM purge WHERE env_id = $1 AND seq > (SELECT seq FROM purge WHERE id = $2)
-			AND (state IN ('open', 'held') OR state = 'done' AND done_at > $3)`, p.EnvID, p.ID, ms(s.now()))
+			AND (state IN ('open', 'held') OR state = 'done' AND (done_at > $3
+				OR EXISTS (SELECT 1 FROM proof WHERE proof.purge_id = purge.id AND proof.state IN ('purged', 'again'))))`, p.EnvID, p.ID, ms(s.now()))
 		return err
 	})
 	return shas, underWay, err

@@ -100,6 +100,36 @@ func TestProof(t *testing.T) {
 	})
 }
 
+// A later purge of the environment is under way until nothing of it is sent any more:
+// while its pages are looked at it may purge stale ones once more.
+func TestLaterPurgeIsUnderWay(t *testing.T) {
+	engines(t, func(t *testing.T, open func(now func() time.Time) *store.Store) {
+		c := newClock()
+		s := open(c.Now)
+		first := proving(t, s, "production", c.Now())
+		underWay := func(when string, want bool) {
+			t.Helper()
+			if _, is, err := s.LaterShas(t.Context(), first, 0); is != want || err != nil {
+				t.Errorf("%s: under way: %t, %v", when, is, err)
+			}
+		}
+		underWay("there is none", false)
+		e := named(t, s, "production", "bbb", 2, c.Now().Add(time.Second))
+		later := planFor(t, s, e, urls(2), ledger.CauseDeploy)
+		commit(t, s, store.Move{Env: e, To: e.Desired, Purge: later, Context: "purge/production", Asks: ledger.Asks{Warm: mapping.Warm{Limit: 1}}})
+		underWay("it is open", true)
+		settle(t, s, claim(t, s), store.Reply{Answer: purger.Answer{Verdict: purger.Accepted, Estimated: 5 * time.Second}})
+		underWay("Akamai is at work", true)
+		c.Advance(time.Minute)
+		for _, state := range []ledger.ProofState{ledger.ProofPurged, ledger.ProofAgain, ledger.ProofWarm, ledger.ProofDone} {
+			p := claimProof(t, s, later.ID)
+			p.State = state
+			settleProof(t, s, store.ProofStep{Proof: p})
+			underWay(string(state), state == ledger.ProofPurged || state == ledger.ProofAgain)
+		}
+	})
+}
+
 // A process that was too slow settles nothing: neither the pages nor the purge.
 func TestLeaseFencesTheProof(t *testing.T) {
 	engines(t, func(t *testing.T, open func(now func() time.Time) *store.Store) {

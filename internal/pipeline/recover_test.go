@@ -3,7 +3,9 @@ package pipeline_test
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/purgebot/purgebot/internal/ledger"
 	"github.com/purgebot/purgebot/internal/servertest"
@@ -84,6 +86,28 @@ func TestRecoverMeetsWhatThePolicyLists(t *testing.T) {
 			t.Errorf("repository %d: %v", id, err)
 		}
 	}
+}
+
+// A deployment that succeeded before the server knew of the repository, and once more
+// since, changed nothing: what it deployed was live already.
+func TestFirstHeardIsASuccessOnceMore(t *testing.T) {
+	var ahead atomic.Int64
+	w, first := newWorld(t, func(c *stage.Config) {
+		c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	})
+	id := w.Deploy("production", first, "success")
+	ahead.Store(int64(5 * time.Second)) // GitHub's whole seconds tell them apart
+	w.Begin()
+	w.Push(w.Commit("other", map[string]string{"notes.txt": "x"})) // the repository is known from here on
+	w.Settled()
+	ahead.Add(int64(5 * time.Second))
+	w.State(id, "success")
+	w.Eventually("it is live", func() bool {
+		env, err := w.Server.Store().FindEnvironment(t.Context(), 1, "production")
+		return err == nil && env.Live.SHA == first
+	})
+	w.Settled()
+	w.WantSent()
 }
 
 // A success that is older than what the ledger has moves nothing back.

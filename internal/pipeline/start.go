@@ -39,7 +39,7 @@ func (p *Pipeline) began(ctx context.Context, repo ledger.Repository, env ledger
 	// Its first error stops all later calls, as LastSuccess takes no error from it.
 	earlier := func(d github.Deployment) bool {
 		before := to.Status == 0 || to.After(pointOf(d))
-		if !before || d.State != "success" || d.ID == to.Deploy || trouble != nil {
+		if !before || d.State != "success" || trouble != nil {
 			return false
 		}
 		_, why, err := p.counts(ctx, by, repo, statusOf(d))

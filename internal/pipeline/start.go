@@ -35,8 +35,9 @@ func (p *Pipeline) began(ctx context.Context, repo ledger.Repository, env ledger
 	by := p.fromWebhook(repo)
 	by.authority = func(context.Context) (rules, error) { return authority, nil } // read once
 	var trouble error
-	// earlier reports whether a deployment counts and succeeded before the one at hand.
-	// Its first error stops all later calls, as LastSuccess takes no error from it.
+	// earlier reports whether a deployment counts and succeeded before the success at
+	// hand, which may be one more of the same deployment. Its first error stops all later
+	// calls, as LastSuccess takes no error from it.
 	earlier := func(d github.Deployment) bool {
 		before := to.Status == 0 || to.After(pointOf(d))
 		if !before || d.State != "success" || trouble != nil {

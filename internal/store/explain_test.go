@@ -26,11 +26,19 @@ type recorder struct {
 }
 
 func (e *recorder) write(ctx context.Context, f func(*tx) error) error {
-	return e.engine.write(ctx, func(t *tx) error { t.querier = recording{t.querier, e}; return f(t) })
+	return e.engine.write(ctx, e.recorded(f))
+}
+
+func (e *recorder) writeSoon(ctx context.Context, f func(*tx) error) error {
+	return e.engine.writeSoon(ctx, e.recorded(f))
 }
 
 func (e *recorder) read(ctx context.Context, f func(*tx) error) error {
-	return e.engine.read(ctx, func(t *tx) error { t.querier = recording{t.querier, e}; return f(t) })
+	return e.engine.read(ctx, e.recorded(f))
+}
+
+func (e *recorder) recorded(f func(*tx) error) func(*tx) error {
+	return func(t *tx) error { t.querier = recording{t.querier, e}; return f(t) }
 }
 
 func (e *recorder) note(query string) {

@@ -248,7 +248,7 @@ func (s *Store) discard(ctx context.Context, purge string) error {
 	if err := s.giveUp(ctx, `state = 'planning' AND id = $1`, purge); err != nil {
 		return err
 	}
-	return s.prunePurges(ctx)
+	return s.prunePurges(ctx, isPruned+` AND id = $1`, purge)
 }
 
 // openAndAnnounce opens a move's purge and gives the commit's status to it. Without a

@@ -30,7 +30,7 @@ func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
 	if err := s.giveUp(ctx, `state = 'planning' AND id < $1`, firstID(s.now().Add(-abandoned))); err != nil {
 		return err
 	}
-	if err := s.prunePurges(ctx); err != nil {
+	if err := s.prunePurges(ctx, isPruned); err != nil {
 		return err
 	}
 	old := firstID(purges)
@@ -78,22 +78,23 @@ func (s *Store) Prune(ctx context.Context, deliveries, purges time.Time) error {
 // there is a new deployment, the environment starts from what GitHub knows of it.
 //
 // An environment goes with its other rows in one transaction, since it may be deployed to
-// meanwhile. These rows are few: Prune has just deleted the old ones.
+// meanwhile. Only its failed deployments may be many: the first of them go before.
 func (s *Store) pruneEnvironments(ctx context.Context, before time.Time) error {
-	const old = `desired_at > 0 AND desired_at < $1 AND live_at < $1
-		AND (desired_sha = live_sha OR repo_id IN (SELECT id FROM repo WHERE gone <> ''))
-		AND NOT EXISTS (SELECT 1 FROM purge WHERE purge.env_id = environment.id)`
 	for more := true; more; {
 		err := s.writeSoon(ctx, func(t *tx) error {
-			const atOnce = 20
-			ids, err := t.texts(ctx, `DELETE FROM environment WHERE id IN
-				(SELECT id FROM environment WHERE `+old+` ORDER BY id LIMIT $2`+s.skipLocked()+`) RETURNING id`, ms(before), atOnce)
-			if err != nil || len(ids) == 0 {
-				more = false
+			ids, err := t.texts(ctx, `SELECT id FROM environment WHERE desired_at > 0 AND desired_at < $1 AND live_at < $1
+				AND (desired_sha = live_sha OR repo_id IN (SELECT id FROM repo WHERE gone <> ''))
+				AND NOT EXISTS (SELECT 1 FROM purge WHERE purge.env_id = environment.id) ORDER BY id LIMIT 1`+s.skipLocked(), ms(before))
+			if more = len(ids) > 0; err != nil || !more {
 				return err
 			}
-			for _, table := range []string{"deploy", "lived", "served", "tree", "live_rules"} {
-				if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE env_id IN `+list(1, len(ids)), anys(ids)...); err != nil {
+			n, err := t.exec(ctx, `DELETE FROM deploy WHERE (env_id, status_id) IN
+				(SELECT env_id, status_id FROM deploy WHERE env_id = $1 LIMIT $2)`, ids[0], pruneAtOnce)
+			if err != nil || n == pruneAtOnce {
+				return err
+			}
+			for _, row := range []string{"lived WHERE env_id", "served WHERE env_id", "tree WHERE env_id", "live_rules WHERE env_id", "environment WHERE id"} {
+				if _, err := t.exec(ctx, `DELETE FROM `+row+` = $1`, ids[0]); err != nil {
 					return err
 				}
 			}
@@ -130,14 +131,16 @@ func (s *Store) giveUp(ctx context.Context, where string, args ...any) error {
 	return s.someAtATime(ctx, purgeState().change(ledger.Prune, "", `id IN (SELECT id FROM purge WHERE `+where+` `+s.limit(args)+`)`), args...)
 }
 
-// prunePurges deletes the purges that giveUp marked: first their targets, because one
-// purge may have very many, then the purges.
-func (s *Store) prunePurges(ctx context.Context) error {
-	if err := s.pruneRows(ctx, "target", "purge_id, seq", `purge_id IN (SELECT id FROM purge WHERE state = 'pruned')`); err != nil {
+// isPruned is the condition of a purge that giveUp marked.
+const isPruned = `state = 'pruned'`
+
+// prunePurges deletes the purges of a condition, which must include isPruned: first their
+// targets, because one purge may have very many, then the purges.
+func (s *Store) prunePurges(ctx context.Context, where string, args ...any) error {
+	if err := s.pruneRows(ctx, "target", "purge_id, seq", `purge_id IN (SELECT id FROM purge WHERE `+where+`)`, args...); err != nil {
 		return err
 	}
-	return s.pruneRows(ctx, "purge", "id", `state = 'pruned'
-		AND NOT EXISTS (SELECT 1 FROM target WHERE target.purge_id = purge.id)`)
+	return s.pruneRows(ctx, "purge", "id", where+` AND NOT EXISTS (SELECT 1 FROM target WHERE target.purge_id = purge.id)`, args...)
 }
 
 // pruneJobs deletes the jobs that are done; nobody asks for them. Left to River, ten

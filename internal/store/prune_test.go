@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -13,27 +12,6 @@ import (
 	"github.com/purgebot/purgebot/mapping"
 	"github.com/purgebot/purgebot/purger"
 )
-
-// counter is an engine that keeps the number of rows that the largest change touched.
-type counter struct {
-	engine
-	most int64
-}
-
-func (e *counter) write(ctx context.Context, f func(*tx) error) error {
-	return e.engine.write(ctx, func(t *tx) error { t.querier = counting{t.querier, e}; return f(t) })
-}
-
-type counting struct {
-	querier
-	e *counter
-}
-
-func (q counting) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	n, err := q.querier.exec(ctx, query, args...)
-	q.e.most = max(q.e.most, n)
-	return n, err
-}
 
 // received stores n handled deliveries of about 10 KB that don't compress.
 func received(t *testing.T, s *Store, round, n int) {
@@ -99,16 +77,30 @@ func TestPruneIsBounded(t *testing.T) {
 	if _, _, err := s.Settle(t.Context(), r, Reply{Answer: purger.Answer{Verdict: purger.Accepted}}); err != nil {
 		t.Fatal(err)
 	}
-	e := &counter{engine: s.engine}
-	s.engine = e
+	if err := s.write(t.Context(), func(q *tx) error { // nothing was live for long, and much has failed since
+		if _, err := q.exec(t.Context(), `INSERT INTO environment (id, repo_id, name, name_folded, live_sha, desired_sha, live_at, desired_at)
+			VALUES ('e', 1, 'p', 'p', 'a', 'a', 1, 1)`); err != nil {
+			return err
+		}
+		for i := range 2*pruneAtOnce + 1 {
+			if _, err := q.exec(t.Context(), `INSERT INTO deploy (status_id, env_id, deploy_id, sha, state, creator, recorded_at)
+				VALUES ($1, 'e', $1, 'b', 'failure', 'ann', 9000000000000)`, i+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	m := Measure(s)
 	now = now.Add(time.Hour)
 	if err := s.Prune(t.Context(), now, now); err != nil {
 		t.Fatal(err)
 	}
-	if e.most > pruneAtOnce {
-		t.Errorf("a change of %d rows, more than %d", e.most, pruneAtOnce)
+	if rows, _ := m.Reset(); rows < pruneAtOnce || rows > pruneAtOnce+1 { // with the environment whose rows they are
+		t.Errorf("a change of %d rows, not %d", rows, pruneAtOnce)
 	}
-	for _, table := range []string{"delivery", "purge", "target", "request"} {
+	for _, table := range []string{"delivery", "purge", "target", "request", "environment", "deploy"} {
 		if n := count(t, s, "SELECT COUNT(*) FROM "+table); n != 0 {
 			t.Errorf("%d rows left of %s", n, table)
 		}

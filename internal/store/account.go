@@ -36,9 +36,9 @@ func accountColumn(account string) string {
 // accountName is the reverse of accountColumn.
 func accountName(column string) string { return cmp.Or(column, ledger.DefaultAccount) }
 
-// own names what each account has of its own: a bucket, or what is known of a host. The
-// default account's has the bare name, as an older release writes it.
-func own(name, account string) string {
+// ofAccount names what each account has of its own: a bucket, or what is known of a host.
+// The default account's has the bare name, as an older release writes it.
+func ofAccount(name, account string) string {
 	if account == "" {
 		return name
 	}

@@ -61,7 +61,7 @@ func (s *Store) loadBudget(ctx context.Context, t *tx, account string, kind purg
 		bucket := b.bucket(name)
 		c, err := scanBudget(t.row(ctx, `INSERT INTO budget (bucket, tokens, at, capacity, per_second) VALUES ($1,$2,0,$3,$4)
 			ON CONFLICT (bucket) DO UPDATE SET bucket = excluded.bucket RETURNING `+budgetColumns,
-			own(name, account), bucket.Tokens, bucket.Capacity, bucket.PerSecond), bucket)
+			ofAccount(name, account), bucket.Tokens, bucket.Capacity, bucket.PerSecond), bucket)
 		if err != nil {
 			return nil, err
 		}
@@ -116,13 +116,13 @@ func (s *Store) saveBudget(ctx context.Context, t *tx, b *budget) error {
 		k := b.bucket(name)
 		if _, err := t.exec(ctx, `UPDATE budget SET tokens = $2, at = $3, capacity = $4, per_second = $5,
 				denied = $6, rest_until = $7, share = $8 WHERE bucket = $1`,
-			own(name, b.account), k.Tokens, ms(k.At), k.Capacity, k.PerSecond, k.Denied, ms(k.Until), k.Share); err != nil {
+			ofAccount(name, b.account), k.Tokens, ms(k.At), k.Capacity, k.PerSecond, k.Denied, ms(k.Until), k.Share); err != nil {
 			return err
 		}
 	}
 	c := b.circuit
 	_, err := t.exec(ctx, `UPDATE budget SET paused_until = $2, failures = $3, words = $4, slow = $5 WHERE bucket = $1`,
-		own(requestsBucket, b.account), ms(c.Until), c.Failures, c.Words, c.Slow.Milliseconds())
+		ofAccount(requestsBucket, b.account), ms(c.Until), c.Failures, c.Words, c.Slow.Milliseconds())
 	return err
 }
 

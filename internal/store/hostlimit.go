@@ -55,7 +55,7 @@ func (x *settling) hostOf(ctx context.Context, purge, named string) (h purger.Ho
 	// An acceptance since the purge was opened counts, in any purge of the account. skew
 	// allows for another replica's clock.
 	h.Accepted, err = x.t.has(ctx, `SELECT 1 FROM host WHERE name = $2
-		AND accepted_at >= (SELECT opened_at FROM purge WHERE id = $1) - $3`, purge, own(host, x.r.Account), skew.Milliseconds())
+		AND accepted_at >= (SELECT opened_at FROM purge WHERE id = $1) - $3`, purge, ofAccount(host, x.r.Account), skew.Milliseconds())
 	return h, err
 }
 
@@ -73,7 +73,7 @@ func (x *settling) welcome(ctx context.Context) error {
 	}
 	for _, host := range inOrder(hosts) {
 		if _, err := x.t.exec(ctx, `INSERT INTO host (name, accepted_at) VALUES ($1,$2)
-			ON CONFLICT (name) DO UPDATE SET accepted_at = excluded.accepted_at`, own(host, x.r.Account), ms(x.b.now)); err != nil {
+			ON CONFLICT (name) DO UPDATE SET accepted_at = excluded.accepted_at`, ofAccount(host, x.r.Account), ms(x.b.now)); err != nil {
 			return err
 		}
 	}

@@ -196,7 +196,7 @@ func (s *Reader) readBudget(ctx context.Context, t *tx, b *Backlog) error {
 	for _, account := range s.allAccounts() {
 		model := &budget{Budget: purger.NewBudget(now)}
 		for _, name := range []string{requestsBucket, string(purger.URL), string(purger.Tag), string(purger.CPCode)} {
-			bucket, ok := read[own(name, account)]
+			bucket, ok := read[ofAccount(name, account)]
 			if !ok {
 				bucket = *model.bucket(name)
 			}

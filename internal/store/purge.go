@@ -141,7 +141,7 @@ func (s *Reader) Queue(ctx context.Context) (q Queue, err error) {
 			var until int64
 			if err := t.row(ctx, `SELECT (SELECT CAST(COALESCE(SUM(urls + tags + cpcodes - accepted - failed), 0) AS BIGINT) FROM purge WHERE state = 'open' AND account = $1),
 				(SELECT COALESCE(MAX(paused_until), 0) FROM budget WHERE bucket = $2),
-				(SELECT COALESCE(MAX(words), '') FROM budget WHERE bucket = $2)`, account, own(requestsBucket, account)).
+				(SELECT COALESCE(MAX(words), '') FROM budget WHERE bucket = $2)`, account, ofAccount(requestsBucket, account)).
 				Scan(&a.Targets, &until, &a.Words); err != nil {
 				return err
 			}

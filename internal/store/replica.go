@@ -77,7 +77,7 @@ func (s *Store) sweepReplicas(ctx context.Context) error {
 		return nil
 	}
 	err := s.writeSoon(ctx, func(t *tx) error {
-		now := s.own()
+		now := s.ownClock()
 		if _, err := t.exec(ctx, `INSERT INTO replica (id, beat, ahead) VALUES ($1, 1, $2 - CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT))
 			ON CONFLICT (id) DO UPDATE SET beat = replica.beat + 1, ahead = excluded.ahead`, s.replicas.id, ms(now)); err != nil {
 			return err

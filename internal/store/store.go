@@ -73,7 +73,7 @@ type Reader struct {
 // it. It is safe for concurrent use.
 type Store struct {
 	Reader
-	own       func() time.Time                  // this process's own clock, which other replicas do not move
+	ownClock  func() time.Time                  // this process's own clock, which other replicas do not move
 	ahead     func(now time.Time) time.Duration // never nil
 	receivers func() []ledger.Receiver          // never nil
 
@@ -112,13 +112,13 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, errors.Join(err, zstd.close())
 	}
 	s := &Store{
-		own:    cfg.Now,
-		Reader: Reader{log: cfg.Log, engine: eng, zstd: zstd},
-		ahead:  cfg.Ahead, receivers: cfg.Receivers, intake: newIntake(eng.intakes()),
+		ownClock: cfg.Now,
+		Reader:   Reader{log: cfg.Log, engine: eng, zstd: zstd},
+		ahead:    cfg.Ahead, receivers: cfg.Receivers, intake: newIntake(eng.intakes()),
 	}
 	// All leases and moments that are stored are of this clock: the replica whose clock
 	// is ahead gives it, see replicas.follow.
-	s.now = func() time.Time { return s.own().Add(time.Duration(s.replicas.lead.Load()) * time.Millisecond) }
+	s.now = func() time.Time { return s.ownClock().Add(time.Duration(s.replicas.lead.Load()) * time.Millisecond) }
 	s.replicas.id = s.ids.new(s.now())
 	if err := eng.migrate(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("migrate database: %w", err), s.Close())

@@ -190,7 +190,7 @@ func (s *Store) sweepQueue(ctx context.Context, now time.Time) error {
 				AND (EXISTS (SELECT 1 FROM request WHERE request.kind = k.kind AND `+unsettled+` AND `+requestDue+` AND account = $6)
 					OR EXISTS (SELECT 1 FROM purge p WHERE p.state = 'open' AND p.account = $6 AND EXISTS
 						(SELECT 1 FROM target t WHERE t.purge_id = p.id AND t.kind = k.kind AND t.state = 'waiting')))`,
-				append(append([]any{most}, dueTimes(now)...), own(requestsBucket, account), account)...)
+				append(append([]any{most}, dueTimes(now)...), ofAccount(requestsBucket, account), account)...)
 			if err != nil {
 				return err
 			}
